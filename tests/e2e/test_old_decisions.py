@@ -1,4 +1,4 @@
-"""After the model and the policy have changed, earlier decisions read back byte for byte and replay under the old model and policy."""
+"""After a change of model and policy, earlier decisions read back byte for byte, and replay with the old model and policy."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence

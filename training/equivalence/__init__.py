@@ -1,1 +1,4 @@
-"""The equivalence check of the release gate: the exported files compute what LightGBM computes, or a row shows otherwise."""
+"""The equivalence check of the release gate: checks that the exported files compute what LightGBM computes.
+
+If the exported files differ from LightGBM, the check reports a row that shows the difference.
+"""

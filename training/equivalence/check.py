@@ -1,4 +1,4 @@
-"""Checks that exported files compute what LightGBM and the definition of the explanation compute."""
+"""Checks that exported files compute the margins of LightGBM, and contributions as the explanation is defined."""
 
 import hashlib
 import math
@@ -27,7 +27,8 @@ from training.equivalence.reference import (
 from training.errors import ModelRejected
 
 _SCORED_ROWS_MAX = 10_000
-# For a pd, and for points beside their rounding: far below the precision that is shown, far above the error of doubles.
+# Tolerance for a pd, and for points in addition to their rounding. It is far below the precision that users see, and far
+# above the rounding error of doubles.
 _SCALED_TOLERANCE = 1e-6
 
 
@@ -36,12 +37,12 @@ class ExportedModel:
     """A model and the files that were exported from it.
 
     Attributes:
-        booster: The model.
+        booster: The LightGBM model.
         score: Bytes of score.onnx.
         explain: Bytes of explain.onnx.
-        baseline: Shape (n_baseline, features), NaN where missing: the population of an interventional explanation; None
-            for a path-dependent one.
-        base_margin: Log-odds before calibration that contributions are relative to.
+        baseline: Shape (n_baseline, features), NaN where missing: the rows that an interventional explanation compares
+            with; None for a path-dependent explanation.
+        base_margin: Log-odds before calibration to which the contributions of a row are added to obtain its margin.
     """
 
     booster: lightgbm.Booster
@@ -53,12 +54,12 @@ class ExportedModel:
 
 @dataclass(frozen=True, slots=True)
 class RowKindResult:
-    """The result for one kind of probe rows; a record of gate.json, field by field.
+    """The result for one kind of probe rows, with the same fields as an entry of gate.json.
 
     Attributes:
         kind: Name of the kind.
         rows: Number of rows.
-        rows_sha256: Hash of the rows' bytes.
+        rows_sha256: SHA-256 of the bytes of the rows.
         contribution_distance: Largest distance between a contribution and the reference, in log-odds.
         residual: Largest distance between a margin and the sum of base margin and contributions, in log-odds.
     """
@@ -72,11 +73,11 @@ class RowKindResult:
 
 @dataclass(frozen=True, slots=True)
 class EquivalenceReport:
-    """The report of a check that passed; the content of gate.json, field by field. A failure is an ExportMismatch.
+    """The report of a check that passed, with the same fields as gate.json. A check that fails raises ExportMismatch.
 
     Attributes:
         method: "interventional" or "path_dependent".
-        base_margin: As in ExportedModel.
+        base_margin: The base margin, as in `ExportedModel`.
         kinds: One result for each kind of probe rows.
     """
 
@@ -93,7 +94,7 @@ class ExportMismatch(ModelRejected):
     """
 
     def __init__(self, counterexample: Counterexample) -> None:
-        super().__init__(f"the exported files are not the model; nothing is released:\n{counterexample}")
+        super().__init__(f"the exported files differ from the model, so nothing is released:\n{counterexample}")
         self.counterexample = counterexample
 
 
@@ -105,16 +106,16 @@ def check_equivalence(
 ) -> EquivalenceReport:
     """Compare the exported files with the references, on every kind of probe rows.
 
-    Margins must be equal to the bit, contributions and base margin within LOG_ODDS_TOLERANCE.
+    Margins must be equal to the bit. Contributions and base margin must agree within LOG_ODDS_TOLERANCE.
 
     Args:
         model: The model and its files.
-        data: Real rows, shape (n, features), if there are any.
+        data: Real rows of shape (n, features), NaN where missing; None if there are no real rows.
         random_rows: Number of random rows.
-        report_progress: Is called with a line of text before each kind of rows.
+        report_progress: Function that is called with a line of text before each kind of rows is checked.
 
     Raises:
-        ExportMismatch: With the first row that differs.
+        ExportMismatch: A file differs from the model; the error has the first row that differs.
     """
     scorer = Scorer(model.score, model.explain)
     _check_base_margin(model)
@@ -132,7 +133,7 @@ def gate_document(report: EquivalenceReport) -> GateDocument:
 
 
 def check_scores(model: ExportedModel, card: Scorecard, rows: NDArray[np.float64]) -> None:
-    """Compare pd, score, grade and points by the files with the references, for up to 10,000 rows.
+    """Compare the pds, scores, grades and points that the files lead to with the references, for up to 10,000 rows.
 
     Args:
         model: The model and its files.
@@ -140,7 +141,7 @@ def check_scores(model: ExportedModel, card: Scorecard, rows: NDArray[np.float64
         rows: Shape (n, features), NaN where missing.
 
     Raises:
-        ExportMismatch: With the first row that differs.
+        ExportMismatch: A result differs from its reference; the error has the first row that differs.
     """
     chosen = rows[:_SCORED_ROWS_MAX]
     margins, contributions = Scorer(model.score, model.explain).explain(chosen)
@@ -154,10 +155,12 @@ def check_scores(model: ExportedModel, card: Scorecard, rows: NDArray[np.float64
 def check_answers(
     model: ExportedModel, card: Scorecard, rows: NDArray[np.float64], answers: Sequence[ExplainedScore]
 ) -> None:
-    """Compare given answers to rows with LightGBM's margins and the reference contributions, scaled by definition.
+    """Compare the explained scores of rows with LightGBM's margins and the reference contributions.
+
+    The references are calibrated and scaled as the scorecard is defined.
 
     Raises:
-        ExportMismatch: With the first row that differs.
+        ExportMismatch: An answer differs from its reference; the error has the first row that differs.
     """
     margins, contributions = reference_margins(model.booster, rows), _reference_contributions(model, rows)
     for number, (answer, margin, parts) in enumerate(zip(answers, margins.tolist(), contributions, strict=True)):
@@ -169,7 +172,7 @@ def check_answers(
 def reference_base_margin(booster: lightgbm.Booster, baseline: NDArray[np.float64] | None) -> float:
     """Return the base margin by definition, in log-odds before calibration.
 
-    It is the mean margin of the baseline, or without one the mean of the training rows by the covers of the splits.
+    It is the mean margin of the baseline. Without a baseline, it is the mean over the training rows by the covers of the splits.
     """
     if baseline is None:
         return path_dependent_shap(booster, np.zeros((1, booster.num_feature())))[1]
@@ -181,7 +184,7 @@ def _first_difference(
 ) -> tuple[str, float, float] | None:
     """Return the first quantity of an answer that differs from the reference, with both values; None if none does."""
     pd, score = reference_pd(card, margin), reference_score(card, margin)
-    # A pd on the boundary of two grades may fall into either, by the last bit.
+    # Rounding in the last bit decides the grade of a pd on the boundary of two grades, so both grades are accepted.
     grades = {reference_grade(card, pd - _SCALED_TOLERANCE), reference_grade(card, pd + _SCALED_TOLERANCE)}
     exact = reference_score(card, contributions) - reference_score(card, 0.0)
     points_distance = float(np.abs(np.array(answer.points) - exact).max())
@@ -189,17 +192,17 @@ def _first_difference(
         ("pd", abs(answer.pd - pd) / _SCALED_TOLERANCE, pd, answer.pd),
         (f"grade {answer.grade}", 0.0 if answer.grade in grades else math.inf, pd, answer.pd),
         ("score", abs(answer.score - score) / (0.5 + _SCALED_TOLERANCE), score, answer.score),
-        # Each of the points is rounded up or down, so that they add up: the distance can be almost 1.
+        # Points are rounded up or down such that they add up to the score, so the distance to the exact points can be almost 1.
         ("points", points_distance / (1.0 + _SCALED_TOLERANCE), float(exact.sum()), sum(answer.points)),
     ):
-        # Written as "not <=" so that NaN fails.
+        # "not <=" instead of ">", so that NaN counts as a difference.
         if not distance <= 1.0:
             return quantity, expected, actual
     return None
 
 
 def _check_base_margin(model: ExportedModel) -> None:
-    """Raise ExportMismatch if the base margin is not the reference."""
+    """Raise ExportMismatch if the base margin differs from the reference."""
     expected = reference_base_margin(model.booster, model.baseline)
     if not abs(model.base_margin - expected) <= LOG_ODDS_TOLERANCE:
         raise ExportMismatch(Counterexample("baseline", 0, (), "base margin", expected, model.base_margin))

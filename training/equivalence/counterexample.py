@@ -1,4 +1,4 @@
-"""A row on which an exported file is wrong, with the tree and the node where it diverges from LightGBM."""
+"""A row on which an exported file is wrong, with the tree and the node where the file diverges from LightGBM."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,10 +22,10 @@ class Counterexample:
         row_kind: Kind of the row, as in `probes.probe_rows`.
         row_number: Position among the rows of that kind, from 0.
         row: The values, NaN where missing.
-        quantity: What differs, e.g. "margin of score.onnx" or "contribution of PAY_0".
-        expected: Value by LightGBM or by definition.
-        actual: Value by the file.
-        divergence: The tree and the node, in words; empty if the quantity is not a margin.
+        quantity: Name of the quantity that differs, such as "margin of score.onnx" or "contribution of PAY_0".
+        expected: Value that LightGBM or the definition leads to.
+        actual: Value that the file leads to.
+        divergence: Description of the tree and the node; empty if the quantity is not a margin.
     """
 
     row_kind: str
@@ -45,10 +45,10 @@ class Counterexample:
 
 
 def locate_divergence(booster: lightgbm.Booster, graph: bytes, row: NDArray[np.float64]) -> str:
-    """Return the first tree of a graph's margin in which a row ends in another leaf than in LightGBM, and the node.
+    """Return a description of the first tree and node at which a graph leads a row to a different leaf than LightGBM.
 
     Args:
-        booster: The model.
+        booster: The LightGBM model.
         graph: Bytes of score.onnx or explain.onnx.
         row: Shape (features,).
     """
@@ -59,7 +59,7 @@ def locate_divergence(booster: lightgbm.Booster, graph: bytes, row: NDArray[np.f
         difference = _describe_difference(expected, steps)
         if difference or value != expected.value:
             return f"tree {number}, {difference or f'leaf value is {value!r}, expected {expected.value!r}'}"
-    return "none: every leaf is right, so the sum is in another order"
+    return "none: every leaf is correct, so the order of the sum differs"
 
 
 def _reaches_leaf(path: ReferencePath, row: NDArray[np.float64]) -> bool:
@@ -77,7 +77,7 @@ class _ExportedStep:
 
 
 def _describe_difference(expected: ReferencePath, actual: list[_ExportedStep]) -> str:
-    """Return at which depth two paths part, and how the nodes there differ; empty if they are equal."""
+    """Return the depth at which two paths diverge and how their nodes differ there; empty if the paths are equal."""
     for depth, step in enumerate(expected.steps):
         split = step.split
         if depth >= len(actual):
@@ -111,7 +111,7 @@ class _ExportedTrees:
         while not is_leaf:
             feature, threshold = int(attributes["nodes_featureids"][index]), float(attributes["nodes_splits"][index])
             left = self._goes_left(index, float(row[feature]))
-            # A tree that is a single leaf is exported as a node with that leaf on both sides; LightGBM has no split there.
+            # A tree that is a single leaf is exported as a node with this leaf on both sides, which is not a split of LightGBM.
             if not self._has_one_leaf(index):
                 steps.append(_ExportedStep(feature, threshold, left))
             side = "true" if left else "false"

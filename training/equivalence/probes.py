@@ -1,8 +1,8 @@
 """Probe rows: rows on which an exported model is compared with LightGBM.
 
-Random rows alone rarely find a wrong threshold or leaf. A row that merely has a threshold as a value usually takes
-another path before it reaches the split with that threshold. The rows for a split, a leaf or a boundary are therefore
-steered: a source row is changed in the features of the splits on the path, and in nothing else.
+Random rows alone rarely reveal a wrong threshold or leaf. A row that has a threshold as a value usually leaves the path
+before it reaches the split with that threshold. Therefore the rows for a split, a leaf or a boundary are steered: a source row
+is changed in the features of the splits on the path, and in no other feature.
 """
 
 import math
@@ -29,7 +29,7 @@ _ODD_NUMBERS = (
 )
 _ODD_CODES = (
     *(-1.0, -0.5, -3.0, 0.5, 2.7),
-    *(2147483647.0, 2147483648.0),  # the largest code and the first that overflows
+    *(2147483647.0, 2147483648.0),  # the largest code, and the smallest code that overflows
     *(1e12, math.inf, -math.inf, math.nan, 1e-40),
 )
 
@@ -58,8 +58,9 @@ def probe_rows(
     """Return the probe rows of each kind, with the name of the kind as it is written to gate.json.
 
     Args:
-        booster: The model; its dump has the thresholds and the ranges of the training values.
-        data: Real rows of shape (n, features), which are the source of the others; None to use random rows.
+        booster: The model; its dump contains the thresholds and the ranges of the training values.
+        data: Real rows of shape (n, features), from which the steered rows are derived; None to derive them from random
+            rows.
         random_rows: Number of random rows.
 
     Returns:
@@ -128,9 +129,9 @@ def _scatter_among_thresholds(
 
 
 def _split_rows(paths: Sequence[ReferencePath], source: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return for every split rows that reach it, with the values at which it can be wrong.
+    """Return for every split rows that reach the split, with the values at which the split can be wrong.
 
-    If an earlier split on the same feature sends a value elsewhere, the row is returned nevertheless.
+    If an earlier split on the same feature sends a value to a different branch, the row is returned nevertheless.
     """
     blocks = [source[:0]]
     for number, (split, steps) in enumerate(_splits_with_steps(paths)):
@@ -145,7 +146,7 @@ def _split_rows(paths: Sequence[ReferencePath], source: NDArray[np.float64]) -> 
 
 
 def _leaf_rows(paths: Sequence[ReferencePath], source: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return for every leaf that any row can reach a row that reaches it."""
+    """Return one row for every leaf that is reachable; the row reaches that leaf."""
     steered = [_steer(_source_rows(source, number), path.steps, {}) for number, path in enumerate(paths)]
     rows = [row for row in steered if row is not None]
     return np.array(rows) if rows else source[:0]
@@ -154,8 +155,8 @@ def _leaf_rows(paths: Sequence[ReferencePath], source: NDArray[np.float64]) -> N
 def _boundary_rows(paths: Sequence[ReferencePath], source: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return for every leaf and every threshold on its path a row that misses the leaf by one unit in the last place.
 
-    If the threshold were moved, the row would reach the leaf. A single row for the split does not show the fault if
-    the leaf that it reaches has the same value as its neighbour, which monotone constraints cause.
+    If the threshold were moved, the row would reach the leaf. One row per split would not be enough: a wrong threshold leads
+    this row to the neighbouring leaf, which can have the same value because of monotone constraints.
     """
     rows: list[NDArray[np.float64]] = []
     for path in paths:
@@ -186,7 +187,7 @@ def _odd_value_rows(domains: Sequence[_Domain], source: NDArray[np.float64]) -> 
 
 
 def _rows_with_missing_values(source: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.float64]:
-    """Return source rows without some of their values, from one to all; the first row has none at all."""
+    """Return source rows in which a random share of the values is missing; in the first row all values are missing."""
     rows = source[random.integers(0, len(source), _MISSING_ROW_COUNT)].copy()
     rows[random.random(rows.shape) < random.random((len(rows), 1))] = math.nan
     rows[0] = math.nan
@@ -194,7 +195,7 @@ def _rows_with_missing_values(source: NDArray[np.float64], random: np.random.Gen
 
 
 def _source_rows(source: NDArray[np.float64], number: "int | NDArray[np.int64]") -> NDArray[np.float64]:
-    """Return a copy of the source row for the probe of a number, or of the rows for an array of numbers."""
+    """Return a copy of the source row for probe `number`, or copies of the source rows for an array of probe numbers."""
     rows: NDArray[np.float64] = source[number * _SOURCE_STRIDE % len(source)].copy()
     return rows
 
@@ -237,7 +238,7 @@ def _steer(
         by_feature.setdefault(int(step.split["split_feature"]), []).append(step)
     for feature, value in fixed.items():
         steered[feature] = value
-    # Features are independent: each needs one value that takes all its steps, the source row's own value if possible.
+    # Features are independent: each needs one value that takes all steps on this feature, if possible that of the source row.
     for feature, found in by_feature.items():
         candidates = [fixed[feature]] if feature in fixed else [row[feature], *_candidate_values(found)]
         values = np.array(candidates)
@@ -249,9 +250,10 @@ def _steer(
 
 
 def _candidate_values(steps: Sequence[PathStep]) -> list[float]:
-    """Return values of one feature of which one takes all the steps, if any value does.
+    """Return values of one feature; if any value takes all the steps, one of the returned values does.
 
-    The steps are constant between their thresholds, so one value of each interval is enough; so is each code of a set.
+    All values between two thresholds take the same steps, so one value of each interval is enough. For sets of codes, each
+    code is returned.
     """
     values = [0.0, math.nan, _NO_CODE]
     for step in steps:

@@ -1,7 +1,7 @@
 """The reference: margins, contributions and scores by definition, from LightGBM's own dump and predictions.
 
-It shares no code and no constant with the exporter, so that one mistake cannot hide the other. tests/training/equivalence
-proves it against brute force over all coalitions, computed by `Booster.predict` alone.
+The reference shares no code and no constant with the exporter, so that a mistake in one of them cannot hide a mistake in the
+other. tests/training/equivalence verifies the reference by brute force over all coalitions, with `Booster.predict` only.
 """
 
 import math
@@ -37,7 +37,7 @@ class ReferencePath:
     Attributes:
         tree: Index of the tree.
         value: The leaf's log-odds before calibration.
-        steps: From the root.
+        steps: The splits on the path, from the root.
     """
 
     tree: int
@@ -75,7 +75,7 @@ def goes_left(split: dict[str, Any], values: NDArray[np.float64]) -> NDArray[np.
         usable = np.isfinite(values) & (values > -1) & (values < 2.0**31)
         return usable & np.isin(np.where(usable, np.floor(np.abs(values)), -7.0), codes)
     kind, threshold = split["missing_type"], float(split["threshold"])
-    # LightGBM first reads NaN as 0.0, then tiny values as 0.0; both matter where the missing type is None.
+    # LightGBM reads NaN as 0.0 and then tiny values as 0.0. Both rules matter if the missing type is None.
     flushed = np.where(np.isnan(values), 0.0, values)
     flushed = np.where(np.abs(flushed) <= _ZERO_THRESHOLD, 0.0, flushed)
     left: NDArray[np.bool_] = flushed <= threshold
@@ -108,7 +108,7 @@ def interventional_shap(
     baseline_answers: dict[int, NDArray[np.bool_]] = {}
     tree = -1
     for path in leaf_paths(booster):
-        # The answers of a tree's splits serve all its leaves and no other tree's; clearing them bounds the memory.
+        # The cached answers are only valid for one tree. Clearing them at each new tree also limits the memory.
         if path.tree != tree:
             tree = path.tree
             row_answers.clear()
@@ -131,20 +131,20 @@ def path_dependent_shap(booster: lightgbm.Booster, rows: NDArray[np.float64]) ->
 
 
 def reference_margins(booster: lightgbm.Booster, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return LightGBM's own margins, shape (n,), summed by one thread: with more, the order of the sum can change."""
+    """Return LightGBM's own margins, shape (n,), summed by one thread, because the order of the sum depends on the threads."""
     return np.asarray(booster.predict(rows, raw_score=True, num_threads=1))
 
 
 def reference_pd(card: Scorecard, margin: float) -> float:
     """Return the probability of a margin.
 
-    It is the logistic function of the calibrated margin, computed by another formula (hyperbolic tangent) than in use.
+    It is the logistic function of the calibrated margin, computed with the hyperbolic tangent instead of the server's formula.
     """
     return (1.0 + math.tanh((card.slope * margin + card.intercept) / 2.0)) / 2.0
 
 
 def reference_score(card: Scorecard, margin: Any) -> Any:
-    """Return the score of a margin, or of an array of margins, before rounding: `pdo` points double the odds of a good."""
+    """Return the score of a margin, or of an array of margins, before rounding; `pdo` points double the odds of good."""
     good_to_bad = -(card.slope * margin + card.intercept) / math.log(2.0)
     return card.base_score + card.pdo * (good_to_bad - math.log2(card.base_odds))
 
@@ -156,9 +156,11 @@ def reference_grade(card: Scorecard, pd: float) -> str:
 
 
 def _exact_dump(booster: lightgbm.Booster) -> dict[str, Any]:
-    """Return the dump with the thresholds of the model text: the dump clips them to +-1e300."""
+    """Return the dump with the thresholds of the model text, because the dump clips thresholds to +-1e300."""
     dump: dict[str, Any] = booster.dump_model()
-    lines = booster.model_to_string().split("\nend of trees")[0].splitlines()  # names of features follow
+    lines = (
+        booster.model_to_string().split("\nend of trees")[0].splitlines()
+    )  # the names of features follow after this marker
     texts = [line.partition("=")[2] for line in lines if line.startswith("threshold=")]  # empty for a single leaf
     for tree, text in zip(dump["tree_info"], texts, strict=True):
         numbers = [float(word) for word in text.split()]
@@ -208,7 +210,8 @@ def _summed_shares(width: int, counts: NDArray[np.intp]) -> NDArray[np.float64]:
         Shape (2**width, width), for each set that an explained row can satisfy.
     """
     row = (np.arange(1 << width)[:, None] >> np.arange(width)) & 1 == 1
-    # One member of A has (|A|-1)! |B|! / (|A|+|B|)! = 1 / (|A| * binomial(|A|+|B|, |A|)); B likewise, with a minus sign.
+    # A member of A has the weight (|A|-1)! |B|! / (|A|+|B|)! = 1 / (|A| * binomial(|A|+|B|, |A|)). A member of B has the same
+    # weight with A and B exchanged, and with a minus sign.
     weight = np.array(
         [[1 / (a * math.comb(a + b, a)) if a else 0.0 for b in range(width + 1)] for a in range(width + 1)]
     )

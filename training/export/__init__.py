@@ -1,1 +1,1 @@
-"""Exports LightGBM models to ONNX: the score and its exact explanation, each as a graph of its own."""
+"""Exports LightGBM models to ONNX: score.onnx computes the margin, explain.onnx the exact contributions to the margin."""

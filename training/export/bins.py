@@ -1,8 +1,9 @@
 """Bins of feature values that a model cannot tell apart.
 
-The splits on one feature cut its values into intervals. Two values of one interval take the same side at every split.
-Intervals that take the same sides, and the missing value if it takes them too, form one class. The classes of a row
-therefore determine its margin and its contributions.
+The thresholds of all splits on a feature divide the values of the feature into intervals. At every split, all values of an
+interval go to the same side. All intervals whose values go to the same sides at every split form one class. The missing value
+belongs to such a class as well, or forms a class by itself. The classes of a row's values therefore determine the margin and
+the contributions of the row.
 """
 
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ from training.export.trees import (
     tree_splits,
 )
 
-_NO_CODE = -1.0  # is in no set of codes, as a missing value is
+_NO_CODE = -1.0  # stands for a value without a code; no set of codes contains it
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,8 @@ class FeatureBins:
     Attributes:
         feature: Column index.
         splits: The distinct splits of the model on this feature.
-        edges: Shape (intervals - 1,), ascending. Interval i is (edges[i-1], edges[i]]. The unit is that of the tree
-            input: for a category, its code plus CODE_SHIFT, or 0 without a code.
+        edges: Shape (intervals - 1,), ascending. Interval i is (edges[i-1], edges[i]]. Edges have the unit of the tree input:
+            for a category it is the code plus CODE_SHIFT, or 0 if a value has no code.
         classes: Shape (intervals,); the class of each interval.
         missing_class: The class of a missing value.
         goes_left: Shape (classes, splits); whether the values of a class go left at a split.
@@ -52,11 +53,11 @@ class FeatureBins:
         numeric = [split for split in splits if isinstance(split, NumericSplit)]
         categorical = [split for split in splits if isinstance(split, CategoricalSplit)]
         edges, members = _threshold_intervals(numeric) if numeric else _code_intervals(categorical)
-        # One member of each interval, and a missing value last, represent all values at every split.
+        # One member of each interval, and a missing value at the end, represent all values at every split.
         sides = np.stack([_goes_left(split, np.append(members, np.nan)) for split in splits], axis=1)
         goes_left, classes = np.unique(sides, axis=0, return_inverse=True)
         interval_classes, missing_class = classes.reshape(-1)[:-1], int(classes.reshape(-1)[-1])
-        # An edge between two intervals of one class separates nothing: searching without it is faster.
+        # An edge between two intervals of the same class separates nothing, and the search is faster without this edge.
         needed = np.flatnonzero(interval_classes[1:] != interval_classes[:-1])
         remaining = interval_classes[np.append(needed, len(edges))]
         return cls(feature, splits, edges[needed], remaining, missing_class, goes_left)
@@ -65,7 +66,7 @@ class FeatureBins:
         """Return the class of each value.
 
         Args:
-            values: Shape (n,), as in a row of the model: category codes without shift, NaN where missing.
+            values: Shape (n,), values as in the rows of the model: category codes without shift, NaN where missing.
 
         Returns:
             Shape (n,).
@@ -78,7 +79,7 @@ class FeatureBins:
 
 def ensemble_bins(ensemble: Ensemble) -> dict[int, FeatureBins]:
     """Return the bins of every feature that the model splits on, by column index in ascending order."""
-    splits: dict[int, dict[Split, None]] = {}  # a dict keeps the order of first use, a set would not
+    splits: dict[int, dict[Split, None]] = {}  # a dict instead of a set, because a dict keeps the order of first use
     for tree in ensemble.trees:
         for split in tree_splits(tree):
             splits.setdefault(split.feature, {})[split] = None
@@ -101,7 +102,7 @@ def row_classes(
     classes = {}
     for feature, feature_bins in bins.items():
         values = rows[:, feature]
-        # The counterpart of the nodes that `graph.preprocessing` adds for zero_as_missing.
+        # This corresponds to the nodes that `graph.preprocessing` adds for zero_as_missing.
         if feature in ensemble.zero_as_missing:
             values = np.where(np.abs(values) <= ZERO_THRESHOLD, np.nan, values)
         classes[feature] = feature_bins.classify(values)
@@ -115,7 +116,7 @@ def category_codes(values: NDArray[np.float64]) -> NDArray[np.int64]:
         values: Any shape, NaN where missing.
 
     Returns:
-        The same shape, from -1 to CODE_MAX. -1 is in no set of codes.
+        Codes from -1 to CODE_MAX, in the shape of `values`. No set of codes contains -1.
     """
     valid = (values > _NO_CODE) & (values <= CODE_MAX)  # both comparisons are False for NaN
     codes: NDArray[np.int64] = np.where(valid, np.trunc(np.where(valid, values, 0.0)), _NO_CODE).astype(np.int64)
@@ -131,7 +132,7 @@ def _threshold_intervals(splits: list[NumericSplit]) -> tuple[NDArray[np.float64
 def _code_intervals(splits: list[CategoricalSplit]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the edges between the intervals of shifted codes, and one code (without shift) of each interval."""
     codes = np.array(sorted({code for split in splits for code in split.codes}))
-    # Each code of any set gets an edge on both sides, halfway to its neighbours.
+    # Each code that occurs in a set has an edge on both sides, halfway to the neighbouring codes.
     edges = np.unique(np.concatenate([codes, codes + 1])) + CODE_SHIFT - 0.5
     members = np.append(edges - 0.5, edges[-1] + 0.5) - CODE_SHIFT
     return edges, members

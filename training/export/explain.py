@@ -1,17 +1,21 @@
-"""explain.onnx: the exact contributions in doubles, and the margin that they belong to, in one run.
+"""explain.onnx: computes the exact contributions in doubles, and the margin to which they belong, in one run.
 
-Trees find the class of each feature's value among all thresholds of the model. Each class adds a step to the line
-number of each leaf group. The line of a group holds the group's contributions in the row's cell. The lines of all
-groups are added up.
+The leaves of the model are divided into groups (`leaf_groups`). Each group has a lookup table of contributions with one line
+for each cell, which is a combination of classes (`bins`) that the group distinguishes. First, search trees determine the class
+of each feature's value. Each class then adds a step to the line number of each group. Finally, the lines of all groups are
+looked up and added.
 
     rows -> TreeEnsemble: (n, split features) classes -> Gather: (n, split features, groups) steps
          -> ReduceSum: (n, groups) line numbers -> Gather: lines -> sum: (n, features) contributions
     rows -> TreeEnsemble, as in score.onnx: (n, 1) margin
 
-Alternatives, measured at 65 and 300 trees of 8 leaves, microseconds for one row in a warm loop (pred_contrib 104 and 303
-in the same runs): one tree for each group that ends in the line number 17 and 50; the same trees as a version 3
-TreeEnsembleRegressor with high and low float32 weights 14 and 40 (1e-13 off, and it cannot share a graph with the
-version 5 margin); this form 13 and 18.
+Alternatives, in microseconds for one row in a warm loop, measured with 65 and with 300 trees of 8 leaves:
+
+    LightGBM's pred_contrib: 104 and 303
+    one tree for each group, whose leaves are line numbers: 17 and 50
+    the same trees as a version 3 TreeEnsembleRegressor with high and low float32 weights: 14 and 40; the result is off by
+        1e-13, and the operator cannot share a graph with the version 5 operator of the margin
+    this form: 13 and 18
 """
 
 from collections.abc import Sequence
@@ -33,15 +37,16 @@ from training.export.trees import Ensemble, NumericSplit
 
 
 def explain_onnx(ensemble: Ensemble, baseline: NDArray[np.float64] | None, layout: TableLayout | None = None) -> bytes:
-    """Return explain.onnx: rows (n, features) in; contributions (n, features) and margin (n, 1) out.
+    """Return the bytes of explain.onnx.
 
-    Both are log-odds before calibration. The margin is equal to that of score.onnx to the bit.
+    Its input is rows (n, features). Its outputs are contributions (n, features) and margin (n, 1), both in log-odds before
+    calibration. The margin is equal to that of score.onnx to the bit.
 
     Args:
         ensemble: The model.
         baseline: Shape (n_baseline, features), NaN where missing: the rows that an interventional explanation compares
             with. None for a path-dependent explanation, which uses the covers of the splits.
-        layout: Layout of the lookup tables; the fastest that fits by default.
+        layout: Layout of the lookup tables; by default the fastest layout that fits.
 
     Raises:
         ModelRejected: No layout fits into `layout.EXPLAIN_BYTES_MAX`.
@@ -54,7 +59,7 @@ def explain_onnx(ensemble: Ensemble, baseline: NDArray[np.float64] | None, layou
     nodes = [
         *prepared.nodes,
         _class_trees(bins).build(prepared.output, "class_numbers", max(len(bins), 1)),
-        # The trees answer in doubles, Gather needs integers.
+        # The trees return doubles, but Gather needs integers.
         helper.make_node("Cast", ["class_numbers"], ["classes"], to=TensorProto.INT32),
         helper.make_node("Gather", ["steps", "classes"], ["steps_of_classes"], axis=0),
         helper.make_node("ReduceSum", ["steps_of_classes", "middle"], ["line_numbers"], keepdims=0),
@@ -81,7 +86,7 @@ def _class_trees(bins: dict[int, FeatureBins]) -> TreeEnsembleBuilder:
     for target, feature_bins in enumerate(bins.values()):
         builder.add_root(_ClassTree(builder, feature_bins, target, first_class).add())
         first_class += len(feature_bins.goes_left)
-    if not bins:  # a model of constants contributes nothing, but the operator needs a tree
+    if not bins:  # a model without splits has no contributions, but the operator requires a tree
         builder.add_root(builder.add_leaf(0, 0.0))
     return builder
 
@@ -94,9 +99,9 @@ class _ClassTree:
         self._bins = bins
         self._target = target
         self._first_class = first_class
-        # An interval of the class of missing values, to which the search leads them.
+        # An interval of the class of missing values; the search leads missing values to this interval.
         found = np.flatnonzero(bins.classes == bins.missing_class)
-        self._own_missing_class = not len(found)  # no interval leads to it
+        self._own_missing_class = not len(found)  # no interval belongs to this class
         self._missing_interval = len(bins.edges) if self._own_missing_class else int(found[0])
 
     def add(self) -> ChildRef:
@@ -104,7 +109,7 @@ class _ClassTree:
         root = self._add_search(0, len(self._bins.edges))
         if not self._own_missing_class:
             return root
-        # Every present value is at most infinity, so this split separates the missing values alone.
+        # Every present value is at most infinity, so this split only separates missing values.
         node = self._builder.add_split(NumericSplit(self._bins.feature, np.inf, missing_left=False))
         self._builder.set_children(node, root, self._add_class(self._bins.missing_class))
         return node
@@ -130,15 +135,15 @@ class _ClassTree:
 def _steps_table(bins: dict[int, FeatureBins], groups: Sequence[LeafGroup]) -> NDArray[np.int32]:
     """Return what each class adds to the line number of each group: shape (classes of all features, groups).
 
-    The line number is the cell, a mixed-radix number whose digits the classes determine, plus the first line of the
-    group's table. Adding up the steps of a row's classes evaluates it.
+    The line number is the number of the cell plus the first line of the group's table. The number of the cell is a
+    mixed-radix number whose digits the classes determine. The sum of the steps of a row's classes is its line number.
     """
     class_counts = [len(feature_bins.goes_left) for feature_bins in bins.values()]
     first_class = dict(zip(bins, np.cumsum([0, *class_counts]), strict=False))
     table = np.zeros((max(sum(class_counts), 1), len(groups)), dtype=np.int32)
     first_line = 0
     for column, group in enumerate(groups):
-        # The steps of one feature, the first, carry the offset of the table; a row has exactly one class of it.
+        # The steps of the first feature include the first line of the table, because a row has exactly one class per feature.
         stride, offset = 1, first_line
         for feature, digits in group.digits.items():
             row = first_class[feature]
@@ -164,7 +169,7 @@ def _dense_sum() -> list[onnx.NodeProto]:
 
 
 def _sparse_lines(layout: TableLayout, tables: list[NDArray[np.float64]]) -> list[onnx.TensorProto]:
-    """Return lines with a column for each feature of their own group, and the feature of each column of each group.
+    """Return lines with one column per feature of their group, and the feature that each column of each group belongs to.
 
     The lines have shape (lines, width), the features shape (1, groups * width).
     """

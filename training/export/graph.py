@@ -1,4 +1,4 @@
-"""What score.onnx and explain.onnx share: the preprocessing of rows, the operator sets, and reproducible bytes."""
+"""Parts that score.onnx and explain.onnx share: preprocessing of rows, versions of the operators, and reproducible bytes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Preprocessing:
     """The part of a graph that turns rows into the input of its trees.
 
     Attributes:
-        output: Name of the tree input, doubles of shape (n, features); ROWS itself if there is nothing to do.
+        output: Name of the tree input, doubles of shape (n, features); ROWS itself if the model needs no preprocessing.
         nodes: Operators in the order of execution.
         constants: Initializers of the operators.
     """
@@ -34,8 +34,8 @@ class Preprocessing:
 def preprocessing(ensemble: Ensemble) -> Preprocessing:
     """Return the preprocessing of a model's rows.
 
-    Only zero_as_missing and categorical columns need any. Values that LightGBM replaces by 0.0 need none, because
-    `trees` has moved the thresholds among them.
+    Only zero_as_missing and categorical columns need preprocessing. LightGBM also replaces tiny values by 0.0, but this needs
+    no preprocessing, because `trees` moves the thresholds near 0.0 instead.
     """
     prepared = Preprocessing(ROWS)
     steps: tuple[tuple[frozenset[int], Callable[[str, NDArray[np.bool_]], Preprocessing]], ...] = (
@@ -62,10 +62,10 @@ def build_model(
 
     Args:
         name: Name of the graph.
-        ensemble: The model; its feature count is the width of the input.
+        ensemble: The model; its feature count is the number of input columns.
         nodes: Operators in the order of execution.
-        constants: Initializers.
-        outputs: Name and shape of each output; all are doubles.
+        constants: Initializers of the operators.
+        outputs: Name and shape of each output; all outputs are doubles.
     """
     graph = helper.make_graph(
         nodes,
@@ -96,13 +96,13 @@ def _zeros_to_missing(rows: str, mask: NDArray[np.bool_]) -> Preprocessing:
 
 
 def _values_to_codes(rows: str, mask: NDArray[np.bool_]) -> Preprocessing:
-    """Return the nodes that replace values by their code plus CODE_SHIFT, or 0 without a code, in the columns of the mask."""
+    """Return the nodes that replace each value in the columns of the mask by its code plus CODE_SHIFT, or by 0 without a code."""
     nodes = (
         # Both comparisons are false for NaN, so a missing value has no code.
         helper.make_node("Greater", [rows, "code_above"], ["not_negative"]),
         helper.make_node("LessOrEqual", [rows, "code_max"], ["not_too_large"]),
         helper.make_node("And", ["not_negative", "not_too_large"], ["has_code"]),
-        # Max maps (-1, 0) to 0 first: LightGBM truncates toward zero, Floor alone would give -1.
+        # LightGBM truncates toward zero, but Floor alone would map values in (-1, 0) to -1. Max maps these values to 0 first.
         helper.make_node("Max", [rows, "code_zero"], ["magnitude_of_code"]),
         helper.make_node("Floor", ["magnitude_of_code"], ["code"]),
         helper.make_node("Add", ["code", "code_shift"], ["shifted_code"]),

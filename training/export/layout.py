@@ -1,4 +1,4 @@
-"""The layout of the lookup tables in explain.onnx: which leaf groups, dense or sparse lines, and how large it may be."""
+"""The layout of the lookup tables in explain.onnx: the leaf groups, dense or sparse lines, and the limit of their size."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,27 +10,29 @@ from training.export.leaf_groups import LeafGroup, initial_groups
 from training.export.merging import TableBudget, merge_within_budget
 from training.export.trees import Ensemble, Leaf, SplitNode, Tree
 
-EXPLAIN_BYTES_MAX = 24_000_000  # a bundle has at most 30 MB; the rest is for its other files
-# Groups are merged until the tables have this size. Measured on 189 trees of 8 leaves over 19 features, microseconds for one
-# row, interleaved with other explainers (alone in a warm loop):
-#   each tree merged with the group that grew least, up to
+EXPLAIN_BYTES_MAX = 24_000_000  # a bundle has at most 30 MB; the remaining 6 MB are for its other files
+# Groups are merged until the tables have this size. The size was chosen by measurements on 189 trees of 8 leaves over 19
+# features. The figures are microseconds for one row, interleaved with other explainers, and in a warm loop (in parentheses):
+#   each tree is merged with the group that grows least, up to
 #        1024 cells: 134 groups, 8 MB: 50.6 (41.2)      2048 cells:  93 groups, 21 MB: 42.0 (41.3)
-#   the pair of groups that grew least of all, up to
+#   the pair of groups that grows least of all pairs is merged, up to
 #        3 MB: 176 groups: 48.6 (45.8)    8 MB: 130 groups: 42.5 (41.9)    11 MB: 114 groups: 40.9 (41.4)
 #       15 MB:  98 groups: 39.2 (38.6)   21 MB:  89 groups: 39.0 (41.9)    24 MB:  86 groups: 37.8 (40.2)
 TABLES_BYTES_MAX = 16_000_000
-# Limit for a merged group: filling a table takes cells * leaves. Without it, a model of 300 trees of 8 leaves over 6 features
-# takes 7.2 s to export instead of 0.7 s, for 9 groups instead of 28, which saves 0.3 microseconds a row.
+# Limit for the cells of a merged group. The time to fill a table grows with cells * leaves. Without the limit, a model of 300
+# trees of 8 leaves over 6 features takes 7.2 s to export instead of 0.7 s; it then has 9 groups instead of 28, which saves
+# only 0.3 microseconds per row.
 _CELLS_MAX = 4096
-# Explaining a row reads groups * features numbers of dense lines, at about 3 ns each. Sparse lines have fewer numbers, at
-# about 12 ns each, and cost about 8 microseconds more. Measured microseconds, dense and sparse: 1,800 numbers 23 and 38;
-# 13,500 numbers 75 and 90; 41,000 numbers 154 and 79; 75,000 numbers 218 and 69.
+# Largest number of values of dense lines that are read to explain a row, which is groups * features. A dense value costs about
+# 3 ns. Sparse lines have fewer values, but each costs about 12 ns, and summing them costs about 8 microseconds more.
+# Measured microseconds, dense and sparse: 1,800 values 23 and 38; 13,500 values 75 and 90; 41,000 values 154 and 79; 75,000
+# values 218 and 69.
 DENSE_NUMBERS_MAX = 20_000
-_SPARSE_FEATURES_MAX = 8  # all sparse lines have the width of the widest
+_SPARSE_FEATURES_MAX = 8  # all sparse lines are as wide as the widest line
 _NUMBER_BYTES, _STEP_BYTES = 8, 4
 _NAMED_TREES = 5
-# Trees fitted again with a smaller depth grow elsewhere: their tables are measured to be 1.0 to 2.0 times as large as those of
-# the same trees truncated at that depth.
+# If trees are fitted again with a smaller maximum depth, they grow elsewhere. In measurements, their tables are 1.0 to 2.0
+# times as large as the tables of the original trees truncated at that depth.
 _REFIT_GROWTH = 2
 
 
@@ -39,10 +41,10 @@ class TableLayout:
     """The layout of one explanation.
 
     Attributes:
-        groups: In the order of their tables.
-        sparse: Whether lines have columns for the features of their own group only, instead of for every feature.
-        feature_count: Columns of a dense line.
-        class_count: Rows of the table of steps.
+        groups: The leaf groups, in the order of their tables.
+        sparse: Whether a line only has columns for the features of its own group, instead of one for every feature.
+        feature_count: Number of columns of a dense line, one for each feature of the model.
+        class_count: Number of rows of the table of steps, one for each class of each feature.
     """
 
     groups: tuple[LeafGroup, ...]
@@ -52,7 +54,7 @@ class TableLayout:
 
     @cached_property
     def width(self) -> int:
-        """Return the columns of a line."""
+        """Return the number of columns of a line."""
         return max(len(group.digits) for group in self.groups) if self.sparse else self.feature_count
 
     @cached_property
@@ -68,7 +70,7 @@ def choose_layout(
     """Return the layout that is expected to be the fastest within `bytes_max`.
 
     Raises:
-        ModelRejected: Every layout is larger; the message names the deepest trees and a depth that would fit.
+        ModelRejected: Every layout is larger; the message states the deepest trees and a maximum depth that would fit.
     """
     groups, merged_max = initial_groups(ensemble, bins), min(bytes_max, TABLES_BYTES_MAX)
     dense = build_layout(ensemble, bins, groups, merged_max, sparse=False)
@@ -83,13 +85,13 @@ def choose_layout(
 def build_layout(
     ensemble: Ensemble, bins: Mapping[int, FeatureBins], groups: Sequence[LeafGroup], bytes_max: int, *, sparse: bool
 ) -> TableLayout:
-    """Return a layout whose groups are merged up to `bytes_max`, and beyond where a merge makes the tables smaller.
+    """Return a layout whose groups are merged while the tables stay within `bytes_max`, or if a merge makes them smaller.
 
     Args:
         ensemble: The model.
-        bins: Its bins.
-        groups: Its initial groups.
-        bytes_max: Size of the tables in bytes.
+        bins: The bins of the model.
+        groups: The initial groups of the model.
+        bytes_max: Maximum size of the tables in bytes.
         sparse: Whether lines are sparse.
     """
     class_count = sum(len(feature_bins.goes_left) for feature_bins in bins.values())
@@ -103,7 +105,7 @@ def build_layout(
         cells_max=_CELLS_MAX,
         features_max=features_max,
     )
-    # A model of constants has no groups; a table of one empty line keeps its graph valid.
+    # A model without splits has no groups. A table of one empty line keeps its graph valid.
     merged = merge_within_budget(groups, budget) or [LeafGroup((), {})]
     return TableLayout(tuple(merged), sparse, ensemble.feature_count, class_count)
 
@@ -127,9 +129,7 @@ def _size_error(ensemble: Ensemble, size: int, bytes_max: int) -> str:
     depths = sorted(((tree_depth(tree), number) for number, tree in enumerate(ensemble.trees)), reverse=True)
     trees = ", ".join(f"{number} (depth {depth})" for depth, number in depths[:_NAMED_TREES])
     fits = _deepest_fit(ensemble, depths[0][0], bytes_max)
-    remedy = (
-        f"the same trees cut at depth {fits} would fit: fit with max_depth={fits}" if fits > 1 else "fit fewer trees"
-    )
+    remedy = f"trees truncated at depth {fits} would fit: fit with max_depth={fits}" if fits > 1 else "fit fewer trees"
     return (
         f"the explanation is too large: {size / 1e6:,.0f} MB, at most {bytes_max / 1e6:,.0f} MB are allowed; "
         f"the deepest trees are {trees} of {len(ensemble.trees)}; {remedy}, or with fewer leaves or iterations"
@@ -137,7 +137,7 @@ def _size_error(ensemble: Ensemble, size: int, bytes_max: int) -> str:
 
 
 def _deepest_fit(ensemble: Ensemble, too_deep: int, bytes_max: int) -> int:
-    """Return the largest depth below `too_deep` that fits, by bisection; 1 if depth 2 is too large."""
+    """Return the largest depth below `too_deep` at which the tables fit, by bisection; 1 if they do not fit at depth 2."""
     low, high = 1, too_deep
     while high - low > 1:
         half = (low + high) // 2
@@ -146,7 +146,7 @@ def _deepest_fit(ensemble: Ensemble, too_deep: int, bytes_max: int) -> int:
 
 
 def _fits_at_depth(ensemble: Ensemble, depth: int, bytes_max: int) -> bool:
-    """Return whether trees of a depth would fit in sparse lines, with a reserve for fitting them again."""
+    """Return whether sparse tables of trees of a depth would fit, with a reserve because new trees grow elsewhere."""
     shallow = replace(ensemble, trees=tuple(truncate_tree(tree, depth) for tree in ensemble.trees))
     bins, budget = ensemble_bins(shallow), bytes_max // _REFIT_GROWTH
     return build_layout(shallow, bins, initial_groups(shallow, bins), budget, sparse=True).size <= budget

@@ -1,12 +1,13 @@
 """Groups of leaves whose contributions fit into one lookup table for every possible row.
 
-The value that a leaf adds depends on a row through one fact for each feature on the leaf's path: whether the row
-satisfies all conditions of the path on that feature. A group of leaves therefore depends on a row through one digit for
-each feature. The digit numbers the combinations of facts that the classes of the feature (`bins`) can produce. The
-digits of all features form a mixed-radix number, the cell. The lookup table of the group has one line for each cell.
+For one leaf, the contributions depend on one boolean per feature on the path of the leaf: whether the row satisfies all
+conditions of the path on that feature. For a group of leaves, a feature has one boolean per leaf. The class of the feature's
+value (`bins`) determines these booleans. The distinct combinations of booleans that the classes lead to are numbered, and this
+number is the digit of the feature. The digits of all features form a mixed-radix number, the cell. The lookup table of the
+group has one line for each cell.
 
-Leaves that split alike share digits, whichever trees they are in. Merging them (`merging`) adds few cells and saves a
-lookup for each row.
+Leaves whose paths have the same splits have the same digits, even if the leaves are in different trees. Merging their groups
+(`merging`) adds few cells, and each explained row needs one lookup less.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,19 +21,21 @@ from numpy.typing import NDArray
 from training.export.bins import FeatureBins
 from training.export.trees import Ensemble, Leaf, SplitNode, Tree
 
-# Trees are partitioned into groups this small, and `merging` merges them where that is cheap. Measured on 189 trees of
-# 8 leaves: groups of 1024 cells, merged to as many bytes, give 96 tables instead of 92; smaller groups never give more.
+# Trees are first partitioned into groups of at most this many cells. `merging` then merges groups where this is cheap. On 189
+# trees of 8 leaves, starting from groups of 1,024 cells leads to 96 tables instead of 92 of the same total size. Smaller initial
+# groups never lead to more tables.
 INITIAL_CELLS_MAX = 64
 
 
 @dataclass(frozen=True, eq=False)
 class PathCondition:
-    """All conditions of one path on one feature.
+    """The combination of all conditions of one path on one feature.
 
     Attributes:
         feature: Column index.
         satisfied: Shape (classes of the feature,); whether the values of a class satisfy the conditions.
-        cover: Share of the training rows that satisfied them, from 0 to 1: the product over the splits on the feature.
+        cover: Product of the covers of the path's splits on the feature, from 0 to 1. The cover of a split is the share of
+            the training rows at its node that went on along the path.
     """
 
     feature: int
@@ -67,7 +70,7 @@ class LeafGroup:
 
     @cached_property
     def radices(self) -> dict[int, int]:
-        """Return the number of digits of each feature."""
+        """Return the number of distinct digits of each feature."""
         return {feature: int(digits.max()) + 1 for feature, digits in self.digits.items()}
 
     @cached_property
@@ -91,12 +94,12 @@ def initial_groups(
 ) -> list[LeafGroup]:
     """Partition the leaves of a model into small groups.
 
-    Trees that are a single leaf are in no group, because they contribute nothing.
+    Trees that are a single leaf are left out, because they have no contributions.
 
     Args:
         ensemble: The model.
-        bins: Its bins, from `bins.ensemble_bins`.
-        cells_max: Limit for the cells of a group; a leaf whose own path has more is a group by itself.
+        bins: The bins of the model, from `bins.ensemble_bins`.
+        cells_max: Maximum number of cells of a group; a leaf whose path alone has more cells is a group by itself.
     """
     return [group for tree in ensemble.trees for group in partition_tree(tree, bins, cells_max) if group.digits]
 
@@ -104,18 +107,18 @@ def initial_groups(
 def partition_tree(
     tree: Tree, bins: Mapping[int, FeatureBins], cells_max: int, path: tuple[PathCondition, ...] = ()
 ) -> list[LeafGroup]:
-    """Partition one tree into its largest subtrees of at most `cells_max` cells.
+    """Partition one tree into groups: the largest subtrees of at most `cells_max` cells.
 
     Args:
         tree: The tree, or a subtree during the recursion.
         bins: The bins of the model.
-        cells_max: As in `initial_groups`.
-        path: Conditions from the root to `tree`, one for each split.
+        cells_max: Maximum number of cells of a group, as in `initial_groups`.
+        path: Conditions from the root of the tree to `tree`, one for each split.
     """
     if isinstance(tree, Leaf):
         return [_single_leaf_group(DecisionPath(tree.value, _conditions_by_feature(path)))]
     left, right = (partition_tree(side, bins, cells_max, (*path, step)) for side, step in _branches(tree, bins))
-    # A side of several groups was too large already, so the whole is too.
+    # If one side had to be partitioned into several groups, both sides together are too large as well.
     if len(left) == len(right) == 1:
         both = merge_groups(left[0], right[0])
         if both.cell_count <= cells_max:
@@ -124,11 +127,11 @@ def partition_tree(
 
 
 def merge_groups(first: LeafGroup, second: LeafGroup) -> LeafGroup:
-    """Return one group of all leaves of two; its digits distinguish the classes that either group distinguishes."""
+    """Return one group with the leaves of two groups; it distinguishes all classes that either of the two distinguishes."""
     digits = dict(first.digits)
     for feature, more in second.digits.items():
         known = digits.get(feature)
-        # A pair of digits is one number in base max + 1; ranking the pairs that occur closes the gaps.
+        # A pair of digits is encoded as one number. Ranking the numbers that occur closes the gaps between them.
         digits[feature] = more if known is None else _dense_ranks(known * (int(more.max()) + 1) + more)
     return LeafGroup(first.paths + second.paths, {feature: digits[feature] for feature in sorted(digits)})
 
@@ -162,9 +165,9 @@ def _single_leaf_group(path: DecisionPath) -> LeafGroup:
 
 
 def _dense_ranks(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the rank of each number among the distinct ones, from 0 without gaps.
+    """Return the rank of each number among the distinct numbers, from 0 without gaps.
 
-    The numbers are small and not negative, so that counting is faster than `np.unique`.
+    The numbers must be 0 and up. They are small, so counting is faster than `np.unique`.
     """
     occurs = np.zeros(int(numbers.max()) + 1, dtype=np.int64)
     occurs[numbers] = 1

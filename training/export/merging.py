@@ -1,8 +1,9 @@
-"""Merges leaf groups greedily: every group fewer saves each explained row one lookup and one addition.
+"""Merges leaf groups greedily, because with each group less an explained row needs one lookup and one addition less.
 
-Each step merges the two groups whose tables grow least, until the tables would exceed their budget. Comparing all pairs
-would be quadratic. Each group is compared only with the few others that have the least lower bounds of growth, which
-follow from the numbers of digits.
+The growth of a merge is the number of cells that the merged group has more than its two parts together. Each step merges the
+two groups with the least growth, until the tables would exceed their budget. Comparing all pairs of groups would take quadratic
+time. Therefore each group is only compared with a limited number of other groups: those with the least lower bounds of growth,
+which follow from the numbers of digits and are cheap to compute.
 """
 
 import heapq
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from training.export.leaf_groups import LeafGroup, merge_groups
 
 COMPARED_MAX = 64  # partners compared for each group; keeps the search about linear in the size of the model
-_CELLS_EXACT = 2**53  # far more cells than any table has; doubles are exact up to here
+_CELLS_EXACT = 2**53  # doubles represent all integers up to this exactly; no table has so many cells
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +24,11 @@ class TableBudget:
     """Limits for the lookup tables of a model.
 
     Attributes:
-        bytes_max: Size of all tables in bytes; a merge that makes the tables smaller is done even beyond it.
+        bytes_max: Maximum size of all tables in bytes. A merge that makes the tables smaller is always done.
         line_bytes: Size of one line in bytes.
-        group_bytes: Size of a group in bytes, besides its lines.
-        cells_max: Cells of a merged group, unless one of its two parts has more already.
-        features_max: Features of a merged group.
+        group_bytes: Size of a group in bytes in addition to its lines.
+        cells_max: Maximum number of cells of a merged group, unless one of its two parts has more already.
+        features_max: Maximum number of features of a merged group.
     """
 
     bytes_max: int
@@ -42,7 +43,7 @@ class MergeCandidate:
     """A possible merge; the order of the attributes is the order in which candidates are tried.
 
     Attributes:
-        growth: Cells of the merged group less those of its two parts; can be negative.
+        growth: Cells of the merged group minus the cells of both parts; can be negative.
         first: Slot of one group.
         second: Slot of the other group.
         versions: Versions of both slots when the growth was computed.
@@ -58,7 +59,7 @@ def merge_within_budget(groups: Sequence[LeafGroup], budget: TableBudget) -> lis
     """Merge groups by least growth while the tables stay within the budget.
 
     Returns:
-        The groups in order; a merged group has the position of the first of its parts.
+        The merged groups in the order of the original groups; a merged group has the position of its first part.
     """
     search = MergeSearch(groups, budget)
     heap = [candidate for slot in range(len(groups)) if (candidate := search.best_candidate(slot))]
@@ -67,13 +68,13 @@ def merge_within_budget(groups: Sequence[LeafGroup], budget: TableBudget) -> lis
     while heap:
         candidate = heapq.heappop(heap)
         first, second = candidate.first, candidate.second
-        # Lazy deletion: a slot that changed has a newer candidate in the heap already, or is empty.
+        # Lazy deletion: if the slot has changed since, it is empty or the heap has a newer candidate for it already.
         if search.versions[first] != candidate.versions[0]:
             continue
-        # If only the partner changed, this slot needs a new candidate, and nothing is merged.
+        # If only the partner has changed since, nothing is merged, and this slot gets a new candidate below.
         if search.versions[second] == candidate.versions[1]:
             more = candidate.growth * budget.line_bytes - budget.group_bytes
-            # Candidates come in ascending order of growth, so no later one fits either.
+            # Candidates are in ascending order of growth, so no later candidate fits either.
             if more > 0 and size + more > budget.bytes_max:
                 break
             size += more
@@ -85,11 +86,11 @@ def merge_within_budget(groups: Sequence[LeafGroup], budget: TableBudget) -> lis
 
 
 class MergeSearch:
-    """Groups in numbered slots, with the array of their sizes that the search for partners needs.
+    """Groups in numbered slots, with arrays of their sizes that make the search for merge partners fast.
 
     Attributes:
-        groups: By slot, in order. A merge empties the slot of its second group.
-        versions: How often each slot has changed.
+        groups: The groups by slot, in order. A merge empties the slot of its second group.
+        versions: Number of changes of each slot.
     """
 
     def __init__(self, groups: Sequence[LeafGroup], budget: TableBudget) -> None:
@@ -113,12 +114,12 @@ class MergeSearch:
     def best_candidate(self, slot: int) -> MergeCandidate | None:
         """Return the merge of least growth with the group in a slot, or None if no merge is within the limits.
 
-        Only the COMPARED_MAX partners of least lower bounds are compared.
+        Only the COMPARED_MAX partners with the least lower bounds of growth are compared.
         """
         group, best = self.groups[slot], None
         partners, bounds = self.partners(slot)
         for index in np.argsort(bounds, kind="stable")[:COMPARED_MAX].tolist():
-            # The bounds ascend: no later partner can grow less than the best one so far.
+            # The bounds are ascending, so no later partner can have less growth than the best candidate so far.
             if best is not None and bounds[index] >= best.growth:
                 break
             partner = int(partners[index])
@@ -134,11 +135,12 @@ class MergeSearch:
     def partners(self, slot: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return the slots whose groups may be merged with a slot's group, and a lower bound of each merge's growth.
 
-        A merged feature has at least as many digits as either part has, which bounds the merged cells from below.
-        The division by the partner's own digits is exact: they divide its cells, and doubles are exact up to 2**53.
+        In a merged group, a feature has at least as many digits as in either part, which bounds the number of cells from
+        below. The division by the partner's own digits is exact, because they divide the partner's cells and doubles
+        represent all integers up to 2**53.
 
         Returns:
-            Two arrays of shape (partners,).
+            Slots and lower bounds, two arrays of shape (partners,).
         """
         group = self.groups[slot]
         bounds, shared = self._cell_counts.copy(), np.zeros(len(self._cell_counts))
@@ -165,7 +167,7 @@ class MergeSearch:
 
 
 def merged_cell_count(first: LeafGroup, second: LeafGroup, cells_max: int) -> int | None:
-    """Return the cells that two groups have when merged, or None if they exceed `cells_max`."""
+    """Return the number of cells that two groups have when merged, or None if it exceeds `cells_max`."""
     cells = second.cell_count
     for feature, class_sets in first.class_sets.items():
         other_sets = second.class_sets.get(feature)

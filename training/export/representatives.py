@@ -1,8 +1,8 @@
-"""Representatives of threshold intervals, which replace the values of real people in everything that is published.
+"""Representatives of threshold intervals, which replace the values of real people in all published files.
 
-The representative of an interval is its upper end, or for the last interval the next double above the last threshold.
-A row keeps its margin and its contributions, because the model cannot tell a value from its representative. Two
-customers whom the model cannot tell apart become the same row.
+The representative of an interval is its upper end; for the last interval it is the next double above the last threshold. The
+model treats a value and its representative alike, so a row keeps its margin and its contributions. Two customers whose values
+are in the same intervals become equal rows.
 """
 
 import math
@@ -17,9 +17,9 @@ _NO_CODE = -1.0
 
 
 def thresholds_by_feature(ensemble: Ensemble) -> list[NDArray[np.float64]]:
-    """Return the distinct thresholds of each feature, ascending; an empty array for a feature without any.
+    """Return the distinct thresholds of each feature, ascending; an empty array for a feature without thresholds.
 
-    Thresholds can be infinite: such a split separates missing values only.
+    A threshold can be infinite, if a split only separates missing values from all others.
     """
     found: list[set[float]] = [set() for _ in range(ensemble.feature_count)]
     for tree in ensemble.trees:
@@ -37,7 +37,7 @@ def representative_rows(ensemble: Ensemble, rows: NDArray[np.float64]) -> NDArra
         rows: Shape (n, features), NaN where missing.
 
     Returns:
-        The same shape.
+        The representatives, shape (n, features).
     """
     replaced = np.empty_like(rows)
     for feature, thresholds in enumerate(thresholds_by_feature(ensemble)):
@@ -55,13 +55,13 @@ def representative_rows(ensemble: Ensemble, rows: NDArray[np.float64]) -> NDArra
 def _representative_numbers(thresholds: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the upper end of each value's interval; 0.0 for a feature without finite thresholds."""
     finite = thresholds[np.isfinite(thresholds)]
-    # The last interval has no upper end: the next double above the last threshold stands for it.
+    # The last interval has no upper end, so the next double above the last threshold represents it.
     above_last = math.nextafter(finite[-1], math.inf) if len(finite) else 0.0
     return np.append(finite, above_last)[np.searchsorted(finite, values, side="left")]
 
 
 def _representative_codes(ensemble: Ensemble, feature: int, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return for each value the smallest code that is in the same sets of the model; -1 if it is in none."""
+    """Return for each value the smallest code that belongs to the same sets of the model; -1 if no set contains its code."""
     code_sets = sorted({tuple(sorted(split.codes)) for split in _categorical_splits(ensemble, feature)})
     in_no_set = (False,) * len(code_sets)
     codes = sorted({code for code_set in code_sets for code in code_set})
@@ -83,8 +83,9 @@ def _categorical_splits(ensemble: Ensemble, feature: int) -> list[CategoricalSpl
 
 
 def _preserve_zeros(values: NDArray[np.float64], chosen: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return representatives that are zero exactly where the value is, for a column where zero means missing."""
-    # The upper end of an interval around zero can be a zero; the smallest double that is none takes its place.
+    """Return representatives that are zero exactly where the value is zero, for a column in which zero means missing."""
+    # The upper end of an interval near zero can count as zero. For a nonzero value it is replaced by the smallest double that
+    # does not count as zero.
     smallest_nonzero = math.nextafter(ZERO_THRESHOLD, math.inf)
     nonzero = np.where(np.abs(chosen) <= ZERO_THRESHOLD, np.copysign(smallest_nonzero, values), chosen)
     return np.where(np.abs(values) <= ZERO_THRESHOLD, 0.0, nonzero)

@@ -1,4 +1,4 @@
-"""score.onnx: the margin, equal to `Booster.predict(raw_score=True)` to the bit."""
+"""score.onnx: computes the margin, equal to `Booster.predict(raw_score=True)` to the bit."""
 
 from training.export.graph import build_model, preprocessing
 from training.export.tree_ensemble import ChildRef, TreeEnsembleBuilder
@@ -6,7 +6,7 @@ from training.export.trees import Ensemble, Leaf, Tree
 
 
 def score_onnx(ensemble: Ensemble) -> bytes:
-    """Return score.onnx: rows (n, features) in, margin (n, 1) out, log-odds before calibration."""
+    """Return the bytes of score.onnx: input rows (n, features), output margin (n, 1) in log-odds before calibration."""
     prepared = preprocessing(ensemble)
     margin = margin_trees(ensemble).build(prepared.output, "margin", 1)
     return build_model("score", ensemble, [*prepared.nodes, margin], [*prepared.constants], [("margin", ["n", 1])])
@@ -15,7 +15,8 @@ def score_onnx(ensemble: Ensemble) -> bytes:
 def margin_trees(ensemble: Ensemble) -> TreeEnsembleBuilder:
     """Return the trees of the model.
 
-    They stay in the order of the model: floating-point addition is not associative, and the sum must be LightGBM's.
+    The trees stay in the order of the model. Floating-point addition is not associative, so only this order leads to the same
+    sum as in LightGBM.
     """
     builder = TreeEnsembleBuilder()
     for tree in ensemble.trees:

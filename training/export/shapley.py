@@ -1,17 +1,20 @@
 """The lookup tables of contributions: exact Shapley values of a leaf group for every cell.
 
-Interventional. Let v be the value of a leaf and D the features on its path. Let o_f be 1 if the explained row satisfies
-all conditions of the path on f, and z_f the same for a baseline row. With A = {o = 1, z = 0} and B = {o = 0, z = 1}:
+Interventional contributions compare the explained row with each baseline row. Let v be the value of a leaf and D the set of
+features on its path. For a feature f in D, let o_f be 1 if the explained row satisfies all conditions of the path on f, and
+else 0. Let z_f be defined in the same way for a baseline row. Let A be the features with o = 1 and z = 0, and B the features
+with o = 0 and z = 1. The Shapley value phi_i of feature i is
 
     phi_i = + v (|A|-1)! |B|! / (|A|+|B|)!   for i in A
     phi_i = - v |A|! (|B|-1)! / (|A|+|B|)!   for i in B
 
-and phi = 0 if some feature has o = z = 0, because no coalition reaches the leaf then. The contribution is the mean over
-the baseline rows and the sum over the leaves. It depends on the explained row through the o_f only. A table over the
-cells therefore holds every answer, and the size of the baseline has no effect on serving.
+If some feature has o = z = 0, then phi = 0, because no coalition reaches the leaf. The contribution of a feature is the mean of
+phi over the baseline rows, summed over all leaves. The contribution depends on the explained row only through the o_f.
+Therefore a table with one line per cell contains the contributions of every possible row, and the size of the baseline does
+not affect the time to explain a row.
 
-Path-dependent. Each feature of D is satisfied with a probability r_f in place of baseline rows. r_f is the product of
-the covers of the splits on f along the path:
+Path-dependent contributions use probabilities instead of baseline rows. A feature f in D is satisfied with the probability r_f,
+which is the product of the covers of the splits on f along the path:
 
     phi_i = v (o_i - r_i) * integral from 0 to 1 of the product over j != i of (r_j + t (o_j - r_j)) dt
 
@@ -29,16 +32,16 @@ from numpy.typing import NDArray
 
 from training.export.leaf_groups import DecisionPath, LeafGroup, PathCondition
 
-CACHED_WIDTH_MAX = 7  # the weights of 8 features take 4 MB, and four times as much with each feature more
-BASELINE_SETS_MAX = 128  # baseline sets in one step
-WEIGHTS_BYTES_MAX = 1 << 27  # of one step; wide leaves take fewer sets in a step
+CACHED_WIDTH_MAX = 7  # the weights of 8 features take 4 MB, and each additional feature quadruples them
+BASELINE_SETS_MAX = 128  # maximum number of baseline sets that one step computes
+WEIGHTS_BYTES_MAX = 1 << 27  # maximum size of the weights of one step; limits the number of sets for wide leaves
 
 
 def contribution_table(group: LeafGroup, baseline: Mapping[int, NDArray[np.int64]] | None) -> NDArray[np.float64]:
     """Return the lookup table of a group.
 
     Args:
-        group: The leaves.
+        group: The group of leaves.
         baseline: For each feature the classes of the baseline rows, shape (n_baseline,), from `bins.row_classes`; None
             for path-dependent contributions.
 
@@ -50,7 +53,7 @@ def contribution_table(group: LeafGroup, baseline: Mapping[int, NDArray[np.int64
     digits = cell_digits(group)
     table = np.zeros((group.cell_count, len(column)))
     for path in group.paths:
-        # The contributions of one leaf have one line for each set of satisfied features; spread them over the cells.
+        # The contributions of one leaf have one line for each set of satisfied features. Look up this line for each cell.
         leaf_table = _path_table(path, baseline)
         satisfied = [
             _satisfied_by_digit(condition, group.digits[condition.feature])[digits[condition.feature]]
@@ -80,14 +83,15 @@ def interventional_table(value: float, baseline: NDArray[np.int64], width: int) 
     Returns:
         Shape (2**width, width), for every set of features that an explained row can satisfy, in the order of the bits.
     """
-    # Baseline rows of one set give one result: computing each set once makes the cost independent of the baseline's size.
+    # All baseline rows with the same set have the same result. Each set is computed once, so that the time does not depend on
+    # the size of the baseline.
     counts = np.bincount(baseline, minlength=1 << width).astype(np.float64)
     occurring = np.flatnonzero(counts)
     total = np.zeros((1 << width, width))
     step = max(1, min(BASELINE_SETS_MAX, WEIGHTS_BYTES_MAX // (8 * width << width)))
     for first in range(0, len(occurring), step):
         sets = occurring[first : first + step]
-        # Without optimisation, einsum adds in one fixed order for any number of threads, so the bytes do not vary.
+        # Without optimisation, einsum adds in a fixed order for any number of threads, so the bytes of the file do not vary.
         total += np.einsum("z,ozi->oi", counts[sets], signed_weights(width, sets), optimize=False)
     table: NDArray[np.float64] = value * total / len(baseline)
     return table
@@ -111,14 +115,14 @@ def path_dependent_table(value: float, covers: NDArray[np.float64]) -> NDArray[n
     for point, weight in zip((points + 1) / 2, weights / 2, strict=True):  # from [-1, 1] to [0, 1]
         factors = covers + point * (satisfied - covers)
         for bit in range(width):
-            # Dividing the full product by one factor would be faster but loses precision where the factor is near 0.
+            # Dividing the full product by one factor would be faster, but loses precision if the factor is near 0.
             integral[:, bit] += weight * np.prod(np.delete(factors, bit, axis=1), axis=1)
     table: NDArray[np.float64] = value * (satisfied - covers) * integral
     return table
 
 
 def signed_weights(width: int, baseline: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return phi of a leaf of value 1.
+    """Return the Shapley values phi of a leaf of value 1.
 
     Args:
         width: Number of features on the path.
@@ -134,12 +138,12 @@ def signed_weights(width: int, baseline: NDArray[np.int64]) -> NDArray[np.float6
 
 @cache
 def _all_signed_weights(width: int) -> NDArray[np.float64]:
-    """Return phi of a leaf of value 1 against every baseline set."""
+    """Return the Shapley values phi of a leaf of value 1 for every baseline set."""
     return _compute_signed_weights(width, np.arange(1 << width))
 
 
 def _compute_signed_weights(width: int, baseline: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Compute phi of a leaf of value 1 by the formula in the module docstring."""
+    """Compute the Shapley values phi of a leaf of value 1 by the formula in the module docstring."""
     explained, against = np.arange(1 << width)[:, None], baseline[None, :]
     only_explained, only_against = explained & ~against, against & ~explained  # A and B as bits
     reachable = (explained | against) == (1 << width) - 1
@@ -173,7 +177,7 @@ def _path_table(path: DecisionPath, baseline: Mapping[int, NDArray[np.int64]] | 
 
 
 def _satisfied_by_digit(condition: PathCondition, digits: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return for each digit whether it satisfies a condition; all classes of one digit agree, so the first one tells."""
+    """Return for each digit whether it satisfies a condition; all classes of one digit agree, so the first class is used."""
     return condition.satisfied[np.unique(digits, return_index=True)[1]]
 
 

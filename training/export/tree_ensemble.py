@@ -9,15 +9,15 @@ from onnx import helper
 from training.export.tensors import double_tensor
 from training.export.trees import CODE_SHIFT, CategoricalSplit, NumericSplit, Split
 
-# Attribute values of the operator, by their names in the specification.
+# Values of the operator's attributes, named as in its specification.
 _BRANCH_LEQ, _BRANCH_MEMBER = 0, 6
 _AGGREGATE_SUM = 1
-_POST_TRANSFORM_NONE = 0  # ONNX Runtime ignores any other
+_POST_TRANSFORM_NONE = 0  # ONNX Runtime ignores all other values
 
 
 @dataclass(frozen=True, slots=True)
 class ChildRef:
-    """A reference to a child: an index among the leaves if is_leaf is 1, among the inner nodes if it is 0."""
+    """A reference to a child node: `index` is an index among the leaves if is_leaf is 1, and among the inner nodes if it is 0."""
 
     index: int
     is_leaf: int
@@ -38,7 +38,7 @@ class TreeEnsembleBuilder:
         self._modes: list[int] = []
         self._true_children: list[ChildRef] = []
         self._false_children: list[ChildRef] = []
-        # The sets of all member nodes, one after the other, each ended by NaN.
+        # The sets of all member nodes, concatenated in the order of the nodes; a NaN follows each set.
         self._members: list[float] = []
         # One entry for each leaf.
         self._targets: list[int] = []
@@ -57,8 +57,8 @@ class TreeEnsembleBuilder:
             self._modes.append(_BRANCH_MEMBER)
             self._thresholds.append(math.nan)
             self._missing_true.append(0)
-            # The operator reads one set per member node, in node order, each ended by NaN. Codes are shifted by one, as
-            # `graph.preprocessing` shifts the rows: onnx.reference takes a 0 for the end of a set.
+            # The operator reads one set per member node, in node order, each followed by NaN. Codes are shifted by one, as
+            # `graph.preprocessing` shifts the codes of the rows, because onnx.reference takes a 0 for the end of a set.
             self._members += [*(float(code + CODE_SHIFT) for code in sorted(split.codes)), math.nan]
         else:
             self._modes.append(_BRANCH_LEQ)
@@ -74,10 +74,10 @@ class TreeEnsembleBuilder:
         self._false_children[node.index] = right
 
     def add_root(self, root: ChildRef) -> None:
-        """Append a tree.
+        """Append a tree by its root.
 
-        The operator has no root that is a leaf. A tree that is a single leaf becomes a node with that leaf on both
-        sides.
+        The operator does not support a root that is a leaf. A tree that is a single leaf therefore becomes an inner node
+        with this leaf on both sides.
         """
         if root.is_leaf:
             leaf, root = root, self.add_split(NumericSplit(0, 0.0, missing_left=True))
@@ -95,7 +95,7 @@ class TreeEnsembleBuilder:
         modes = helper.make_tensor(
             "nodes_modes", onnx.TensorProto.UINT8, [len(self._modes)], bytes(self._modes), raw=True
         )
-        # make_node leaves out an attribute that is None; an empty tensor of members would be invalid.
+        # An empty tensor of members would be invalid; make_node leaves out an attribute that is None.
         members = double_tensor("membership_values", self._members) if self._members else None
         return helper.make_node(
             "TreeEnsemble",

@@ -1,7 +1,7 @@
 """Reads a LightGBM model into plain trees whose splits are exact in double precision.
 
-The rules follow LightGBM 4.7, `src/io/tree.cpp` and `include/LightGBM/tree.h`, as observed through `Booster.predict`.
-tests/training/export/test_score.py has a test for each of them.
+The rules for missing values, tiny values and categories follow LightGBM 4.7 (`src/io/tree.cpp` and
+`include/LightGBM/tree.h`), as observed through `Booster.predict`. tests/training/export/test_score.py has a test for each rule.
 """
 
 import math
@@ -13,7 +13,7 @@ import lightgbm
 
 from training.errors import ModelRejected
 
-# LightGBM predicts with 0.0 for |x| <= kZeroThreshold, a float32 constant that it compares in double precision.
+# LightGBM treats a value x with |x| <= kZeroThreshold as 0.0. kZeroThreshold is a float32 constant, compared as a double.
 ZERO_THRESHOLD = 1.0000000180025095e-35
 CODE_MAX = 2147483647.0  # LightGBM casts a category to a 32-bit integer
 CODE_SHIFT = 1  # the graphs add 1 to every category code, so that 0 can mean "no code"
@@ -65,7 +65,7 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class SplitNode:
-    """An inner node of a tree; count is the number of training rows that reached it."""
+    """An inner node of a tree; `count` is the number of training rows that reached the node."""
 
     split: "Split"
     left: "SplitNode | Leaf"
@@ -82,7 +82,7 @@ class Ensemble:
     """A binary model; its margin is the sum of its trees, added in this order.
 
     Attributes:
-        trees: One or more.
+        trees: The trees, at least one.
         feature_count: Number of columns of a row, in the order of the booster's feature names.
         zero_as_missing: Columns in which |x| <= ZERO_THRESHOLD is missing (LightGBM's `zero_as_missing`).
         categorical: Columns whose values are category codes.
@@ -98,10 +98,10 @@ def read_ensemble(booster: lightgbm.Booster) -> Ensemble:
     """Read a binary model from a booster.
 
     Raises:
-        ModelRejected: The model is of an unsupported kind; the message names a supported one.
+        ModelRejected: The kind of model is unsupported; the message states which setting to use instead.
     """
     dump, trees_text = booster.dump_model(), _trees_text(booster)
-    # The text has the flag even where no leaf became linear, which the dump does not show.
+    # The flag is in the model text even if no leaf became linear. The dump only shows linear leaves.
     if "\nis_linear=1" in trees_text:
         raise ModelRejected("linear_tree is on, which is unsupported; fit with linear_tree=false")
     _check_supported(dump)
@@ -124,7 +124,7 @@ def tree_splits(tree: Tree) -> Iterator[Split]:
 
 
 def _check_supported(dump: dict[str, Any]) -> None:
-    """Raise ModelRejected for a model that would be exported wrongly."""
+    """Raise ModelRejected for a kind of model that the export does not support."""
     objective = str(dump.get("objective", "")).split(" ")[0]
     if objective != "binary":
         raise ModelRejected(
@@ -139,19 +139,19 @@ def _check_supported(dump: dict[str, Any]) -> None:
 def _trees_text(booster: lightgbm.Booster) -> str:
     """Return the part of the model text that describes the trees.
 
-    Lines after it may start with the name of a feature, and so with any of the keys that are searched for.
+    Later lines may begin with the name of a feature, which could be equal to a key that the reader searches for.
     """
     return str(booster.model_to_string()).partition("\nend of trees")[0]
 
 
 def _restore_thresholds(structures: Sequence[dict[str, Any]], trees_text: str) -> None:
-    """Replace the thresholds of the dump, which clips them to +-1e300, by those of the model text."""
+    """Replace the thresholds of the dump by those of the model text, because the dump clips thresholds to +-1e300."""
     blocks = trees_text.split("\nTree=")[1:]
     for structure, block in zip(structures, blocks, strict=True):
         line = next((line for line in block.splitlines() if line.startswith("threshold=")), "threshold=")
         thresholds = [float(number) for number in line.removeprefix("threshold=").split()]
         for split in _dumped_splits(structure):
-            # A categorical split has an index into a table of bit sets there, not a threshold.
+            # For a categorical split, the line has an index into a table of bit sets instead of a threshold.
             if not _is_categorical(split):
                 split["threshold"] = thresholds[split["split_index"]]
 
@@ -179,10 +179,10 @@ def _read_split(structure: dict[str, Any]) -> Split:
 
 
 def _raw_value_threshold(threshold: float) -> float:
-    """Return the threshold that sends raw values where LightGBM sends them after it replaced tiny values by 0.0.
+    """Return a threshold for raw values that is equivalent to LightGBM's threshold.
 
-    All values with |x| <= ZERO_THRESHOLD must go the way of 0.0. A threshold among them therefore moves to the end of
-    that interval that leaves 0.0 on the same side as before.
+    LightGBM replaces values with |x| <= ZERO_THRESHOLD by 0.0 before it compares, so all of them go to the same side as 0.0.
+    A threshold within this interval is therefore moved to that end of the interval that leaves 0.0 on the same side.
     """
     if 0.0 <= threshold < ZERO_THRESHOLD:
         return ZERO_THRESHOLD
@@ -197,8 +197,8 @@ def _columns_where(
     """Return the columns whose splits all meet a condition of the dump.
 
     Raises:
-        ModelRejected: Some splits of a column meet the condition and others do not, as in a continued training with
-            other settings; the graphs preprocess a column once for all splits.
+        ModelRejected: Some splits of a column meet the condition and others do not, as happens if training was continued
+            with different settings. The graphs preprocess a column once for all its splits.
     """
     answers: dict[int, set[bool]] = {}
     for structure in structures:

@@ -1,4 +1,4 @@
-"""Whether the probabilities are as high as the outcomes: overall, by bin and by grade."""
+"""Calibration: whether the predicted probabilities agree with the outcomes, overall, by bin and by grade."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,12 +33,12 @@ _HOSMER_LEMESHOW_GROUPS = 10
 
 @dataclass(frozen=True, slots=True)
 class CalibrationBin:
-    """One bin of equal mass.
+    """One of ten bins with equally many rows.
 
     Attributes:
         rows: Number of rows.
-        mean_pd: Mean probability.
-        bad_rate: With its Wilson interval at 95 %.
+        mean_pd: Mean predicted probability.
+        bad_rate: Bad rate with its 95 % Wilson interval.
     """
 
     rows: int
@@ -52,11 +52,11 @@ class GradeCalibration:
 
     Attributes:
         test: Jeffreys and binomial tests of its bads against the mean pd of its rows, which is 0 for an empty grade.
-        min_pd: Lower bound, exclusive.
-        max_pd: Upper bound, inclusive.
+        min_pd: Lower bound of the pd, exclusive.
+        max_pd: Upper bound of the pd, inclusive.
         share: Share of all rows of the hold-out, from 0 to 1.
         development_share: Share of all development rows, from 0 to 1.
-        bad_rate: With its Wilson interval at 95 %; None for an empty grade.
+        bad_rate: Bad rate with its 95 % Wilson interval; None for an empty grade.
     """
 
     test: GradeTest
@@ -69,16 +69,16 @@ class GradeCalibration:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationFindings:
-    """Measures of calibration on the hold-out; None where the rows did not allow one, with a remark.
+    """Measures of calibration on the hold-out. A measure is None, with a remark, if the rows did not allow it.
 
     Attributes:
-        in_the_large: Mean probability against the bad rate.
+        in_the_large: Comparison of the mean predicted probability with the bad rate.
         recalibration: Slope and intercept of a logistic regression of the outcome on the log-odds.
         brier: Brier score and its decomposition.
         hosmer_lemeshow: Hosmer-Lemeshow test over 10 groups.
-        ece_noise: Expected calibration error of perfect probabilities, from 1,000 draws of outcomes.
-        bins: The bins of the expected calibration error.
-        grades: The safest grade first.
+        ece_noise: Expected calibration error that perfect probabilities would have, from 1,000 simulated draws of outcomes.
+        bins: The bins over which the expected calibration error is computed.
+        grades: The grades, the safest first.
         concentration: Concentration of the hold-out over the grades.
         development_concentration: Concentration of the development rows over the grades.
     """
@@ -100,7 +100,7 @@ class CalibrationFindings:
 
     @property
     def order_violations(self) -> int:
-        """Return the number of grades whose bad rate is not above that of the previous grade; empty ones are skipped."""
+        """Return the number of grades whose bad rate is not above that of the previous grade; empty grades are skipped."""
         rates = [grade.test.bad_rate for grade in self.grades if grade.test.bad_rate is not None]
         return sum(before >= after for before, after in pairwise(rates))
 
@@ -111,10 +111,10 @@ def measure_calibration(
     """Measure the calibration of the hold-out.
 
     Args:
-        hold_out: The rows to measure.
-        development: The rows whose shares by grade are compared with.
-        scale: The grades, the safest first.
-        remarks: Receives what could not be measured.
+        hold_out: The rows of the hold-out.
+        development: The development rows, whose distribution over the grades is compared with that of the hold-out.
+        scale: The grades of the master scale, the safest first.
+        remarks: List to which a remark is appended for each measure that could not be computed.
     """
     labels, pds = hold_out.labels, hold_out.pds
     grades = _measure_grades(hold_out, development, scale)
@@ -139,7 +139,7 @@ def measure_calibration(
 
 
 def _calibration_bins(sample: ScoredSample) -> tuple[CalibrationBin, ...]:
-    """Return the bins of the expected calibration error."""
+    """Return the bins over which the expected calibration error is computed."""
     return tuple(
         CalibrationBin(len(rows), float(sample.pds[rows].mean()), proportion(int(sample.labels[rows].sum()), len(rows)))
         for rows in equal_mass_bins(sample.pds, ECE_BINS)
@@ -149,12 +149,12 @@ def _calibration_bins(sample: ScoredSample) -> tuple[CalibrationBin, ...]:
 def _measure_grades(
     hold_out: ScoredSample, development: ScoredSample, scale: Sequence[Grade]
 ) -> tuple[GradeCalibration, ...]:
-    """Test each grade against the mean pd of its rows, which is what its customers were predicted on average."""
+    """Test each grade against the mean pd of its rows, which is the average prediction for the customers in the grade."""
     mean_pds = {}
     for grade in scale:
         pds = hold_out.pds[hold_out.grades == grade.grade]
         mean_pds[grade.grade] = float(pds.mean()) if len(pds) else 0.0
-    lower_bounds = [0.0, *(grade.max_pd for grade in scale)]  # one more than there are grades; zip drops the last
+    lower_bounds = [0.0, *(grade.max_pd for grade in scale)]  # one more than there are grades; zip ignores the last one
     return tuple(
         GradeCalibration(
             test=test,

@@ -1,4 +1,7 @@
-"""What a campaign to the riskiest customers would find, for the model and each rival, on the same rows."""
+"""The results of a campaign that contacts the customers with the highest risk, by the model and by each benchmark model (rival).
+
+All models are measured on the same rows.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,19 +17,19 @@ from training.spec import CampaignSpec, ProfitSpec
 from training.validation.ranking import RESAMPLING
 from training.validation.scored_sample import ScoredSample, measure_or_remark
 
-_LIFT_SHARE = 0.1  # lift is measured in the riskiest tenth
+_LIFT_SHARE = 0.1  # lift is measured on the tenth of the rows with the highest risk
 
 
 @dataclass(frozen=True, slots=True)
 class CampaignMetrics:
-    """One model on the hold-out.
+    """The measures of one model on the hold-out.
 
     Attributes:
-        auc: With its interval by customer; None if not measurable.
-        pr_auc: Average precision; the bad rate is the value of a random order.
-        lift: Bad rate of the riskiest tenth over the bad rate of all; 1 is the value of a random order.
-        capture_rate: Share of all bads that are among the `capacity` riskiest customers of their snapshot, from 0 to 1;
-            None if the spec has no capacity.
+        auc: AUC with its bootstrap interval over customers; None if it cannot be measured.
+        pr_auc: Average precision; about the bad rate for a random ranking.
+        lift: Bad rate of the riskiest tenth divided by the bad rate of all rows; about 1 for a random ranking.
+        capture_rate: Share of all bads who are among the `capacity` riskiest customers of their snapshot, from 0 to 1; None
+            if the spec has no capacity.
         profit: Expected maximum profit (EMPC); None if the spec has no [campaign.profit].
     """
 
@@ -39,15 +42,17 @@ class CampaignMetrics:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotMetrics:
-    """One snapshot. The AUC of a development snapshot is too good, because the model was fitted to its outcomes.
+    """The measures of one snapshot.
+
+    The AUC of a development snapshot is too high, because the model was fitted on the outcomes of this snapshot.
 
     Attributes:
         period: Date of the snapshot.
         part: FIT, CALIBRATION or HOLD_OUT.
         customers: Number of rows.
-        auc: With its interval by customer; None if not measurable.
-        mean_pd: Mean probability.
-        bad_rate: With its Wilson interval at 95 %.
+        auc: AUC with its bootstrap interval over customers; None if it cannot be measured.
+        mean_pd: Mean predicted probability.
+        bad_rate: Bad rate with its 95 % Wilson interval.
     """
 
     period: str
@@ -63,9 +68,9 @@ class CampaignFindings:
     """The campaign metrics of all models.
 
     Attributes:
-        model: The candidate model.
-        rivals: The rivals by name.
-        snapshots: All snapshots in order of time, measured with the candidate model.
+        model: The measures of the candidate model.
+        rivals: The measures of the rivals, by name.
+        snapshots: The measures of the candidate model on each snapshot, in order of time.
     """
 
     model: CampaignMetrics
@@ -79,16 +84,14 @@ def measure_campaign(
     """Measure the candidate model and the rivals.
 
     Args:
-        campaign: Capacity and economics, as far as the spec states them.
+        campaign: The spec's campaign section; capacity and economics are optional.
         sample: The rows of all parts.
-        rivals: For each rival its probabilities, shape (rows of the hold-out,).
-        remarks: Receives what could not be measured.
+        rivals: For each rival its probabilities for the rows of the hold-out, shape (n_hold_out,).
+        remarks: List to which a remark is appended for each measure that could not be computed.
     """
     hold_out = sample.subset((sample.rows["sample"] == "HOLD_OUT").to_numpy())
     if campaign.profit is None:
-        remarks.append(
-            "EMPC: not measured: the spec has no [campaign.profit], and amounts of others would mean nothing"
-        )
+        remarks.append("EMPC: not measured: the spec has no [campaign.profit]")
     if campaign.capacity is None:
         remarks.append("capture at the sales team's capacity: not measured: the spec has no campaign.capacity")
     measured = {name: _measure_model(campaign, hold_out, pds, name, remarks) for name, pds in rivals.items()}
@@ -102,7 +105,7 @@ def measure_campaign(
 def _measure_model(
     campaign: CampaignSpec, hold_out: ScoredSample, pds: NDArray[np.float64], name: str, remarks: list[str]
 ) -> CampaignMetrics:
-    """Measure one model by its probabilities for the hold-out."""
+    """Measure one model from its probabilities for the hold-out."""
     labels = hold_out.labels
     auc = measure_or_remark(
         remarks, f"interval of the AUC of {name}", lambda: auc_interval(labels, pds, hold_out.customers, RESAMPLING)
@@ -117,7 +120,7 @@ def _measure_model(
 
 
 def _capture_rate(hold_out: ScoredSample, pds: NDArray[np.float64], capacity: int) -> float:
-    """Return the share of all bads that are among the `capacity` riskiest customers of their snapshot."""
+    """Return the share of all bads who are among the `capacity` riskiest customers of their snapshot."""
     labels, periods = hold_out.labels, hold_out.rows["period"].to_numpy()
     captured = [
         _captured_bads(labels[periods == period], pds[periods == period], capacity) for period in np.unique(periods)
@@ -126,15 +129,15 @@ def _capture_rate(hold_out: ScoredSample, pds: NDArray[np.float64], capacity: in
 
 
 def _captured_bads(labels: NDArray[np.int64], pds: NDArray[np.float64], capacity: int) -> float:
-    """Return the number of bads among the riskiest customers of one snapshot; a fraction where pds are tied."""
-    # The measure needs both outcomes; with only one, the order of the customers has no effect.
+    """Return the number of bads among the riskiest customers of one snapshot; it can be fractional if pds are equal."""
+    # `capture_at_capacity` requires both outcomes. With only one outcome, the ranking has no effect on the result.
     if labels.all() or not labels.any():
         return float(min(capacity, int(labels.sum())))
     return capture_at_capacity(labels, pds, capacity).bads
 
 
 def _economics(spec: ProfitSpec) -> CampaignEconomics:
-    """Return the economics of the spec."""
+    """Return the costs and the acceptance that the spec states."""
     return CampaignEconomics(spec.clv, spec.offer_cost, spec.contact_cost, spec.acceptance_alpha, spec.acceptance_beta)
 
 
@@ -151,7 +154,7 @@ def _measure_snapshot(period: str, snapshot: ScoredSample) -> SnapshotMetrics:
         period=period,
         part=str(snapshot.rows["sample"].iloc[0]),
         customers=len(labels),
-        # One remark for each snapshot would flood the report; the table shows an empty cell instead.
+        # Remarks on single snapshots are discarded, because the table shows an empty cell for a missing AUC.
         auc=measure_or_remark([], period, lambda: auc_interval(labels, pds, customers, RESAMPLING)),
         mean_pd=float(pds.mean()),
         bad_rate=proportion(int(labels.sum()), len(labels)),

@@ -1,7 +1,7 @@
 """Contributions of a sample of the hold-out, for plots of what drives the model.
 
-No real person is in a report. Every value is replaced by the representative of its threshold interval, as in the
-baseline, which leaves every decision and every contribution unchanged.
+A report must not contain the data of a real person. Therefore every value is replaced by the representative of its
+threshold interval, as in the baseline. This changes neither the scores nor the contributions.
 """
 
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ _ROWS_MAX = 400
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ContributionSample:
-    """Rows with their contributions from explain.onnx, scaled to log-odds of the bad outcome after calibration.
+    """Rows with their contributions from explain.onnx, in log-odds of the bad outcome after calibration.
 
     Attributes:
-        rows: Shape (n, features); representatives, NaN where missing.
+        rows: Shape (n, features); representatives of the real values, NaN where missing.
         contributions: Shape (n, features); a positive contribution raises the risk.
-        base_value: Log-odds that the contributions are relative to.
+        base_value: Log-odds to which the contributions of a row are added to obtain the log-odds of the row.
         thresholds: For each feature the thresholds of the model, ascending.
     """
 
@@ -37,13 +37,13 @@ class ContributionSample:
         return means
 
     def features_by_importance(self) -> list[int]:
-        """Return the column indices by descending mean absolute contribution; equal ones stay in schema order."""
+        """Return the column indices by descending mean absolute contribution; columns with equal means stay in schema order."""
         order: list[int] = np.argsort(-self.mean_magnitudes(), kind="stable").tolist()
         return order
 
 
 def sample_contributions(model: CandidateModel, rows: NDArray[np.float64]) -> ContributionSample:
-    """Explain up to 400 of the rows, of shape (n, features), which are drawn with a fixed seed."""
+    """Return the contributions of up to 400 rows, drawn with a fixed seed from `rows` of shape (n, features)."""
     chosen = rows[np.sort(np.random.default_rng(0).permutation(len(rows))[:_ROWS_MAX])]
     representatives = representative_rows(model.ensemble, chosen)
     slope, intercept = model.card.slope, model.card.intercept

@@ -12,17 +12,18 @@ from training.measures.stability import StabilityIndex, reference_distribution, 
 from training.sources.samples import Samples
 from training.validation.scored_sample import ScoredSample, measure_or_remark
 
-_BIN_COUNT = 10  # of equal mass on development rows; missing values have one more
+_BIN_COUNT = 10  # bins with equally many development rows; missing values have an additional bin
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureStatistics:
-    """What one feature knows of the outcome, and how far it has moved.
+    """The predictive power of one feature, and the drift of its values.
 
     Attributes:
         information: Information value on development rows.
-        acknowledged: The spec's reason why an information value above 0.5 is no leak; None without one.
-        shift: Hold-out against development, by the latest row of each customer; None if it cannot be measured.
+        acknowledged: The spec's explanation why an information value above 0.5 is not target leakage; None if the spec has
+            no explanation.
+        shift: Drift from development to the hold-out, on the latest row of each customer; None if it cannot be measured.
         missing_share: Share of the development rows without a value, from 0 to 1.
     """
 
@@ -33,7 +34,7 @@ class FeatureStatistics:
 
     @property
     def leak_alarm(self) -> bool:
-        """Return whether a leak is suspected that the spec does not acknowledge."""
+        """Return whether target leakage is suspected and the spec does not explain it."""
         return self.information.leak_suspected and self.acknowledged is None
 
 
@@ -44,14 +45,14 @@ def measure_features(
     acknowledged: Mapping[str, str],
     remarks: list[str],
 ) -> dict[str, FeatureStatistics]:
-    """Measure every feature, in bins that are cut on development rows.
+    """Measure every feature in bins that are fixed on development rows.
 
     Args:
         samples: Names and category levels of the features.
         development: Rows of the fit and calibration parts.
         hold_out: Rows of the hold-out.
-        acknowledged: Reasons of the spec, by feature.
-        remarks: Receives what could not be measured.
+        acknowledged: The spec's explanations of high information values, by feature.
+        remarks: List to which a remark is appended for each measure that could not be computed.
     """
     statistics = {}
     before, after = development.latest_per_customer(), hold_out.latest_per_customer()
@@ -70,7 +71,7 @@ def measure_features(
 
 
 def measure_score_shift(development: ScoredSample, later: ScoredSample, remarks: list[str]) -> StabilityIndex | None:
-    """Compare the scores of later rows with those of development, by the latest row of each customer."""
+    """Return the drift of the score from development to later rows, on the latest row of each customer."""
     before, after = development.latest_per_customer().scores, later.latest_per_customer().scores
     return _measure_shift(quantile_bins(before, _BIN_COUNT), before, after, "PSI of the score", remarks)
 
@@ -78,7 +79,7 @@ def measure_score_shift(development: ScoredSample, later: ScoredSample, remarks:
 def _measure_shift(
     bins: Bins, before: NDArray[np.float64], after: NDArray[np.float64], what: str, remarks: list[str]
 ) -> StabilityIndex | None:
-    """Compare the distribution of values after with that of values before."""
+    """Return the drift from the values `before` to the values `after`; None with a remark if it cannot be measured."""
     before_codes, after_codes = bins.codes(before), bins.codes(after)
     return measure_or_remark(
         remarks, what, lambda: stability_index(reference_distribution(before_codes, bins), after_codes)

@@ -1,4 +1,4 @@
-"""Whether decisions at the reference policy differ between groups of attributes that the model does not use."""
+"""Fairness: whether decisions under the reference policy differ between the groups of a protected attribute."""
 
 from functools import partial
 
@@ -9,10 +9,15 @@ from training.validation.scored_sample import ScoredSample, measure_or_remark
 
 
 def measure_fairness(spec: Spec, hold_out: ScoredSample, remarks: list[str]) -> dict[str, FairnessResult]:
-    """Compare the groups of each attribute of the spec, by the latest row of each customer; approval is the good outcome.
+    """Compare the groups of each protected attribute, on the latest row of each customer.
+
+    Args:
+        spec: The spec, with the attributes and the reference policy.
+        hold_out: The rows of the hold-out.
+        remarks: List to which a remark is appended for each attribute that could not be measured.
 
     Returns:
-        The result of each attribute; empty without a reference policy. `remarks` receives what could not be measured.
+        The result of each attribute by its column; empty if the spec has no reference policy.
     """
     if spec.reference_policy is None:
         return {}

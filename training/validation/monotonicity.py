@@ -1,8 +1,9 @@
-"""The monotonicity sweep: each feature with a sign is swept over its range in real rows, all other values unchanged.
+"""The monotonicity sweep: checks that the margin never moves against the expected direction (sign) of a feature.
 
-The swept values are the model's own thresholds and one above the last. The model cannot tell apart two values between
-the same thresholds, so a sweep that visits all of them is complete and not a sample. Missing values have no place in
-the order and are reported separately.
+In each real row, a feature is varied over its whole range, while all other values stay unchanged. The values of the sweep are
+the thresholds of the model and one value above the last threshold. The model treats all values between two thresholds alike,
+so a sweep over all thresholds covers every possible value. Missing values have no position in the order of values and are
+reported separately.
 """
 
 import math
@@ -17,7 +18,9 @@ from training.sources.samples import Samples
 from training.spec import Spec
 
 _ROWS_MAX = 1000
-_VALUES_MAX = 200  # a feature with more thresholds is swept over this many, evenly chosen, both ends included
+_VALUES_MAX = (
+    200  # a feature with more thresholds is swept over this many evenly chosen thresholds, including both ends
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +31,12 @@ class MonotonicitySweep:
         feature: Name of the feature.
         sign: 1 if a higher value must never lower the risk, -1 if it must never raise it.
         rows: Number of real rows.
-        value_count: Number of values that each row was swept over.
-        complete: Whether these are all values that the model can tell apart.
-        violations: Number of rows in which the margin moves against the sign anywhere.
+        value_count: Number of values that the feature was set to in each row.
+        complete: Whether these values cover all threshold intervals of the model.
+        violations: Number of rows in which the margin moves against the sign between at least two values.
         worst_move: Largest move against the sign, in log-odds before calibration; 0 without violations.
-        missing_position: Where the margin of a missing value is between the safest (0) and the riskiest (1) value, on
-            average; can be outside of 0 to 1. None if the feature changes the margin of no row.
+        missing_position: Mean position of the margin of a missing value between that of the safest value (0) and that of
+            the riskiest value (1); can be outside of 0 to 1. None if the feature does not change the margin of any row.
     """
 
     feature: str
@@ -53,8 +56,8 @@ def sweep_features(
 
     Args:
         spec: Names and signs of the features.
-        samples: Rows with their parts.
-        scorer: The exported files.
+        samples: The rows of all parts.
+        scorer: The scorer that runs the exported files.
         thresholds: For each feature the thresholds of the model, ascending.
     """
     rows = samples.features(samples.part("HOLD_OUT"))
@@ -77,10 +80,10 @@ def _sweep_feature(
     sign: int,
     thresholds: NDArray[np.float64],
 ) -> MonotonicitySweep:
-    """Sweep one feature over all its values in every row."""
+    """Sweep one feature over its values in every row."""
     values, complete = _swept_values(thresholds)
     margins = np.column_stack([_margins_with(scorer, rows, column, value) for value in values])
-    # Comparing neighbours is enough: a curve without a wrong step has no wrong move between any two values.
+    # Comparing neighbouring values is enough: if no step between neighbours is wrong, no move between any two values is wrong.
     against_sign = np.maximum(0.0, -sign * np.diff(margins, axis=1))
     span = np.ptp(margins, axis=1)
     moved = span > 0.0
@@ -99,7 +102,10 @@ def _sweep_feature(
 
 
 def _swept_values(thresholds: NDArray[np.float64]) -> tuple[list[float], bool]:
-    """Return a value of each interval, ascending, at most _VALUES_MAX of them, and whether they are all."""
+    """Return one value of each threshold interval, ascending, and whether all intervals are covered.
+
+    At most _VALUES_MAX values are returned.
+    """
     finite = thresholds[np.isfinite(thresholds)].tolist()
     values = [*finite, math.nextafter(finite[-1], math.inf)] if finite else [0.0]
     if len(values) <= _VALUES_MAX:

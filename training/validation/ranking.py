@@ -9,7 +9,7 @@ from training.measures.discrimination import ks
 from training.validation.scored_sample import ScoredSample, measure_or_remark
 
 RESAMPLING = Resampling(seed=0, draws=1000)
-_MARKET_BADS_MIN = 50  # with fewer bads, the interval of a market's Gini is too wide to say anything
+_MARKET_BADS_MIN = 50  # with fewer bads, the interval of a market's Gini is too wide to be useful
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +17,10 @@ class MarketGini:
     """The Gini of a market, or of several pooled markets.
 
     Attributes:
-        markets: One market, or all markets with too few bads.
+        markets: Name of the market, or the names of all markets that have too few bads.
         rows: Number of rows.
         bads: Number of rows with a bad outcome.
-        gini: None if there are too few bads even when pooled.
+        gini: Gini with its bootstrap interval; None if there are too few bads even after pooling.
     """
 
     markets: tuple[str, ...]
@@ -33,7 +33,14 @@ class MarketGini:
 class RankingFindings:
     """Measures of ranking on the hold-out.
 
-    Intervals are percentiles of 1,000 bootstrap draws of whole customers; None if too few draws had a value.
+    Intervals are percentiles of 1,000 bootstrap draws of whole customers. A measure is None if it is undefined in too many
+    draws.
+
+    Attributes:
+        auc: AUC with its interval.
+        gini: Gini with its interval.
+        ks: KS with its interval.
+        markets: Gini of each market, the largest market first; markets with too few bads are pooled as the last entry.
     """
 
     auc: Interval | None
@@ -43,7 +50,7 @@ class RankingFindings:
 
 
 def measure_ranking(hold_out: ScoredSample, remarks: list[str]) -> RankingFindings:
-    """Measure how well the model ranks the hold-out; `remarks` receives what could not be measured."""
+    """Measure how well the model ranks the hold-out; append a remark for each measure that could not be computed."""
     labels, pds, customers = hold_out.labels, hold_out.pds, hold_out.customers
     auc = measure_or_remark(remarks, "interval of the AUC", lambda: auc_interval(labels, pds, customers, RESAMPLING))
     ks_interval = measure_or_remark(
@@ -60,7 +67,7 @@ def _gini_interval(auc: Interval) -> Interval:
 
 
 def _market_ginis(hold_out: ScoredSample, remarks: list[str]) -> tuple[MarketGini, ...]:
-    """Measure each market with enough bads, the largest first, and all other markets as one, last."""
+    """Return the Gini of each market with enough bads, the largest market first, and that of all other markets pooled as last."""
     markets = hold_out.rows["market"].astype(str).to_numpy()
     names, counts = np.unique(markets, return_counts=True)
     by_size = [str(name) for name in names[np.argsort(-counts, kind="stable")]]
@@ -73,10 +80,10 @@ def _market_ginis(hold_out: ScoredSample, remarks: list[str]) -> tuple[MarketGin
 
 
 def _market_gini(sample: ScoredSample, markets: tuple[str, ...], remarks: list[str]) -> MarketGini:
-    """Measure the Gini of one market, or of several as one."""
+    """Return the Gini of one market, or of several markets pooled."""
     bads = int(sample.labels.sum())
     if bads < _MARKET_BADS_MIN:
-        remarks.append(f"{', '.join(markets)}: only {bads} bads in total, so no Gini of their own")
+        remarks.append(f"Gini of {', '.join(markets)}: not measured: only {bads} bads in total")
         return MarketGini(markets, len(sample.labels), bads, None)
     gini = measure_or_remark(
         remarks,

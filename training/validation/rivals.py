@@ -1,4 +1,7 @@
-"""The model against simpler models on the same rows, and the customers whose decision changes if it replaces a scorecard."""
+"""Comparison of the model with simpler benchmark models (rivals) on the same rows.
+
+If one of the rivals is a scorecard, the swap set shows which decisions change when the model replaces the scorecard.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,12 +22,13 @@ from training.validation.scored_sample import ScoredSample, measure_or_remark
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RivalResult:
-    """A simpler model on the hold-out.
+    """The result of one rival on the hold-out.
 
     Attributes:
-        quality: Its measures.
-        pds: Shape (n,), probabilities for the rows of the hold-out.
-        auc_lead: AUC of the candidate less that of the rival, with its interval by customer; None if not measurable.
+        quality: The quality measures of the rival.
+        pds: Shape (n,), probabilities of the rival for the rows of the hold-out.
+        auc_lead: AUC of the candidate minus AUC of the rival, with its bootstrap interval over customers; None if it cannot
+            be measured.
     """
 
     quality: Quality
@@ -39,8 +43,9 @@ class SwapComparison:
     Attributes:
         rival: Name of the scorecard.
         approve_max_pd: Cut-off of both models, from the reference policy.
-        at_cut_off: Both models approve up to the cut-off.
-        at_rate: Both models approve as many as the candidate does at the cut-off, so that only the ranking differs.
+        at_cut_off: Swap set if both models approve pds up to the cut-off.
+        at_rate: Swap set if both models approve as many customers as the candidate does at the cut-off, so that only the
+            ranking of the two models differs.
     """
 
     rival: str
@@ -50,10 +55,10 @@ class SwapComparison:
 
 
 def measure_rivals(spec: Spec, samples: Samples, hold_out: ScoredSample, remarks: list[str]) -> dict[str, RivalResult]:
-    """Fit each rival of the spec on the development rows, and measure it on the hold-out.
+    """Fit each rival of the spec on the development rows, and measure each rival on the hold-out.
 
     Returns:
-        The results by name. A rival that cannot be fitted is left out, and `remarks` receives the reason.
+        The results by name. A rival that cannot be fitted is left out, and the reason is appended to `remarks`.
     """
     signs = {feature.name: feature.sign for feature in spec.features}
     results = {}
@@ -66,7 +71,7 @@ def measure_rivals(spec: Spec, samples: Samples, hold_out: ScoredSample, remarks
 
 
 def compare_swap_sets(spec: Spec, rivals: Mapping[str, RivalResult], hold_out: ScoredSample) -> SwapComparison | None:
-    """Return the swap sets against the first scorecard; None without a scorecard or without a reference policy."""
+    """Return the swap sets against the first scorecard; None if there is no scorecard or no reference policy."""
     scorecards = [rival.name for rival in spec.rivals if rival.kind == "scorecard" and rival.name in rivals]
     if not scorecards or spec.reference_policy is None:
         return None
@@ -83,7 +88,7 @@ def compare_swap_sets(spec: Spec, rivals: Mapping[str, RivalResult], hold_out: S
 def _measure_auc_lead(
     pds: NDArray[np.float64], hold_out: ScoredSample, name: str, remarks: list[str]
 ) -> Interval | None:
-    """Return the AUC of the candidate less that of other pds, with its interval."""
+    """Return the AUC of the candidate minus the AUC of a rival's pds, with its interval; None if it cannot be measured."""
     return measure_or_remark(
         remarks,
         f"interval of the AUC above {name}",

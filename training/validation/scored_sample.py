@@ -1,4 +1,4 @@
-"""A sample with the answers of the exported files: the input of every measure."""
+"""A sample of rows with the scores of the exported files, which is the input of every measure."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,15 +21,15 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CandidateModel:
-    """The model under validation: the exported files with their calibration, and how they were made.
+    """The model under validation: the exported files with their calibration, and how they were created.
 
     Attributes:
-        scorer: The exported files.
+        scorer: The scorer that runs the exported files.
         card: Calibration, scaling and grades.
         base_margin: Mean margin of the baseline, in log-odds before calibration.
-        ensemble: The model that the files were exported from; it has the thresholds of each feature.
+        ensemble: The model from which the files were exported; it contains the thresholds of each feature.
         gain: For each feature its share of the gain of all splits in the fit; the shares add up to 1.
-        parameters: The parameters that the search chose.
+        parameters: The hyperparameters that the search selected.
         equivalence: The report of the equivalence check.
     """
 
@@ -44,14 +44,14 @@ class CandidateModel:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoredSample:
-    """Rows with their outcomes and the answers of the exported files.
+    """Rows with their outcomes and the scores of the exported files.
 
     Attributes:
-        rows: n rows with the columns of `Samples.rows`.
+        rows: The n rows, with the columns of `Samples.rows`.
         labels: Shape (n,); 1 for a bad outcome, 0 for a good one.
         pds: Shape (n,), probabilities of the bad outcome.
-        scores: Shape (n,), points before rounding; a higher score is a lower risk.
-        grades: Shape (n,), names of grades.
+        scores: Shape (n,), points before rounding; a higher score means a lower risk.
+        grades: Shape (n,), the grade of each row.
     """
 
     rows: pd.DataFrame
@@ -62,11 +62,11 @@ class ScoredSample:
 
     @property
     def customers(self) -> NDArray[np.str_]:
-        """Return the customer of each row, shape (n,). The same customer_id in two markets is two customers."""
+        """Return the customer of each row, shape (n,). The same customer_id in two markets stands for two customers."""
         return (self.rows["market"].astype(str) + "|" + self.rows["customer_id"].astype(str)).to_numpy(dtype=np.str_)
 
     def subset(self, included: NDArray[np.bool_]) -> "ScoredSample":
-        """Return the rows for which `included`, of shape (n,), is true."""
+        """Return the sample of the rows for which `included`, of shape (n,), is true."""
         return ScoredSample(
             rows=self.rows[included],
             labels=self.labels[included],
@@ -83,7 +83,7 @@ class ScoredSample:
 
 
 def score_sample(model: CandidateModel, samples: Samples, *parts: Sample) -> ScoredSample:
-    """Score the rows of some parts of the samples with the exported files."""
+    """Score the rows of the given parts of the samples with the exported files."""
     rows = samples.part(*parts)
     margins = model.scorer.margins(samples.features(rows))
     log_odds = [log_odds_from_margin(model.card, margin) for margin in margins]
@@ -98,12 +98,12 @@ def score_sample(model: CandidateModel, samples: Samples, *parts: Sample) -> Sco
 
 
 def measure_or_remark(remarks: list[str], what: str, measure: Callable[[], _Result]) -> _Result | None:
-    """Return a measure, or None with a remark if the rows do not allow it.
+    """Return a measure; if the rows do not allow it, append a remark with the reason and return None.
 
     Args:
-        remarks: Receives the reason.
+        remarks: List to which the remark is appended.
         what: Name of the measure in the remark.
-        measure: Computes it; raises DataInvalid if there are too few or unsuitable rows.
+        measure: Computes the measure; raises DataInvalid if there are too few or unsuitable rows.
     """
     try:
         return measure()

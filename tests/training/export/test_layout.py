@@ -230,7 +230,7 @@ def test_the_error_for_a_large_model_names_its_deepest_trees() -> None:
 def recommended_depth(ensemble: Ensemble) -> int:
     """Return the depth that the error message of a model recommends."""
     with pytest.raises(
-        ModelRejected, match=r"the same trees cut at depth (\d+) would fit: fit with max_depth=\1"
+        ModelRejected, match=r"trees truncated at depth (\d+) would fit: fit with max_depth=\1"
     ) as refused:
         choose_layout(ensemble, ensemble_bins(ensemble), SMALL_LIMIT)
     return int(str(refused.value).partition("max_depth=")[2].partition(",")[0])
