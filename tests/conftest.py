@@ -1,4 +1,4 @@
-"""Shared fixtures: a small family that trains in seconds, the two real ones, and servers over a real channel."""
+"""Shared fixtures: a small model family that trains in seconds, the two real families, and servers over a real channel."""
 
 import datetime as dt
 import fcntl
@@ -35,11 +35,13 @@ USES_THE_DATABASE = pytest.mark.xdist_group("database of the real families")
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """Where the two real families' files are, as the real commands wrote them.
+    """The files of the two real model families, as the real commands wrote them.
 
     Attributes:
-        database: URL of a server's database; tests that use it are in the group USES_THE_DATABASE.
-        printed: What `python -m training fit` printed, by family.
+        bundles: Folder of the bundles.
+        files: Folder of the feature and run files.
+        database: URL of a server's database; tests that use this database are in the group USES_THE_DATABASE.
+        printed: Output of `python -m training fit`, by family.
     """
 
     bundles: Path
@@ -49,7 +51,7 @@ class Released:
 
     @property
     def folder(self) -> Path:
-        """Return the folder of everything, including the keys of the log (also of a copy of its database)."""
+        """Return the folder of all files, including the keys of the record log."""
         return self.files.parent
 
     def bundle_folder(self, family: str) -> Path:
@@ -59,7 +61,7 @@ class Released:
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """A server of this process, reached over a real channel."""
+    """A server in this process, and a real channel to it."""
 
     application: Application
     settings: Settings
@@ -67,34 +69,34 @@ class Serving:
 
     @property
     def audit(self) -> audit_pb2_grpc.AuditServiceStub:
-        """Call AuditService."""
+        """Return a stub of AuditService."""
         return audit_pb2_grpc.AuditServiceStub(self.channel)
 
     @property
     def credit(self) -> credit_pb2_grpc.CreditServiceStub:
-        """Call CreditService."""
+        """Return a stub of CreditService."""
         return credit_pb2_grpc.CreditServiceStub(self.channel)
 
     @property
     def churn(self) -> churn_pb2_grpc.ChurnServiceStub:
-        """Call ChurnService."""
+        """Return a stub of ChurnService."""
         return churn_pb2_grpc.ChurnServiceStub(self.channel)
 
     @property
     def models(self) -> model_pb2_grpc.ModelServiceStub:
-        """Call ModelService."""
+        """Return a stub of ModelService."""
         return model_pb2_grpc.ModelServiceStub(self.channel)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run each file's tests in one worker, and all tests on the real families' database in the same one."""
+    """Run all tests of a file in the same worker, and all tests on the database of the real families in one worker."""
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.path.name))
 
 
 def key_settings(folder: Path) -> dict[str, Any]:
-    """Return settings that keep a log's keys in a folder."""
+    """Return server settings that keep the keys of a record log in a folder."""
     return {
         "keys": f"sqlite:///{folder / 'keys.db'}",
         "master_key": folder / "master.key",
@@ -103,17 +105,17 @@ def key_settings(folder: Path) -> dict[str, Any]:
 
 
 def key_places(folder: Path) -> KeyLocations:
-    """Return the same for code that opens the log without a server."""
+    """Return the locations of these keys, for code that opens the record log without a server."""
     return KeyLocations.from_settings(read_settings(**key_settings(folder)))
 
 
 def key_environment(folder: Path) -> dict[str, str]:
-    """Return the same as environment variables of a process."""
+    """Return `key_settings` as environment variables of a process."""
     return {f"GROUNDS_{name.upper()}": str(value) for name, value in key_settings(folder).items()}
 
 
 def run(*arguments: str, cwd: Path = ROOT) -> str:
-    """Run one of our commands; return its standard output."""
+    """Run a Python module of the project as a command; return its standard output."""
     done = subprocess.run([sys.executable, "-m", *arguments], check=False, cwd=cwd, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -121,13 +123,13 @@ def run(*arguments: str, cwd: Path = ROOT) -> str:
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> SmallFamily:
-    """Train the small family, once. Read only: copy what a test changes."""
+    """Train the small family once per session. A test must copy the files that it changes."""
     return write_small_family(tmp_path_factory.mktemp("small"))
 
 
 @pytest.fixture(scope="session")
 def small_database(small: SmallFamily) -> Path:
-    """Load the small family's features, once. Read only: copy it."""
+    """Load the features of the small family once per session; return the path of the database. A test must copy it."""
     path = small.folder / "small.db"
     database = Database(f"sqlite:///{path}")
     database.migrate()
@@ -138,7 +140,7 @@ def small_database(small: SmallFamily) -> Path:
 
 @pytest.fixture
 def small_settings(small: SmallFamily, small_database: Path, tmp_path: Path) -> Settings:
-    """Return settings with a copy of everything that a server of the small family needs; the bundle is active in DE and FR."""
+    """Return settings of a server of the small family, with copies of all its files; the bundle is active in DE and FR."""
     bundles = tmp_path / "bundles"
     shutil.copytree(small.bundles, bundles)
     activate(bundles, small.bundle_folder.name)
@@ -157,7 +159,7 @@ def small_settings(small: SmallFamily, small_database: Path, tmp_path: Path) -> 
 
 @pytest.fixture
 async def serving(small_settings: Settings) -> AsyncIterator[Serving]:
-    """Serve the small family."""
+    """Start a server of the small family."""
     application = Application(small_settings)
     await application.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{application.port}") as channel:
@@ -167,7 +169,7 @@ async def serving(small_settings: Settings) -> AsyncIterator[Serving]:
 
 @pytest.fixture(scope="session")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Released:
-    """Train, activate, score and load both real families by the real commands, once for all workers. The files are read only."""
+    """Train, activate, score and load both real families once for all workers. A test must not change the files."""
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
@@ -182,7 +184,7 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Released:
 
 
 def release(folder: Path) -> dict[str, str]:
-    """Train, activate, score and load both families in a folder; return what training printed, by family."""
+    """Train, activate, score and load both families in a folder; return the output of training, by family."""
     bundles, files, database = folder / "bundles", folder / "files", f"sqlite:///{folder / 'grounds.db'}"
     config = folder / "config.toml"
     settings = {"bundles": bundles, "database": database, **key_settings(folder)}

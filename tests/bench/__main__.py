@@ -127,7 +127,7 @@ def audit(
 
 @contextmanager
 def released_models(bundles: Path | None, files: Path | None, console: Console) -> Iterator[tuple[Path, Path]]:
-    """Yield the folders of bundles and files: those named, or those of both models, trained first."""
+    """Yield the given folders of bundles and files; without them, train both models and yield temporary folders."""
     if (bundles is None) != (files is None):
         raise typer.BadParameter("--bundles and --files go together: give both, or neither to train both models first")
     if bundles is not None and files is not None:

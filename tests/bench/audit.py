@@ -1,7 +1,8 @@
-"""What an auditor waits for among millions of records: evidence, a proof, a sample, a page of a list.
+"""Benchmark of an auditor's calls among millions of records: evidence, a proof, a sample, a page of a list.
 
-The records are made in bulk: bodies of real decisions, each sealed again under its customer's key with a header of its own,
-in a valid tree. A server process is measured over gRPC; each reading of evidence is recorded.
+The records are generated in bulk. Each record has the body of a real decision, sealed under the key of its customer with a new
+header, and the records form a valid Merkle tree. The calls go to a server process over gRPC. The server records each reading of
+evidence.
 """
 
 import json
@@ -42,7 +43,7 @@ from server.stores.record_log.tiles import write_tiles
 from server.stores.tables import LOG_HEAD, RECORDS
 from tests.bench.record import databases, prepare_server
 
-REAL = 256  # decisions that the server makes; the others have their bodies
+REAL = 256  # number of decisions that the server itself makes; all other records have copies of their bodies
 BATCH_ROWS = 20_000
 BATCHES_AHEAD = 4
 SAID_RECORDS = 500_000
@@ -50,7 +51,7 @@ READS = 500
 SAMPLES = 3
 AMOUNT = Decimal(100_000)
 PURPOSE = "Benchmark"
-STEP_US = 5_000_000  # a decision every five seconds: five million in ten months
+STEP_US = 5_000_000  # one decision every five seconds, which is five million decisions in ten months
 Say = Callable[[str], None]
 
 
@@ -66,15 +67,15 @@ class Template:
 def measure_audit(
     bundle_folder: Path, features: Path, count: int, kind: str, say: Say, kept: Path | None = None
 ) -> dict[str, Any]:
-    """Make `count` records in a database of this kind, and measure.
+    """Generate `count` records in a database of a kind, and time an auditor's calls.
 
     Args:
-        bundle_folder: The bundle that decides.
-        features: Its customers.
-        count: Records of the log.
+        bundle_folder: Folder of the bundle that scores the real decisions.
+        features: Feature file of the customers.
+        count: Number of records of the record log.
         kind: SQLite or PostgreSQL.
-        say: Reports progress.
-        kept: Folder that keeps SQLite's records; records of an earlier run are measured again.
+        say: Function that is called with progress messages.
+        kept: Folder in which SQLite's records are kept; if it has records of an earlier run, these are measured again.
     """
     with tempfile.TemporaryDirectory() as name:
         for known, url in databases(kept or Path(name)):
@@ -89,7 +90,7 @@ def measure_audit(
 
 
 def _measure_in(config: Path, features: Path, count: int, say: Say) -> dict[str, Any]:
-    """Make the records unless an earlier run left them, and measure."""
+    """Generate the records unless an earlier run has left them, and time an auditor's calls."""
     sizes = config.with_name("sizes.json")
     if not sizes.exists():
         customers = pq.read_table(features, columns=["customer_id"]).column("customer_id").to_pylist()
@@ -117,13 +118,13 @@ def _serve(config: Path) -> Iterator[Client]:
 
 
 def _make_decisions(client: Client, customers: Sequence[str]) -> None:
-    """Score customers, so that the log holds records as the server writes them."""
+    """Score customers, so that the record log has real decisions."""
     for customer in customers:
         client.score_credit("TW", customer, Amount(AMOUNT, "TWD"))
 
 
 def _fill(config: Path, count: int, say: Say) -> dict[str, Any]:
-    """Append records up to `count`; return their sizes."""
+    """Append records until the record log has `count` records; return the sizes of database and records."""
     settings = read_settings(config)
     database = Database(settings.database)
     event.listen(database.engine, "connect", _relax_durability)
@@ -140,14 +141,14 @@ def _fill(config: Path, count: int, say: Say) -> dict[str, Any]:
         def more(number: int) -> list[Future[list[tuple[int, Header, SealedRecord]]]]:
             """Submit the next batches for sealing; few at a time, because sealed batches wait in memory."""
             ranges = [range(first, min(first + BATCH_ROWS, count)) for first in islice(firsts, number)]
-            return [sealing.submit(_seal_batch, templates, places) for places in ranges]
+            return [sealing.submit(_seal_batch, templates, indices) for indices in ranges]
 
         ahead = more(BATCHES_AHEAD)
         while ahead:
             rows = []
-            for place, header, record in ahead.pop(0).result():
+            for index, header, record in ahead.pop(0).result():
                 frontier, nodes = frontier.append(record.leaf_hash())
-                rows.append(record_row(place, header, record, nodes))
+                rows.append(record_row(index, header, record, nodes))
             ahead += more(1)
             with database.writing() as connection:
                 connection.execute(RECORDS.insert(), rows)
@@ -169,7 +170,7 @@ def _relax_durability(connection: Any, _record: Any) -> None:
 
 
 def _templates(connection: Connection, log: RecordLog) -> list[Template]:
-    """Open the real decisions."""
+    """Decrypt the real decisions; return their headers, bodies and keys."""
     found = []
     for row in connection.execute(select(RECORDS).order_by(RECORDS.c.record_index)).all():
         key = log.key_store.unwrap(log.key_store.find_by_id({row.key_id})[row.key_id])
@@ -178,21 +179,21 @@ def _templates(connection: Connection, log: RecordLog) -> list[Template]:
     return found
 
 
-def _seal_batch(templates: Sequence[Template], places: range) -> list[tuple[int, Header, SealedRecord]]:
-    """Seal the records of a range of indices; runs in a process of its own."""
-    return [(place, *_seal_copy(templates[place % len(templates)], place)) for place in places]
+def _seal_batch(templates: Sequence[Template], indices: range) -> list[tuple[int, Header, SealedRecord]]:
+    """Return the sealed records of a range of indices; runs in a process of its own."""
+    return [(index, *_seal_copy(templates[index % len(templates)], index)) for index in indices]
 
 
-def _seal_copy(template: Template, place: int) -> tuple[Header, SealedRecord]:
-    """Seal a real body again under a new record id."""
-    time_us = template.header.time_us + place * STEP_US
+def _seal_copy(template: Template, index: int) -> tuple[Header, SealedRecord]:
+    """Return a copy of a real record with a new id and time, sealed again."""
+    time_us = template.header.time_us + index * STEP_US
     name = new_record_id(time_from_us(time_us))
     header = replace(template.header, record_id=name, request_id=str(uuid.uuid4()), time_us=time_us)
     return header, seal_record(header, template.body, template.key)
 
 
 def _sizes(database: Database, templates: Sequence[Template]) -> dict[str, Any]:
-    """Return how many bytes the records take."""
+    """Return the size of the database, and the mean sizes of header and ciphertext of a record, in bytes."""
     with database.reading() as connection:
         if connection.dialect.name == "sqlite":
             pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
@@ -208,16 +209,15 @@ def _sizes(database: Database, templates: Sequence[Template]) -> dict[str, Any]:
 
 
 def _ask(client: Client, config: Path) -> dict[str, Any]:
-    """Call the server as an auditor does, for decisions anywhere in the log."""
+    """Time the calls of an auditor, for decisions at random positions in the record log."""
     database = Database(read_settings(config).database)
-    draw = random.Random(20260101)  # noqa: S311 - the same places in every run
+    draw = random.Random(20260101)  # noqa: S311 - the same records in every run
     with database.reading() as connection:
         size = connection.execute(select(LOG_HEAD.c.size)).scalar_one()
-        places = [draw.randrange(REAL, size) for _ in range(2 * READS)]
+        indices = [draw.randrange(REAL, size) for _ in range(2 * READS)]
         wanted = select(RECORDS.c.record_id).where(
-            RECORDS.c.record_index.in_(places),
-            RECORDS.c.kind
-            == CREDIT_DECISION,  # readings of earlier runs are among the newest of records that were kept
+            RECORDS.c.record_index.in_(indices),
+            RECORDS.c.kind == CREDIT_DECISION,  # an earlier run may have appended readings of evidence
         )
         names = list(connection.execute(wanted).scalars())
     database.close()
@@ -241,9 +241,10 @@ def _draw_sample(client: Client, seed: int, strata: Sequence[pb.StratumKey] = ()
 
 
 def _time_calls(call: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> dict[str, float]:
-    """Time calls one after the other; the first one is reported apart, because it may find nothing in any cache.
+    """Return statistics of the times of consecutive calls in milliseconds.
 
-    `stolen` is the share of the processors that the machine's host took for others meanwhile; it lengthens every wait.
+    `first` is the time of the first call, which may find all caches empty. `stolen` is the share of the CPU time that the host
+    of a virtual machine used for other machines during the calls, which makes all calls slower.
     """
     took = []
     stolen = psutil.cpu_times().steal

@@ -1,4 +1,4 @@
-"""Score made transaction logs of several sizes by the real command: time by stage, and peak memory."""
+"""Benchmark of the command that scores a transaction log: time by stage and peak memory, for generated logs of several sizes."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 LINES = (1_000_000, 5_000_000, 50_000_000)
 LINES_OF_CUSTOMER = 50
 AT = "2017-12-01"
-# A customer's 12 orders fall on days of his own, until he leaves; names are those of the shipped log.
+# Each customer has 12 orders at random times before an individual end; columns are named as in the shipped transaction log.
 MADE = """
 COPY (
     SELECT
@@ -35,7 +35,7 @@ COPY (
 
 
 def measure_scoring(bundle_folder: Path, lines: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Make a transaction log of `lines` lines, score it, and return the time and memory of the command."""
+    """Generate a transaction log of `lines` lines, score it, and return the time and memory of the command."""
     with tempfile.TemporaryDirectory() as folder:
         say(f"make a log of {lines:,} lines")
         log, run = Path(folder) / "log.parquet", Path(folder) / "run.parquet"
@@ -51,7 +51,7 @@ def measure_scoring(bundle_folder: Path, lines: int, say: Callable[[str], None])
 
 
 def _run_watched(command: list[str]) -> dict[str, Any]:
-    """Run the command; its progress lines mark the end of the feature stage."""
+    """Run the command; return its times and peak memory. A progress line of the command marks the end of the feature stage."""
     begun = time.perf_counter()
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}

@@ -1,4 +1,4 @@
-"""What an explanation costs: the released models, and a grid of leaves x trees x features on real data."""
+"""Benchmark of explanations, for the released models and for a grid of leaves x trees x features on real data."""
 
 import dataclasses
 import time
@@ -25,7 +25,7 @@ EXACT = 1e-9
 
 
 def _check(subject: Subject) -> float:
-    """Return the largest distance of the contributions from their definition; margins must be equal to the bit."""
+    """Check that margins are equal to the bit; return the largest distance of the contributions from their definition."""
     rows = subject.rows[:CHECKED_ROWS]
     found, contributions = Scorer(subject.score, subject.explain).explain(rows)
     assert np.array_equal(found, margins(subject.booster, rows)), f"{subject.name}: margins differ"
@@ -35,12 +35,12 @@ def _check(subject: Subject) -> float:
 
 
 def one_by_one(subject: Subject, rounds: int) -> dict[str, Any]:
-    """Time one row at a time, every way; each turn starts right after another way has used the caches."""
+    """Time every way on single rows; each way starts right after a different way has used the CPU caches."""
     return timings(scoring_ways(subject, slow=True), single_rows(subject, ONE_ROW), rounds)
 
 
 def in_a_loop(subject: Subject, rounds: int) -> dict[str, Any]:
-    """Time one row at a time, every way in a loop of its own, after untimed calls."""
+    """Time every way on single rows in a loop, after untimed calls that fill the CPU caches."""
     return timings(scoring_ways(subject, slow=True), single_rows(subject, LOOP), rounds, UNTIMED)
 
 
@@ -51,19 +51,19 @@ def single_rows(subject: Subject, count: int) -> list[FloatArray]:
 
 
 def in_batches(subject: Subject, rounds: int) -> dict[str, Any]:
-    """Time a batch, without shap, which takes minutes."""
+    """Time every way on a batch of 10,000 rows; without shap, which would take minutes."""
     repeats = -(-BATCH // len(subject.rows))
     return timings(scoring_ways(subject, slow=False), [np.tile(subject.rows, (repeats, 1))[:BATCH]], rounds)
 
 
 def timings(ways: dict[str, Way], batches: list[FloatArray], rounds: int, untimed: int = 0) -> dict[str, Any]:
-    """Time the ways; return their figures by name."""
+    """Time the ways on the batches; return the timings by way."""
     found = time_interleaved(ways, YARDSTICK, batches, rounds, untimed)
     return {name: dataclasses.asdict(each) for name, each in found.items()}
 
 
 def measure_model(subject: Subject, rounds: int) -> dict[str, Any]:
-    """Measure one released model: one row, in a loop, in batches."""
+    """Measure one released model on single rows, on single rows in a loop, and on a batch."""
     return {
         "model": subject.name,
         "trees": subject.booster.num_trees(),
@@ -79,7 +79,7 @@ def measure_model(subject: Subject, rounds: int) -> dict[str, Any]:
 
 
 def measure_grid(rounds: int, progress: Callable[[str], None]) -> Iterator[dict[str, Any]]:
-    """Measure one row on every model of the grid."""
+    """Measure single rows on every model of the grid; yield the results of each model."""
     for columns in COLUMNS:
         for leaves in LEAVES:
             for trees in TREES:
@@ -104,12 +104,14 @@ def measure_grid(rounds: int, progress: Callable[[str], None]) -> Iterator[dict[
 
 
 def find_bundle(bundles: Path, family: str) -> Path:
-    """Return the folder of a family's active bundle, or of its only one.
+    """Return the folder of a family's active bundle, or of its only bundle.
 
     Raises:
-        ValueError: It is not clear which one is meant.
+        ValueError: The family has no bundle, or several bundles and not exactly one active bundle.
     """
     names = set(read_active(bundles, family).values()) or {path.name for path in list_bundle_folders(bundles, family)}
     if len(names) != 1:
-        raise ValueError(f"{bundles / family}: which of {len(names)} bundles? Activate one for all markets")
+        raise ValueError(
+            f"{bundles / family}: exactly one bundle is required, found {len(names)}; activate one bundle for all markets"
+        )
     return bundles / family / names.pop()

@@ -1,4 +1,4 @@
-"""What the churn feed costs: a made run of many customers, loaded, exported, and read by pages over a real channel."""
+"""Benchmark of the churn feed: a generated scoring run is loaded, exported, and read page by page over a real channel."""
 
 import datetime as dt
 import json
@@ -36,7 +36,7 @@ LISTED = 200_000  # customers read from each list
 
 
 def measure_feed(customers: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Make a run, load it, serve it, and read it in every way."""
+    """Generate a scoring run, load it, serve it, and read it in every way; return sizes and times."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         say(f"make a run of {customers:,} customers")
@@ -68,19 +68,19 @@ def measure_feed(customers: int, say: Callable[[str], None]) -> dict[str, Any]:
             }.items():
                 say(f"read pages: {title}")
                 found[title] = _time_pages(pages)
-            assert found["sync"]["customers"] == customers, "the sync has lost somebody"
+            assert found["sync"]["customers"] == customers, "the sync must contain every customer"
         return found
 
 
 def _load(path: Path, settings: dict[str, str]) -> int:
-    """Load a file as an operator does; return the peak memory in bytes."""
+    """Load a file with the server's command; return the peak memory of the command in bytes."""
     command = [sys.executable, "-m", "server", "load", str(path)]
     subprocess.run(command, cwd=ROOT, check=True, env={**os.environ, **settings}, capture_output=True)
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
 
 
 def _time_export(client: Client, customers: int) -> float:
-    """Time an export as far as Arrow tables, with every customer in them once."""
+    """Return the seconds of an export up to Arrow tables; check that each customer occurs exactly once."""
     begun = time.perf_counter()
     tables = []
     for part in client.export_churn_risks("DE"):
@@ -111,7 +111,7 @@ def list_pages(client: Client, order: pb.ChurnRiskOrder) -> Iterator[int]:
 
 
 def _time_pages(pages: Iterator[int]) -> dict[str, float]:
-    """Time every page at the client, until its messages are parsed."""
+    """Return statistics of the pages' times, measured at the client until the messages are parsed."""
     times, read, begun = [], 0, time.perf_counter()
     for count in pages:
         times.append((time.perf_counter() - begun) * 1000)
@@ -128,7 +128,7 @@ def _time_pages(pages: Iterator[int]) -> dict[str, float]:
 
 
 def write_made_run(to: Path, customers: int) -> None:
-    """Write a run of made customers, in the order in which training writes one: by falling pd."""
+    """Write a scoring run of generated customers by descending pd, which is the order in which training writes a run."""
     random = np.random.default_rng(0)
     contributions = random.normal(0, 0.5, (customers, FEATURES))
     log_odds = contributions.sum(axis=1) - 1.0
@@ -150,7 +150,7 @@ def write_made_run(to: Path, customers: int) -> None:
 
 
 def _made_table(first: int, log_odds: np.ndarray, contributions: np.ndarray, random: np.random.Generator) -> pa.Table:
-    """Make some customers; their numbers rise with the rank, so that equal probabilities stand as they should."""
+    """Generate some customers; ids ascend with the rank, because customers with equal probabilities are ordered by id."""
     count = len(log_odds)
     pds = np.array([pd_from_log_odds(value) for value in log_odds.tolist()])
     spend = np.round(random.lognormal(11, 1, count)).astype(np.int64)
@@ -180,7 +180,7 @@ def _made_table(first: int, log_odds: np.ndarray, contributions: np.ndarray, ran
 
 
 def _drivers(usual: np.ndarray, last: np.ndarray) -> pa.Array:
-    """Build three drivers in two languages, with the customer's own numbers."""
+    """Return three drivers in two languages for each customer, with the customer's own numbers."""
     texts = (
         ('[{"code":"RECENCY","log_odds":0.9,"features":["days_since"],"texts":{"de":"bestellt sonst alle ', usual),
         (" Tage, zuletzt vor ", last),

@@ -1,6 +1,6 @@
 """The server without a record log, to measure what recording costs: `python -m tests.bench.forgetful CONFIG.toml`.
 
-No configuration can do this: the log is replaced here, in code that is no part of the server.
+The configuration of a server cannot switch its record log off. This module, which is not part of the server, replaces it.
 """
 
 import asyncio
@@ -18,23 +18,23 @@ from server.stores.record_log.entries import AppendResult, LogEntry, Record
 
 
 class Forgetful:
-    """Accepts entries and stores nothing."""
+    """A record log that accepts entries but stores nothing."""
 
     def append(self, entries: Sequence[LogEntry]) -> list[AppendResult]:
         """Report each entry as appended."""
         return [Record(0, _header(entry), entry.body) for entry in entries]
 
     def find_by_id(self, _record_id: str) -> None:
-        """Find nothing."""
+        """Return None, because nothing is stored."""
 
     def find_by_request(self, _caller: str, _request_id: str, _content: bytes) -> None:
-        """Find nothing."""
+        """Return None, because nothing is stored."""
 
     def probe(self) -> None:
-        """Do nothing: it is always writable."""
+        """Do nothing, because this record log is always writable."""
 
     def close(self) -> None:
-        """Do nothing."""
+        """Do nothing, because there is nothing to close."""
 
 
 class ForgetfulApplication(Application):
@@ -46,12 +46,12 @@ class ForgetfulApplication(Application):
 
 
 def _header(entry: LogEntry) -> Header:
-    """Return a header that names the entry."""
+    """Return a header with the kind, the id and the caller of the entry."""
     return Header(kind=entry.kind, record_id=entry.record_id, time_us=0, caller=entry.caller, key_id="0" * 32)
 
 
 async def serve(config: Path) -> None:
-    """Serve until SIGTERM."""
+    """Serve with a configuration file until SIGTERM."""
     application = ForgetfulApplication(read_settings(config))
     await application.start()
     stop = asyncio.Event()

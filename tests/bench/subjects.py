@@ -1,4 +1,4 @@
-"""The models that are timed, and the ways of scoring and explaining them."""
+"""The models that the benchmarks time, and the different ways to compute their scores and explanations."""
 
 import tempfile
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from training.export.score import score_onnx
 from training.export.trees import read_ensemble
 
 BACKGROUND_ROWS = 100
-DEPTH_MAX = 6  # as is usual for credit models
+DEPTH_MAX = 6  # a usual limit for credit models
 YARDSTICK = "pred_contrib"
 PAY_STATES = ["PAY_0", "PAY_2", "PAY_3", "PAY_4", "PAY_5", "PAY_6"]
 BILLS = [f"BILL_AMT{month}" for month in range(1, 7)]
@@ -31,7 +31,7 @@ PAYMENTS = [f"PAY_AMT{month}" for month in range(1, 7)]
 
 @dataclass(frozen=True)
 class Subject:
-    """A model with its files, real rows, and the population that its explanation compares with."""
+    """A model to time, with its exported files, real rows, and the baseline that its explanation compares with."""
 
     name: str
     booster: lightgbm.Booster
@@ -52,7 +52,7 @@ def released_subject(name: str, bundle_folder: Path, features: Path) -> Subject:
 
 
 def fitted_subject(leaves: int, trees: int, columns: int) -> Subject:
-    """Fit a model of a given size on the credit data: its own columns, or with ratios of bills and payments added."""
+    """Fit a model of a given size on the first `columns` columns of `credit_columns`."""
     table = pd.read_parquet(next((ROOT / "training" / "data").glob("*.parquet")))
     rows = credit_columns(table, columns)
     parameters = {
@@ -74,7 +74,7 @@ def fitted_subject(leaves: int, trees: int, columns: int) -> Subject:
 
 
 def credit_columns(table: pd.DataFrame, columns: int) -> FloatArray:
-    """Return `columns` real columns: first payment states, bills and payments, then ratios of pairs of them."""
+    """Return `columns` columns of the credit data: limit, payment states, bills, payments, and then ratios of pairs of these."""
     own = [table[name].to_numpy(dtype=np.float64) for name in ["LIMIT_BAL", *PAY_STATES, *BILLS, *PAYMENTS]]
     pairs = [(a, b) for a in range(7, 19) for b in range(7, 19) if a != b]
     ratios = [own[a] / (np.abs(own[b]) + 1.0) for a, b in pairs]
@@ -82,7 +82,7 @@ def credit_columns(table: pd.DataFrame, columns: int) -> FloatArray:
 
 
 def scoring_ways(subject: Subject, *, slow: bool = True) -> dict[str, Way]:
-    """Return every way of scoring and explaining rows, by name; `slow` includes shap."""
+    """Return all ways to score or explain rows, by name; `slow` includes shap."""
     scorer = Scorer(subject.score, subject.explain)
     booster = subject.booster
     plain = open_session(subject.score, ("margin",))
@@ -105,12 +105,12 @@ def scoring_ways(subject: Subject, *, slow: bool = True) -> dict[str, Way]:
 
 
 def contributions_alone(subject: Subject) -> Way:
-    """Run explain.onnx without the nodes that only its margin needs."""
+    """Return a function that runs explain.onnx without the nodes that compute its margin."""
     model = onnx.load_from_string(subject.explain)
-    kept = [node for node in model.graph.node if "margin" not in node.output]
+    nodes = [node for node in model.graph.node if "margin" not in node.output]
     outputs = [output for output in model.graph.output if output.name == "contributions"]
     del model.graph.node[:], model.graph.output[:]
-    model.graph.node.extend(kept)
+    model.graph.node.extend(nodes)
     model.graph.output.extend(outputs)
     graph = open_session(model.SerializeToString(), ("contributions",), reuse_memory_plan=True)
     one = BoundRow(graph, ("contributions",))
@@ -124,7 +124,7 @@ def contributions_alone(subject: Subject) -> Way:
 
 
 def treelite_score(booster: lightgbm.Booster) -> Way:
-    """Score with treelite's general-purpose inference, one thread."""
+    """Return a function that scores with treelite's general-purpose inference on one thread."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.txt"
         booster.save_model(path)

@@ -1,4 +1,7 @@
-"""Interleaved timing: several ways of doing one thing, round by round, so that a drifting machine drifts for all."""
+"""Interleaved timing: compares several ways to compute the same thing, round by round.
+
+If the speed of the machine changes over time, the change affects all ways alike.
+"""
 
 import statistics
 import time
@@ -12,13 +15,13 @@ Way = Callable[[FloatArray], object]
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """One way's times in microseconds a row.
+    """The times of one way in microseconds per row.
 
     Attributes:
-        median: Over the rounds.
-        low: A tenth of the rounds was faster.
-        ratio: Median over the rounds of yardstick / this way, each taken within one round: how many times
-            cheaper than the yardstick.
+        median: Median over the rounds.
+        low: 10 % quantile over the rounds.
+        ratio: Median over the rounds of the yardstick's time divided by this way's time in the same round; how many times
+            cheaper this way is than the yardstick.
     """
 
     median: float
@@ -29,14 +32,15 @@ class Timing:
 def time_interleaved(
     ways: Mapping[str, Way], yardstick: str, batches: list[FloatArray], rounds: int, untimed: int = 0
 ) -> dict[str, Timing]:
-    """Time every way on the same batches, round by round; one round before them warms up.
+    """Time every way on the same batches, round by round, after one untimed round as a warm-up.
 
     Args:
-        ways: By name.
-        yardstick: The way that ratios are taken to.
-        batches: What each way is called with, one after the other.
-        rounds: How often.
-        untimed: Number of batches run untimed before each turn, so that a way finds the caches as it leaves them itself.
+        ways: The ways by name.
+        yardstick: Name of the way that all ways are compared with.
+        batches: The batches that each way computes in a round, one after the other.
+        rounds: Number of timed rounds.
+        untimed: Number of batches that a way computes untimed before its timed batches in each round, so that the CPU caches
+            contain the data of this way.
     """
     rows = sum(len(batch) for batch in batches)
     found: dict[str, list[float]] = {name: [] for name in ways}
@@ -53,6 +57,6 @@ def time_interleaved(
 
 
 def _summary(times: list[float], yardstick: list[float]) -> Timing:
-    """Summarize one way's rounds."""
+    """Return the summary of the rounds of one way."""
     ratio = statistics.median(other / own for own, other in zip(times, yardstick, strict=True))
     return Timing(statistics.median(times), sorted(times)[len(times) // 10], ratio)

@@ -1,6 +1,7 @@
-"""Write a bundle and a record log as this release writes them, for every later one to read: `python -m tests.compat FOLDER`.
+"""Write a bundle and a record log as this release writes them: `python -m tests.compat FOLDER`.
 
-The data are made. The keys of the log are derived from a public word: they protect nothing.
+The tests of every later release must read the folder. The data are generated. The keys of the record log are derived from a
+public word, so they do not protect anything.
 """
 
 import asyncio
@@ -41,13 +42,13 @@ QUESTIONS = (
     {"customer": customer("DE", "C00004")},
     {"customer": customer("DE", "C00006"), "features": numbers(turnover=1_000.0)},
 )
-UNKNOWN_DAYS = "C00004"  # its mandatory feature is missing: not scorable
+UNKNOWN_DAYS = "C00004"  # not scorable, because the mandatory feature of this customer is missing
 
 
 def main(folder: Path) -> int:
-    """Write the folder."""
+    """Write the folder; return the exit status."""
     if folder.exists():
-        sys.stderr.write(f"{folder} exists and is never changed; name a new folder\n")
+        sys.stderr.write(f"{folder}: already exists and must not be changed; specify a new folder\n")
         return 1
     with tempfile.TemporaryDirectory() as name:
         made = Path(name)
@@ -79,7 +80,7 @@ def main(folder: Path) -> int:
 
 
 def settings_of(folder: Path, keys: Path) -> Settings:
-    """Return the settings of a server of the folder; write the key files into another folder."""
+    """Return the settings of a server on the data of `folder`; write its key files into the folder `keys`."""
     secret = base64.b64encode(hashlib.sha256(WORD).digest()).decode()
     for name, line in (
         ("signing.key", SigningKey(ORIGIN, hashlib.sha256(WORD[::-1]).digest()).text()),
@@ -88,7 +89,7 @@ def settings_of(folder: Path, keys: Path) -> Settings:
         (keys / name).write_text(f"{line}\n")
         (keys / name).chmod(0o600)
     if (folder / "keys.db").exists():
-        (folder / "keys.db").chmod(0o600)  # no version control keeps it
+        (folder / "keys.db").chmod(0o600)  # version control does not store file modes
     return read_settings(
         port=0,
         bundles=folder / "bundles",
@@ -103,7 +104,7 @@ def settings_of(folder: Path, keys: Path) -> Settings:
 
 
 async def decide(settings: Settings, folder: Path) -> None:
-    """Score, read evidence, export; write the answers into the folder."""
+    """Score, read evidence and export the record log; write the answers into the folder."""
     application = Application(settings)
     await application.start()
     address = f"127.0.0.1:{application.port}"

@@ -1,4 +1,4 @@
-"""This release reads, verifies and replays what every earlier one wrote."""
+"""This release reads, verifies and replays the bundles and record logs of every earlier release."""
 
 import base64
 import json
@@ -31,7 +31,7 @@ WRITTEN = sorted(path for path in Path(__file__).parent.iterdir() if (path / "an
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What one release wrote, and a server of today on a copy of it."""
+    """A copy of what an earlier release wrote, and a server of the current release on this copy."""
 
     folder: Path
     settings: Settings
@@ -41,7 +41,7 @@ class Past:
 
 @pytest.fixture(params=WRITTEN, ids=lambda path: path.name)
 async def past(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Past]:
-    """Serve a copy."""
+    """Serve a copy of what an earlier release wrote."""
     folder = shutil.copytree(request.param, tmp_path / "past")
     settings = settings_of(folder, tmp_path)
     answers = json.loads((folder / "answers.json").read_text())
@@ -49,19 +49,19 @@ async def past(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
         yield Past(folder, settings, serving, {name: base64.b64decode(text) for name, text in answers.items()})
 
 
-def test_the_first_version_is_there() -> None:
+def test_the_data_of_the_first_version_exist() -> None:
     assert WRITTEN[0].name == "1"
 
 
 @pytest.mark.parametrize("folder", WRITTEN, ids=lambda path: path.name)
-def test_a_bundle_of_then_is_read_and_reproduces_its_golden_rows(folder: Path) -> None:
+def test_an_earlier_bundle_loads_and_reproduces_its_golden_rows(folder: Path) -> None:
     for path in (folder / "bundles" / "credit").iterdir():
         if path.is_dir():
             assert open_model(read_bundle(path)).bundle.bundle_id == path.name
 
 
 @pytest.mark.parametrize("folder", WRITTEN, ids=lambda path: path.name)
-def test_an_export_of_then_verifies_with_the_key_and_the_checkpoint_of_then(folder: Path) -> None:
+def test_an_earlier_export_verifies_with_its_key_and_its_checkpoint(folder: Path) -> None:
     key = parse_verifier_key((folder / "key.pub").read_text().strip())
     export, newest = read_export(folder / "export.log")
 
@@ -71,7 +71,7 @@ def test_an_export_of_then_verifies_with_the_key_and_the_checkpoint_of_then(fold
     assert verdict.end == len(QUESTIONS) + 1
 
 
-async def test_a_decision_of_then_reads_back_byte_for_byte_and_its_evidence_shows_its_reasons(past: Past) -> None:
+async def test_an_earlier_decision_reads_back_byte_for_byte_with_its_evidence(past: Past) -> None:
     kinds = set()
     for name, content in past.answers.items():
         request = credit_pb2.GetCreditDecisionRequest(decision_id=name)
@@ -87,8 +87,8 @@ async def test_a_decision_of_then_reads_back_byte_for_byte_and_its_evidence_show
     assert len(kinds) >= 3
 
 
-async def test_a_decision_of_then_replays(past: Past) -> None:
-    """To MATCH where it was written on this runtime, within its tolerance on another."""
+async def test_an_earlier_decision_replays(past: Past) -> None:
+    """The verdict is "match" on the runtime that wrote the decision, and "runtime_differs" on a different runtime."""
     for name in past.answers:
         found = await replay(past.serving, name)
 
@@ -97,7 +97,7 @@ async def test_a_decision_of_then_replays(past: Past) -> None:
         assert found["VERIFY"][0] == found["FEATURES"][0] == "match"
 
 
-async def test_the_log_of_then_goes_on_and_continues_the_checkpoint_of_then(past: Past) -> None:
+async def test_an_earlier_record_log_accepts_new_records_and_stays_consistent_with_its_checkpoint(past: Past) -> None:
     key = parse_verifier_key((past.folder / "key.pub").read_text().strip())
     old = open_checkpoint((past.folder / "checkpoint.txt").read_text(), key)
     await score_customer(past.serving)
@@ -111,7 +111,7 @@ async def test_the_log_of_then_goes_on_and_continues_the_checkpoint_of_then(past
     verify_consistency(old.size, new.size, old.root, new.root, tuple(proof.hashes))
 
 
-async def test_the_database_of_then_was_brought_up_to_date(past: Past) -> None:
+async def test_an_earlier_database_is_migrated_to_the_current_revision(past: Past) -> None:
     database = Database(past.settings.database)
     with database.reading() as connection:
         today = MigrationContext.configure(connection).get_current_revision()

@@ -1,1 +1,1 @@
-"""Reports an evaluation: tables in the terminal, card.md for all readers, report.html for validators."""
+"""Reports an evaluation as tables in the terminal, as card.md for all readers, and as report.html for validators."""

@@ -1,4 +1,4 @@
-"""The sections of the report for the CRM: a campaign's results, single snapshots, example customers, the hold-out group."""
+"""The report's sections on a campaign: results by rule, results by snapshot, example customers, and the hold-out group."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -30,14 +30,14 @@ from training.spec import CampaignSpec, Spec
 from training.validation.campaign import CampaignFindings, CampaignMetrics
 
 _TENTHS = 10
-_EXAMPLES_AT = (0.995, 0.95, 0.8, 0.5)  # quantiles of the pd
+_EXAMPLE_QUANTILES = (0.995, 0.95, 0.8, 0.5)  # quantiles of the pd at which example customers are shown
 _PART_TITLES = {"FIT": "fit", "CALIBRATION": "calibration", "HOLD_OUT": "hold-out"}
 # A test at 95 % detects a difference of 1.96 + 0.84 standard errors with a power of 80 %.
 _DETECTABLE_STANDARD_ERRORS = 2.8
 
 
 def campaign_sections(spec: Spec, evaluation: ModelEvaluation, drivers: DriverTexts) -> Iterator[str]:
-    """Yield the sections; none unless the spec has a [log]."""
+    """Yield the sections; nothing if the spec has no [log] section."""
     found = evaluation.campaign
     if found is None:
         return
@@ -47,9 +47,15 @@ def campaign_sections(spec: Spec, evaluation: ModelEvaluation, drivers: DriverTe
         "Results of a campaign on the customers with the highest risk",
         '<div class="plots">',
         figure(
-            "Gain.", "Share of the leaving customers reached, by share of customers called, the riskiest first.", gains
+            "Gain.",
+            "Share of all leaving customers who are reached, by the share of customers who are called, the riskiest first.",
+            gains,
         ),
-        figure("Lift.", "Each bar is a tenth of the customers; the line is the share that left among all.", lifts),
+        figure(
+            "Lift.",
+            "Each bar is a tenth of the customers. The dotted line is the share of all customers who left.",
+            lifts,
+        ),
         "</div>",
         _rule_table(spec.campaign, found),
     )
@@ -59,7 +65,11 @@ def campaign_sections(spec: Spec, evaluation: ModelEvaluation, drivers: DriverTe
         "Results by snapshot",
         '<div class="plots">',
         figure("Ranking by snapshot.", "Snapshots whose intervals do not overlap differ by more than chance.", months),
-        figure("Probability by snapshot.", "Diamonds within the intervals: predictions and outcomes agree.", rates),
+        figure(
+            "Probability by snapshot.",
+            "If a diamond lies within its interval, the predictions agree with the outcomes.",
+            rates,
+        ),
         "</div>",
         _snapshot_table(found),
     )
@@ -68,7 +78,7 @@ def campaign_sections(spec: Spec, evaluation: ModelEvaluation, drivers: DriverTe
 
 
 def _gain_plot(evaluation: ModelEvaluation) -> Figure:
-    """Plot the gain of the model and of up to three rivals, over the half of the customers with the highest risk."""
+    """Plot the share of leaving customers reached, by the model and up to three rivals, for the riskier half of the customers."""
     figure, axes = new_figure(4.0)
     draw_curves(axes, evaluation, cap_points, with_auc=False)
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, label="at random")
@@ -81,7 +91,7 @@ def _gain_plot(evaluation: ModelEvaluation) -> Figure:
 
 
 def _lift_plot(evaluation: ModelEvaluation) -> Figure:
-    """Plot the share of leaving customers by tenth."""
+    """Plot the share of customers who left, by tenth of the customers in the order of risk."""
     figure, axes = new_figure(3.6)
     order = np.argsort(-evaluation.hold_out.pds, kind="stable")
     tenths = np.array_split(evaluation.hold_out.labels[order], _TENTHS)
@@ -95,7 +105,7 @@ def _lift_plot(evaluation: ModelEvaluation) -> Figure:
 
 
 def _snapshot_auc_plot(found: CampaignFindings) -> Figure:
-    """Plot the AUC of every snapshot."""
+    """Plot the AUC of every snapshot with its interval, by part of the split."""
     figure, axes = new_figure(3.4)
     for part, color in (("FIT", GREY), ("CALIBRATION", GREY), ("HOLD_OUT", BLUE)):
         some = [(at, month.auc) for at, month in enumerate(found.snapshots) if month.part == part and month.auc]
@@ -115,7 +125,7 @@ def _snapshot_auc_plot(found: CampaignFindings) -> Figure:
 
 
 def _snapshot_rate_plot(found: CampaignFindings) -> Figure:
-    """Plot mean pd and share that left of every snapshot."""
+    """Plot the mean pd of every snapshot, and the share of its customers who left."""
     figure, axes = new_figure(3.4)
     at = np.arange(len(found.snapshots), dtype=np.float64)
     draw_intervals(axes, at, [month.bad_rate for month in found.snapshots], "left, with 95 % interval")
@@ -130,13 +140,13 @@ def _snapshot_rate_plot(found: CampaignFindings) -> Figure:
 
 
 def _label_snapshots(axes: object, found: CampaignFindings) -> None:
-    """Label an axis with the snapshots."""
+    """Label the x axis with the dates of the snapshots."""
     names = [month.period for month in found.snapshots]
     axes.set_xticks(np.arange(len(names)), names, rotation=40, ha="right")  # type: ignore[attr-defined]  # an Axes
 
 
 def _rule_table(campaign: CampaignSpec, found: CampaignFindings) -> str:
-    """Return the table of the model and the rivals."""
+    """Return the table of campaign measures of the model and the rivals."""
     rows = [_rule_row(name, one) for name, one in {"this model": found.model, **found.rivals}.items()]
     capacity = "" if campaign.capacity is None else f" by {campaign.capacity:,} calls after each snapshot"
     head = (
@@ -148,12 +158,12 @@ def _rule_table(campaign: CampaignSpec, found: CampaignFindings) -> str:
         f"reached{capacity}",
         "EMPC per customer",
     )
-    reading = "The same rows for all; EMPC is the profit of the best campaign per customer of the base, in the currency of the spec."
+    reading = "All rules are measured on the same rows. EMPC is the profit of the best campaign per customer, in the currency of the spec."
     return table("Campaign.", reading, head, rows)
 
 
 def _rule_row(name: str, found: CampaignMetrics) -> tuple[str, ...]:
-    """Return one row of the table."""
+    """Return the table row of one model."""
     profit = "" if found.profit is None else f"{found.profit.empc:.4f}"
     return (
         name,
@@ -194,7 +204,7 @@ def _snapshot_table(found: CampaignFindings) -> str:
         "AUC",
         "95 % interval of the AUC",
     )
-    reading = "The model was fitted on the fit snapshots, so their AUC is too high; the hold-out was evaluated once."
+    reading = "The model was fitted on the snapshots of the part fit, so their AUC is too high. The hold-out was evaluated once."
     return table("Snapshots.", reading, head, rows)
 
 
@@ -204,7 +214,7 @@ def _rate_interval(found: Estimate) -> str:
 
 
 def _examples(evaluation: ModelEvaluation, drivers: DriverTexts) -> Iterator[str]:
-    """Yield the drivers of a few customers in words, as the CRM receives them."""
+    """Yield the probability and the drivers of four customers in words, as the CRM receives them."""
     found = evaluation.contributions
     log_odds = found.base_value + found.contributions.sum(axis=1)
     order = np.argsort(log_odds, kind="stable")
@@ -212,18 +222,18 @@ def _examples(evaluation: ModelEvaluation, drivers: DriverTexts) -> Iterator[str
         "What the CRM receives for four customers of the hold-out, from a very high to a median risk. Each value represents "
         "its interval between two thresholds of the model, so this file contains no person's data."
     )
-    for at in _EXAMPLES_AT:
-        place = int(order[min(len(order) - 1, math.floor(at * len(order)))])
-        row, contributions = found.rows[[place]], found.contributions[[place]]
+    for quantile in _EXAMPLE_QUANTILES:
+        index = int(order[min(len(order) - 1, math.floor(quantile * len(order)))])
+        row, contributions = found.rows[[index]], found.contributions[[index]]
         groups = drivers.ranked_groups(contributions)[0]
         words = [drivers.text(group, "en", row[0].tolist()) for group in groups]
-        pd = pd_from_log_odds(float(log_odds[place]))
-        yield paragraph(f"Probability {percent(pd)}, a higher risk than {percent(at, 1)} of the customers:")
-        yield bullets(words or ["nothing raises the risk"])
+        pd = pd_from_log_odds(float(log_odds[index]))
+        yield paragraph(f"Probability {percent(pd)}, a higher risk than {percent(quantile, 1)} of the customers:")
+        yield bullets(words or ["no feature raises the risk"])
 
 
 def _hold_out_lines(campaign: CampaignSpec, evaluation: ModelEvaluation) -> Iterator[str]:
-    """Yield the size of the hold-out group, and the smallest effect that it can detect."""
+    """Yield sentences on the size of the hold-out group and on the smallest effect that it can detect."""
     newest = evaluation.hold_out.latest_per_customer()
     rows = newest.rows
     last = (rows["period"] == rows["period"].max()).to_numpy()
@@ -238,19 +248,19 @@ def _hold_out_lines(campaign: CampaignSpec, evaluation: ModelEvaluation) -> Iter
         f"customer and campaign, are scored but not contacted; at the last snapshot {int(in_group.sum()):,} of {len(in_group):,}"
     )
     yield (
-        f"of the {len(riskiest):,} customers with the highest risk, {called:,} would be called and {left_alone:,} not; "
-        f"{percent(rate)} of them are expected to leave without a call"
+        f"of the {len(riskiest):,} customers with the highest risk, {called:,} would be called and {left_alone:,} would not; "
+        f"{percent(rate)} of these customers are expected to leave if nobody calls them"
     )
     if called and left_alone:
         one = _DETECTABLE_STANDARD_ERRORS * math.sqrt(rate * (1.0 - rate) * (1.0 / called + 1.0 / left_alone))
         yield (
-            f"one round of calls shows an effect only if it keeps at least {100 * one:.0f} more of 100 customers; twelve "
-            f"rounds together, at least {100 * one / math.sqrt(12):.0f}. The effect is the share that left among those not "
-            "called, minus the share among those called"
+            f"one round of calls shows an effect only if it retains at least {100 * one:.0f} more of 100 customers, twelve "
+            f"rounds together if they retain at least {100 * one / math.sqrt(12):.0f} more. The effect is the share of the "
+            "customers not called who left, minus the share of the called customers who left"
         )
     yield (
-        "without a hold-out group, no figure here shows whether a call helps: customers who are likely to leave are not "
-        "necessarily those who can be kept"
+        "without a hold-out group, no figure in this report shows whether a call helps, because customers who are likely to "
+        "leave are not necessarily customers whom a call can retain"
     )
 
 

@@ -29,7 +29,7 @@ def model_card(spec: Spec, samples: Samples, evaluation: ModelEvaluation, lines:
 
 
 def ranking_sentence(evaluation: ModelEvaluation) -> str:
-    """Return a sentence about the ranking."""
+    """Return a sentence on how well the model ranks."""
     test, interval = evaluation.test_quality, evaluation.ranking.auc
     between = f", 95 % interval {interval.low:.4f} to {interval.high:.4f}" if interval else ""
     return (
@@ -40,7 +40,7 @@ def ranking_sentence(evaluation: ModelEvaluation) -> str:
 
 
 def calibration_sentence(evaluation: ModelEvaluation) -> str:
-    """Return a sentence about the differences of probabilities and outcomes."""
+    """Return a sentence on how well the probabilities agree with the outcomes."""
     test, noise = evaluation.test_quality, evaluation.calibration.ece_noise
     return (
         f"on the same rows the mean probability is {test.mean_pd:.2%} and the bad rate {test.bad_rate:.2%}. Over ten "
@@ -50,7 +50,7 @@ def calibration_sentence(evaluation: ModelEvaluation) -> str:
 
 
 def _rivals(evaluation: ModelEvaluation) -> list[str]:
-    """Return the table of the model and the rivals."""
+    """Return the lines of the table that compares the model with the rivals."""
     test = evaluation.test_quality
     return [
         "| model, on the same rows | AUC | Brier |",
@@ -61,11 +61,11 @@ def _rivals(evaluation: ModelEvaluation) -> list[str]:
 
 
 def limitations(spec: Spec, evaluation: ModelEvaluation) -> Iterator[str]:
-    """Yield the limitations of the figures."""
+    """Yield sentences on what the figures do not show."""
     if spec.table is not None:
         yield (
             "all figures are about customers with a known outcome, usually those who were accepted; applicants who were "
-            "refused are not among them, so the figures do not describe them"
+            "refused are not among them, so the figures do not describe refused applicants"
         )
     if "OUT_OF_TIME" in evaluation.parts:
         late = evaluation.parts["OUT_OF_TIME"]
@@ -81,7 +81,7 @@ def limitations(spec: Spec, evaluation: ModelEvaluation) -> Iterator[str]:
 
 
 def _gates(lines: Sequence[GateResult]) -> list[str]:
-    """Return the table of the release gates."""
+    """Return the lines of the table of release gates."""
     shown = [(line.figure, "-" if line.value is None else format_figure(line.value), line.bound) for line in lines]
     return [
         "**Release gates:** a model that fails one is not released.",
@@ -93,7 +93,7 @@ def _gates(lines: Sequence[GateResult]) -> list[str]:
 
 
 def versions(spec: Spec, samples: Samples) -> Iterator[str]:
-    """Yield the versions of the scale, the data and the bundle."""
+    """Yield the versions of the master scale, the data and the bundle."""
     yield f"master scale {spec.score.master_scale_version}: " + ", ".join(
         f"{grade.grade} up to {grade.max_pd:.0%}" for grade in spec.score.grades
     )

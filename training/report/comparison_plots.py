@@ -14,7 +14,7 @@ from training.report.svg import BLUE, GREY, INK, ORANGE, label_axes, new_figure
 from training.report.tables import CELL_TITLES
 from training.validation.rivals import SwapComparison
 
-_PSI_MIN = 1e-4  # smaller values are drawn here
+_PSI_MIN = 1e-4  # smaller values are drawn at this value, because the scale is logarithmic
 _LINE_MAX = 18  # characters of a line below a bar
 
 
@@ -24,7 +24,7 @@ def shift_plot(evaluation: ModelEvaluation) -> Figure:
     known = [(name, shift) for name, shift in found.items() if shift is not None][::-1]
     figure, axes = new_figure(1.4 + 0.2 * len(known))
     at = np.arange(len(known), dtype=np.float64)
-    # A logarithmic scale, because critical values are often a hundredth of the limits that matter.
+    # The scale is logarithmic, because critical values are often a hundredth of the limits 0.10 and 0.25.
     axes.plot([max(one.psi, _PSI_MIN) for _, one in known], at, "o", color=BLUE, markersize=5, label="measured")
     axes.plot([one.critical for _, one in known], at, "|", color=ORANGE, markersize=10, label="chance, 95 %")
     axes.set_xscale("log")
@@ -39,7 +39,7 @@ def shift_plot(evaluation: ModelEvaluation) -> Figure:
 
 
 def swap_plot(swap: SwapComparison) -> Figure:
-    """Plot the bad rate of the four cells, with both models approving the same number of customers."""
+    """Plot the bad rates of the four cells of the swap set in which both models approve the same number of customers."""
     figure, axes = new_figure(3.4)
     cells = [(fill(title, _LINE_MAX), getattr(swap.at_rate, name)) for name, title in CELL_TITLES.items()]
     filled = [(title, cell) for title, cell in cells if cell.rows]
@@ -55,14 +55,14 @@ def swap_plot(swap: SwapComparison) -> Figure:
 
 
 def approval_plot(evaluation: ModelEvaluation) -> Figure:
-    """Plot the share of good customers approved in every group, with intervals."""
+    """Plot the share of the good customers who are approved, for every group with enough rows, with intervals."""
     lines: list[tuple[str, Estimate]] = []
     for attribute, found in evaluation.fairness.items():
         lines += [(f"{attribute}: {one.name}", one.tpr) for one in found.groups if one.tpr and not one.small]
     lines.reverse()
     figure, axes = new_figure(1.2 + 0.24 * len(lines))
     at = np.arange(len(lines), dtype=np.float64)
-    draw_intervals(axes, at, [tpr for _, tpr in lines], "with 95 % interval", lying=True)
+    draw_intervals(axes, at, [tpr for _, tpr in lines], "with 95 % interval", horizontal=True)
     goods = evaluation.hold_out.labels == 0
     overall = float(np.mean(evaluation.hold_out.pds[goods] <= _cut_off(evaluation)))
     axes.axvline(overall, color=GREY, linewidth=1.0, linestyle="--", label="all customers")
@@ -75,6 +75,6 @@ def approval_plot(evaluation: ModelEvaluation) -> Figure:
 
 
 def _cut_off(evaluation: ModelEvaluation) -> float:
-    """Return the PD cut-off at which groups are compared."""
+    """Return the pd cut-off at which groups are compared."""
     assert evaluation.approve_max_pd is not None
     return evaluation.approve_max_pd

@@ -1,4 +1,4 @@
-"""Builds the HTML of the report; text is escaped here and nowhere else."""
+"""Builds the HTML of the report; every text is escaped in this module."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -10,7 +10,7 @@ def paragraph(text: str, kind: str = "") -> str:
 
 
 def bullets(lines: Iterable[str]) -> str:
-    """Return a list of plain texts."""
+    """Return an HTML list of plain texts."""
     return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
 
 
@@ -23,16 +23,18 @@ def table(caption: str, reading: str, head: Sequence[str], rows: Iterable[Sequen
     """Return a table with one sentence on how to read it.
 
     Args:
-        caption: What it shows.
-        reading: How to read it.
-        head: Names of the columns. Columns after the first are right-aligned if all their cells are numeric.
-        rows: Texts; the first cell names the row.
+        caption: Title of the table.
+        reading: One sentence on how to read the table.
+        head: Names of the columns. A column after the first is right-aligned if all its cells are numeric.
+        rows: Texts of the cells; the first cell of a row is its heading.
     """
     lines = [tuple(row) for row in rows]
-    figures = [all(_is_numeric(line[place]) for line in lines) for place in range(len(head))]
-    looks = [' class="figure"' if place and figures[place] else "" for place in range(len(head))]
-    top = "".join(f'<th scope="col"{look}>{escape(name)}</th>' for name, look in zip(head, looks, strict=True))
-    body = "".join(f"<tr>{_cells(line, looks)}</tr>" for line in lines)
+    numeric = [all(_is_numeric(line[column]) for line in lines) for column in range(len(head))]
+    attributes = [' class="figure"' if column and numeric[column] else "" for column in range(len(head))]
+    top = "".join(
+        f'<th scope="col"{attribute}>{escape(name)}</th>' for name, attribute in zip(head, attributes, strict=True)
+    )
+    body = "".join(f"<tr>{_cells(line, attributes)}</tr>" for line in lines)
     return (
         f'<div class="table"><p class="reading"><strong>{escape(caption)}</strong> {escape(reading)}</p>'
         f'<div class="scroll"><table aria-label="{escape(caption, quote=True)}">'
@@ -40,10 +42,12 @@ def table(caption: str, reading: str, head: Sequence[str], rows: Iterable[Sequen
     )
 
 
-def _cells(line: Sequence[str], looks: Sequence[str]) -> str:
-    """Return the cells of a row; the first is its heading."""
+def _cells(line: Sequence[str], attributes: Sequence[str]) -> str:
+    """Return the cells of a row; the first cell is the heading of the row."""
     first, *others = line
-    rest = "".join(f"<td{look}>{escape(cell)}</td>" for cell, look in zip(others, looks[1:], strict=True))
+    rest = "".join(
+        f"<td{attribute}>{escape(cell)}</td>" for cell, attribute in zip(others, attributes[1:], strict=True)
+    )
     return f'<th scope="row">{escape(first)}</th>{rest}'
 
 

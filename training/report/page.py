@@ -1,4 +1,7 @@
-"""The page report.html: one file that opens offline. The first screen is a summary, the rest is for validators."""
+"""The page report.html: one file that works offline. The first screen is a summary for all readers.
+
+All later sections are for validators.
+"""
 
 from collections.abc import Iterator, Sequence
 from html import escape
@@ -31,7 +34,7 @@ def report_page(
     lines: Sequence[GateResult],
     drivers: DriverTexts,
 ) -> str:
-    """Return the page; the same evaluation gives the same bytes."""
+    """Return the page as HTML; equal arguments lead to equal bytes."""
     with plot_style():
         parts = [
             _first_screen(spec, evaluation, lines),
@@ -55,21 +58,25 @@ def report_page(
 
 
 def _first_screen(spec: Spec, evaluation: ModelEvaluation, lines: Sequence[GateResult]) -> str:
-    """Return the summary: how good the model is, for whom, what not to use it for, and which gates it passed."""
+    """Return the summary: the quality of the model, its purpose, what it must not be used for, and the release gates."""
     pairs = round(100 * evaluation.test_quality.auc)
     passed = sum(line.passed for line in lines)
     good = [
         f'<p class="big">{pairs} of 100</p>',
-        paragraph(f"Of 100 pairs of a good and a bad customer, it ranks {pairs} correctly; chance would rank 50."),
         paragraph(
-            f"On rows that it was not fitted on, its mean probability is {percent(evaluation.test_quality.mean_pd)}; "
-            f"{percent(evaluation.test_quality.bad_rate)} turned out bad."
+            f"The model ranks {pairs} of 100 pairs of a good and a bad customer correctly. A random ranking would rank 50 correctly."
+        ),
+        paragraph(
+            f"On rows that the model was not fitted on, the mean probability is {percent(evaluation.test_quality.mean_pd)}, "
+            f"and {percent(evaluation.test_quality.bad_rate)} of the customers turned out bad."
         ),
         *(paragraph(line) for line in _decision_sentences(evaluation, spec)),
     ]
     gates = [
         f'<p class="big">{passed} of {len(lines)} passed</p>',
-        paragraph("Bounds fixed in advance, listed below; a model that fails one is not released."),
+        paragraph(
+            "The bounds were fixed in advance and are listed below. A model that fails a release gate is not released."
+        ),
     ]
     boxes = [
         _box("How good", good),
@@ -97,13 +104,13 @@ def _decision_sentences(evaluation: ModelEvaluation, spec: Spec) -> Iterator[str
     pds, labels = evaluation.hold_out.pds, evaluation.hold_out.labels
     bands = (
         (f"a probability up to {policy.approve_max_pd:.0%}", pds <= policy.approve_max_pd),
-        (f"one above {policy.refer_max_pd:.0%}", pds > policy.refer_max_pd),
+        (f"a probability above {policy.refer_max_pd:.0%}", pds > policy.refer_max_pd),
     )
     for description, inside in bands:
         if inside.any():
             yield (
                 f"{np.mean(inside):.0%} of the customers had {description}; "
-                f"of 100 of these, {100 * np.mean(labels[inside]):.0f} were bad."
+                f"{100 * np.mean(labels[inside]):.0f} of 100 of these customers were bad."
             )
 
 
@@ -114,7 +121,9 @@ def _ranking_section(evaluation: ModelEvaluation) -> Iterator[str]:
     cap = render_svg(quality_plots.cap_plot(evaluation), "cap", "CAP curves of the model and of simpler rules")
     yield '<div class="plots">'
     yield figure(
-        "ROC.", "The closer a curve is to the upper left corner, the better the ranking; the diagonal is chance.", roc
+        "ROC.",
+        "The closer a curve is to the upper left corner, the better the ranking. The diagonal is a random ranking.",
+        roc,
     )
     yield figure("CAP.", "Share of the bad customers found, by share of customers, the riskiest first.", cap)
     yield "</div>"
@@ -136,12 +145,14 @@ def _calibration_section(spec: Spec, evaluation: ModelEvaluation, card: Scorecar
     yield '<div class="plots">'
     yield figure(
         "Calibration.",
-        "Points on the line are calibrated; an interval that misses it is more than chance.",
+        "Points on the line are calibrated. If an interval does not reach the line, chance does not explain the difference.",
         calibration,
     )
     yield figure("Score by outcome.", "The less the two outlines overlap, the better the score separates.", scores)
     yield figure(
-        "Bad rate by grade.", "Points should rise from left to right, and diamonds lie within the intervals.", grades
+        "Bad rate by grade.",
+        "Points should rise from left to right, and each diamond should lie within its interval.",
+        grades,
     )
     yield figure("Customers by grade.", "No grade should be nearly empty or contain nearly all customers.", shares)
     yield "</div>"
@@ -192,19 +203,19 @@ def _contribution_section(spec: Spec, evaluation: ModelEvaluation) -> Iterator[s
     yield '<div class="plots">'
     yield figure(
         "Importance.",
-        "Left: how far a feature moves a score on average; right: its share of the gain in the fit.",
+        "Left: how much a feature changes the log-odds on average. Right: share of the gain of the feature in the fit.",
         importance,
     )
     yield figure(
         "All contributions.",
-        "Each point is a customer; to the right of the line the feature raises the risk; yellow is a high value.",
+        "Each point is a customer. To the right of the line the feature raises the risk. Yellow points have a high value.",
         beeswarm,
     )
-    for place in evaluation.contributions.features_by_importance()[: contribution_plots.DEPENDENCE_PLOTS]:
-        feature = spec.features[place]
+    for column in evaluation.contributions.features_by_importance()[: contribution_plots.DEPENDENCE_PLOTS]:
+        feature = spec.features[column]
         description = f"Contribution of {feature.name} by its value"
         plot = render_svg(
-            contribution_plots.dependence_plot(evaluation, place, feature), f"dependence-{place}", description
+            contribution_plots.dependence_plot(evaluation, column, feature), f"dependence-{column}", description
         )
         meaning = feature.description or feature.name
         yield figure(
@@ -225,12 +236,12 @@ def _drift_section(evaluation: ModelEvaluation) -> Iterator[str]:
     if shift:
         yield paragraph(
             f"The score on the hold-out against development: PSI {shift.psi:.4f} over {shift.bins} bins, "
-            f"{shift.reference_rows:,} customers then and {shift.current_rows:,} now; by chance it stays below "
-            f"{shift.critical:.4f} in 95 of 100 cases. A verdict requires 100 customers. Verdict: {shift.verdict.lower()}."
+            f"{shift.reference_rows:,} development and {shift.current_rows:,} hold-out customers. Without a shift it stays "
+            f"below {shift.critical:.4f} in 95 of 100 cases. A verdict requires 100 customers. Verdict: {shift.verdict.lower()}."
         )
     if shift or any(feature.shift for feature in evaluation.features.values()):
         plot = render_svg(comparison_plots.shift_plot(evaluation), "shifts", "Population stability index by feature")
-        reading = "A dot to the right of its mark is more than chance; to the right of a dotted line, watch or act."
+        reading = "If a dot is to the right of its mark, chance does not explain the drift. If it is also right of a dotted line, watch or act."
         yield figure("Stability.", reading, plot)
 
 
@@ -240,14 +251,12 @@ def _comparison_sections(evaluation: ModelEvaluation) -> Iterator[str]:
         plot = render_svg(
             comparison_plots.swap_plot(evaluation.swap), "swaps", "Bad rate of the four cells of the swap set"
         )
-        reading = "Both models approve the same number of customers: the second point should lie below the third."
+        reading = "Both models approve the same number of customers. The second point should lie below the third point."
         yield section("Swap set", figure("Swap set.", reading, plot), tables.swap_table(evaluation.swap))
     if evaluation.fairness:
         plot = render_svg(
             comparison_plots.approval_plot(evaluation), "approvals", "Share of good customers approved, by group"
         )
-        reading = (
-            "Share of the good customers approved in each group; intervals that do not overlap are more than chance."
-        )
+        reading = "Share of the good customers approved in each group. Chance does not explain a difference if intervals do not overlap."
         found = [tables.fairness_table(attribute, one) for attribute, one in evaluation.fairness.items()]
         yield section("Fairness", figure("Good customers approved.", reading, plot), *found)

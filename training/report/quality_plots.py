@@ -16,7 +16,7 @@ from training.measures.proportions import Estimate
 from training.report.svg import BLUE, GREEN, GREY, INK, ORANGE, label_axes, new_figure
 from training.validation.calibration import GRADE_SHARE_MIN
 
-_POINTS_MAX = 160  # points of a curve; more are not visible
+_POINTS_MAX = 160  # maximum number of points of a curve; more points would not be visible
 _HISTOGRAM_BINS = 40
 _RIVAL_STYLES = ((ORANGE, "--"), (GREEN, "-."), (GREY, ":"))
 
@@ -32,7 +32,7 @@ def roc_plot(evaluation: ModelEvaluation) -> Figure:
 
 
 def cap_plot(evaluation: ModelEvaluation) -> Figure:
-    """Plot the CAP curves, between chance and a perfect model."""
+    """Plot the CAP curves of the model and the rivals, with those of a random ranking and of a perfect model."""
     figure, axes = new_figure(4.2)
     bad_rate = evaluation.test_quality.bad_rate
     axes.plot([0, bad_rate, 1], [0, 1, 1], color=GREY, linewidth=0.8, label="perfect model")
@@ -94,23 +94,23 @@ def calibration_plot(evaluation: ModelEvaluation) -> Figure:
 
 
 def draw_intervals(
-    axes: Axes, at: NDArray[np.float64], estimates: list[Estimate], label_text: str, *, lying: bool = False
+    axes: Axes, at: NDArray[np.float64], estimates: list[Estimate], label_text: str, *, horizontal: bool = False
 ) -> None:
-    """Draw estimates with their intervals, vertical or horizontal."""
+    """Draw estimates with their intervals, horizontally if `horizontal` and else vertically."""
     values = np.array([one.value for one in estimates])
     ends = np.array([[one.value - one.low for one in estimates], [one.high - one.value for one in estimates]])
-    look = {"fmt": "o", "color": BLUE, "markersize": 5, "linewidth": 1.4, "capsize": 3, "label": label_text}
-    if lying:
-        axes.errorbar(values, at, xerr=np.maximum(ends, 0.0), **look)  # type: ignore[arg-type]  # a dict of looks
+    style = {"fmt": "o", "color": BLUE, "markersize": 5, "linewidth": 1.4, "capsize": 3, "label": label_text}
+    if horizontal:
+        axes.errorbar(values, at, xerr=np.maximum(ends, 0.0), **style)  # type: ignore[arg-type]  # a dict of styles
     else:
-        axes.errorbar(at, values, yerr=np.maximum(ends, 0.0), **look)  # type: ignore[arg-type]  # a dict of looks
+        axes.errorbar(at, values, yerr=np.maximum(ends, 0.0), **style)  # type: ignore[arg-type]  # a dict of styles
 
 
 def score_plot(evaluation: ModelEvaluation, cut_offs: tuple[tuple[str, float], ...]) -> Figure:
     """Plot the distribution of the score for goods and bads.
 
     Args:
-        evaluation: Of the hold-out.
+        evaluation: Evaluation of the model on the hold-out.
         cut_offs: Names and points of the cut-offs; may be empty.
     """
     figure, axes = new_figure(3.8)
@@ -119,10 +119,10 @@ def score_plot(evaluation: ModelEvaluation, cut_offs: tuple[tuple[str, float], .
     for name, inside, color, line in (("good", ~bad, BLUE, "-"), ("bad", bad, ORANGE, "--")):
         shares = np.histogram(points[inside], edges)[0] / inside.sum()
         axes.stairs(shares, edges, color=color, linestyle=line, linewidth=1.6, label=f"{name} customers")
-    # The name of the lowest cut-off is left of its line, the others right of theirs, so that names do not overlap.
-    for place, (name, at) in enumerate(sorted(cut_offs, key=lambda one: one[1])):
+    # The name of the lowest cut-off is left of its line, all other names are right of their lines, so that they do not overlap.
+    for number, (name, at) in enumerate(sorted(cut_offs, key=lambda one: one[1])):
         axes.axvline(at, color=INK, linewidth=1.0, linestyle=":")
-        side: Literal["right", "left"] = "right" if place == 0 else "left"
+        side: Literal["right", "left"] = "right" if number == 0 else "left"
         axes.text(at, 0.99, f" {name} ", transform=axes.get_xaxis_transform(), va="top", ha=side, fontsize=8.5)
     axes.margins(y=0.14)  # room for the names of the cut-offs
     label_axes(axes, "score, points (more is less risk)", "share of the good, or of the bad, %")

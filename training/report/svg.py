@@ -1,7 +1,7 @@
 """Renders matplotlib figures as SVG inside an HTML page: reproducible bytes, no external references.
 
-matplotlib writes a DOCTYPE, namespaces and RDF metadata with addresses. In HTML an <svg> element needs none of them:
-the parser knows the element, and SVG 2 has plain `href`.
+matplotlib writes a DOCTYPE, namespaces and RDF metadata with external addresses. An <svg> element within HTML needs none of
+them: HTML parsers know the element, and SVG 2 has a plain `href` attribute.
 """
 
 import io
@@ -58,8 +58,8 @@ def render_svg(figure: Figure, name: str, description: str) -> str:
     """Return a figure as an SVG element.
 
     Args:
-        figure: Has named axes and marks.
-        name: Unique on the page; prefix of every id in the SVG.
+        figure: A figure with at least one mark, whose axes have names.
+        name: Name of the figure, unique on the page; the prefix of every id in the SVG.
         description: Description for screen readers.
     """
     for number, axes in enumerate(figure.axes):
@@ -68,8 +68,8 @@ def render_svg(figure: Figure, name: str, description: str) -> str:
         axes.yaxis.label.set_gid(f"y-label-{number}")
         marks: list[Artist] = [*axes.lines, *axes.collections, *axes.patches]
         assert marks, f"{name}: nothing is drawn"
-        for place, mark in enumerate(marks):
-            mark.set_gid(f"mark-{number}-{place}")
+        for index, mark in enumerate(marks):
+            mark.set_gid(f"mark-{number}-{index}")
     with io.StringIO() as written:
         metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(written, format="svg", metadata=metadata)

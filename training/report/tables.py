@@ -40,14 +40,14 @@ def gate_table(lines: Sequence[GateResult]) -> str:
         )
         for line in lines
     ]
-    reading = "Each line is a bound of the spec; a model that fails one is not released."
+    reading = "Each line is a bound of the spec. A model that fails a release gate is not released."
     return table("Release gates.", reading, ("figure", "value", "must be", "verdict"), rows)
 
 
 def waterfall_table(samples: Samples) -> str:
     """Return the table from the rows read to the rows used."""
     rows = [(what, f"{count:,}") for what, count in samples.waterfall]
-    reading = "From the rows read to the rows used: each excluded row counts under one code, so the column adds up."
+    reading = "From the rows read to the rows used. Each excluded row is counted under exactly one code, so the counts add up."
     return table("Rows.", reading, ("what", "count"), rows)
 
 
@@ -67,9 +67,7 @@ def part_table(evaluation: ModelEvaluation) -> str:
         )
         for name, found in named
     ]
-    reading = (
-        "The model was fitted on the first part; a large decrease from there to the hold-out indicates over-fitting."
-    )
+    reading = "The model was fitted on the first part. A much lower AUC on the hold-out indicates overfitting."
     return table("Samples.", reading, ("part", "rows", "bad", "bad rate", "mean pd", "AUC", "Gini"), rows)
 
 
@@ -84,12 +82,12 @@ def rival_table(evaluation: ModelEvaluation) -> str:
         for name, q, lead, interval in named
     ]
     head = ("model", "AUC", "Gini", "KS", "Brier", "ECE", "lead of this model (AUC)", "95 % interval")
-    reading = "The same rows for all; if the interval of the lead contains 0, the simpler model may be as good."
+    reading = "All models are measured on the same rows. If the interval of the lead contains 0, the simpler model may be as good."
     return table("Comparison with simpler models.", reading, head, rows)
 
 
 def ranking_table(evaluation: ModelEvaluation) -> str:
-    """Return the table of ranking figures with intervals, also by market."""
+    """Return the table of ranking measures with intervals, overall and by market."""
     found = evaluation.ranking
     named = [("AUC", found.auc), ("Gini", found.gini), ("KS", found.ks)]
     rows = [(name, f"{one.estimate:.4f}", interval_text(one.low, one.high), "") for name, one in named if one]
@@ -98,9 +96,7 @@ def ranking_table(evaluation: ModelEvaluation) -> str:
         value = f"{market.gini.estimate:.4f}" if market.gini else ""
         ends = interval_text(market.gini.low, market.gini.high) if market.gini else ""
         rows.append((f"Gini, market {', '.join(market.markets)}", value, ends, counts))
-    reading = (
-        "An interval covers 95 of 100 bootstrap draws of whole customers; markets with fewer than 50 bads are pooled."
-    )
+    reading = "An interval contains 95 % of the bootstrap draws of whole customers. Markets with fewer than 50 bads are pooled."
     return table("Ranking, with intervals.", reading, ("figure", "value", "95 % interval", "of"), rows)
 
 
@@ -141,7 +137,7 @@ def calibration_table(evaluation: ModelEvaluation) -> str:
         rows.append(
             ("Hosmer-Lemeshow, 10 groups", shown, "p not small; with many rows, irrelevant differences are significant")
         )
-    return table("Calibration.", "Measured values beside their ideal values.", ("figure", "measured", "ideal"), rows)
+    return table("Calibration.", "Measured values next to their ideal values.", ("figure", "measured", "ideal"), rows)
 
 
 def grade_table(evaluation: ModelEvaluation) -> str:
@@ -175,9 +171,7 @@ def grade_table(evaluation: ModelEvaluation) -> str:
         "Jeffreys p",
         "binomial p",
     )
-    reading = (
-        "Bad rates should rise from grade to grade; a p below 0.05 indicates that the grade's probability is too low."
-    )
+    reading = "Bad rates should rise from grade to grade. A p-value below 0.05 indicates that the probability of the grade is too low."
     return table("Master scale.", reading, head, rows)
 
 
@@ -204,14 +198,14 @@ def feature_table(spec: Spec, evaluation: ModelEvaluation) -> str:
     head = ("feature", "meaning", "sign", "IV", "leak", "missing", "gain", "CSI", "chance, 95 %", "verdict", "bins")
     rows_now = max((one.shift.current_rows for one in evaluation.features.values() if one.shift), default=0)
     reading = (
-        "IV: predictive power of the feature alone, suspicious above 0.5; CSI: drift of its values from development to the "
-        f"hold-out ({rows_now:,} customers; no verdict below 100), beside its critical value."
+        "IV: predictive power of the feature alone, suspicious above 0.5. CSI: drift of its values from development to the "
+        f"hold-out ({rows_now:,} customers; no verdict below 100), next to its critical value."
     )
     return table("Features.", reading, head, rows)
 
 
 def _leak_text(found: FeatureStatistics) -> str:
-    """Return whether target leakage is suspected; the reasons are listed below the table."""
+    """Return a text on whether target leakage is suspected; the explanations of the spec are listed below the table."""
     if not found.information.leak_suspected:
         return ""
     return "alarm" if found.leak_alarm else "alarm, explained"
@@ -233,8 +227,8 @@ def monotonicity_table(evaluation: ModelEvaluation) -> str:
     ]
     head = ("feature", "sign", "rows", "values", "threshold intervals covered", "violations", "missing ranks at")
     reading = (
-        "Each feature is varied over its range in real rows with all others unchanged; the margin must never move against "
-        "the sign. Missing: 0 is as safe as the safest value, 1 as risky as the riskiest."
+        "Each feature is varied over its range in real rows, with all other features unchanged. The margin must never move "
+        "against the sign. Missing values: 0 is as safe as the safest value, 1 is as risky as the riskiest value."
     )
     return table("Monotonicity.", reading, head, rows)
 
@@ -251,15 +245,15 @@ def swap_table(found: SwapComparison) -> str:
     ]
     head = ("customers", "at the cut-off", "bad rate", "at equal approval rate", "bad rate ")
     reading = (
-        f"This model instead of {found.rival}: both at a pd cut-off of {100 * found.approve_max_pd:g} %, and both approving "
-        "the same number. Customers approved only by this model should have a lower bad rate than those approved only by "
-        "the other."
+        f"This model replaces {found.rival}: with the pd cut-off {100 * found.approve_max_pd:g} % for both models, and with the "
+        "same number of approvals by both. Customers approved only by this model should have a lower bad rate than customers "
+        "approved only by the scorecard."
     )
     return table("Swap set.", reading, head, rows)
 
 
 def _approval_cells(found: SwapSet, which: str) -> tuple[str, str]:
-    """Return the share approved and its bad rate as cells."""
+    """Return the share of customers that a model approves, and their bad rate, as cells."""
     return percent(getattr(found, f"{which}_approved")), percent(getattr(found, f"{which}_bad_rate"))
 
 
@@ -267,7 +261,7 @@ def fairness_table(attribute: str, found: FairnessResult) -> str:
     """Return the table of the groups of one protected attribute."""
     head = ("group", "rows", "approved", "gap of good approved", "gap of bad approved", "ratio of approvals")
     reading = (
-        f"Gaps are against {found.reference}, in percentage points with 95 % intervals; one that contains 0 may be chance. "
+        f"Gaps are against {found.reference}, in percentage points with 95 % intervals; chance may explain a gap whose interval contains 0. "
         "Investigate ratios below 0.8 (the four-fifths rule)."
     )
     return table(f"{attribute}, not used by the model.", reading, head, [_group_row(group) for group in found.groups])
@@ -300,7 +294,5 @@ def equivalence_table(evaluation: ModelEvaluation) -> str:
         for kind in evaluation.equivalence.kinds
     ]
     head = ("kind of row", "rows", "margins that differ", "contributions: largest difference", "sums: largest residual")
-    reading = (
-        "The exported files against LightGBM and the definition of the explanation; a difference stops the release."
-    )
+    reading = "The exported files are compared with LightGBM and with the definition of the explanation. A difference prevents the release."
     return table("Equivalence of the exported files.", reading, head, rows)

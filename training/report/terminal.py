@@ -27,7 +27,7 @@ def waterfall_table(samples: Samples) -> Table:
 
 
 def quality_table(evaluation: ModelEvaluation) -> Table:
-    """Return the table of the model and the rivals, on the same rows."""
+    """Return the table of quality measures of the model and the rivals, on the same rows."""
     table = Table(title="Hold-out", title_justify="left")
     table.add_column("rule")
     for figure in ("rows", "AUC", "Gini", "KS", "Brier", "ECE", "mean pd", "bad rate"):
@@ -79,7 +79,7 @@ def _add_row(table: Table, name: str, found: Quality) -> None:
 
 
 def summary_lines(evaluation: ModelEvaluation) -> list[str]:
-    """Return the remaining results as sentences."""
+    """Return sentences on parameters, equivalence check, calibration noise, leak alarms and remarks."""
     lines = [
         f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}"
         for name, value in evaluation.parameters.items()
@@ -106,13 +106,13 @@ def summary_lines(evaluation: ModelEvaluation) -> list[str]:
 
 
 def leak_alarms(evaluation: ModelEvaluation) -> list[str]:
-    """Return one line for each reason, with the features whose information value suggests target leakage."""
+    """Return the features whose information value suggests target leakage, one line for each explanation of the spec."""
     features_by_reason: dict[str, list[str]] = {}
     for name, feature in evaluation.features.items():
         if feature.information.leak_suspected:
             reason = (
                 feature.acknowledged
-                or "not explained; check the feature, then add the reason to [[leaks_acknowledged]]"
+                or "not explained; check the feature, and then add the explanation to [[leaks_acknowledged]]"
             )
             features_by_reason.setdefault(reason, []).append(f"{name} {feature.information.iv:.2f}")
     return [
