@@ -1,4 +1,4 @@
-"""A small synthetic family that trains in seconds; for corner cases only, no figure of it appears in a README."""
+"""A small synthetic model family that trains in seconds. Tests use it for corner cases; no README has figures of it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,7 +137,7 @@ de = "Es ist Neueres bekannt"
 
 @dataclass(frozen=True, slots=True)
 class SmallFamily:
-    """Where the small family's files are."""
+    """The paths of the files of the small family."""
 
     folder: Path
     spec: Path
@@ -148,12 +148,12 @@ class SmallFamily:
     features: Path
 
     def bundle(self) -> Bundle:
-        """Read the bundle."""
+        """Return the bundle, read from its folder."""
         return read_bundle(self.bundle_folder)
 
 
 def made_customers(count: int = 1500, seed: int = 0) -> pd.DataFrame:
-    """Make customers: half in DE, half in FR, with gaps in `orders` and `years`."""
+    """Return generated customers: half in DE, half in FR, with missing values in `orders` and `years`."""
     random = np.random.default_rng(seed)
     days_late = np.round(random.exponential(20, count).clip(0, 365))
     orders = random.poisson(8, count).astype(float)
@@ -176,7 +176,7 @@ def made_customers(count: int = 1500, seed: int = 0) -> pd.DataFrame:
 
 
 def write_small_family(folder: Path, spec_text: str = SPEC, customers: pd.DataFrame | None = None) -> SmallFamily:
-    """Write table, spec and policy into the folder, and train."""
+    """Write table, spec and policy into the folder, and train the family; return its paths."""
     spec_file, table, policy = folder / "small.toml", folder / "customers.csv", folder / "policy.toml"
     (made_customers() if customers is None else customers).to_csv(table, index=False)
     spec_file.write_text(spec_text)

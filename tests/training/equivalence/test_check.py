@@ -71,7 +71,7 @@ def exported_model(
     baseline: FloatArray | None = None,
     claimed: FloatArray | None = None,
 ) -> ExportedModel:
-    """Return an exported model, right by default; `claimed` is the baseline that the check compares with."""
+    """Return an exported model, correct by default; `claimed` is the baseline that the check uses for its references."""
     right = read_ensemble(booster())
     population = example_rows(100, 5) if baseline is None else baseline
     reference = population if claimed is None else claimed
@@ -208,7 +208,7 @@ def test_a_baseline_of_99_rows_instead_of_100_is_found() -> None:
         run_check(exported_model(baseline=hundred[:99], claimed=hundred))
 
 
-def test_a_base_margin_of_another_baseline_is_found() -> None:
+def test_the_base_margin_of_a_different_baseline_is_found() -> None:
     right = exported_model()
 
     with pytest.raises(ExportMismatch, match="base margin"):
@@ -270,13 +270,13 @@ WRONG_ANSWERS: dict[str, Callable[[ExplainedScore], ExplainedScore]] = {
 
 
 def file_answers(examined: ExportedModel, card: Scorecard, rows: FloatArray) -> list[ExplainedScore]:
-    """Return the file_answers of the files to rows."""
+    """Return the explained scores of rows, computed with the exported files."""
     found = zip(*(part.tolist() for part in Scorer(examined.score, examined.explain).explain(rows)), strict=True)
     return [build_explained_score(card, examined.base_margin, *one) for one in found]
 
 
 @pytest.mark.parametrize("what", WRONG_ANSWERS)
-def test_one_wrong_answer_among_many_is_found_and_named(what: str) -> None:
+def test_one_wrong_answer_among_many_is_reported(what: str) -> None:
     right, rows = exported_model(), example_rows(200, 9)
     claimed = file_answers(right, CARD, rows)
     check_answers(right, CARD, rows, claimed)
@@ -294,7 +294,7 @@ def test_one_wrong_answer_among_many_is_found_and_named(what: str) -> None:
 @pytest.mark.parametrize(
     "change", [{"slope": 1.2}, {"intercept": -0.1}, {"pdo": 21.0}, {"base_odds": 40.0}, {"base_score": 601}]
 )
-def test_answers_scaled_by_another_card_are_found(change: dict[str, float]) -> None:
+def test_answers_scaled_by_a_different_scorecard_are_found(change: dict[str, float]) -> None:
     right, rows = exported_model(), example_rows(200, 9)
     check_scores(right, CARD, rows)
 

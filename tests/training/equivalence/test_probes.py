@@ -1,4 +1,4 @@
-"""The probe rows cover every split and every leaf: for each single fault, some probe row has another margin."""
+"""The probe rows cover every split and every leaf: each single fault changes the margin of at least one probe row."""
 
 import dataclasses
 import math

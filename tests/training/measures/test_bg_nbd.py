@@ -85,7 +85,7 @@ def test_every_figure_of_a_customer_is_the_integral_over_all_rates_and_probabili
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_the_likelihoods_of_all_that_can_happen_in_a_short_time_add_up_to_1(model: BgNbd) -> None:
+def test_the_likelihoods_of_all_possible_histories_of_a_short_time_add_up_to_1(model: BgNbd) -> None:
     # Over an age of 1 with at most 60 purchases; the times between purchases are integrated by their order: the
     # x - 1 earlier ones lie anywhere below the last, t ** (x - 1) / (x - 1)!.
     nodes, weights = np.polynomial.legendre.leggauss(40)
@@ -131,7 +131,9 @@ def test_the_fit_recovers_the_parameters_of_simulated_customers() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_fit_is_above_the_truth_in_likelihood_by_no_more_than_four_parameters_explain(seed: int) -> None:
+def test_the_likelihood_of_the_fit_exceeds_that_of_the_true_parameters_by_no_more_than_four_parameters_explain(
+    seed: int,
+) -> None:
     histories, _ = simulate(CDNOW, 2000, seed)
 
     found = fit_bg_nbd(histories)

@@ -1,4 +1,4 @@
-"""Calibration, against scikit-learn, published examples, simulation, and figures worked out by hand."""
+"""Calibration measures equal scikit-learn, published examples, simulations, and values computed by hand."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_calibration_in_the_large_is_mean_pd_against_bad_rate() -> None:
     assert abs(calibration_in_the_large(LABELS, PDS).z) < 3
 
 
-def test_slope_and_intercept_are_those_of_an_unpenalised_logistic_regression() -> None:
+def test_slope_and_intercept_equal_those_of_an_unpenalised_logistic_regression() -> None:
     fitted = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(LOG_ODDS.reshape(-1, 1), LABELS)
 
     found = recalibration(LABELS, PDS)
@@ -68,7 +68,7 @@ def test_recalibration_rejects_pds_of_0_or_1_equal_pds_and_complete_separation()
     st.lists(st.tuples(st.integers(0, 1), st.floats(0, 1)), min_size=1, max_size=40),
     st.integers(1, 12),
 )
-def test_the_parts_of_the_brier_score_add_up_to_it(rows: list[tuple[int, float]], bins: int) -> None:
+def test_the_components_of_the_brier_score_add_up_to_the_score(rows: list[tuple[int, float]], bins: int) -> None:
     labels, pds = np.array([label for label, _ in rows]), np.array([pd for _, pd in rows])
 
     parts = brier_decomposition(labels, pds, bins)
@@ -79,7 +79,7 @@ def test_the_parts_of_the_brier_score_add_up_to_it(rows: list[tuple[int, float]]
     )
 
 
-def test_the_parts_of_a_forecast_with_two_values_are_those_of_murphy_by_hand() -> None:
+def test_the_components_of_a_forecast_with_two_values_equal_those_computed_by_hand() -> None:
     # 4 rows at 0.25 with 1 bad, 4 rows at 0.75 with 2 bads.
     labels, pds = np.array([1, 0, 0, 0, 1, 1, 0, 0]), np.repeat([0.25, 0.75], 4)
 
@@ -92,7 +92,7 @@ def test_the_parts_of_a_forecast_with_two_values_are_those_of_murphy_by_hand() -
     assert brier_score(LABELS, PDS) == pytest.approx(brier_score_loss(LABELS, PDS))
 
 
-def test_ece_over_ten_bins_of_equal_mass_is_the_one_counted_bin_by_bin() -> None:
+def test_the_ece_over_ten_bins_equals_the_one_computed_bin_by_bin() -> None:
     pairs = sorted(zip(PDS.tolist(), LABELS.tolist(), strict=True))
     bins = [pairs[start : start + 200] for start in range(0, 2000, 200)]
 
@@ -102,7 +102,7 @@ def test_ece_over_ten_bins_of_equal_mass_is_the_one_counted_bin_by_bin() -> None
     assert measure_quality(LABELS, PDS).ece == expected_calibration_error(LABELS, PDS)
 
 
-def test_right_pds_stay_within_the_noise_floor_and_wrong_ones_do_not() -> None:
+def test_correct_pds_stay_within_the_noise_floor_and_wrong_pds_do_not() -> None:
     floor = ece_noise_floor(PDS, seed=1, draws=300)
     fresh = [
         expected_calibration_error((np.random.default_rng(seed).random(2000) < PDS).astype(np.int64), PDS)
@@ -115,7 +115,7 @@ def test_right_pds_stay_within_the_noise_floor_and_wrong_ones_do_not() -> None:
     assert floor == ece_noise_floor(PDS, seed=1, draws=300)
 
 
-def test_hosmer_lemeshow_is_the_sum_over_its_groups_counted_by_hand() -> None:
+def test_the_hosmer_lemeshow_statistic_equals_the_sum_over_groups_computed_by_hand() -> None:
     # Three groups of four rows with pds 0.25, 0.5, 0.75 and 1, 1, 4 bads: 0 + (1-2)^2/1 + (4-3)^2/0.75.
     labels = np.array([1, 0, 0, 0, 1, 0, 0, 0, 1, 1, 1, 1])
 
@@ -128,7 +128,7 @@ def test_hosmer_lemeshow_is_the_sum_over_its_groups_counted_by_hand() -> None:
     assert four.p_value == pytest.approx(np.exp(-four.statistic / 2) * (1 + four.statistic / 2))
 
 
-def test_hosmer_lemeshow_rejects_right_pds_in_about_5_of_100_samples_and_wrong_ones_nearly_always() -> None:
+def test_hosmer_lemeshow_rejects_correct_pds_in_about_5_percent_of_samples_and_wrong_pds_nearly_always() -> None:
     draws = np.random.default_rng(2)
     samples = [(draws.random(2000) < PDS).astype(np.int64) for _ in range(300)]
 

@@ -1,4 +1,4 @@
-"""Ranking, against counting all pairs, scikit-learn, scipy, and figures worked out by hand."""
+"""Ranking measures equal counts of all pairs, scikit-learn, scipy, and values computed by hand."""
 
 import itertools
 
@@ -39,7 +39,7 @@ def outcomes(draw: st.DrawFn) -> Outcomes:
 
 
 def share_of_pairs(labels: NDArray[np.int64], pds: NDArray[np.float64]) -> float:
-    """Count every pair of a bad and a good row, a tie as one half."""
+    """Return the share of pairs of a bad and a good row that are ranked correctly; a tie counts one half."""
     pairs = list(itertools.product(pds[labels == 1].tolist(), pds[labels == 0].tolist()))
     return sum(1.0 if bad > good else 0.5 if bad == good else 0.0 for bad, good in pairs) / len(pairs)
 
@@ -56,7 +56,7 @@ def test_auc_is_the_share_of_pairs_ranked_correctly_with_ties_one_half(drawn: Ou
 
 @settings(deadline=None, max_examples=30)
 @given(outcomes())
-def test_ks_and_pr_auc_and_the_roc_curve_are_those_of_scipy_and_scikit_learn(drawn: Outcomes) -> None:
+def test_ks_pr_auc_and_the_roc_curve_equal_those_of_scipy_and_scikit_learn(drawn: Outcomes) -> None:
     labels, pds = drawn
     false_rate, true_rate, _ = roc_curve(labels, pds, drop_intermediate=False)
 
@@ -93,7 +93,7 @@ def test_flipping_the_sign_of_the_pd_flips_the_gini() -> None:
     assert lift_at_share(LABELS, PDS, 0.2) > 1 > lift_at_share(LABELS, -PDS, 0.2)
 
 
-def test_lift_and_capture_of_ten_customers_are_those_counted_by_hand() -> None:
+def test_lift_and_capture_of_ten_customers_equal_those_counted_by_hand() -> None:
     # The two riskiest are both bad: 2 of 3 bads at a bad rate of 0.3.
     two = capture_at_capacity(LABELS, PDS, 2)
 
@@ -103,7 +103,7 @@ def test_lift_and_capture_of_ten_customers_are_those_counted_by_hand() -> None:
     assert lift_at_share(LABELS, PDS, 1.0) == 1.0
 
 
-def test_ties_at_the_last_place_of_the_call_list_count_in_proportion() -> None:
+def test_ties_at_the_end_of_the_call_list_count_proportionally() -> None:
     # Places 6 and 7 share the pd 0.2, one of them bad: a list of six finds 2 + 1/2.
     assert capture_at_capacity(LABELS, PDS, 6).bads == pytest.approx(2.5)
     assert capture_at_capacity(LABELS, np.zeros(10), 4).lift == pytest.approx(1.0)

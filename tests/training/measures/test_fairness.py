@@ -1,4 +1,4 @@
-"""Differences between groups, against counting by hand, scipy, and the coverage that the intervals owe."""
+"""Differences between groups equal counts by hand and scipy, and 95 % of the intervals contain the true value."""
 
 import math
 
@@ -22,7 +22,7 @@ APPROVED = np.array([yes for _, _, yes in ROWS])
 
 
 def known_sample(*estimates: Estimate | None) -> list[Estimate]:
-    """Return estimates that must all be there."""
+    """Return the estimates; none of them may be None."""
     found = [one for one in estimates if one is not None]
     assert len(found) == len(estimates)
     return found
@@ -30,7 +30,7 @@ def known_sample(*estimates: Estimate | None) -> list[Estimate]:
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(1, 300).flatmap(lambda rows: st.tuples(st.integers(0, rows), st.just(rows))))
-def test_the_interval_of_a_share_is_wilsons(drawn: tuple[int, int]) -> None:
+def test_the_interval_of_a_proportion_equals_wilsons(drawn: tuple[int, int]) -> None:
     hits, rows = drawn
     other = binomtest(hits, rows).proportion_ci(method="wilson")
 
@@ -40,7 +40,7 @@ def test_the_interval_of_a_share_is_wilsons(drawn: tuple[int, int]) -> None:
     assert found.low <= found.value <= found.high
 
 
-def test_the_interval_of_a_difference_is_newcombes_published_example() -> None:
+def test_the_interval_of_a_difference_equals_newcombes_published_example() -> None:
     # Newcombe 1998, table II, first example, method 10: 56/70 - 48/80.
     found = proportion_difference(proportion(56, 70), proportion(48, 80))
 
@@ -68,7 +68,7 @@ def test_gap_and_ratio_cover_the_truth_in_about_95_percent_of_samples(
     assert 0.925 <= ratios <= 0.985
 
 
-def test_a_ratio_to_few_rows_is_wide_and_contains_itself() -> None:
+def test_the_interval_of_a_ratio_with_few_rows_is_wide_and_contains_the_ratio() -> None:
     none = proportion_ratio(proportion(0, 20), proportion(10, 20))
     certain = proportion_ratio(Estimate(0.4, 0.4, 0.4), Estimate(0.8, 0.8, 0.8))
 
@@ -82,7 +82,7 @@ def test_a_ratio_to_few_rows_is_wide_and_contains_itself() -> None:
     )
 
 
-def test_the_rates_of_two_groups_are_those_counted_by_hand() -> None:
+def test_the_rates_of_two_groups_equal_those_counted_by_hand() -> None:
     found = group_fairness(LABELS, APPROVED, ATTRIBUTE)
     first, second, _ = found.groups
 
@@ -99,7 +99,7 @@ def test_the_rates_of_two_groups_are_those_counted_by_hand() -> None:
     assert first.disparate_impact is first.selection_gap is first.tpr_gap is first.fpr_gap is None
 
 
-def test_small_groups_are_pooled_and_marked_where_they_are_still_small() -> None:
+def test_small_groups_are_pooled_and_marked_if_they_are_still_small() -> None:
     pooled = group_fairness(LABELS, APPROVED, ATTRIBUTE)
     enough = group_fairness(LABELS, APPROVED, ATTRIBUTE, rows_min=5)
 
@@ -119,7 +119,7 @@ def test_an_attribute_that_is_not_known_is_a_group_but_not_the_reference() -> No
     assert [group.name for group in found.groups] == ["not known", "b", "small groups"]
 
 
-def test_where_the_reference_group_has_nobody_approved_there_is_no_ratio() -> None:
+def test_without_approvals_in_the_reference_group_there_is_no_ratio() -> None:
     approved = APPROVED & np.array([name != "a" for name in ATTRIBUTE])
 
     found = group_fairness(LABELS, approved, ATTRIBUTE)
@@ -128,7 +128,7 @@ def test_where_the_reference_group_has_nobody_approved_there_is_no_ratio() -> No
     assert found.groups[1].selection_gap is not None
 
 
-def test_a_bootstrap_of_the_selection_gap_gives_nearly_the_same_interval() -> None:
+def test_a_bootstrap_of_the_selection_gap_has_nearly_the_same_interval() -> None:
     generator = np.random.default_rng(1)
     drawn = generator.binomial(50, 0.36, 20_000) / 50 - generator.binomial(100, 0.6, 20_000) / 100
 
@@ -138,7 +138,7 @@ def test_a_bootstrap_of_the_selection_gap_gives_nearly_the_same_interval() -> No
     assert (gap.low, gap.high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])), abs=0.02)
 
 
-def test_other_lengths_reserved_names_small_references_and_impossible_proportions_are_rejected() -> None:
+def test_different_lengths_reserved_names_small_groups_and_impossible_proportions_are_rejected() -> None:
     with pytest.raises(DataInvalid, match="one value per row"):
         group_fairness(LABELS, APPROVED, ATTRIBUTE[:3])
     with pytest.raises(DataInvalid, match="reserved group names"):

@@ -1,4 +1,4 @@
-"""The tests of single grades, against published p-values, integration and exact sums."""
+"""The tests of single grades equal published p-values, numerical integration and exact sums."""
 
 import math
 
@@ -13,12 +13,12 @@ from training.measures.grades import binomial_p_value, grade_tests, jeffreys_p_v
 SHARES = (0.03, 0.10, 0.22, 0.28, 0.20, 0.10, 0.05, 0.02)
 
 
-def test_the_jeffreys_p_values_are_the_published_ones() -> None:
+def test_the_jeffreys_p_values_equal_the_published_ones() -> None:
     assert jeffreys_p_value(6, 2, 0.0367) == pytest.approx(0.0044, abs=5e-5)
     assert jeffreys_p_value(1000, 28, 0.02) == pytest.approx(0.0410, abs=5e-5)
 
 
-def test_the_binomial_p_value_is_the_chance_of_so_many_bads_or_more() -> None:
+def test_the_binomial_p_value_is_the_probability_of_at_least_as_many_bads() -> None:
     by_sum = math.fsum(math.comb(1000, bads) * 0.02**bads * 0.98 ** (1000 - bads) for bads in range(28, 150))
 
     assert binomial_p_value(1000, 28, 0.02) == pytest.approx(0.0507, abs=5e-5)
@@ -56,7 +56,7 @@ def test_more_bads_than_rows_and_a_pd_above_one_are_rejected() -> None:
         binomial_p_value(6, 1, 1.5)
 
 
-def test_the_concentration_of_eight_grades_is_the_published_one() -> None:
+def test_the_concentration_of_eight_grades_equals_the_published_one() -> None:
     found = concentration(SHARES)
 
     assert (found.grades, round(found.hhi, 4), round(found.normalised, 4)) == (8, 0.1906, 0.0750)
@@ -70,6 +70,6 @@ def test_concentration_is_0_for_equal_grades_and_1_for_a_single_filled_grade() -
 
 
 @pytest.mark.parametrize("per_grade", [[1], [0, 0], [1, -1], [1, float("nan")]])
-def test_concentration_of_nothing_or_of_negative_numbers_is_rejected(per_grade: list[float]) -> None:
+def test_the_concentration_of_empty_grades_or_negative_numbers_is_rejected(per_grade: list[float]) -> None:
     with pytest.raises(DataInvalid):
         concentration(per_grade)

@@ -1,4 +1,4 @@
-"""Weights of evidence, against figures worked out by hand."""
+"""Weights of evidence and information values equal values computed by hand."""
 
 import math
 
@@ -14,13 +14,13 @@ BINS = NumberBins((0.5,))
 
 
 def rows(*cells: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Make codes and labels with so many goods and bads in each bin."""
+    """Return codes and labels with the given numbers of goods and bads in each bin."""
     codes = [code for code, (goods, bads) in enumerate(cells) for _ in range(goods + bads)]
     labels = [label for goods, bads in cells for label in [0] * goods + [1] * bads]
     return np.array(codes), np.array(labels)
 
 
-def test_woe_is_ln_of_good_share_over_bad_share_so_a_safer_bin_is_above_0() -> None:
+def test_the_woe_of_a_bin_that_is_safer_than_average_is_above_0() -> None:
     codes, labels = rows((80, 5), (20, 15))
 
     found = information_value(codes, labels, BINS)
@@ -31,7 +31,7 @@ def test_woe_is_ln_of_good_share_over_bad_share_so_a_safer_bin_is_above_0() -> N
     assert (found.bins[0].rows, found.bins[0].goods, found.bins[0].bads) == (85, 80, 5)
 
 
-def test_a_bin_without_bads_counts_half_a_row_more_of_each() -> None:
+def test_in_a_bin_without_bads_half_a_row_is_added_to_both_counts() -> None:
     codes, labels = rows((40, 0), (60, 20))
 
     found = information_value(codes, labels, BINS)
@@ -40,7 +40,7 @@ def test_a_bin_without_bads_counts_half_a_row_more_of_each() -> None:
     assert found.bins[1].woe == pytest.approx(math.log(0.6 / 1.0))
 
 
-def test_missing_values_have_their_own_bin_and_an_empty_bin_says_nothing() -> None:
+def test_missing_values_have_their_own_bin_and_an_empty_bin_has_no_evidence() -> None:
     labels = np.array([0, 0, 1, 1, 0, 1])
 
     found = information_value(BINS.codes(np.array([0.0, 0.1, 0.2, np.nan, np.nan, np.nan])), labels, BINS)
@@ -54,7 +54,7 @@ def test_an_uninformative_feature_has_no_information_value() -> None:
     assert information_value(*rows((30, 10), (60, 20)), BINS).iv == pytest.approx(0.0, abs=1e-12)
 
 
-def test_an_iv_above_a_half_is_suspected_of_being_a_leak() -> None:
+def test_an_iv_above_one_half_is_suspected_to_be_target_leakage() -> None:
     honest = information_value(*rows((60, 8), (40, 12)), BINS)
     leaking = information_value(*rows((97, 2), (3, 18)), BINS)
 
@@ -62,7 +62,7 @@ def test_an_iv_above_a_half_is_suspected_of_being_a_leak() -> None:
     assert (honest.leak_suspected, leaking.leak_suspected) == (False, True)
 
 
-def test_the_evidence_of_categories_is_theirs_by_name() -> None:
+def test_the_evidence_of_each_category_is_found_by_its_name() -> None:
     bins = CategoryBins(("bar", "inn"))
     labels = np.array([0, 0, 1, 0, 1, 1])
 

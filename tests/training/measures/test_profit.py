@@ -1,4 +1,4 @@
-"""Profit, against trying every list length at every rate of acceptance, and figures worked out by hand."""
+"""The EMPC equals brute force over all list lengths and acceptance rates, and values computed by hand."""
 
 import numpy as np
 import pytest
@@ -14,8 +14,10 @@ from training.measures.profit import CampaignEconomics, empc
 TELEPHONE = CampaignEconomics(clv=200, offer_cost=10, contact_cost=1, alpha=6, beta=14)
 
 
-def tried_out(labels: NDArray[np.int64], pds: NDArray[np.float64], campaign: CampaignEconomics) -> tuple[float, float]:
-    """Try every length of list, 4,000 rates of acceptance of equal chance; gives profit and share contacted."""
+def brute_force_profit(
+    labels: NDArray[np.int64], pds: NDArray[np.float64], campaign: CampaignEconomics
+) -> tuple[float, float]:
+    """Return profit and share contacted by trying every list length at 4,000 equally probable acceptance rates."""
     n = len(labels)
     order = np.argsort(-pds, kind="stable")
     ends = [0, *[i + 1 for i in range(n) if i + 1 == n or pds[order[i]] != pds[order[i + 1]]]]
@@ -30,7 +32,7 @@ def tried_out(labels: NDArray[np.int64], pds: NDArray[np.float64], campaign: Cam
 
 
 def make_sample(count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Make customers of whom a fifth leave, with risks of few distinct values."""
+    """Return generated customers with few distinct risks, of whom a fifth leave."""
     generator = np.random.default_rng(seed)
     labels = (np.arange(count) % 5 == 0).astype(np.int64)
     return labels, np.round(generator.normal(size=count) + labels, 1)
@@ -44,7 +46,7 @@ def make_sample(count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.fl
     st.floats(0, 10),
     st.tuples(st.floats(0.5, 10), st.floats(0.5, 20)),
 )
-def test_empc_is_what_trying_every_list_at_every_acceptance_earns(
+def test_the_empc_equals_brute_force_over_list_lengths_and_acceptance_rates(
     seed: int, clv: float, offer: float, contact: float, acceptance: tuple[float, float]
 ) -> None:
     labels, pds = make_sample(60, seed)
@@ -52,7 +54,7 @@ def test_empc_is_what_trying_every_list_at_every_acceptance_earns(
 
     found = empc(labels, pds, campaign)
 
-    profit, contacted = tried_out(labels, pds, campaign)
+    profit, contacted = brute_force_profit(labels, pds, campaign)
     assert found.empc == pytest.approx(profit, rel=2e-3, abs=2e-4 * clv)
     assert found.contacted == pytest.approx(contacted, abs=2e-3)
 

@@ -1,4 +1,4 @@
-"""The WOE scorecard, against scikit-learn's regressions and by sweeping its features."""
+"""The WOE scorecard equals regressions of scikit-learn, and its pd is monotone when a feature is swept."""
 
 from itertools import pairwise
 
@@ -19,7 +19,11 @@ SIGNS = (1, -1, 0, 0)
 
 
 def make_sample(count: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Make rows: a riskier number, a safer one, one with its best in the middle, a category; a tenth missing."""
+    """Return generated rows and labels.
+
+    The features are a number that raises the risk, one that lowers it, one with the lowest risk in the middle of its range, and
+    a category. A tenth of the values is missing.
+    """
     generator = np.random.default_rng(seed)
     rows = generator.normal(size=(count, 4))
     rows[:, 3] = generator.integers(0, 3, size=count)
@@ -51,14 +55,14 @@ def test_the_scorecard_ranks_new_rows_nearly_as_well_as_the_true_probabilities()
     assert float(np.mean(CARD.pds(ROWS))) == pytest.approx(float(np.mean(LABELS)), abs=1e-4)
 
 
-def test_its_weights_are_those_of_scikit_learn_where_none_would_be_negative() -> None:
+def test_the_weights_equal_those_of_scikit_learn_if_none_would_be_negative() -> None:
     other = LogisticRegression(C=1.0, tol=1e-10, max_iter=1000).fit(-woes_of(CARD, ROWS), LABELS)
 
     assert [one.weight for one in CARD.characteristics] == pytest.approx(other.coef_[0].tolist(), abs=1e-4)
     assert CARD.intercept == pytest.approx(float(other.intercept_[0]), abs=1e-4)
 
 
-def test_a_weight_that_would_be_negative_is_0_and_the_others_are_fitted_without_it() -> None:
+def test_a_weight_that_would_be_negative_is_0_and_all_other_weights_are_fitted_without_this_feature() -> None:
     # The second feature is the first with noise that follows the outcome the wrong way: alone it ranks, beside
     # the first it would be turned round.
     generator = np.random.default_rng(3)
@@ -123,7 +127,7 @@ def test_before_small_bins_are_merged_the_pools_are_those_of_isotonic_regression
     assert rates[codes] == pytest.approx(fitted, abs=1e-12)
 
 
-def test_a_feature_without_a_sign_keeps_its_best_in_the_middle() -> None:
+def test_a_feature_without_a_sign_may_have_the_lowest_risk_in_the_middle_of_its_range() -> None:
     middle = CARD.characteristics[2]
 
     low, mid, high = middle.woe(np.array([-2.5, 0.0, 2.5]))
@@ -133,7 +137,7 @@ def test_a_feature_without_a_sign_keeps_its_best_in_the_middle() -> None:
     assert len(middle.bins.names) <= 6 + 1
 
 
-def test_missing_values_have_their_own_evidence_and_where_none_was_seen_none() -> None:
+def test_missing_values_have_evidence_only_if_they_occur_in_the_fit() -> None:
     labels = LABELS.copy()
     labels[np.isnan(ROWS[:, 0])] = 1
     labels[np.flatnonzero(np.isnan(ROWS[:, 0]))[:20]] = 0
@@ -157,11 +161,11 @@ def test_rare_levels_share_a_bin_with_levels_that_are_first_seen_later() -> None
     assert CARD.characteristics[3].woe(np.array([99.0]))[0] == 0.0
 
 
-def test_the_same_rows_give_the_same_scorecard() -> None:
+def test_the_same_rows_lead_to_the_same_scorecard() -> None:
     assert fit_scorecard(ROWS, LABELS, SIGNS, categories=[3]) == CARD
 
 
-def test_a_feature_that_is_always_missing_or_always_the_same_moves_nothing() -> None:
+def test_a_feature_that_is_always_missing_or_constant_does_not_affect_the_pd() -> None:
     rows = np.column_stack([ROWS[:, 0], np.full(3000, np.nan), np.full(3000, 4.0)])
 
     card = fit_scorecard(rows, LABELS, (1, 1, 0))
@@ -190,6 +194,6 @@ def test_infinite_values_are_rejected() -> None:
         fit_scorecard(rows, LABELS, SIGNS, categories=[3])
 
 
-def test_rows_with_other_columns_are_rejected() -> None:
+def test_rows_with_a_different_number_of_columns_are_rejected() -> None:
     with pytest.raises(DataInvalid, match=r"shape \(n, 4\)"):
         CARD.pds(ROWS[:, :3])

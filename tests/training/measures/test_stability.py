@@ -1,4 +1,4 @@
-"""PSI and its alarms, against the published vector and by simulation with and without a shift."""
+"""The PSI equals a published example, and simulation shows how often it alarms with and without a shift."""
 
 import math
 
@@ -14,13 +14,13 @@ from training.measures.stability import StabilityIndex, psi_from_counts, referen
 NOW = np.array([5, 6, 8, 9, 10, 10, 11, 12, 14, 15])
 
 
-def alarms(found: list[StabilityIndex]) -> float:
-    """Return the share that alarms."""
+def alarm_share(found: list[StabilityIndex]) -> float:
+    """Return the share of the results whose verdict is an alarm."""
     return sum(one.verdict in {"WATCH", "ACT"} for one in found) / len(found)
 
 
 def compare(rows_then: int, rows_now: int, shift: float, samples: int) -> list[StabilityIndex]:
-    """Compare normal scores in ten bins of equal mass with shifted ones, so often."""
+    """Return the PSIs of `samples` simulated pairs of normal development scores and shifted current scores."""
     generator = np.random.default_rng(rows_then + rows_now)
     found = []
     for _ in range(samples):
@@ -31,14 +31,14 @@ def compare(rows_then: int, rows_now: int, shift: float, samples: int) -> list[S
     return found
 
 
-def test_psi_is_the_published_one() -> None:
+def test_the_psi_equals_the_published_example() -> None:
     found = psi_from_counts(np.full(10, 10), NOW)
 
     assert round(found.psi, 4) == 0.0989
     assert (found.reference_rows, found.current_rows, found.bins) == (100, 100, 10)
 
 
-def test_chance_alone_gives_0_09_with_ten_bins_and_200_rows_on_both_sides_so_0_10_would_alarm_for_a_third() -> None:
+def test_without_a_shift_the_mean_psi_of_200_rows_in_ten_bins_is_0_09_and_a_third_of_the_psis_exceed_0_10() -> None:
     found = compare(200, 200, shift=0.0, samples=500)
 
     assert found[0].expected_by_chance == pytest.approx(0.09)
@@ -50,16 +50,16 @@ def test_chance_alone_gives_0_09_with_ten_bins_and_200_rows_on_both_sides_so_0_1
 def test_without_a_shift_at_most_5_percent_of_markets_with_200_rows_alarm(rows_then: int) -> None:
     found = compare(rows_then, 200, shift=0.0, samples=800)
 
-    assert alarms(found) <= 0.05
+    assert alarm_share(found) <= 0.05
 
 
 def test_a_planted_shift_is_detected() -> None:
-    assert alarms(compare(200, 200, shift=0.5, samples=200)) > 0.8
-    assert alarms(compare(5000, 1000, shift=0.5, samples=50)) == 1.0
+    assert alarm_share(compare(200, 200, shift=0.5, samples=200)) > 0.8
+    assert alarm_share(compare(5000, 1000, shift=0.5, samples=50)) == 1.0
     assert {one.verdict for one in compare(5000, 5000, shift=1.0, samples=5)} == {"ACT"}
 
 
-def test_the_critical_value_at_many_rows_is_the_tabled_chi_square_over_the_rows() -> None:
+def test_with_many_rows_the_critical_value_is_the_chi_square_quantile_times_the_factor_of_the_rows() -> None:
     found = psi_from_counts(np.full(10, 100_000), np.full(10, 100_000))
 
     # 16.919 is the 95 % point of chi-square with 9 degrees of freedom in every table.
@@ -82,7 +82,7 @@ def test_too_few_rows_never_alarm_however_large_the_psi() -> None:
     assert psi_from_counts(np.array([900, 100]), np.array([5, 45]), rows_min=50).verdict == "ACT"
 
 
-def test_an_empty_bin_counts_as_half_a_row_and_one_that_is_empty_on_both_sides_not_at_all() -> None:
+def test_an_empty_bin_counts_as_half_a_row_and_a_bin_that_is_empty_in_both_samples_does_not_count() -> None:
     found = psi_from_counts(np.array([50, 0, 50]), np.array([100, 0, 0]))
 
     assert found.bins == 2
@@ -102,7 +102,7 @@ def test_psi_is_the_sum_over_shares_symmetric_and_never_negative(counts: list[tu
     assert found.psi >= 0
 
 
-def test_a_category_that_development_did_not_have_and_missing_ones_are_bins_of_their_own() -> None:
+def test_unknown_categories_and_missing_values_have_bins_of_their_own() -> None:
     then = ["inn"] * 60 + ["bar"] * 60
     bins = level_bins(then)
     development = reference_distribution(bins.codes(then), bins)
@@ -115,7 +115,7 @@ def test_a_category_that_development_did_not_have_and_missing_ones_are_bins_of_t
     assert (strange.bins, strange.verdict) == (4, "ACT")
 
 
-def test_bins_of_numbers_are_fixed_at_development_and_a_value_on_an_edge_is_below_it() -> None:
+def test_a_value_equal_to_an_edge_belongs_to_the_bin_below_the_edge() -> None:
     bins = NumberBins((1.0, 2.5))
 
     assert bins.codes(np.array([-np.inf, 1.0, 1.1, 2.5, 9.0, np.inf, np.nan])).tolist() == [0, 0, 1, 1, 2, 2, 3]
@@ -123,7 +123,7 @@ def test_bins_of_numbers_are_fixed_at_development_and_a_value_on_an_edge_is_belo
     assert CategoryBins(("a", "b")).codes(["b", "c", None, float("nan"), "a"]).tolist() == [1, 2, 3, 3, 0]
 
 
-def test_quantile_bins_hold_equal_mass_and_never_split_equal_values() -> None:
+def test_quantile_bins_have_equally_many_rows_and_never_separate_equal_values() -> None:
     even = quantile_bins(np.arange(100.0), 4)
     lumpy = quantile_bins(np.array([0.0] * 90 + [1.0] * 5 + [2.0] * 5 + [np.nan] * 50), 10)
 
@@ -132,7 +132,7 @@ def test_quantile_bins_hold_equal_mass_and_never_split_equal_values() -> None:
     assert quantile_bins(np.full(5, 3.0)).edges == ()
 
 
-def test_no_rows_other_bins_and_wrong_edges_are_rejected() -> None:
+def test_empty_samples_different_bins_and_invalid_edges_are_rejected() -> None:
     with pytest.raises(DataInvalid, match="at least 2 bins"):
         psi_from_counts(np.array([5, 0]), np.array([5, 0]))
     with pytest.raises(DataInvalid, match="one count per bin"):

@@ -1,4 +1,4 @@
-"""Swap sets, against counting by hand and the sums that the cells owe."""
+"""Swap sets equal counts by hand, and their cells add up to all rows."""
 
 import numpy as np
 import pytest
@@ -53,13 +53,13 @@ def test_every_row_is_in_one_cell_and_equally_many_move_in_and_out_even_with_tie
     assert found.champion_approved == found.challenger_approved == pytest.approx(rate, abs=0.5 / len(rows) + 1e-9)
 
 
-def test_a_model_against_itself_moves_nobody_though_all_pds_are_tied() -> None:
+def test_a_model_compared_with_itself_swaps_no_rows_even_if_all_pds_are_equal() -> None:
     found = swap_set_at_rate(LABELS, np.full(6, 0.2), np.full(6, 0.2), 0.5, seed=1)
 
     assert found.swapped_in.rows == found.swapped_out.rows == 0
 
 
-def test_rates_above_1_and_rows_that_do_not_match_are_rejected() -> None:
+def test_rates_above_1_and_different_lengths_are_rejected() -> None:
     with pytest.raises(DataInvalid, match="approval rate"):
         swap_set_at_rate(LABELS, CHAMPION, CHALLENGER, 1.5, seed=0)
     with pytest.raises(DataInvalid, match="shape"):

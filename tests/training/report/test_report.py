@@ -115,7 +115,7 @@ def test_the_page_refers_to_no_external_address(released: Released, family: str)
     assert set(re.findall(r"url\(#([^)]+)\)", text)) <= known
 
 
-def test_the_first_screen_has_quality_purpose_limits_and_gates(released: Released) -> None:
+def test_the_first_screen_shows_quality_purpose_limits_and_release_gates(released: Released) -> None:
     text = text_of(released.bundle_folder("credit"))
 
     first = text[text.index("<header>") : text.index("</header>")]
@@ -151,7 +151,7 @@ def test_texts_of_a_spec_are_escaped_in_the_report(tmp_path: Path) -> None:
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; Co" in text
 
 
-def test_the_card_says_accepts_only_what_not_to_use_it_for_gates_and_versions(released: Released) -> None:
+def test_the_card_states_limits_release_gates_and_versions(released: Released) -> None:
     card = (released.bundle_folder("credit") / "card.md").read_text()
 
     for said in (
