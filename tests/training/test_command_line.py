@@ -1,4 +1,4 @@
-"""The command line of training: what it offers, and under which name."""
+"""The command line of training offers shell completion only under its installed name."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from tests.conftest import ROOT, run
 
 
 def test_python_m_training_offers_no_shell_completion() -> None:
-    """It would be installed for the command `python`, and so for every other Python command."""
+    """The completion would be installed for the command `python`, and would apply to every Python program."""
     assert "--install-completion" not in run("training", "--help")
 
 

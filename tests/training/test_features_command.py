@@ -1,4 +1,4 @@
-"""`python -m training features`: the feature files that are loaded between two fits."""
+"""`python -m training features` writes the feature files that are loaded between two fits."""
 
 import datetime as dt
 from pathlib import Path
@@ -20,13 +20,11 @@ from training.spec import read_spec
 
 
 def bundle_of(bundles: Path, family: str) -> str:
-    """Return the one bundle of a family."""
+    """Return the id of the only bundle of a family."""
     return next(path.name for path in (bundles / family).iterdir() if path.is_dir())
 
 
-def test_features_as_of_the_latest_snapshot_are_the_bytes_that_fitting_wrote(
-    released: Released, tmp_path: Path
-) -> None:
+def test_features_as_of_the_latest_snapshot_equal_the_file_that_fit_wrote(released: Released, tmp_path: Path) -> None:
     latest = read_spec(ROOT / "training" / "churn.toml").snapshots
     assert latest is not None
     words = ["--at", latest.latest.isoformat(), "--bundles", str(released.bundles), "--to", str(tmp_path / "f.parquet")]
@@ -44,7 +42,7 @@ def test_a_date_after_the_end_of_the_log_is_rejected() -> None:
         read_log_customers(spec, SourcePaths(), dt.date(2018, 3, 1), 2)
 
 
-def test_a_later_table_with_other_levels_is_written_in_the_codes_of_the_model(tmp_path: Path) -> None:
+def test_the_levels_of_a_later_table_get_the_codes_of_the_model(tmp_path: Path) -> None:
     table = made_customers(600)
     small = write_small_family(
         tmp_path, SPEC + CATEGORY, table.assign(sector=np.where(np.arange(600) % 2, "bar", "school"))
@@ -73,7 +71,7 @@ def test_a_later_table_with_other_levels_is_written_in_the_codes_of_the_model(tm
 
 
 def test_features_are_written_for_customers_without_an_outcome(tmp_path: Path) -> None:
-    """With outcomes for half, for nobody, and without the column; what the spec leaves out is said."""
+    """The label column is half empty, empty, or missing; the command prints the counts of excluded rows."""
     table = made_customers(600)
     small = write_small_family(tmp_path, SPEC, table)
     exclude = '\n[[table.exclude]]\ncode = "TINY"\nwhere = "turnover < 20000"\n'

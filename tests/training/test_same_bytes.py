@@ -1,4 +1,4 @@
-"""The same spec and data give the same files, byte for byte."""
+"""The same spec and data produce the same files, byte for byte."""
 
 import hashlib
 import re
@@ -13,13 +13,13 @@ from tests.conftest import ROOT, Released
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Return the digest of every file below a folder."""
+    """Return the SHA-256 of every file below a folder, by relative path."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "ACTIVE.toml")
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def fit_bundle(spec: Path, to: Path, *arguments: str) -> str:
-    """Fit a family into a folder; return what was printed."""
+    """Fit a family, write the files to a folder, and return the output of the command."""
     where = ["--bundles", str(to / "bundles"), "--files", str(to / "files"), *arguments]
     done = subprocess.run(
         [sys.executable, "-m", "training", "fit", str(spec), *where],
@@ -32,8 +32,10 @@ def fit_bundle(spec: Path, to: Path, *arguments: str) -> str:
 
 
 @pytest.mark.timeout(300)
-def test_a_second_run_with_one_thread_gives_the_same_bytes(released: Released, tmp_path: Path) -> None:
-    """Churn as it was released; credit, whose search is long, by a shorter one of its own."""
+def test_a_second_run_with_another_number_of_threads_produces_the_same_bytes(
+    released: Released, tmp_path: Path
+) -> None:
+    """Churn is compared with the released files; credit is fitted twice with a shorter search, because its search is slow."""
     text = (ROOT / "training/credit.toml").read_text(encoding="utf-8")
     shorter = tmp_path / "credit.toml"
     shorter.write_text(re.sub(r"^trials = \d+$", "trials = 3", text, flags=re.MULTILINE), encoding="utf-8")

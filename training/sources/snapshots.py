@@ -83,7 +83,7 @@ def read_log_samples(spec: Spec, sources: SourcePaths, threads: int) -> tuple[Sa
     assert snapshots is not None
     with open_transaction_log(log, spec.status, sources, threads) as opened:
         _check_horizons_over(opened, snapshots)
-        read = [
+        results = [
             _read_snapshot(opened, snapshots, cut, part)
             for part, cuts in _snapshot_parts(snapshots).items()
             for cut in cuts
@@ -93,8 +93,8 @@ def read_log_samples(spec: Spec, sources: SourcePaths, threads: int) -> tuple[Sa
         latest = _scorable_customers(opened, snapshots, snapshots.latest)
     names = tuple(feature.name for feature in spec.features)
     _check_features(spec, tuple(latest.columns))
-    counts = [line for _, lines in read for line in lines]
-    rows = pd.concat([rows for rows, _ in read], ignore_index=True)
+    counts = [line for _, lines in results for line in lines]
+    rows = pd.concat([rows for rows, _ in results], ignore_index=True)
     return Samples(rows, names, (*opened.waterfall, *counts), opened.digest, {}, histories), latest
 
 
