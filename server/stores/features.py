@@ -1,4 +1,4 @@
-"""The feature store: customers' features as of a time, append-only."""
+"""The feature store: an append-only table of customers' features, each row as of a time."""
 
 import datetime as dt
 import math
@@ -16,7 +16,7 @@ from server.stores.tables import FEATURES
 
 _CHUNK_ROWS = 500
 _RowKey = tuple[str, str, str, dt.datetime]  # market, customer_id, feature_set_digest, as_of
-# Built once: building a statement takes longer than running it.
+# Built once, because building a statement takes longer than running it.
 _SELECT_CUSTOMERS = select(FEATURES.c.customer_id, FEATURES.c.row).where(
     FEATURES.c.market == bindparam("of_market"),
     FEATURES.c.feature_set_digest == bindparam("of_digest"),
@@ -41,8 +41,8 @@ class StoredFeatures:
     """A customer's features as of a time.
 
     Attributes:
-        values: By feature name; missing features are left out.
-        as_of: When the values were true.
+        values: Values by feature name, without missing features.
+        as_of: The time to which the values refer.
     """
 
     values: dict[str, FeatureInput]
@@ -56,15 +56,15 @@ class FeatureStore:
         self._database = database
 
     def find_newest(self, market: str, customer_id: str, schema: Schema) -> StoredFeatures | None:
-        """Return the customer's newest features of the schema's feature set; None if there are none."""
+        """Return the customer's newest features of the schema's feature set; None if no features are stored."""
         return self._find(_SELECT_NEWEST, schema, of_market=market, customer=customer_id)
 
     def find_at(self, market: str, customer_id: str, schema: Schema, as_of: dt.datetime) -> StoredFeatures | None:
-        """Return the customer's features as of exactly this time; None if there are none."""
+        """Return the customer's features as of exactly this time; None if no such features are stored."""
         return self._find(_SELECT_AT, schema, of_market=market, customer=customer_id, at=as_of)
 
     def _find(self, statement: Select[Any], schema: Schema, **parameters: str | dt.datetime) -> StoredFeatures | None:
-        """Read one row."""
+        """Return the features in the first row of a query; None if there is no row."""
         with self._database.reading() as connection:
             found = connection.execute(statement, {"of_digest": schema.feature_set_digest, **parameters}).first()
         if found is None:
@@ -75,15 +75,15 @@ class FeatureStore:
 
 
 def utc(time: dt.datetime) -> dt.datetime:
-    """Return a stored time with its zone: SQLite stores UTC without one."""
+    """Return a stored time in UTC with a time zone. SQLite stores times without a time zone."""
     return time.replace(tzinfo=dt.UTC) if time.tzinfo is None else time.astimezone(dt.UTC)
 
 
 def append_features(connection: Connection, rows: Iterable[dict[str, object]]) -> tuple[int, int]:
-    """Append rows of FEATURES; return how many were new and how many were stored already.
+    """Append rows of FEATURES; return the number of new rows and the number of rows that were already stored.
 
     Raises:
-        LoadRefused: A row is stored with other values. Features never change; new values need a new time.
+        LoadRefused: A row is already stored with different values. Stored features never change; new values need a new time.
     """
     added = known = 0
     for new, old in unstored_rows(connection, rows):
@@ -96,21 +96,21 @@ def append_features(connection: Connection, rows: Iterable[dict[str, object]]) -
 def unstored_rows(
     connection: Connection, rows: Iterable[dict[str, object]]
 ) -> Iterator[tuple[list[dict[str, object]], int]]:
-    """Yield rows that are not stored yet, some at a time, each with the number of rows in between that are.
+    """Yield the rows that are not stored yet, in chunks. Each chunk is paired with the number of its rows that are stored.
 
     Raises:
-        LoadRefused: As append_features.
+        LoadRefused: A row is already stored with different values.
     """
     batch = list(rows)
     for first in range(0, len(batch), _CHUNK_ROWS):
-        # Rows are compared, not replaced: the store is append-only, and loading a file twice changes nothing.
+        # Compare stored rows instead of replacing them, because the store is append-only. Loading a file twice changes nothing.
         chunk = {_row_key(row): row for row in batch[first : first + _CHUNK_ROWS]}
         known = 0
         for key, content in _stored_rows(connection, chunk):
             if chunk.pop(key)["row"] != content:
                 date = f"{key[-1]:%Y-%m-%d}"
                 raise LoadRefused(
-                    f"features of {date} are in the store with other values; give the new values a later as_of"
+                    f"features as of {date} are already stored with different values; set a later as_of for the new values"
                 )
             known += 1
         yield list(chunk.values()), known
@@ -124,9 +124,9 @@ def _row_key(row: Mapping[str, object]) -> _RowKey:
 
 
 def _stored_rows(connection: Connection, keys: Iterable[_RowKey]) -> Iterator[tuple[_RowKey, bytes]]:
-    """Yield the key and the values of each row that is stored.
+    """Yield the key and the encoded values of each stored row.
 
-    One query for each market, feature set and time: for tuples of values SQLite would read the whole table.
+    There is one query for each market, feature set and time. For a condition on tuples, SQLite would scan the whole table.
     """
     names: dict[tuple[str, str, dt.datetime], list[str]] = {}
     for market, customer_id, digest, as_of in keys:

@@ -1,8 +1,9 @@
 """Removes deleted rows from the files of a database, as far as the database supports it.
 
-SQLite: every connection overwrites what it deletes (`secure_delete`), VACUUM rewrites the file without older remnants, and
-truncating the write-ahead log removes the older pages in it. PostgreSQL: VACUUM FULL rewrites a table's files; its own
-write-ahead log and archived copies of it keep the old pages until they are recycled.
+- SQLite: every connection overwrites deleted rows with zeros (`secure_delete`). VACUUM rewrites the file without older remnants,
+  and truncating the write-ahead log removes older pages from the log.
+- PostgreSQL: VACUUM FULL rewrites the files of a table. PostgreSQL's write-ahead log and its archived copies contain old pages
+  until they are recycled.
 """
 
 import time
@@ -16,14 +17,14 @@ _RETRY_SECONDS = 0.05
 
 
 def rewrite_tables(database: Database, tables: tuple[str, ...]) -> None:
-    """Rewrite tables (of SQLite the whole file), so that what was deleted from them is gone from the files.
+    """Rewrite tables without their deleted rows. For SQLite, the whole file is rewritten.
 
-    Other connections wait meanwhile; for how long depends on the size.
+    Other connections wait until the rewrite has finished. Its duration depends on the size of the data.
 
     Raises:
-        StoreUnavailable: Another connection reads or writes for longer than BUSY_SECONDS; nothing is lost, retry.
+        StoreUnavailable: Another connection reads or writes for longer than BUSY_SECONDS. No data is lost, so a retry is safe.
     """
-    # VACUUM first: it writes the new file through the write-ahead log, which still has the old pages.
+    # Run VACUUM before truncating the write-ahead log, because VACUUM writes through the log, which still has old pages.
     if database.engine.dialect.name == "sqlite":
         _run(database, "VACUUM")
         _truncate_wal(database)
@@ -32,10 +33,10 @@ def rewrite_tables(database: Database, tables: tuple[str, ...]) -> None:
 
 
 def reclaim_deleted_rows(database: Database, table: str) -> None:
-    """Remove what was deleted from a table that is too large to rewrite, or must not be locked for so long.
+    """Remove deleted rows from a table that is too large to rewrite, or that must not be locked while it is rewritten.
 
-    SQLite has overwritten it already, except in the write-ahead log. PostgreSQL frees the old rows in the table's pages; their
-    bytes may stay until the space is used again.
+    SQLite has already overwritten deleted rows, except in the write-ahead log. PostgreSQL marks their space as free, but their
+    bytes may remain in the pages of the table until the space is reused.
     """
     if database.engine.dialect.name == "sqlite":
         _truncate_wal(database)
@@ -44,10 +45,10 @@ def reclaim_deleted_rows(database: Database, table: str) -> None:
 
 
 def _truncate_wal(database: Database) -> None:
-    """Truncate SQLite's write-ahead log, retrying while another connection reads older pages from it.
+    """Truncate SQLite's write-ahead log. Retry while another connection reads older pages from the log.
 
     Raises:
-        StoreUnavailable: A connection has been reading for longer than BUSY_SECONDS.
+        StoreUnavailable: Other connections have been reading for longer than BUSY_SECONDS.
     """
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
@@ -55,12 +56,12 @@ def _truncate_wal(database: Database) -> None:
         if not busy:
             return
         if time.monotonic() > deadline:
-            raise StoreUnavailable("the database is being read all the time; run this again to finish")
+            raise StoreUnavailable("other connections are reading the database; run this command again to finish")
         time.sleep(_RETRY_SECONDS)
 
 
 def _run(database: Database, statement: str) -> int:
-    """Run a statement outside of a transaction; return the first number of its result, 0 if it has none."""
+    """Run a statement outside a transaction; return the first number of its result, or 0 if there is no result."""
     try:
         connection = database.engine.raw_connection()
         try:
@@ -72,6 +73,6 @@ def _run(database: Database, statement: str) -> int:
             cursor.close()
             return 0 if row is None else int(row[0])
         finally:
-            connection.invalidate()  # it is in autocommit mode and must not go back to the pool
+            connection.invalidate()  # the connection is in autocommit mode and must not be returned to the pool
     except (SQLAlchemyError, database.engine.dialect.loaded_dbapi.Error) as error:
-        raise StoreUnavailable("the database does not answer, or is busy; run this again to finish") from error
+        raise StoreUnavailable("the database does not answer, or is busy; run this command again to finish") from error

@@ -1,4 +1,4 @@
-"""The tables of the database. server/stores/migrations creates them; a test checks that the two agree."""
+"""The tables of the database. The migrations in server/stores/migrations create them; a test checks that both agree."""
 
 from sqlalchemy import (
     BigInteger,
@@ -20,11 +20,11 @@ from sqlalchemy import (
 )
 
 METADATA = MetaData()
-# SQLite uses only an INTEGER primary key as the row id; any other type would need an index of its own.
+# SQLite uses a primary key as the row id only if its type is INTEGER. A different type would need an additional index.
 _PLACE = BigInteger().with_variant(Integer, "sqlite")
 
-# Customers' features as of a time; append-only. `row` holds doubles, little-endian, in the order of the
-# feature set that the digest names, NaN where missing.
+# Customers' features as of a time; append-only. `row` contains the values as little-endian doubles in the order of the feature set
+# with this digest. NaN represents a missing value.
 FEATURES = Table(
     "features",
     METADATA,
@@ -36,10 +36,10 @@ FEATURES = Table(
     PrimaryKeyConstraint("market", "customer_id", "feature_set_digest", "as_of", name="pk_features"),
 )
 
-# The record log: one row a record, in the order of the tree. The tree commits to `header`, `ciphertext` and the
-# index; `nodes` has the hashes that the record completes, its leaf hash first, 32 bytes each. Every other
-# column follows from the header (record/grounds_record/header_columns.py) and is there for searching. A row never changes, except that
-# retention removes `ciphertext`.
+# The record log: one row per record, in the order of the tree. The tree commits to `header`, `ciphertext` and the index. `nodes`
+# contains the hashes of the tree nodes that the record completes, 32 bytes each, beginning with its leaf hash. All other columns
+# are derived from the header for searching (record/grounds_record/header_columns.py). A row never changes, except that retention
+# removes `ciphertext`.
 RECORDS = Table(
     "records",
     METADATA,
@@ -62,17 +62,18 @@ RECORDS = Table(
     PrimaryKeyConstraint("record_index", name="pk_records"),
     UniqueConstraint("record_id", name="uq_records_record_id"),
     UniqueConstraint("caller", "request_id", name="uq_records_caller_request_id"),
-    # With the kind: events about a decision are a record or two among thousands of a customer's decisions.
+    # The index includes the kind, because events about a decision are few records among thousands of a customer's decisions.
     Index("ix_records_customer_tag", "customer_tag", "kind"),
-    # Covers lists, so that they read no row of the table, which is a hundred times as long.
+    # Contains all columns of lists, so that lists read no rows of the table, which are a hundred times as large.
     Index(
         "ix_records_listed",
         *("kind", "time_us", "record_index", "record_id", "market", "decision", "grade", "bundle_id", "caller"),
     ),
 )
 
-# Tiles repeat hashes of complete subtrees; server/stores/record_log/tiles.py describes both kinds. `tree_twigs` has leaf tiles
-# of 16 records from `first_index` on, `tree_blocks` tiles of the eight levels below the node that they are named after.
+# Tiles repeat the hashes of complete subtrees; server/stores/record_log/tiles.py describes both kinds. A row of `tree_twigs` is the
+# leaf tile of 16 records, the first of which is `first_index`. A row of `tree_blocks` is a tile with the eight levels below the node
+# (`level`, `node_index`).
 TREE_TWIGS = Table(
     "tree_twigs",
     METADATA,
@@ -89,8 +90,8 @@ TREE_BLOCKS = Table(
     PrimaryKeyConstraint("level", "node_index", name="pk_tree_blocks"),
 )
 
-# Chunks of the header index: the headers of records from `first_index` on, with times in [first_us, last_us]. `content` is an
-# Arrow IPC stream; server/stores/record_log/header_chunks.py encodes it.
+# Chunks of the header index: the headers of `record_count` records, the first of which is `first_index`. The times of the records
+# are from `first_us` to `last_us`. `content` is an Arrow IPC stream, which server/stores/record_log/header_chunks.py encodes.
 LISTED_CHUNKS = Table(
     "listed_chunks",
     METADATA,
@@ -102,8 +103,9 @@ LISTED_CHUNKS = Table(
     PrimaryKeyConstraint("first_index", name="pk_listed_chunks"),
 )
 
-# One row: the size of the log, and its keys. Every append locks it first. `peaks` is the frontier of the tree,
-# `checkpoint` the signed checkpoint of exactly this size.
+# The head of the log, a single row, which every append locks first. `peaks` contains the hashes of the frontier, `checkpoint` is the
+# signed checkpoint of exactly this size, `verifier_key` is the public key of the log, and `tags_key_id` is the id of the key that
+# derives customer tags.
 LOG_HEAD = Table(
     "log_head",
     METADATA,
@@ -116,7 +118,7 @@ LOG_HEAD = Table(
     PrimaryKeyConstraint("name", name="pk_log_head"),
 )
 
-# The checkpoints that were anchored, by the size of their trees.
+# The anchored checkpoints, by tree size.
 CHECKPOINTS = Table(
     "checkpoints",
     METADATA,
@@ -125,7 +127,7 @@ CHECKPOINTS = Table(
     PrimaryKeyConstraint("size", name="pk_checkpoints"),
 )
 
-# Every policy file that was ever in force, by its SHA-256: stored before the first decision under it.
+# Every policy file that was ever in force, by its SHA-256. A policy is stored before its first decision.
 POLICIES = Table(
     "policies",
     METADATA,
@@ -134,12 +136,12 @@ POLICIES = Table(
     PrimaryKeyConstraint("sha256", name="pk_policies"),
 )
 
-# Customer ids sort byte by byte in every database.
+# Customer ids are sorted byte by byte in both databases.
 _CUSTOMER_ID = String(64).with_variant(String(64, collation="C"), "postgresql")
 
-# One row a scoring run and market; `header` is the run file's manifest, JSON. Readers see a run while its state is
-# LOADED; before, it is LOADING; when it is no longer kept, PRUNING until its rows are deleted. Numbers are never
-# reused. previous_run_id: the run whose bands were compared.
+# Scoring runs: one row per run and market. `header` is the manifest of the run file as JSON. The state is LOADING until the run is
+# published, then LOADED, and PRUNING while its rows are deleted. Readers see a run only in the state LOADED. Run numbers are never
+# reused. `previous_run_id` is the run with whose bands this run was compared.
 RUNS = Table(
     "runs",
     METADATA,
@@ -161,10 +163,10 @@ RUNS = Table(
     sqlite_autoincrement=True,
 )
 
-# The predictions of a run, one row a customer. Lists do not read the columns after hold_out. Without a score (status is not
-# SCORED) most columns are null. band_since: microseconds since 1970, UTC; suppressions: codes separated by commas; drivers:
-# JSON; `features` and `contributions`: doubles as in FEATURES.row; chunk: the row of RISK_CHUNKS that has the customer. Each
-# index covers its order and the filters of a list.
+# The predictions of a run, one row per customer. If a customer has no score (status is not SCORED), most columns are null.
+# `band_since` is in microseconds since 1970, UTC. `suppressions` contains codes separated by commas, and `drivers` contains JSON.
+# `features` and `contributions` are doubles as in FEATURES.row. `chunk` is the number of the row of RISK_CHUNKS that contains the
+# customer. Each index contains the columns by which a list is sorted and filtered.
 RISKS = Table(
     "risks",
     METADATA,
@@ -200,7 +202,7 @@ RISKS = Table(
     ),
 )
 
-# The same customers as Arrow IPC streams, for the export; server/stores/runs/export_chunks.py encodes them.
+# The predictions of a run as Arrow IPC streams for the export, which server/stores/runs/export_chunks.py encodes.
 RISK_CHUNKS = Table(
     "risk_chunks",
     METADATA,
@@ -212,9 +214,10 @@ RISK_CHUNKS = Table(
     ForeignKeyConstraint(["run_number"], ["runs.run_number"], name="fk_risk_chunks_runs"),
 )
 
-# The sorted leaves of the Merkle tree over a run's rows in a market, in tiles (grounds_record.leaf_tiles): `first` is the
-# smallest leaf hash of a tile, `root` the root over its `hashes`. An erasure keeps them: they reveal nothing (see
-# grounds_record.customer_keys.row_salt), and the run's record is proved by them. A run from before revision 0005 has none.
+# Leaf tiles (grounds_record.leaf_tiles) with the sorted leaf hashes of a run's rows in a market. `block` is the number of the tile,
+# `first` its smallest leaf hash, and `root` the root over its `hashes`. An erasure does not delete leaf hashes, because they are
+# needed to prove other rows. They reveal nothing, because rows are salted (grounds_record.customer_keys.row_salt). A run that was
+# loaded before revision 0005 has no leaf tiles.
 RISK_LEAVES = Table(
     "risk_leaves",
     METADATA,
@@ -227,7 +230,8 @@ RISK_LEAVES = Table(
     ForeignKeyConstraint(["run_number"], ["runs.run_number"], name="fk_risk_leaves_runs"),
 )
 
-# Tombstones: customers who were erased from a run, so that a copy of it deletes them. Deleted when no token can ask for them.
+# Tombstones: customers who were erased, so that copies of the predictions delete them too. A tombstone is deleted when no valid
+# token can request it.
 RISK_TOMBSTONES = Table(
     "risk_tombstones",
     METADATA,
@@ -240,7 +244,7 @@ RISK_TOMBSTONES = Table(
     sqlite_autoincrement=True,
 )
 
-# Keys that all processes of this database share.
+# Keys that all processes of the server share.
 SERVER_KEYS = Table(
     "server_keys",
     METADATA,

@@ -1,4 +1,4 @@
-"""Runs the migrations on the connection that `Database.migrate` provides."""
+"""Runs the Alembic migrations on the connection that `Database.migrate` provides."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""Copies signed checkpoints to where the log's owner cannot change them: a folder, a command, and a table of the database."""
+"""Anchors signed checkpoints: copies them to a folder, a command and a table, so that a changed log contradicts the copies."""
 
 import os
 import shlex
@@ -23,32 +23,38 @@ from server.stores.tables import CHECKPOINTS
 
 _EVENTS = structlog.get_logger()
 _COMMAND_SECONDS_MAX = 30
-_CHECKED_ANCHORS = 100  # at the start; each checkpoint also stands for all before it
+_CHECKED_ANCHORS = 100  # checkpoints that are compared with the log at the start
 
 
 class AnchorContradicted(Exception):
-    """An anchored checkpoint contradicts the log: the database was restored from an older copy, or forked."""
+    """An anchored checkpoint contradicts the log, because the database was restored from an older copy or records were replaced."""
 
 
 class CheckpointAnchor:
-    """Pushes the newest checkpoint to every anchor.
+    """Copies the newest checkpoint to every anchor: the table of checkpoints, a folder, and a command.
 
     Attributes:
-        failures: How many pushes failed since the start.
+        failures: Number of failed pushes since the start of the process.
     """
 
     def __init__(self, database: Database, folder: Path | None, command: str | None) -> None:
-        """Push to a folder, one file a checkpoint, and to a command, on its standard input; None for neither."""
+        """Create an anchor.
+
+        Args:
+            database: Database of the log.
+            folder: Folder that gets one file per checkpoint; None for no folder.
+            command: Command that gets each checkpoint on its standard input; None for no command.
+        """
         self._database, self._proofs = database, ProofReader(database)
         self._folder, self._command = folder, shlex.split(command or "")
         self._pushed = -1  # size of the last checkpoint that reached every anchor
         self.failures = 0
 
     def push(self) -> None:
-        """Push the newest checkpoint unless it is pushed already; log and count a failure, and retry it the next time."""
+        """Push the newest checkpoint, unless it was pushed already. Log and count a failure; the next call retries."""
         try:
             head = self._proofs.read_head()
-            if head.size == max(self._pushed, 0):  # the checkpoint of an empty log proves nothing
+            if head.size == max(self._pushed, 0):  # an empty log need not be anchored
                 return
             self._store(head.size, head.checkpoint)
             if self._folder is not None:
@@ -62,14 +68,14 @@ class CheckpointAnchor:
             name = type(error).__name__
             _EVENTS.error("checkpoint not anchored", error=name, problem=problem, failures=self.failures)
         else:
-            # Set last: after a failure of any anchor, all get the next checkpoint. Each of them accepts one twice.
+            # Set only if all anchors succeeded. After a failure, all anchors get the checkpoint again, which has no effect.
             self._pushed = head.size
 
     def _check_continuity(self, head: LogHead, folder: Path) -> None:
-        """Check that the log continues the newest anchor in the folder.
+        """Check that the log extends the newest checkpoint in the folder.
 
         Raises:
-            AnchorContradicted: It does not; nothing is anchored.
+            AnchorContradicted: The log contradicts this checkpoint, so the new checkpoint must not be anchored.
         """
         anchors = read_newest_anchors(folder, parse_verifier_key(head.verifier_key), count=1)
         with self._database.reading() as connection:
@@ -77,7 +83,7 @@ class CheckpointAnchor:
                 raise AnchorContradicted(problem)
 
     def _store(self, size: int, note: str) -> None:
-        """Store a checkpoint in the database too, for `doctor` to check."""
+        """Store a checkpoint in the database, so that `doctor` can compare it with the log."""
         with self._database.reading() as connection:
             if connection.execute(select(CHECKPOINTS.c.size).where(CHECKPOINTS.c.size == size)).first():
                 return
@@ -91,9 +97,14 @@ class CheckpointAnchor:
 def read_newest_anchors(
     folder: Path | None, key: VerifierKey, count: int = _CHECKED_ANCHORS
 ) -> list[RememberedCheckpoint]:
-    """Read the newest checkpoints of the anchor folder, by the size in their names.
+    """Read the newest checkpoints in the anchor folder. Their order is determined by the tree size in the file names.
 
-    Files that hold no checkpoint of this log are left out; `doctor` reports them.
+    Files without a checkpoint of this log are ignored; `doctor` reports them.
+
+    Args:
+        folder: The anchor folder; None if there is none.
+        key: Public key of the log, which verifies the signatures.
+        count: Maximum number of files to read.
     """
     if folder is None or not folder.is_dir():
         return []
@@ -105,11 +116,11 @@ def read_newest_anchors(
 
 
 def write_exclusively(path: Path, note: str) -> None:
-    """Write a new file whole and durably; one that exists with the same content is left, one with another is never replaced.
+    """Write a new file atomically and sync it to the disk. Do nothing if a file with the same content exists.
 
     Raises:
-        AnchorContradicted: The file exists with another content.
-        OSError: It cannot be written.
+        AnchorContradicted: A file with different content exists. It is not replaced.
+        OSError: The file cannot be written.
     """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -119,16 +130,16 @@ def write_exclusively(path: Path, note: str) -> None:
             os.fsync(file.fileno())
         Path(name).chmod(0o644)
         try:
-            os.link(name, path)  # unlike a rename, it fails where the name exists
+            os.link(name, path)  # unlike a rename, a link fails if the name exists
         except FileExistsError:
             if path.read_text(encoding="utf-8") != note:
-                raise AnchorContradicted(f"{path} holds another checkpoint of this size") from None
+                raise AnchorContradicted(f"{path} contains a different checkpoint of the same size") from None
     finally:
         Path(name).unlink(missing_ok=True)
 
 
 def _run_command(command: list[str], note: str) -> None:
-    """Run the operator's command with the checkpoint on its standard input."""
+    """Run the operator's command, with the checkpoint as standard input."""
     subprocess.run(  # noqa: S603 - the operator's own command
         command, input=note.encode(), check=True, timeout=_COMMAND_SECONDS_MAX, stdout=subprocess.DEVNULL
     )

@@ -1,4 +1,4 @@
-"""Lists decisions by what their headers say, filtered and by page, from one database index: no record is read."""
+"""Lists decisions page by page, filtered by header columns. One database index contains all columns, so no record is read."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -12,17 +12,22 @@ from server.stores.record_log.entries import us_since_epoch
 from server.stores.tables import RECORDS
 
 CREDIT_DECISION = "CREDIT_DECISION"
-_US_MIN, _US_MAX = -(2**62), 2**62  # before and after every record
+_US_MIN, _US_MAX = -(2**62), 2**62  # times before and after all records, in microseconds since 1970
 _SUMMARY = ("record_id", "record_index", "time_us", "market", "bundle_id", "decision", "grade", "caller")
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionQuery:
-    """Conditions on decisions, all of which must hold; None and "" match every decision.
+    """Conditions on decisions. A decision must match all of them; None and "" match every decision.
 
     Attributes:
-        start: Decided at or after this time.
-        end: Decided before this time.
+        start: Earliest time of a decision (inclusive).
+        end: Latest time of a decision (exclusive).
+        market: Market of the customer.
+        bundle_id: Id of the bundle that scored the customer.
+        decision: Outcome of the decision.
+        grade: Grade of the decision.
+        caller: Name of the calling system.
     """
 
     start: dt.datetime | None = None
@@ -34,10 +39,10 @@ class DecisionQuery:
     caller: str = ""
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """Return the conditions on columns of RECORDS; one index has all of them."""
+        """Return the conditions on columns of RECORDS. One database index contains all these columns."""
         start, end = self.time_range()
         found = [RECORDS.c.kind == CREDIT_DECISION]
-        # SQLite uses one lower and one upper bound to enter an index: a bound that excludes nothing would displace the other.
+        # Omit bounds that exclude nothing: SQLite uses only one lower and one upper bound for an index search, and could choose them.
         if self.start is not None:
             found.append(RECORDS.c.time_us >= start)
         if self.end is not None:
@@ -45,19 +50,19 @@ class DecisionQuery:
         return found + [RECORDS.c[name] == wanted for name, wanted in self.column_values().items()]
 
     def time_range(self) -> tuple[int, int]:
-        """Return the times [start, end), in microseconds since 1970."""
+        """Return the time range [start, end) in microseconds since 1970."""
         start = _US_MIN if self.start is None else us_since_epoch(self.start)
         return start, _US_MAX if self.end is None else us_since_epoch(self.end)
 
     def column_values(self) -> dict[str, str]:
-        """Return the columns that must have a value, by name."""
+        """Return the required values of columns, by column name."""
         wanted = {name: getattr(self, name) for name in ("market", "bundle_id", "decision", "grade", "caller")}
         return {name: value for name, value in wanted.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionCursor:
-    """Where a page ended: time, in microseconds since 1970, and index of its last decision."""
+    """The end of a page: the time (microseconds since 1970) and the record index of its last decision."""
 
     time_us: int
     index: int
@@ -70,7 +75,12 @@ class DecisionIndex:
         self._database = database
 
     def read_page(self, query: DecisionQuery, after: DecisionCursor | None, count: int) -> Sequence[Row[Any]]:
-        """Return the next decisions, at most `count`; of equal times the one that is later in the log comes first.
+        """Return the next page of decisions, sorted by descending time and then by descending record index.
+
+        Args:
+            query: Conditions on the decisions.
+            after: End of the previous page; None for the first page.
+            count: Maximum number of decisions.
 
         Returns:
             Rows with record_id, record_index, time_us, market, bundle_id, decision, grade and caller.
@@ -79,7 +89,7 @@ class DecisionIndex:
         if after is not None:
             earlier = RECORDS.c.time_us < after.time_us
             same = and_(RECORDS.c.time_us == after.time_us, RECORDS.c.record_index < after.index)
-            # The first condition follows from the second; the index can be entered by it.
+            # The first condition is redundant, but the database needs it for the index search.
             wanted = wanted.where(RECORDS.c.time_us <= after.time_us, or_(earlier, same))
         wanted = wanted.order_by(RECORDS.c.time_us.desc(), RECORDS.c.record_index.desc()).limit(count)
         with self._database.reading() as connection:

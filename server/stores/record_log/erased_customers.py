@@ -1,4 +1,4 @@
-"""The customers who were erased, and when, from the log's erasure records: an old file must not load them again."""
+"""The erased customers and the times of their erasures, so that an old file does not load their data again."""
 
 import datetime as dt
 from collections.abc import Callable
@@ -19,26 +19,27 @@ class ErasedCustomers:
     """The customers who were erased.
 
     Attributes:
-        times: The time of the last erasure, by customer tag.
-        customer_tag: Returns the tag of (market, customer_id).
+        times: Time of the last erasure of each erased customer, by customer tag.
+        customer_tag: Function that returns the tag of a customer from market and customer_id.
     """
 
     times: dict[str, dt.datetime]
     customer_tag: Callable[[str, str], str]
 
     def covers(self, market: str, customer_id: str, as_of: dt.datetime) -> bool:
-        """Return whether data of a customer as of a time has been erased."""
+        """Return whether the customer was erased at or after `as_of`, so that data as of this time must not be loaded."""
         erased = self.times.get(self.customer_tag(market, customer_id))
         return erased is not None and as_of <= erased
 
 
 def read_erased_customers(database: Database, locations: KeyLocations) -> ErasedCustomers:
-    """Read which customers were erased.
+    """Read the erased customers from the erasure records of the log.
 
-    The log, whose keys derive the tags, is opened only if somebody was erased: features can be loaded before the log exists.
+    The log is opened only if a customer was erased, because only then its key is needed to derive tags. Features can therefore be
+    loaded before the log exists.
 
     Raises:
-        LogRefused: The keys are not those of the log.
+        LogRefused: The keys do not belong to the log.
     """
     with database.reading() as connection:
         times = _read_erasure_times(connection)
@@ -50,6 +51,6 @@ def read_erased_customers(database: Database, locations: KeyLocations) -> Erased
 
 
 def _read_erasure_times(connection: Connection) -> dict[str, dt.datetime]:
-    """Return the time of each customer's last erasure, by tag."""
+    """Return the time of each customer's last erasure, by customer tag."""
     last = select(RECORDS.c.customer_tag, func.max(RECORDS.c.time_us)).where(RECORDS.c.kind == ERASURE)
     return {row[0]: time_from_us(row[1]) for row in connection.execute(last.group_by(RECORDS.c.customer_tag))}

@@ -1,6 +1,6 @@
-"""Reads records as stored and proves them: inclusion, consistency and ranges of the record log.
+"""Reads stored records with their proofs: inclusion proofs, consistency proofs, and proofs of ranges of the record log.
 
-No key is needed for a proof: it is made of header, ciphertext and hashes, as an auditor reads them.
+Proofs need no key, because they consist of headers, ciphertexts and hashes, which an auditor can read.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,7 +35,9 @@ _PAGE_BYTES = 1_000_000
 Hashes = tuple[bytes, ...]
 InclusionHashes = Mapping[Node, bytes]
 _ProofFunction = Callable[[int, int, NodeReader], Hashes]
-_SELECT_HEAD = select(LOG_HEAD).where(LOG_HEAD.c.name == HEAD_NAME)  # built once
+_SELECT_HEAD = select(LOG_HEAD).where(
+    LOG_HEAD.c.name == HEAD_NAME
+)  # built once, because building a statement takes longer than running it
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +46,9 @@ class LogHead:
 
     Attributes:
         size: Number of records.
-        checkpoint: The signed checkpoint of exactly this size.
-        verifier_key: The public key that verifies it.
-        peaks: The hashes of the frontier, concatenated.
+        checkpoint: Signed checkpoint of exactly this size.
+        verifier_key: Public key of the log as text, which verifies the checkpoint.
+        peaks: Concatenated hashes of the frontier.
     """
 
     size: int
@@ -57,13 +59,13 @@ class LogHead:
 
 @dataclass(frozen=True, slots=True)
 class RangeProof:
-    """The proof of a range of records, with the fields of grounds_record.export.Export.
+    """The proof of a range of records, with fields as in grounds_record.export.Export.
 
     Attributes:
         before: Hashes of the subtrees that cover the records before the range.
-        after: Likewise of those after it.
-        retentions: The retention records that explain removed ciphertexts in the range.
-        consistency: For each tree size that the caller has a checkpoint of: the size, and the proof that this tree extends it.
+        after: Hashes of the subtrees that cover the records after the range.
+        retentions: Retention records that explain removed ciphertexts in the range.
+        consistency: One pair for each requested checkpoint: its size, and the proof that the tree extends it.
     """
 
     before: Hashes
@@ -73,29 +75,30 @@ class RangeProof:
 
 
 class ProofReader:
-    """Reads and proves records as stored. Its methods may be called from any thread if its source's may.
+    """Reads stored records and their proofs. It may be used from any thread, unless its source is a snapshot.
 
     Attributes:
-        cache: Hashes of the tree's upper part, kept in memory.
+        cache: Cache of hashes of the upper part of the tree.
     """
 
     def __init__(self, source: ConnectionSource, cache: TreeHashCache | None = None) -> None:
-        """Read from a source.
+        """Create a reader.
 
         Args:
-            source: A database, or a snapshot of one.
-            cache: Shared by readers of committed data; its hashes must not come from a transaction that may roll back.
+            source: A database or a snapshot.
+            cache: Cache that this reader shares with others; None for a new cache. Transactions that may be rolled back must
+                not use a shared cache.
         """
         self._source, self.cache = source, cache or TreeHashCache()
 
     def read_head(self) -> LogHead:
-        """Return the head."""
+        """Return the head of the log."""
         with self._source.reading() as connection:
             return _read_head(connection)
 
     def read_head_and_count(self) -> tuple[LogHead, int]:
-        """Return the head and the number of rows in RECORDS, both of the same moment."""
-        # One statement: both values are of one moment, without a transaction around two.
+        """Return the head and the number of rows in RECORDS, both as of the same moment."""
+        # A single statement reads both values, so they are consistent without a transaction.
         count = select(func.count()).select_from(RECORDS).scalar_subquery()
         with self._source.reading() as connection:
             row = connection.execute(select(LOG_HEAD, count.label("count")).where(LOG_HEAD.c.name == HEAD_NAME)).one()
@@ -105,34 +108,36 @@ class ProofReader:
         """Return a record and its inclusion proof in the tree of the first `size` records.
 
         Raises:
-            RecordUnknown: There is no such record.
-            TreeSizeUnknown: The tree of that size does not include it.
+            RecordUnknown: There is no record with this id.
+            TreeSizeUnknown: The tree of this size does not contain the record.
         """
         with self._source.reading() as connection:
             record = read_stored_record(connection, record_id)
             return record, _prove(inclusion_proof, record.index, size, self._hash_reader(connection))
 
     def prove_newest_inclusion(self, record_id: str) -> tuple[LogHead, StoredRecord, Hashes]:
-        """Return the head, a record, and its inclusion proof in the tree of the head.
+        """Return the head of the log, a record, and its inclusion proof in the tree of the head.
 
         Raises:
-            RecordUnknown: There is no such record.
-            RecordDamaged: Its index is beyond the head.
+            RecordUnknown: There is no record with this id.
+            RecordDamaged: The index of the record is not within the size of the head.
         """
         with self._source.reading() as connection:
             head, record = _read_head(connection), read_stored_record(connection, record_id)
             if not 0 <= record.index < head.size:
                 raise RecordDamaged(
-                    "the record is not where it was written; run: python -m server doctor", place=str(record.index)
+                    "the index of the record was changed after it was written; run: python -m server doctor",
+                    place=str(record.index),
                 )
-            # The newest tree's own peaks are in the head: most proofs then read one leaf tile and nothing else.
+            # The head contains the peaks of the newest tree, so most proofs need to read only one leaf tile.
             peaks = _peak_hashes(Frontier(head.size, split_hashes(head.peaks)))
             return head, record, _prove(inclusion_proof, record.index, head.size, self._hash_reader(connection, peaks))
 
     def read_inclusion_hashes(self, index: int, frontier: Frontier) -> InclusionHashes:
-        """Return the hashes that prove a record in the tree of a frontier; none if it is not in that tree.
+        """Return the stored hashes that prove a record in the tree of a frontier; an empty mapping if the tree lacks the record.
 
-        They are all of complete subtrees, so that they are hashes of every later tree too: see inclusion_from_hashes.
+        The hashes belong to complete subtrees, which never change. They can therefore be used for later trees too; see
+        `inclusion_from_hashes`.
         """
         if index >= frontier.size:
             return {}
@@ -140,10 +145,10 @@ class ProofReader:
             return self._hash_reader(connection, _peak_hashes(frontier))(inclusion_nodes(index, frontier.size))
 
     def prove_consistency(self, old: int, new: int) -> Hashes:
-        """Return the proof that the tree of `new` records extends that of `old`.
+        """Return the proof that the tree of `new` records extends the tree of `old` records.
 
         Raises:
-            TreeSizeUnknown: There are no such trees.
+            TreeSizeUnknown: `old` is not in the range 0 to `new`.
         """
         with self._source.reading() as connection:
             return _prove(consistency_proof, old, new, self._hash_reader(connection))
@@ -153,17 +158,19 @@ class ProofReader:
 
         Args:
             start: Index of the first record.
-            end: Index after the last.
-            size: Of the tree.
-            kept_sizes: Tree sizes of which the caller has checkpoints, none above `size`.
+            end: Index after the last record.
+            size: Size of the tree.
+            kept_sizes: Sizes of checkpoints that the caller kept, each at most `size`.
 
         Raises:
             TreeSizeUnknown: The range or one of the sizes is not within the tree.
         """
         if not start <= end <= size or any(kept > size for kept in kept_sizes):
-            raise TreeSizeUnknown(f"start <= end <= tree_size, and no kept size above it; tree_size is {size}")
+            raise TreeSizeUnknown(
+                f"start <= end <= tree_size is required, and no kept size may exceed tree_size, which is {size}"
+            )
         with self._source.reading() as connection:
-            # With these subtree hashes and the leaf hashes of the range, an auditor computes the root of the whole tree.
+            # From these subtree hashes and the leaf hashes of the range, an auditor can compute the root of the whole tree.
             before, after = covering_nodes(0, start), covering_nodes(end, size)
             read = self._hash_reader(connection)
             nodes = read((*before, *after))
@@ -175,7 +182,7 @@ class ProofReader:
             )
 
     def read_page(self, start: int, end: int) -> list[StoredRecord]:
-        """Return records from index `start` on, before `end`: at most 500 and about 1 MB, but at least one if there is one."""
+        """Return the first records of [start, end): at most 500 records and about 1 MB, but at least one record if there is any."""
         wanted = select(RECORDS).where(RECORDS.c.record_index >= start, RECORDS.c.record_index < end)
         records: list[StoredRecord] = []
         size = 0
@@ -183,40 +190,40 @@ class ProofReader:
             for row in connection.execute(wanted.order_by(RECORDS.c.record_index).limit(_PAGE_ROWS)):
                 record = stored_record(row)
                 size += len(record.header) + len(record.ciphertext or b"") + HASH_BYTES * len(record.nodes)
-                # The first record is returned even if it is larger than a page; otherwise it could never be read.
+                # Return the first record even if it is larger than a page. Otherwise it could never be read.
                 if records and size > _PAGE_BYTES:
                     break
                 records.append(record)
         return records
 
     def read_all(self, end: int) -> Iterator[StoredRecord]:
-        """Yield all records before index `end`, reading page by page."""
+        """Yield all records before index `end`, read page by page."""
         start = 0
         while page := self.read_page(start, end):
             yield from page
-            # Not start + len(page): where a record is missing, indexes have a gap.
+            # start + len(page) would be wrong after a missing record, because the indexes have a gap.
             start = page[-1].index + 1
 
     def _hash_reader(self, connection: Connection, known: InclusionHashes | None = None) -> TreeHashReader:
-        """Return a reader of tree hashes that uses the cache, and hashes that are known already."""
+        """Return a reader of tree hashes that uses the cache and the known hashes."""
         return TreeHashReader(connection, self.cache, known)
 
 
 def inclusion_from_hashes(frontier: Frontier, index: int, hashes: InclusionHashes) -> Hashes | None:
-    """Return the inclusion proof of a record in a later tree than the one its hashes were read for.
+    """Return the inclusion proof of a record, without reading from the database.
 
-    No database is asked. Only subtrees that were incomplete then have new hashes, and those are often peaks of the later
-    frontier.
+    The hashes may have been read for an earlier tree. Subtrees that were complete in the earlier tree have the same hash in the
+    later tree. The proof also needs hashes of subtrees that were incomplete in the earlier tree; they are often peaks of the
+    later tree.
 
     Args:
-        frontier: Of the later tree.
-        index: Of the record.
-        hashes: From ProofReader.read_inclusion_hashes for an earlier frontier.
+        frontier: Frontier of the later tree.
+        index: Index of the record.
+        hashes: Result of `ProofReader.read_inclusion_hashes` for an earlier frontier.
 
     Returns:
-        The proof; None if it needs a hash that is neither in `hashes` nor a peak.
+        The proof; None if it needs a hash that is neither in `hashes` nor a peak of the frontier.
     """
-    # A proof takes the siblings on the way up; those that the earlier tree lacked are mostly peaks of the later one.
     known = {**hashes, **_peak_hashes(frontier)}
     try:
         return inclusion_proof(index, frontier.size, lambda _nodes: known)
@@ -225,7 +232,7 @@ def inclusion_from_hashes(frontier: Frontier, index: int, hashes: InclusionHashe
 
 
 def _peak_hashes(frontier: Frontier) -> InclusionHashes:
-    """Return the hashes of a frontier, by node."""
+    """Return the hashes of a frontier by node."""
     return dict(zip(covering_nodes(0, frontier.size), frontier.peaks, strict=False))
 
 
@@ -236,7 +243,7 @@ def _read_head(connection: Connection) -> LogHead:
 
 
 def _prove(proof: _ProofFunction, first: int, second: int, read: NodeReader) -> Hashes:
-    """Return a proof; raise TreeSizeUnknown if trees of these sizes have none."""
+    """Return a proof; raise TreeSizeUnknown if there is no such proof for these sizes."""
     try:
         return proof(first, second, read)
     except ProofInvalid as error:
@@ -244,12 +251,12 @@ def _prove(proof: _ProofFunction, first: int, second: int, read: NodeReader) -> 
 
 
 def read_retention_proofs(connection: Connection, indexes: range, size: int) -> Iterator[RetentionProof]:
-    """Yield the retention records that removed any of the records with these indexes, each with its inclusion proof.
+    """Yield the retention records that removed the ciphertext of any of these records, each with its inclusion proof.
 
     Args:
-        connection: To read with.
-        indexes: Of records.
-        size: Of the tree that the proofs are in.
+        connection: Connection to the log's database.
+        indexes: Indexes of the records.
+        size: Size of the tree to which the proofs lead.
     """
     wanted = select(RECORDS).where(RECORDS.c.kind == RETENTION_KIND, RECORDS.c.record_index < size)
     for row in connection.execute(wanted.order_by(RECORDS.c.record_index)).all():
@@ -257,6 +264,6 @@ def read_retention_proofs(connection: Connection, indexes: range, size: int) -> 
         try:
             removed = parse_header(record.header).removed
         except RecordError:
-            continue  # a damaged header removes nothing: `verify` then reports the ciphertexts as missing
+            continue  # ignore a damaged header; `verify` then reports the missing ciphertexts
         if any(each.index in indexes for each in removed):
             yield RetentionProof(record, _prove(inclusion_proof, record.index, size, TreeHashReader(connection)))

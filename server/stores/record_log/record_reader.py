@@ -1,7 +1,7 @@
-"""Reads records of the log by id, by request and by customer; decrypts them and checks their columns.
+"""Reads records of the log by id, by request and by customer, decrypts them, and checks their columns.
 
-A reader gets its connections from a `Database`, so that each call sees what is committed, or from a `Snapshot`, so that
-all calls see one moment.
+A reader uses a `Database` or a `Snapshot`. With a `Database`, each call reads the newest committed data. With a `Snapshot`, all
+calls read the data as of the same moment.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -28,7 +28,7 @@ from server.stores.record_log.entries import (
 from server.stores.record_log.key_store import KeyStore, WrappedKey
 from server.stores.tables import RECORDS
 
-# Built once: building a statement takes longer than running it.
+# Built once, because building a statement takes longer than running it.
 _SELECT_BY_ID = select(RECORDS).where(RECORDS.c.record_id == bindparam("wanted"))
 _SELECT_BY_REQUEST = select(RECORDS).where(
     RECORDS.c.caller == bindparam("asked_by"), RECORDS.c.request_id.in_(bindparam("wanted", expanding=True))
@@ -44,24 +44,29 @@ class RecordReader:
     """Reads and decrypts records.
 
     Attributes:
-        key_store: Has the customers' keys. It is another database, so a snapshot does not cover it.
+        key_store: Store of the keys. It is a separate database, so a snapshot does not include it.
     """
 
     def __init__(self, source: ConnectionSource, key_store: KeyStore) -> None:
         self._source, self.key_store = source, key_store
 
     def find_by_id(self, record_id: str) -> Record | None:
-        """Return a record, decrypted; None if there is none with this id.
+        """Return a decrypted record; None if there is no record with this id.
 
         Raises:
-            RecordRemoved: Its ciphertext was removed or its key destroyed.
-            RecordDamaged: It is not what was written.
+            RecordRemoved: The ciphertext was removed, or the key was destroyed.
+            RecordDamaged: The record was changed after it was written.
         """
         found = self.find_stored(record_id)
         return None if found is None else found[0]
 
     def find_stored(self, record_id: str) -> tuple[Record, StoredRecord] | None:
-        """Return a record, decrypted and as stored; raises as find_by_id."""
+        """Return a record both decrypted and as stored; None if there is no record with this id.
+
+        Raises:
+            RecordRemoved: The ciphertext was removed, or the key was destroyed.
+            RecordDamaged: The record was changed after it was written.
+        """
         with self._source.reading() as connection:
             row = connection.execute(_SELECT_BY_ID, {"wanted": record_id}).first()
         if row is None:
@@ -74,17 +79,23 @@ class RecordReader:
         """Return a record as stored, without decrypting it.
 
         Raises:
-            RecordUnknown: There is no such record.
+            RecordUnknown: There is no record with this id.
         """
         with self._source.reading() as connection:
             return read_stored_record(connection, record_id)
 
     def find_by_request(self, caller: str, request_id: str, content: bytes) -> Record | None:
-        """Return the record that an earlier call with this request_id got; None if there was none.
+        """Return the record of an earlier call with this request_id; None if there was no such call.
+
+        Args:
+            caller: Name of the calling system.
+            request_id: UUID of the request.
+            content: Digest of the request's content.
 
         Raises:
-            RequestIdReused: The earlier call had another content.
-            RecordRemoved, RecordDamaged: As find_by_id.
+            RequestIdReused: The earlier call had a different content.
+            RecordRemoved: The ciphertext was removed, or the key was destroyed.
+            RecordDamaged: The record was changed after it was written.
         """
         request = (caller, request_id)
         with self._source.reading() as connection:
@@ -94,12 +105,12 @@ class RecordReader:
         return self.open_duplicate(row, self.key_store.find_by_id({row.key_id}), content)
 
     def read_related(self, customer_tag: str, kinds: Collection[str], labels: Mapping[str, str]) -> Iterator[Record]:
-        """Yield a customer's records of some kinds with these labels, decrypted, in the order of the log.
+        """Yield a customer's records that have one of the kinds and all labels, decrypted, in the order of the log.
 
-        Records that retention or an erasure removed are left out.
+        Records that retention or an erasure removed are omitted.
 
         Raises:
-            RecordDamaged: A record is not what was written.
+            RecordDamaged: A record was changed after it was written.
         """
         with self._source.reading() as connection:
             rows = [
@@ -108,15 +119,26 @@ class RecordReader:
                 if labels.items() <= header.labels.items() and row.ciphertext is not None
             ]
         keys = self.key_store.find_by_id({row.key_id for row in rows}) if rows else {}
-        # A customer can have several keys: after an erasure, records get a new one, and the old records stay unreadable.
+        # A customer's records can have several keys, because a new key is created after an erasure destroyed the old one.
         for row in rows:
             if row.key_id in keys:
                 record, _ = self._open_row(row, keys)
                 yield record
 
     def open_duplicate(self, row: Row[Any], keys: Mapping[str, WrappedKey], content: bytes) -> Record:
-        """Return the record that an earlier request got, if that request had the same content; raises as find_by_request."""
-        # The digest is stored as a tag under the customer's key: without the key, nobody can test what a request contained.
+        """Return the record of an earlier request, decrypted.
+
+        Args:
+            row: Row of RECORDS.
+            keys: Wrapped keys by key id. A missing key was destroyed.
+            content: Digest of the content of the current request.
+
+        Raises:
+            RequestIdReused: The earlier request had a different content.
+            RecordRemoved: The ciphertext was removed, or the key was destroyed.
+            RecordDamaged: The record was changed after it was written.
+        """
+        # The header contains a tag under the customer's key instead of the digest. Without the key, guesses cannot be compared.
         record, key = self._open_row(row, keys)
         if content_tag(content, key).hex() != record.header.content_tag:
             raise request_id_reused(row.request_id)
@@ -125,23 +147,24 @@ class RecordReader:
     def _open_row(
         self, row: Row[Any], keys: Mapping[str, WrappedKey], stored: StoredRecord | None = None
     ) -> tuple[Record, bytes]:
-        """Decrypt a row; return its record and the key that opened it.
+        """Decrypt a row; return the record and the key that decrypted it.
 
         Args:
-            row: Of RECORDS.
-            keys: Wrapped keys by key id; a key that is missing was destroyed.
-            stored: The row as a StoredRecord, where the caller has it already.
+            row: Row of RECORDS.
+            keys: Wrapped keys by key id. A missing key was destroyed.
+            stored: The row as a StoredRecord, if the caller has already converted it.
 
         Raises:
-            RecordRemoved, RecordDamaged: As find_by_id.
+            RecordRemoved: The ciphertext was removed, or the key was destroyed.
+            RecordDamaged: The record was changed after it was written.
         """
         stored = stored or stored_record(row)
         try:
             if stored.ciphertext is None or row.key_id not in keys:
-                # The header is still checked: a damaged record is not reported as an erased one.
+                # Check the header even so, because a damaged record must not be reported as an erased record.
                 _check_columns(row, parse_header(stored.header), stored)
                 why = "CIPHERTEXT_REMOVED" if row.key_id in keys else "KEY_DESTROYED"
-                raise RecordRemoved("what was in this record was erased", record_id=row.record_id, why=why)
+                raise RecordRemoved("the content of this record was erased", record_id=row.record_id, why=why)
             key = self.key_store.unwrap(keys[row.key_id])
             header, body = open_record(SealedRecord(stored.header, stored.ciphertext), key)
             _check_columns(row, header, stored)
@@ -151,19 +174,19 @@ class RecordReader:
 
 
 def read_stored_record(connection: Connection, record_id: str) -> StoredRecord:
-    """Return a record as stored.
+    """Return a record as stored, without decrypting it.
 
     Raises:
-        RecordUnknown: There is no such record.
+        RecordUnknown: There is no record with this id.
     """
     row = connection.execute(_SELECT_BY_ID, {"wanted": record_id}).first()
     if row is None:
-        raise RecordUnknown("there is no such record", record_id=record_id)
+        raise RecordUnknown("there is no record with this id", record_id=record_id)
     return stored_record(row)
 
 
 def find_request_rows(connection: Connection, requests: Collection[RequestKey]) -> dict[RequestKey, Row[Any]]:
-    """Return the rows that were written for these requests, by request; one query for each caller."""
+    """Return the rows of RECORDS that were written for these requests, by request. There is one query for each caller."""
     found: dict[RequestKey, Row[Any]] = {}
     for caller in {caller for caller, _ in requests}:
         wanted = [request_id for name, request_id in requests if name == caller]
@@ -175,20 +198,20 @@ def find_request_rows(connection: Connection, requests: Collection[RequestKey]) 
 def read_related_headers(
     connection: Connection, customer_tag: str, kinds: Collection[str]
 ) -> list[tuple[Row[Any], Header]]:
-    """Return the rows of a customer's records of some kinds with their headers, in the order of the log.
+    """Return the rows of a customer's records of some kinds, each with its parsed header, in the order of the log.
 
     Raises:
-        RecordDamaged: A header is not what was written.
+        RecordDamaged: A header is invalid.
     """
     rows = connection.execute(_SELECT_RELATED, {"tag": customer_tag, "kinds": list(kinds)}).all()
     return [(row, header_from_row(row)) for row in rows]
 
 
 def header_from_row(row: Row[Any]) -> Header:
-    """Parse a row's header.
+    """Parse the header of a row.
 
     Raises:
-        RecordDamaged: It is not what was written.
+        RecordDamaged: The header is invalid.
     """
     try:
         return parse_header(as_bytes(row.header))
@@ -197,6 +220,6 @@ def header_from_row(row: Row[Any]) -> Header:
 
 
 def _check_columns(row: Row[Any], header: Header, record: StoredRecord) -> None:
-    """Raise RecordDamaged if a column of the row does not follow from its header."""
+    """Raise RecordDamaged if a column of the row differs from its header."""
     if mismatched_columns(header, record.columns or {}):
         raise record_damaged(row)

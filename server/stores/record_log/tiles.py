@@ -1,19 +1,20 @@
-"""The hashes of the log's Merkle tree as stored: with the records, and packed in tiles so that a proof reads few pages.
+"""The stored hashes of the log's Merkle tree: with the records, and in tiles so that a proof reads few database pages.
 
-Each record stores the hashes that it completes: its leaf hash, and one for each subtree that ends with it. A proof takes one
-hash of each level, each from another record: among five million records, 22 reads all over tens of GB. Tiles repeat the
-hashes of neighbouring nodes in one row:
+Each record is stored with the hashes of the nodes that it completes: its leaf hash, and the hash of each subtree that ends with it.
+An inclusion proof needs one hash per level, and each is stored with a different record. In a log of five million records, these
+are 22 reads that are spread over tens of GB. Tiles repeat the hashes of adjacent nodes in one row:
 
-- A **leaf tile** (table `tree_twigs`) has what proves 16 records up to the subtree of 256: the hashes of the four lowest
-  levels of the 16, the lowest level first (16 + 8 + 4 + 2), and those of their siblings on levels 4 to 7. These 34 hashes
-  lie in one page.
-- A **tile** (table `tree_blocks`) has eight levels of one complete subtree: 256 hashes of the lowest level, then 128, down
-  to 2. It is named after the node above them.
+- A **leaf tile** (table `tree_twigs`) proves 16 consecutive records up to the root of their subtree of 256 records. It contains
+  34 hashes, which fit into one page: the levels 0 to 3 of the 16 records (16 + 8 + 4 + 2 hashes, level 0 first), and one sibling
+  on each of the levels 4 to 7.
+- A **tile** (table `tree_blocks`) contains eight levels of one complete subtree: 256 hashes of the lowest level, then 128, and so
+  on down to 2. The name of the tile is the node above them, which is the root of the subtree.
 
-Both are written in the transaction that completes their subtree and never change. They repeat what the records say;
-`doctor` checks them against the records. The end of the log has no tiles yet, and neither has what a release before
-revision 0007 wrote: there the hashes are read from the records. Releases from 0007 to 0008 wrote tiles of the lowest eight
-levels instead of leaf tiles; they are still read, and cost a proof six pages instead of one.
+Both are written in the transaction that completes their subtree, and never change. `doctor` compares them with the records.
+
+Hashes that are not in a tile are read from the records. These are hashes at the end of the log, where subtrees are incomplete, and
+hashes that were written before database revision 0007. With the revisions 0007 and 0008, tiles of the lowest eight levels were
+written instead of leaf tiles. They are still read, but a proof then reads six pages instead of one.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -28,14 +29,14 @@ from server.stores.record_log.entries import as_bytes
 from server.stores.tables import RECORDS, TREE_BLOCKS, TREE_TWIGS
 
 TILE_LEVELS = 8
-_TILE_WIDTH = 1 << TILE_LEVELS  # hashes of a tile's lowest level
+_TILE_WIDTH = 1 << TILE_LEVELS  # number of hashes on the lowest level of a tile
 _TILE_BYTES = 2 * (_TILE_WIDTH - 1) * HASH_BYTES
-_LEAF_TILE_LEVELS = 4  # of its own records; as many siblings lead on to the subtree of 256
+_LEAF_TILE_LEVELS = 4  # levels of its own records; four siblings lead from there to the subtree of 256 records
 _LEAF_TILE_RECORDS = 1 << _LEAF_TILE_LEVELS
 _LEAF_TILE_BYTES = (2 * (_LEAF_TILE_RECORDS - 1) + _LEAF_TILE_LEVELS) * HASH_BYTES
-_CHECK_ROWS = 4096
+_CHECK_ROWS = 4096  # leaf tiles that a check reads at a time
 _INDEX_MIN = -(1 << 63)  # the smallest value that an integer column can have
-# Built once: building a statement takes longer than running it.
+# Built once, because building a statement takes longer than running it.
 _RECORD_HASHES = KeyedQuery(select(RECORDS.c.record_index, RECORDS.c.nodes), RECORDS.c.record_index)
 _LEAF_TILES = KeyedQuery(select(TREE_TWIGS), TREE_TWIGS.c.first_index)
 _LEAF_TILE_PAGE = (
@@ -44,7 +45,7 @@ _LEAF_TILE_PAGE = (
     .order_by(TREE_TWIGS.c.first_index)
     .limit(bindparam("row_count"))
 )
-# Two IN conditions may match more rows than wanted; for pairs of values SQLite would read the whole table.
+# The two IN conditions may select additional rows. A condition on pairs would be exact, but SQLite would scan the whole table.
 _TILES = select(TREE_BLOCKS).where(
     TREE_BLOCKS.c.level.in_(bindparam("levels", expanding=True)),
     TREE_BLOCKS.c.node_index.in_(bindparam("indexes", expanding=True)),
@@ -52,7 +53,7 @@ _TILES = select(TREE_BLOCKS).where(
 
 
 def read_record_hashes(connection: Connection, nodes: Sequence[Node]) -> dict[Node, bytes]:
-    """Return the hash of each node from the record that completes it.
+    """Return the hash of each node, read from the record that completes the node.
 
     Raises:
         RecordDamaged: A hash is missing.
@@ -72,7 +73,7 @@ def read_record_hashes(connection: Connection, nodes: Sequence[Node]) -> dict[No
 
 
 def read_leaf_tile_hashes(connection: Connection, nodes: Sequence[Node]) -> dict[Node, bytes]:
-    """Return the hashes of those nodes that leaf tiles have; a tile of another length is ignored."""
+    """Return the hashes of the nodes that are in leaf tiles. A leaf tile of the wrong length is ignored."""
     firsts = _leaf_tiles_covering(nodes)
     if not firsts:
         return {}
@@ -85,7 +86,7 @@ def read_leaf_tile_hashes(connection: Connection, nodes: Sequence[Node]) -> dict
 
 
 def read_tiles(connection: Connection, tiles: Collection[Node]) -> dict[Node, bytes]:
-    """Return the content of those tiles that exist, by name; a tile of another length is ignored."""
+    """Return the content of the existing tiles, by name. A tile of the wrong length is ignored."""
     if not tiles:
         return {}
     wanted = {"levels": sorted({tile.level for tile in tiles}), "indexes": sorted({tile.number for tile in tiles})}
@@ -95,24 +96,24 @@ def read_tiles(connection: Connection, tiles: Collection[Node]) -> dict[Node, by
 
 
 def tile_with(node: Node) -> Node:
-    """Return the name of the tile that has a node's hash: the node above the tile's eight levels."""
+    """Return the name of the tile that contains the hash of a node."""
     rise = TILE_LEVELS - node.level % TILE_LEVELS
     return Node(node.level + rise, node.number >> rise)
 
 
 def hash_in_tile(tile: bytes, node: Node) -> bytes:
-    """Return a node's hash from the content of its tile."""
-    width = _TILE_WIDTH >> node.level % TILE_LEVELS  # hashes of the node's level
-    # Before this level stand 256 + 128 + ... + 2 * width hashes, which is 2 * (256 - width).
+    """Return the hash of a node from the content of its tile."""
+    width = _TILE_WIDTH >> node.level % TILE_LEVELS  # number of hashes on the level of the node
+    # The lower levels have 256 + 128 + ... + 2 * width hashes, which is 2 * (256 - width).
     first = (2 * (_TILE_WIDTH - width) + node.number % width) * HASH_BYTES
     return tile[first : first + HASH_BYTES]
 
 
 def write_tiles(connection: Connection, before: int, after: int) -> None:
-    """Write the tiles that the log completed by growing from one size to another.
+    """Write the tiles that were completed when the log grew from `before` to `after` records.
 
-    Its records are in the table already. A tile whose records are damaged is left out: appending needs no old hash, as the
-    head has the frontier, and `doctor` reports the damage.
+    The records must already be in the table. A tile is omitted if a hash of its records is missing: the append can succeed without
+    it, and `doctor` reports the damage.
     """
     for number in range(before >> TILE_LEVELS, after >> TILE_LEVELS):
         if rows := _leaf_tile_rows(connection, Node(TILE_LEVELS, number)):
@@ -124,29 +125,29 @@ def write_tiles(connection: Connection, before: int, after: int) -> None:
 
 
 def leaf_tile_problems(connection: Connection, size: int, row_count: int = _CHECK_ROWS) -> Iterator[str]:
-    """Yield a sentence for each leaf tile of a log of `size` records that does not match its records.
+    """Yield a sentence for each leaf tile that does not match its records.
 
     Args:
-        connection: To read with.
-        size: Of the log.
-        row_count: How many tiles to read at once.
+        connection: Connection to the log's database.
+        size: Number of records of the log.
+        row_count: Number of leaf tiles to read at a time.
     """
     start = _INDEX_MIN
     while page := connection.execute(_LEAF_TILE_PAGE, {"start": start, "row_count": row_count}).all():
         start = page[-1].first_index + 1
         for top, rows in groupby(page, key=lambda row: Node(TILE_LEVELS, row.first_index >> TILE_LEVELS)):
             belongs = 0 <= stored_position(top)[0] < size
-            # One hash of the records checks every leaf tile below it: each tile leads to it hash by hash.
+            # The 16 leaf tiles below a subtree of 256 records all lead to the hash of the subtree, which a record contains.
             expected = _find_record_hash(connection, top) if belongs else None
             for row in rows:
                 if not belongs or row.first_index % _LEAF_TILE_RECORDS:
-                    yield f"the leaf tile from record {row.first_index} on does not belong to this log"
+                    yield f"the leaf tile of record {row.first_index} does not belong to this log"
                 elif expected and _leaf_tile_root(row.first_index, split_hashes(as_bytes(row.hashes))) != expected:
-                    yield f"the leaf tile from record {row.first_index} on does not match its records"
+                    yield f"the leaf tile of record {row.first_index} does not match its records"
 
 
 def tile_problems(connection: Connection, size: int) -> Iterator[str]:
-    """Yield a sentence for each tile of a log of `size` records that does not match its records."""
+    """Yield a sentence for each tile that does not match its records. `size` is the number of records of the log."""
     names = select(TREE_BLOCKS.c.level, TREE_BLOCKS.c.node_index)
     for level, index in connection.execute(names.order_by(TREE_BLOCKS.c.level, TREE_BLOCKS.c.node_index)).all():
         tile = Node(level, index)
@@ -157,7 +158,7 @@ def tile_problems(connection: Connection, size: int) -> Iterator[str]:
 
 
 def _leaf_tile_nodes(first: int) -> tuple[Node, ...]:
-    """Return the nodes whose hashes are in the leaf tile of 16 records from `first` on, in its order."""
+    """Return the nodes whose hashes are in a leaf tile, in the order of the tile. `first` is the index of its first record."""
     own = [
         Node(level, number)
         for level in range(_LEAF_TILE_LEVELS)
@@ -167,20 +168,20 @@ def _leaf_tile_nodes(first: int) -> tuple[Node, ...]:
 
 
 def _leaf_tiles_covering(nodes: Collection[Node]) -> set[int]:
-    """Return the first records of leaf tiles that have these nodes, as few as possible: one for an inclusion proof."""
+    """Return the first records of a small set of leaf tiles that contain these nodes: one tile for an inclusion proof."""
     low = [node for node in nodes if node.level < TILE_LEVELS]
-    # A node of the lowest levels is in the tile of its own records alone.
+    # A node of level 0 to 3 is only in the leaf tile of its own records.
     firsts = {node.number << node.level & -_LEAF_TILE_RECORDS for node in low if node.level < _LEAF_TILE_LEVELS}
     for node in low:
-        # A node above is in the tiles below its sibling; the tile of the proved record is one of them.
-        beside = leaf_range(Node(node.level, node.number ^ 1))
-        if node.level >= _LEAF_TILE_LEVELS and not any(first in beside for first in firsts):
-            firsts.add(beside.start)
+        # A node of level 4 to 7 is in each leaf tile below its sibling. The tile of the proved record is one of these tiles.
+        sibling = leaf_range(Node(node.level, node.number ^ 1))
+        if node.level >= _LEAF_TILE_LEVELS and not any(first in sibling for first in firsts):
+            firsts.add(sibling.start)
     return firsts
 
 
 def _leaf_tile_rows(connection: Connection, top: Node) -> list[dict[str, object]]:
-    """Return the rows of the 16 leaf tiles below a subtree of 256 records; none if a record lacks a hash."""
+    """Return the rows of the 16 leaf tiles below a subtree of 256 records; an empty list if a record lacks a hash."""
     firsts = leaf_range(top)[::_LEAF_TILE_RECORDS]
     try:
         hashes = read_record_hashes(connection, [node for first in firsts for node in _leaf_tile_nodes(first)])
@@ -192,15 +193,15 @@ def _leaf_tile_rows(connection: Connection, top: Node) -> list[dict[str, object]
 
 
 def _completed_tiles(before: int, after: int) -> Iterator[Node]:
-    """Yield the names of the tiles that a log completed by growing."""
-    level = 2 * TILE_LEVELS  # the lowest eight levels are in leaf tiles
+    """Yield the names of the tiles that were completed when the log grew from `before` to `after` records."""
+    level = 2 * TILE_LEVELS  # leaf tiles contain the lowest eight levels
     while after >> level:
         yield from (Node(level, index) for index in range(before >> level, after >> level))
         level += TILE_LEVELS
 
 
 def _tile_content(connection: Connection, tile: Node) -> bytes:
-    """Return the content of a tile from the hashes of its records; b"" if a record lacks one."""
+    """Return the content of a tile, read from the hashes of its records; b"" if a record lacks a hash."""
     nodes = [
         Node(tile.level - TILE_LEVELS + rise, index)
         for rise in range(TILE_LEVELS)
@@ -214,7 +215,7 @@ def _tile_content(connection: Connection, tile: Node) -> bytes:
 
 
 def _find_record_hash(connection: Connection, node: Node) -> bytes | None:
-    """Return a node's hash from its record; None if it is missing, which `verify` reports."""
+    """Return the hash of a node from the record that completes it; None if the hash is missing, which `verify` reports."""
     try:
         return read_record_hashes(connection, [node])[node]
     except RecordDamaged:
@@ -222,10 +223,10 @@ def _find_record_hash(connection: Connection, node: Node) -> bytes | None:
 
 
 def _leaf_tile_root(first: int, hashes: Sequence[bytes]) -> bytes | None:
-    """Return the hash of the 256 records to which a leaf tile leads; None if its hashes do not fit each other."""
+    """Return the root of the 256 records that follows from a leaf tile; None if the hashes in the tile are inconsistent."""
     own, siblings = hashes[:-_LEAF_TILE_LEVELS], hashes[-_LEAF_TILE_LEVELS:]
     parents = [node_hash(left, right) for left, right in zip(own[::2], own[1::2], strict=False)]
-    # Every hash above the leaves must be that of its two children; the last parent is the root of the 16 records.
+    # Every hash above the leaves must be the hash of its two children. The last parent is the root of the 16 records.
     if sum(map(len, hashes)) != _LEAF_TILE_BYTES or tuple(parents[:-1]) != tuple(own[_LEAF_TILE_RECORDS:]):
         return None
     root = parents[-1]
@@ -236,14 +237,14 @@ def _leaf_tile_root(first: int, hashes: Sequence[bytes]) -> bytes | None:
 
 def _is_tile_of(tile: Node, size: int) -> bool:
     """Return whether a log of `size` records may have a tile of this name."""
-    # SQLite stores a text or a fraction in an integer column if it is given one.
+    # SQLite can store a text or a fraction in an integer column.
     if type(tile.level) is not int or type(tile.number) is not int:
         return False
     return tile.level in range(TILE_LEVELS, 63, TILE_LEVELS) and 0 <= stored_position(tile)[0] < size
 
 
 def _matches_records(connection: Connection, tile: Node) -> bool:
-    """Return whether a tile leads, hash by hash, to the hash that a record has of the node above it."""
+    """Return whether the hashes of a tile are consistent and lead to the stored hash of the tile's root."""
     this = (TREE_BLOCKS.c.level == tile.level, TREE_BLOCKS.c.node_index == tile.number)
     hashes = split_hashes(as_bytes(connection.execute(select(TREE_BLOCKS.c.hashes).where(*this)).scalar_one()))
     expected = _find_record_hash(connection, tile)

@@ -1,4 +1,4 @@
-"""Reads hashes of the log's Merkle tree for proofs: from the head, from memory, from tiles, and from the records."""
+"""Reads hashes of the log's Merkle tree for proofs: from the head of the log, a cache, tiles, and the records."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,27 +14,29 @@ from server.stores.record_log.tiles import (
     tile_with,
 )
 
-_TILES_MAX = 1000  # in memory: 16 MB, for 65 million records; or 100 times as many single hashes, 21 MB
+_TILES_MAX = (
+    1000  # limit of tiles in the cache: 16 MB, enough for 65 million records; single hashes: 100 times as many, 21 MB
+)
 
 
 class TreeHashCache:
-    """Tiles and hashes of complete subtrees of 256 records and more. They never change, and every proof needs some of them.
+    """A cache of tiles and hashes of complete subtrees of 256 or more records. They never change, and every proof uses some.
 
-    May be used by several threads: entries are only added, until both mappings are replaced by empty ones.
+    Several threads may use the cache: entries are only added, until both mappings are replaced by empty mappings.
 
     Attributes:
-        tiles: Content by name; 16 KB for each 65,536 records.
-        hashes: Hashes of the same levels that no tile has yet.
+        tiles: Content of tiles by name; 16 KB for each 65,536 records.
+        hashes: Single hashes of these levels that are not in a tile yet, by node.
     """
 
     def __init__(self, limit: int = _TILES_MAX) -> None:
-        """Begin empty; after `limit` tiles or 100 times as many hashes, and a few more, the cache starts over."""
+        """Create an empty cache. It is cleared when it has more than `limit` tiles or 100 * `limit` hashes."""
         self._limit = limit
         self.tiles: dict[Node, bytes] = {}
         self.hashes: dict[Node, bytes] = {}
 
     def add(self, tiles: Mapping[Node, bytes], hashes: Mapping[Node, bytes]) -> None:
-        """Add those that are far enough up."""
+        """Add the tiles and hashes of subtrees of 256 or more records; ignore the others."""
         if len(self.tiles) > self._limit or len(self.hashes) > 100 * self._limit:
             self.tiles, self.hashes = {}, {}
         self.tiles |= {node: content for node, content in tiles.items() if node.level > TILE_LEVELS}
@@ -42,12 +44,18 @@ class TreeHashCache:
 
 
 class TreeHashReader:
-    """Reads hashes of tree nodes with at most three queries; a `NodeReader` of grounds_record.merkle."""
+    """A `NodeReader` of grounds_record.merkle that reads hashes of tree nodes with at most three queries."""
 
     def __init__(
         self, connection: Connection, cache: TreeHashCache | None = None, known: Mapping[Node, bytes] | None = None
     ) -> None:
-        """Read on a connection; hashes in `known`, such as the frontier of the head, are not read."""
+        """Create a reader.
+
+        Args:
+            connection: Connection to the log's database.
+            cache: Cache that is used and filled; None for a new cache.
+            known: Hashes that need not be read, such as the peaks in the head.
+        """
         self._connection, self._cache, self._known = connection, cache or TreeHashCache(), known or {}
 
     def __call__(self, nodes: Sequence[Node]) -> dict[Node, bytes]:
@@ -56,7 +64,7 @@ class TreeHashReader:
         Raises:
             RecordDamaged: A hash is missing.
         """
-        # Another thread may start the cache over: these stay what they are now.
+        # Another thread may clear the cache. Local references keep the current mappings alive.
         cached_hashes, cached_tiles = self._cache.hashes, self._cache.tiles
         found = {node: known for node in nodes if (known := self._known.get(node) or cached_hashes.get(node))}
         found |= read_leaf_tile_hashes(self._connection, [node for node in nodes if node not in found])
@@ -65,7 +73,7 @@ class TreeHashReader:
         new_tiles = read_tiles(self._connection, {tile for tile in names.values() if tile not in tiles})
         tiles |= new_tiles
         found |= {node: hash_in_tile(tiles[tile], node) for node, tile in names.items() if tile in tiles}
-        # The rest: the end of the log, whose tiles are not complete, and what an early release wrote.
+        # The remaining hashes are those of incomplete tiles at the end of the log, and of records from releases without tiles.
         untiled = read_record_hashes(self._connection, [node for node in nodes if node not in found])
         self._cache.add(new_tiles, untiled)
         return found | untiled

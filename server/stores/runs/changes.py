@@ -1,12 +1,13 @@
-"""The change feed: what a CRM's copy of a market needs, by page: every customer, or the differences between two runs.
+"""The change feed, from which a CRM updates its copy of a market's predictions, page by page.
 
-A sync has three phases, each read in the order of a key so that a cursor can resume it:
+A full sync returns every customer of a run. A delta sync returns the differences between two runs, in three phases. Each phase is
+sorted by a key, so that a cursor can resume it:
 
-    CHANGED   customers of the new run that are new or differ, by customer_id
-    REMOVED   customers of the old run that the new one does not have, by customer_id
-    ERASED    tombstones written since the last sync, by number
+    CHANGED   customers of the new run that are new or changed, sorted by customer_id
+    REMOVED   customers of the old run that are not in the new run, sorted by customer_id
+    ERASED    tombstones that were written after the last sync, sorted by number
 
-Tombstones come last: a copy that applies the pages in order never brings back a customer whom a tombstone deleted.
+Tombstones are last, so that a copy that applies the pages in order never restores a customer whom a tombstone deleted.
 """
 
 from dataclasses import dataclass
@@ -20,8 +21,8 @@ from server.stores.tables import RISK_TOMBSTONES, RISKS
 
 SyncPhase = Literal["CHANGED", "REMOVED", "ERASED"]
 _NEXT_PHASE: dict[SyncPhase, SyncPhase | None] = {"CHANGED": "REMOVED", "REMOVED": "ERASED", "ERASED": None}
-SCANNED_MAX = 50_000  # customers compared for one page, so that a page without changes takes no longer
-# What a CRM stores of a customer. Not the rank: it moves whenever another customer's does.
+SCANNED_MAX = 50_000  # limit of compared customers per page, so that pages with few changes are also fast
+# The columns that are compared. The rank is not compared, because it changes with the ranks of other customers.
 _COMPARED = (
     "status",
     "log_odds",
@@ -43,10 +44,10 @@ class SyncPlan:
     """The state of a copy before and after a sync.
 
     Attributes:
-        run: The run that the copy will show.
-        since: The run that it shows now; None for an empty copy.
-        mark: Number of the last tombstone that this sync delivers.
-        since_mark: Number of the last tombstone that an earlier sync delivered.
+        run: The run that the copy contains after the sync.
+        since: The run that the copy contains before the sync; None if the copy is empty.
+        mark: Number of the last tombstone that this sync returns.
+        since_mark: Number of the last tombstone that an earlier sync returned.
     """
 
     run: ScoringRun
@@ -57,7 +58,7 @@ class SyncPlan:
 
 @dataclass(frozen=True, slots=True)
 class ChangeCursor:
-    """Where a page of a sync ended: the customer compared last, or the number of the last tombstone."""
+    """The end of a page of a sync: the phase, and the last compared customer or the number of the last tombstone."""
 
     phase: SyncPhase
     customer_id: str = ""
@@ -66,7 +67,13 @@ class ChangeCursor:
 
 @dataclass(frozen=True, slots=True)
 class ChangePage:
-    """A page of a sync; cursor is None on the last page."""
+    """A page of a sync.
+
+    Attributes:
+        rows: Rows of new and changed customers.
+        removed: Ids of the customers to delete.
+        cursor: Start of the next page; None on the last page.
+    """
 
     rows: list[Row[Any]]
     removed: list[str]
@@ -74,42 +81,42 @@ class ChangePage:
 
     @property
     def count(self) -> int:
-        """Return how many entries it has."""
+        """Return the number of entries on the page."""
         return len(self.rows) + len(self.removed)
 
 
 class ChangeStore:
-    """Reads pages of a sync. May be used from any thread."""
+    """Reads pages of a sync. Its methods may be called from any thread."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def read_tombstone_mark(self, market: str) -> int:
-        """Return the number of the market's last tombstone; 0 if there is none."""
+        """Return the number of the market's last tombstone; 0 if there is no tombstone."""
         last = select(func.max(RISK_TOMBSTONES.c.number)).where(RISK_TOMBSTONES.c.market == market)
         with self._database.reading() as connection:
             return int(connection.execute(last).scalar() or 0)
 
     def read_page(self, sync: SyncPlan, cursor: ChangeCursor, size: int) -> ChangePage:
-        """Return the next page of a sync; it may be short or empty before the end.
+        """Return the next page of a sync. It may have fewer than `size` entries, or none, even if it is not the last page.
 
         Raises:
-            ResyncRequired: One of the runs is no longer kept.
+            ResyncRequired: One of the runs was pruned.
         """
         with self._database.reading() as connection:
             page = _read_phase_page(connection, sync, cursor, size)
-            # Fill the page across phases: without it the end of each phase would be a page of its own.
+            # Fill the page across phases, so that the end of a phase does not need a separate page.
             while page.cursor is not None and page.cursor.phase != cursor.phase and page.count < size:
                 cursor = page.cursor
                 following = _read_phase_page(connection, sync, cursor, size - page.count)
                 page = ChangePage([*page.rows, *following.rows], [*page.removed, *following.removed], following.cursor)
-            # After reading: if pruning began meanwhile, the page may be incomplete.
+            # Check after reading, because the page may be incomplete if pruning began in the meantime.
             check_available(connection, sync.run, *([sync.since] if sync.since else []))
         return page
 
 
 def _read_phase_page(connection: Connection, sync: SyncPlan, cursor: ChangeCursor, size: int) -> ChangePage:
-    """Return the next page of one phase; at its end the cursor is at the start of the next phase."""
+    """Return the next page of one phase. At the end of the phase, the cursor is the start of the next phase."""
     if sync.since is None:
         return _read_full_page(connection, sync.run, cursor, size)
     if cursor.phase == "ERASED":
@@ -120,8 +127,8 @@ def _read_phase_page(connection: Connection, sync: SyncPlan, cursor: ChangeCurso
 
 
 def _read_full_page(connection: Connection, run: ScoringRun, cursor: ChangeCursor, size: int) -> ChangePage:
-    """Return the next customers of a run; an empty copy needs no removals and no tombstones."""
-    # One row more than the page shows whether another page follows.
+    """Return the next page of a full sync. An empty copy needs no removals and no tombstones."""
+    # Read one row more than the page to determine whether there is a next page.
     wanted = select(*LIST_COLUMNS).where(RISKS.c.run_number == run.number, RISKS.c.customer_id > cursor.customer_id)
     rows = list(connection.execute(wanted.order_by(RISKS.c.customer_id).limit(size + 1)).all())
     more = len(rows) > size
@@ -130,10 +137,10 @@ def _read_full_page(connection: Connection, run: ScoringRun, cursor: ChangeCurso
 
 
 def _read_compared_page(connection: Connection, sync: SyncPlan, cursor: ChangeCursor, size: int) -> ChangePage:
-    """Return the next customers that differ, or that the new run does not have, among the next SCANNED_MAX."""
+    """Return the changed or removed customers among the next SCANNED_MAX customers."""
     assert sync.since is not None
     changed = cursor.phase == "CHANGED"
-    # Every customer of one of the runs is compared, in the order of the primary key, at most SCANNED_MAX for a page.
+    # The customers of one of the runs are compared in the order of the primary key, at most SCANNED_MAX per page.
     scanned, run, query = (
         (_NEW, sync.run, _select_changed(sync)) if changed else (_OLD, sync.since, _select_removed(sync))
     )
@@ -141,7 +148,7 @@ def _read_compared_page(connection: Connection, sync: SyncPlan, cursor: ChangeCu
     query = query.where(scanned.c.customer_id > cursor.customer_id)
     query = query if last is None else query.where(scanned.c.customer_id <= last)
     rows = list(connection.execute(query.order_by(scanned.c.customer_id).limit(size)).all())
-    # Full: continue after the last row. Else continue after the last customer compared, or with the next phase.
+    # If the page is full, continue after its last row. Otherwise continue after the last compared customer or with the next phase.
     if len(rows) == size:
         after: ChangeCursor | None = ChangeCursor(cursor.phase, rows[-1].customer_id)
     elif last is not None:
@@ -153,10 +160,10 @@ def _read_compared_page(connection: Connection, sync: SyncPlan, cursor: ChangeCu
 
 
 def _select_changed(sync: SyncPlan) -> Select[Any]:
-    """Return the statement for customers of the new run that differ in the old one, or are not in it."""
+    """Return the statement that selects the customers of the new run that differ from the old run or are not in the old run."""
     assert sync.since is not None
     same_customer = and_(_OLD.c.run_number == sync.since.number, _OLD.c.customer_id == _NEW.c.customer_id)
-    # IS DISTINCT FROM compares nulls too.
+    # IS DISTINCT FROM also compares nulls.
     differs = [_NEW.c[name].is_distinct_from(_OLD.c[name]) for name in _COMPARED]
     columns = [_NEW.c[column.name] for column in LIST_COLUMNS]
     return (
@@ -167,7 +174,7 @@ def _select_changed(sync: SyncPlan) -> Select[Any]:
 
 
 def _select_removed(sync: SyncPlan) -> Select[Any]:
-    """Return the statement for customers of the old run that the new one does not have."""
+    """Return the statement that selects the customers of the old run that are not in the new run."""
     assert sync.since is not None
     same_customer = and_(_NEW.c.run_number == sync.run.number, _NEW.c.customer_id == _OLD.c.customer_id)
     return (
@@ -178,15 +185,15 @@ def _select_removed(sync: SyncPlan) -> Select[Any]:
 
 
 def _last_compared(connection: Connection, scanned: FromClause, run: ScoringRun, after: str) -> str | None:
-    """Return the last customer to compare for a page; None if the page compares all that are left."""
+    """Return the last customer to compare for a page; None if the page compares all remaining customers."""
     ids = select(scanned.c.customer_id).where(scanned.c.run_number == run.number, scanned.c.customer_id > after)
     return connection.execute(ids.order_by(scanned.c.customer_id).offset(SCANNED_MAX - 1).limit(1)).scalar()
 
 
 def _read_tombstone_page(connection: Connection, sync: SyncPlan, cursor: ChangeCursor, size: int) -> ChangePage:
-    """Return the next tombstones, except those of customers who are in the run again."""
+    """Return the next tombstones, except for customers who are in the new run again."""
     tombstones = RISK_TOMBSTONES.c
-    # The tombstone of a customer who is in the run again would delete a current row of the copy.
+    # If a customer is in the new run again, the tombstone would delete a current row of the copy.
     in_run = and_(RISKS.c.run_number == sync.run.number, RISKS.c.customer_id == tombstones.customer_id)
     wanted = (
         select(tombstones.number, tombstones.customer_id)

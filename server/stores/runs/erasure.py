@@ -1,4 +1,4 @@
-"""Erases a customer from every scoring run of a market, and leaves a tombstone for the CRM's copies."""
+"""Erases a customer from every scoring run of a market, and writes a tombstone so that a CRM deletes the customer too."""
 
 import datetime as dt
 
@@ -9,17 +9,17 @@ from server.stores.tables import RISK_CHUNKS, RISK_TOMBSTONES, RISKS, RUNS
 
 
 def erase_predictions(connection: Connection, market: str, customer_id: str, erase_time: dt.datetime) -> int:
-    """Erase a customer from all runs of a market; return from how many.
+    """Erase a customer from all runs of a market; return the number of runs that contained the customer.
 
-    The tombstone is for copies of the market only: if no run had the customer, no copy has, and none is written. The list
-    of erased customers is the log's erasure records.
+    If no run contained the customer, no copy of a run contains the customer either, so no tombstone is written. The erasure
+    records in the log, not the tombstones, are the list of erased customers.
 
     Args:
-        connection: Of a transaction that has locked the head of the log. The lock makes tombstones commit in the order of
-            their numbers: a reader who has read up to one has missed none before it.
-        market: Of the customer.
-        customer_id: Of the customer.
-        erase_time: When the tombstone starts to age.
+        connection: Connection of a transaction that has locked the head of the log. Because of the lock, tombstones are committed
+            in the order of their numbers, so a reader who has read up to a number has not missed an earlier tombstone.
+        market: Market of the customer.
+        customer_id: Id of the customer.
+        erase_time: Time of the erasure, from which the age of the tombstone is counted.
     """
     numbers = connection.execute(select(RUNS.c.run_number).where(RUNS.c.market == market)).scalars().all()
     count = sum(_erase_from_run(connection, number, customer_id) for number in numbers)
@@ -30,7 +30,7 @@ def erase_predictions(connection: Connection, market: str, customer_id: str, era
 
 
 def _erase_from_run(connection: Connection, number: int, customer_id: str) -> bool:
-    """Erase a customer from a run, from its rows and from its export; return whether the run had the customer."""
+    """Erase a customer from the rows and the export of a run; return whether the run contained the customer."""
     of_customer = (RISKS.c.run_number == number) & (RISKS.c.customer_id == customer_id)
     row = connection.execute(select(RISKS.c.chunk, RISKS.c.rank).where(of_customer)).first()
     if row is None:
@@ -47,9 +47,9 @@ def _erase_from_run(connection: Connection, number: int, customer_id: str) -> bo
 
 
 def delete_expired_tombstones(connection: Connection, now: dt.datetime, token_days: float) -> None:
-    """Delete the tombstones of every market that no token can ask for.
+    """Delete the tombstones that no valid token can request.
 
-    A delta token is valid for `token_days`, and the page tokens of the sync that it starts for as many days again.
+    A delta token is valid for `token_days`. The page tokens of the sync that it starts are valid for another `token_days`.
     """
     before = now - 2 * dt.timedelta(days=token_days)
     connection.execute(delete(RISK_TOMBSTONES).where(RISK_TOMBSTONES.c.erase_time < before))

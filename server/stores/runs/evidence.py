@@ -1,4 +1,4 @@
-"""Finds one customer's row in a scoring run for auditors: the row, or what an erasure left of it, and its proof."""
+"""Reads the row of one customer in a scoring run with its proof, for auditors. After an erasure, only the leaf hash is read."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -27,12 +27,12 @@ class PredictionEvidence:
 
     Attributes:
         run: The run in the customer's market.
-        manifest: Of the run, as RUNS stores it.
-        row: Of RISKS; None if it was erased.
-        content: The row as it is hashed; b"" if it was erased or is not what was loaded.
-        leaf: Its leaf hash; of an erased row, the hash that the erasure's record names.
-        recorded: Number of rows and root from the header of the run's record; None if an earlier release wrote it.
-        damage: What is wrong with the run's record; "" if nothing is.
+        manifest: Manifest of the run, as stored in RUNS.
+        row: Row of RISKS; None if it was erased.
+        content: Encoded row, from which the hash is computed; b"" if the row was erased or is invalid.
+        leaf: Leaf hash of the row. The leaf hash of an erased row is read from the record of the erasure.
+        recorded: Number of rows and their root, from the header of the run's record; None if an earlier release wrote the record.
+        damage: Problem of the run's record; "" if the record is valid.
     """
 
     run: ScoringRun
@@ -48,18 +48,18 @@ class RunEvidenceReader:
     """Reads rows of runs with their proofs. Its methods may be called from any thread.
 
     Attributes:
-        log: On the database of the runs.
+        log: Log in the database of the runs.
     """
 
     def __init__(self, log: RecordLog) -> None:
         self.log = log
 
     def find_prediction(self, run_id: str, market: str, customer_id: str) -> PredictionEvidence:
-        """Return a customer's row in a run, or what an erasure left of it.
+        """Return a customer's row in a run. If the row was erased, return only its leaf hash.
 
         Raises:
-            RunUnknown: No run with this id is loaded in the market.
-            CustomerUnknown: The run never had this customer.
+            RunUnknown: No run with this id is published in the market.
+            CustomerUnknown: The run never contained this customer.
         """
         wanted = select(RISKS).where(RISKS.c.customer_id == customer_id)
         header, damage = None, ""
@@ -73,7 +73,7 @@ class RunEvidenceReader:
                 damage = "" if header else "the run has no record; run: python -m server doctor"
             except RecordDamaged as error:
                 damage = str(error)
-            # Checked again after reading: pruning changes the run's state before it deletes the first row.
+            # Check the run again after reading its row, because pruning changes the state before it deletes the first row.
             _read_run(connection, run_id, market)
         recorded = recorded_root(header, market) if header else None
         if row is None:
@@ -86,7 +86,7 @@ class RunEvidenceReader:
         return PredictionEvidence(run, manifest, row, content, leaf, recorded, damage)
 
     def _encode(self, run: ScoringRun, header: Header | None, row: Row[Any]) -> tuple[bytes, bytes]:
-        """Return a row as it is hashed, and its hash; b"" for both if it cannot be what was loaded."""
+        """Return the encoded row and its hash; b"" for both if the row is invalid, so that it must have been changed."""
         columns, key = row._mapping, run_salt_key(self.log, run.run_id, run.market)  # noqa: SLF001 - SQLAlchemy's public name
         width = _DOUBLE_BYTES * len(run.manifest["feature_names"]) if row.status == SCORED else 0
         if not len(row.features) == len(row.contributions) == width or (row.status == SCORED) != (row.pd is not None):
@@ -98,10 +98,10 @@ class RunEvidenceReader:
         return encode_row(columns, key), legacy_row_sha256(columns) if is_legacy else leaf
 
     def _erased_leaf(self, run_id: str, market: str, customer_id: str) -> bytes | None:
-        """Return the hash of an erased row from the erasure's record; None if no erasure names the row.
+        """Return the hash of an erased row from the record of the erasure; None if no such record lists the row.
 
         Raises:
-            RecordDamaged: The record of an erasure is not what was written.
+            RecordDamaged: The record of an erasure was changed after it was written.
         """
         for record in self.log.reader.read_related(self.log.customer_tag(market, customer_id), (ERASURE,), {}):
             for each in pb.ErasureRecord.FromString(record.body).run_rows:
@@ -110,10 +110,10 @@ class RunEvidenceReader:
         return None
 
     def find_run_record(self, run_id: str) -> pb.RunRecord | None:
-        """Return the body of a run's record; None if retention removed it or there is none.
+        """Return the body of a run's record; None if retention removed the body or the run has no record.
 
         Raises:
-            RecordDamaged: It is not what was written.
+            RecordDamaged: The record was changed after it was written.
         """
         try:
             record = self.log.find_by_id(run_record_id(run_id))
@@ -122,11 +122,11 @@ class RunEvidenceReader:
         return None if record is None else pb.RunRecord.FromString(record.body)
 
     def prove_row(self, evidence: PredictionEvidence) -> LeafProof | None:
-        """Return the proof of a row in the root that its run's record names; None if an earlier release recorded the run.
+        """Return the proof that a row leads to the recorded root; None if an earlier release recorded the run.
 
         Raises:
-            LeavesDamaged: The row, or the leaves, are not those that were recorded.
-            RunUnknown: The run was pruned meanwhile.
+            LeavesDamaged: The row or the leaf hashes differ from the record of the run.
+            RunUnknown: The run was pruned in the meantime.
         """
         if evidence.recorded is None:
             return None
@@ -134,7 +134,7 @@ class RunEvidenceReader:
             try:
                 return prove_row(connection, evidence.run.number, evidence.leaf, evidence.recorded)
             except LeavesDamaged:
-                # Leaves that pruning is deleting are not damaged.
+                # If the run is being pruned, missing leaf hashes are not damage; raise RunUnknown instead.
                 _read_run(connection, evidence.run.run_id, evidence.run.market)
                 raise
 
@@ -143,6 +143,6 @@ def _read_run(connection: Connection, run_id: str, market: str) -> ScoringRun:
     """Return a published run; raise RunUnknown if there is none."""
     run = find_first_run(connection, RUNS.c.run_id == run_id, RUNS.c.market == market)
     if run is None:
-        problem = f"no run {run_id} is loaded in {market}; of one that is no longer kept, the record remains"
+        problem = f"no run {run_id} is loaded in {market}; if the run was pruned, its record remains in the log"
         raise RunUnknown(problem, run_id=run_id, market=market, record_id=run_record_id(run_id))
     return run

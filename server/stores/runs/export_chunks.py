@@ -1,7 +1,7 @@
-"""Chunks of the export: a run's customers as Arrow IPC streams, encoded once at load, sent as they are or decompressed.
+"""Chunks of the export: a run's customers as Arrow IPC streams, which are encoded at load and sent compressed or decompressed.
 
-`load` and an erasure import this. The serving process imports it, and with it pyarrow, only when a caller asks for an export
-that is not compressed; from then on it takes some 60 MB more memory.
+`load` and erasures use this module. The serving process imports it only when a caller requests an uncompressed export, because
+importing pyarrow needs about 60 MB of memory.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ DRIVERS = pa.list_(
         ]
     )
 )
-# Names as in the contract's ChurnRisk.
+# The names are those of the fields of the protobuf message ChurnRisk.
 EXPORT_SCHEMA = pa.schema(
     [
         ("customer_id", pa.string()),
@@ -45,7 +45,7 @@ _UNCOMPRESSED = pa.ipc.IpcWriteOptions()
 
 
 def encode_chunk(batch: pa.RecordBatch | pa.Table, options: pa.ipc.IpcWriteOptions = _COMPRESSION) -> bytes:
-    """Return some customers as an Arrow IPC stream of its own."""
+    """Return customers as an Arrow IPC stream."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, EXPORT_SCHEMA, options=options) as stream:
         stream.write(batch)
@@ -53,7 +53,7 @@ def encode_chunk(batch: pa.RecordBatch | pa.Table, options: pa.ipc.IpcWriteOptio
 
 
 def split_batch(batch: pa.RecordBatch, bytes_max: int = _CHUNK_BYTES_MAX) -> list[tuple[pa.RecordBatch, bytes]]:
-    """Return a batch in parts with their streams, each at most `bytes_max` bytes; a part of one customer may be larger."""
+    """Split a batch into parts; return each part and its stream of at most `bytes_max` bytes. A single row may be larger."""
     content = encode_chunk(batch)
     if len(content) <= bytes_max or batch.num_rows <= 1:
         return [(batch, content)]
@@ -62,7 +62,7 @@ def split_batch(batch: pa.RecordBatch, bytes_max: int = _CHUNK_BYTES_MAX) -> lis
 
 
 def decode_chunk(content: bytes, columns: Sequence[str] | None = None) -> pa.Table:
-    """Parse a stream, all columns or some."""
+    """Parse a stream; return all columns, or only some columns."""
     indexes = None if columns is None else [EXPORT_SCHEMA.get_field_index(name) for name in columns]
     with pa.ipc.open_stream(content, options=pa.ipc.IpcReadOptions(included_fields=indexes)) as stream:
         return stream.read_all()
@@ -72,26 +72,26 @@ def uncompressed_part(content: bytes, rows_left: int, bytes_max: int = _CHUNK_BY
     """Return the next part of a chunk without compression.
 
     Args:
-        content: The chunk as it is stored.
-        rows_left: How many rows at its end were not sent yet; 0 means all of them.
-        bytes_max: Size of the part; a single row may be larger.
+        content: The stored chunk.
+        rows_left: Number of rows at the end of the chunk that were not sent yet; 0 if no row was sent.
+        bytes_max: Maximum size of the part in bytes. A part with a single row may be larger.
 
     Returns:
-        An Arrow IPC stream, and how many rows are left after it.
+        The part as an Arrow IPC stream, and the number of rows that remain to be sent.
     """
     table = decode_chunk(content).combine_chunks()
     rest = table.slice(max(0, table.num_rows - rows_left)) if rows_left else table
     count = rest.num_rows
     part = encode_chunk(rest, _UNCOMPRESSED)
     while len(part) > bytes_max and count > 1:
-        # Shrink by the excess; at least by one row, so that rows of uneven size end the loop too.
+        # Reduce the number of rows in proportion to the excess, but by at least one row, so that the loop always ends.
         count = max(1, min(count - 1, count * bytes_max // len(part)))
         part = encode_chunk(rest.slice(0, count), _UNCOMPRESSED)
     return part, rest.num_rows - count
 
 
 def remove_customer(content: bytes, customer_id: str) -> tuple[int, bytes]:
-    """Return how many customers are left without one of them, and their stream."""
+    """Remove one customer from a chunk; return the number of remaining customers, and their stream."""
     table = decode_chunk(content)
     left = table.filter(pc.not_equal(table["customer_id"], customer_id))
     return left.num_rows, encode_chunk(left)

@@ -1,4 +1,4 @@
-"""The leaves of a run in a market, stored in tiles of 4,096 (table `risk_leaves`): a proof reads one tile and the roots of the others."""
+"""The leaf hashes of a run's rows in a market, stored in tiles of 4,096. A proof reads one tile and the roots of all tiles."""
 
 from collections.abc import Sequence
 
@@ -16,12 +16,12 @@ _TILES_PER_TRANSACTION = 16  # 2 MB
 
 
 class LeavesDamaged(Exception):
-    """The leaves of a run are not those that were recorded.
+    """The leaf hashes of a run differ from the record of the run.
 
     Attributes:
-        field: Where they differ, as `Mismatch.field` of the contract.
-        stored: What was recorded, as text; "" for nothing.
-        recomputed: The value that is stored now, as text; "" for none.
+        field: Field that differs, as in `Mismatch.field` of the .proto files.
+        stored: The recorded value as text; "" if there is none.
+        recomputed: The current value as text; "" if there is none.
     """
 
     def __init__(self, field: str, stored: str, recomputed: str) -> None:
@@ -30,7 +30,7 @@ class LeavesDamaged(Exception):
 
 
 def stage_leaf_tiles(database: Database, number: int, tiles: Sequence[LeafTile]) -> None:
-    """Insert the leaf tiles of a run that is not published yet, in small transactions."""
+    """Insert the leaf tiles of an unpublished run in several short transactions."""
     for start in range(0, len(tiles), _TILES_PER_TRANSACTION):
         rows = [
             {"run_number": number, "block": position, "first": tile.first, "root": tile.root, "hashes": tile.hashes}
@@ -41,16 +41,16 @@ def stage_leaf_tiles(database: Database, number: int, tiles: Sequence[LeafTile])
 
 
 def prove_row(connection: Connection, number: int, leaf: bytes, recorded: RowsRoot) -> LeafProof:
-    """Return the proof of a row of a run in the root that its record names.
+    """Return the proof that a row of a run leads to the recorded root.
 
     Args:
-        connection: To read with.
-        number: Of the run.
-        leaf: The row's leaf hash.
-        recorded: Number of rows and root over them, from the header of the run's record.
+        connection: Connection to the database of the runs.
+        number: Run number.
+        leaf: Leaf hash of the row.
+        recorded: Number of rows and their root, from the header of the run's record.
 
     Raises:
-        LeavesDamaged: The leaves are not those that were recorded, or the row is not among them.
+        LeavesDamaged: The leaf hashes differ from the record, or do not contain the leaf hash of the row.
     """
     wanted = select(RISK_LEAVES.c.block, RISK_LEAVES.c.first, RISK_LEAVES.c.root)
     tiles = connection.execute(wanted.where(RISK_LEAVES.c.run_number == number).order_by(RISK_LEAVES.c.block)).all()
@@ -60,13 +60,13 @@ def prove_row(connection: Connection, number: int, leaf: bytes, recorded: RowsRo
     roots = [as_bytes(tile.root) for tile in tiles]
     if merkle_root(roots) != recorded.root:
         raise LeavesDamaged("rows_root", recorded.root.hex(), merkle_root(roots).hex())
-    # Leaves are sorted, so the smallest leaf of each tile tells which tile has this one.
+    # Leaf hashes are sorted, so the smallest leaf hash of each tile determines the tile of this leaf.
     tile = find_tile([as_bytes(each.first) for each in tiles], leaf)
     if tile < 0:
         raise LeavesDamaged("row", "", leaf.hex())
     hashes = _read_tile(connection, number, tile)
     proof = prove_leaf(leaf, tile, hashes, roots, recorded.size)
-    # Verifying the proof also checks the tile: its hashes cover every leaf in it.
+    # Verifying the proof also checks the tile, because the proof depends on every leaf hash in the tile.
     if proof is not None and _is_valid(proof, recorded.root, leaf):
         return proof
     root = merkle_root(hashes)
@@ -91,17 +91,17 @@ def _read_tile(connection: Connection, number: int, tile: int) -> tuple[bytes, .
 
 
 def read_leaves(connection: Connection, number: int) -> list[bytes]:
-    """Return every leaf hash of a run, in the order of the tree."""
+    """Return all leaf hashes of a run, in the order of the tree."""
     wanted = select(RISK_LEAVES.c.hashes).where(RISK_LEAVES.c.run_number == number).order_by(RISK_LEAVES.c.block)
     return [each for hashes in connection.execute(wanted).scalars() for each in split_hashes(as_bytes(hashes))]
 
 
 def row_tile_problem(connection: Connection, number: int) -> str:
-    """Return which leaf tile has columns that do not match its hashes; "" if none has."""
+    """Return a sentence about the first leaf tile whose columns do not match its hashes; "" if all tiles match."""
     wanted = select(RISK_LEAVES).where(RISK_LEAVES.c.run_number == number).order_by(RISK_LEAVES.c.block)
     for position, row in enumerate(connection.execute(wanted)):
         hashes = split_hashes(as_bytes(row.hashes))
         columns = (row.block, as_bytes(row.first), as_bytes(row.root))
         if not hashes or columns != (position, hashes[0], merkle_root(hashes)):
-            return f"leaf tile {row.block} is not what was written"
+            return f"leaf tile {row.block} was changed after it was written"
     return ""

@@ -1,7 +1,7 @@
-"""Reads scoring runs and their predictions: single customers, lists by page, and chunks of the export.
+"""Reads scoring runs and their predictions: single customers, lists page by page, and chunks of the export.
 
-Readers see a run whole or not at all: `load` publishes it in one transaction, and `check_available` rejects what was read of
-a run while it was being pruned.
+Readers never see an incomplete run. `load` publishes a run in one transaction. After reading, `check_available` raises an error if
+the run was being pruned while it was read.
 """
 
 import datetime as dt
@@ -21,13 +21,26 @@ PredictionOrder = Literal["PROBABILITY", "VALUE_AT_RISK"]
 SCORED = "SCORED"
 LOADING, LOADED, PRUNING = "LOADING", "LOADED", "PRUNING"  # the states of a run
 NEWEST_FIRST = (RUNS.c.as_of.desc(), RUNS.c.load_time.desc(), RUNS.c.run_number.desc())
-# Lists have no features and contributions: explanations are read one customer at a time.
+# Lists do not contain features and contributions, because explanations are read one customer at a time.
 LIST_COLUMNS = tuple(column for column in RISKS.c if column.name not in {"features", "contributions"})
 
 
 @dataclass(frozen=True, slots=True)
 class ScoringRun:
-    """A published run in one market; `manifest` is that of the run file."""
+    """A published run in one market.
+
+    Attributes:
+        number: Run number that the database assigned.
+        run_id: Id of the run, 32 hexadecimal digits.
+        market: The market.
+        customer_count: Number of customers.
+        scored_count: Number of customers with a score.
+        as_of: As-of time: the predictions use data up to this time.
+        valid_until: Time until which the predictions are valid.
+        load_time: Time at which the run was published.
+        previous_run_id: Id of the run with whose bands this run was compared; None if there was none.
+        manifest: Manifest of the run file.
+    """
 
     number: int
     run_id: str
@@ -43,7 +56,7 @@ class ScoringRun:
 
 @dataclass(frozen=True, slots=True)
 class PredictionCursor:
-    """Where a page ended: rank or value at risk, by the order of the list, and customer_id of its last entry."""
+    """The end of a page: rank or value at risk (depending on the order of the list), and customer_id of the last entry."""
 
     number: int
     customer_id: str
@@ -51,13 +64,13 @@ class PredictionCursor:
 
 @dataclass(frozen=True, slots=True)
 class PredictionQuery:
-    """Which customers of a run to list, in which order.
+    """The filters and the order of a list of customers.
 
     Attributes:
-        order: Of customers with a score; the others are in the order of customer_id.
-        bands: Risk bands; all if empty.
-        value_min: Smallest value at risk, in minor units; None for no limit.
-        status: SCORED, or the reason why a customer has no score.
+        order: Order of customers with a score. Customers without a score are sorted by customer_id.
+        bands: Risk bands to list; all bands if empty.
+        value_min: Minimum value at risk in minor units; None for no minimum.
+        status: SCORED to list customers with a score, or else the reason why the listed customers have no score.
     """
 
     order: PredictionOrder = "PROBABILITY"
@@ -68,7 +81,7 @@ class PredictionQuery:
     def conditions(self, run: ScoringRun) -> list[ColumnElement[bool]]:
         """Return the conditions on rows of RISKS."""
         found = [RISKS.c.run_number == run.number]
-        # Customers with a score have a rank, by which an index finds them; the others have a partial index of their own.
+        # One index contains the rank, which customers with a score have. A partial index contains customers without a score.
         found += [RISKS.c.rank.is_not(None)] if self.status == SCORED else [RISKS.c.status == self.status]
         if self.status != SCORED:
             found.append(RISKS.c.status != SCORED)
@@ -79,7 +92,7 @@ class PredictionQuery:
         return found
 
     def order_by(self, statement: Select[Any], after: PredictionCursor | None) -> Select[Any]:
-        """Return a statement in the order of the list, from a cursor on."""
+        """Return the statement sorted in the order of the list, and limited to rows after a cursor."""
         if self.status != SCORED:
             statement = statement.where(RISKS.c.customer_id > after.customer_id) if after else statement
             return statement.order_by(RISKS.c.customer_id)
@@ -89,24 +102,24 @@ class PredictionQuery:
         if after:
             less = RISKS.c.value_at_risk_minor < after.number
             same = (RISKS.c.value_at_risk_minor == after.number) & (RISKS.c.customer_id > after.customer_id)
-            # The first condition follows from the second; the index can be entered by it.
+            # The first condition is redundant, but the database needs it for the index search.
             statement = statement.where(RISKS.c.value_at_risk_minor <= after.number, less | same)
         return statement.order_by(RISKS.c.value_at_risk_minor.desc(), RISKS.c.customer_id)
 
 
 class PredictionStore:
-    """Reads published runs, which never change, except that customers are erased. May be used from any thread."""
+    """Reads published runs, which only change when a customer is erased. Its methods may be called from any thread."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def find_newest_run(self, market: str) -> ScoringRun | None:
-        """Return the market's run with the latest cut; of two with the same cut, the one loaded last; None if there is none."""
+        """Return the market's published run with the latest as-of time, and the latest load time; None if there is no run."""
         with self._database.reading() as connection:
             return find_newest_run(connection, market)
 
     def read_newest_runs(self) -> list[ScoringRun]:
-        """Return the newest run of every market, in the order of markets."""
+        """Return the newest published run of every market, sorted by market."""
         with self._database.reading() as connection:
             markets = connection.execute(select(RUNS.c.market).where(RUNS.c.state == LOADED).distinct()).scalars()
             found = [find_newest_run(connection, market) for market in sorted(markets)]
@@ -116,7 +129,7 @@ class PredictionStore:
         """Return a run by its number.
 
         Raises:
-            ResyncRequired: It is no longer kept.
+            ResyncRequired: The run was pruned.
         """
         with self._database.reading() as connection:
             found = find_first_run(connection, RUNS.c.run_number == number, RUNS.c.market == market)
@@ -125,19 +138,19 @@ class PredictionStore:
         return found
 
     def find_prediction(self, run: ScoringRun, customer_id: str) -> Row[Any] | None:
-        """Return the row of one customer in a run; None if the run has none."""
+        """Return the row of one customer in a run; None if the run does not contain the customer."""
         wanted = select(RISKS).where(RISKS.c.run_number == run.number, RISKS.c.customer_id == customer_id)
         with self._database.reading() as connection:
             return connection.execute(wanted).first()
 
     def find_predictions(self, run: ScoringRun, customer_ids: Sequence[str]) -> dict[str, Row[Any]]:
-        """Return the rows of those customers that a run has, by customer_id."""
+        """Return the rows of these customers by customer_id. Customers that the run does not contain are omitted."""
         wanted = select(*LIST_COLUMNS).where(RISKS.c.run_number == run.number, RISKS.c.customer_id.in_(customer_ids))
         with self._database.reading() as connection:
             return {row.customer_id: row for row in connection.execute(wanted)}
 
     def count_predictions(self, run: ScoringRun, query: PredictionQuery) -> int:
-        """Return how many customers a list has."""
+        """Return the number of customers in a list."""
         with self._database.reading() as connection:
             count = select(func.count()).select_from(RISKS).where(*query.conditions(run))
             return int(connection.execute(count).scalar_one())
@@ -148,7 +161,7 @@ class PredictionStore:
         """Return the next rows of a list, at most `size`.
 
         Raises:
-            ResyncRequired: The run is no longer kept.
+            ResyncRequired: The run was pruned.
         """
         page = query.order_by(select(*LIST_COLUMNS).where(*query.conditions(run)), after).limit(size)
         with self._database.reading() as connection:
@@ -157,10 +170,10 @@ class PredictionStore:
         return rows
 
     def read_export_chunk(self, run: ScoringRun, number: int) -> tuple[bytes, bool]:
-        """Return a chunk of the export, and whether it is the last.
+        """Return a chunk of the export, and whether it is the last chunk.
 
         Raises:
-            ResyncRequired: The run is no longer kept.
+            ResyncRequired: The run was pruned, or it has no chunk with this number.
         """
         parts = select(RISK_CHUNKS.c.chunk, RISK_CHUNKS.c.content).where(RISK_CHUNKS.c.run_number == run.number)
         last = select(func.max(RISK_CHUNKS.c.chunk)).where(RISK_CHUNKS.c.run_number == run.number)
@@ -174,13 +187,13 @@ class PredictionStore:
 
 
 def check_available(connection: Connection, *runs: ScoringRun) -> None:
-    """Reject what was read of a run that is being pruned.
+    """Check that runs are still published. Call this after reading from the runs.
 
-    Called after reading: pruning changes a run's state before it deletes the first row, so what was read before the change
-    is whole.
+    Pruning changes the state of a run before it deletes the first row. So if the run is still published after reading, the rows
+    that were read are complete.
 
     Raises:
-        ResyncRequired: A run is no longer kept.
+        ResyncRequired: A run was pruned or is being pruned.
     """
     numbers = {run.number for run in runs}
     kept = select(func.count()).select_from(RUNS).where(RUNS.c.run_number.in_(numbers), RUNS.c.state == LOADED)
@@ -189,17 +202,17 @@ def check_available(connection: Connection, *runs: ScoringRun) -> None:
 
 
 def find_newest_run(connection: Connection, market: str) -> ScoringRun | None:
-    """Return the market's newest run; None if it has none."""
+    """Return the market's newest published run; None if there is no run."""
     return find_first_run(connection, RUNS.c.market == market)
 
 
 def find_run_before(connection: Connection, market: str, as_of: dt.datetime) -> ScoringRun | None:
-    """Return the market's newest run with an earlier cut; None if there is none."""
+    """Return the market's newest published run whose as-of time is before `as_of`; None if there is no such run."""
     return find_first_run(connection, RUNS.c.market == market, RUNS.c.as_of < as_of)
 
 
 def find_first_run(connection: Connection, *conditions: ColumnElement[bool]) -> ScoringRun | None:
-    """Return the newest published run that meets the conditions; None if there is none."""
+    """Return the newest published run that meets the conditions; None if there is no such run."""
     wanted = select(RUNS).where(RUNS.c.state == LOADED, *conditions).order_by(*NEWEST_FIRST).limit(1)
     found = connection.execute(wanted).first()
     if found is None:

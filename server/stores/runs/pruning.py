@@ -1,4 +1,4 @@
-"""Removes scoring runs that are no longer kept, or were never published, in small transactions."""
+"""Deletes scoring runs that are no longer needed or were never published, in short transactions."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ _BLOBS_PER_TRANSACTION = 10  # chunks and leaf tiles, which are large
 
 @dataclass(frozen=True, slots=True)
 class RunRetention:
-    """Which runs are kept.
+    """The rules that determine which runs are kept.
 
     Attributes:
-        runs: How many of the newest runs of each market.
-        token_days: How many days every other run stays after a newer one was loaded, because tokens may ask for it.
+        runs: Number of the newest runs of each market that are always kept.
+        token_days: Number of days for which an older run is kept after a newer run was loaded, because tokens may refer to it.
     """
 
     runs: int
@@ -31,12 +31,12 @@ class RunRetention:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
-        """Return what the configuration says."""
+        """Return the rules from the configuration."""
         return cls(settings.churn_runs_kept, settings.churn_token_days)
 
 
 def delete_unfinished_runs(database: Database) -> None:
-    """Delete runs that a killed process left half loaded or half deleted; only under `lock_loading`."""
+    """Delete runs that a killed process did not load or delete completely. Call this only under `lock_loading`."""
     with database.reading() as connection:
         numbers = connection.execute(select(RUNS.c.run_number).where(RUNS.c.state != LOADED)).scalars().all()
     for number in numbers:
@@ -44,14 +44,14 @@ def delete_unfinished_runs(database: Database) -> None:
 
 
 def prune_runs(database: Database, retention: RunRetention, now: dt.datetime) -> int:
-    """Delete runs and tombstones that are no longer kept; return how many runs. Only under `lock_loading`."""
+    """Delete expired runs and tombstones; return the number of deleted runs. Call this only under `lock_loading`."""
     superseded_before = now - dt.timedelta(days=retention.token_days)
     with database.writing() as connection:
         markets = connection.execute(select(RUNS.c.market).distinct()).scalars().all()
         expired = [
             number for market in markets for number in _expired_runs(connection, market, retention, superseded_before)
         ]
-        # The state first, in a transaction of its own: readers check it after reading, and so never return a part of a run.
+        # Change the state first in a separate transaction. Readers check the state after reading, so they never return a partial run.
         connection.execute(update(RUNS).where(RUNS.c.run_number.in_(expired)).values(state=PRUNING))
         delete_expired_tombstones(connection, now, retention.token_days)
     for number in expired:
@@ -62,11 +62,11 @@ def prune_runs(database: Database, retention: RunRetention, now: dt.datetime) ->
 def _expired_runs(
     connection: Connection, market: str, retention: RunRetention, superseded_before: dt.datetime
 ) -> list[int]:
-    """Return the numbers of a market's runs that are not among the newest, and had a newer one before a time."""
+    """Return the numbers of a market's runs that are not among the newest and that a newer run superseded before a time."""
     wanted = select(RUNS.c.run_number, RUNS.c.load_time).where(RUNS.c.market == market, RUNS.c.state == LOADED)
     runs = connection.execute(wanted.order_by(*NEWEST_FIRST)).all()
     expired = []
-    superseded = dt.datetime.max.replace(tzinfo=dt.UTC)  # when the first newer run was loaded
+    superseded = dt.datetime.max.replace(tzinfo=dt.UTC)  # load time of the earliest loaded newer run
     for position, run in enumerate(runs):
         if position >= retention.runs and superseded < superseded_before:
             expired.append(run.run_number)
@@ -75,7 +75,7 @@ def _expired_runs(
 
 
 def _delete_run(database: Database, number: int) -> None:
-    """Delete a run that no reader sees, a few rows in each transaction."""
+    """Delete a run that is not visible to readers, with few rows per transaction."""
     parts = (
         (RISKS, RISKS.c.customer_id, _ROWS_PER_TRANSACTION),
         (RISK_CHUNKS, RISK_CHUNKS.c.chunk, _BLOBS_PER_TRANSACTION),
@@ -88,6 +88,6 @@ def _delete_run(database: Database, number: int) -> None:
                 result = connection.execute(delete(table).where(table.c.run_number == number, key.in_(some)))
             if result.rowcount < row_count:
                 break
-    # The line of RUNS last: until then a start finds what is left of the run.
+    # Delete the row of RUNS last, so that `delete_unfinished_runs` finds the run if this process is killed.
     with database.writing() as connection:
         connection.execute(delete(RUNS).where(RUNS.c.run_number == number))

@@ -1,9 +1,9 @@
-"""Publishes a scoring run: rows are staged in small transactions, then recorded and shown to readers in one.
+"""Publishes a scoring run: inserts its rows in short transactions, and then records and publishes the run in one transaction.
 
-    lock -> create the run (LOADING) -> stage rows, batch by batch -> stage leaf tiles -> record and show it (LOADED)
+    lock loading -> create the run (LOADING) -> insert rows in batches -> insert leaf tiles -> record and publish the run (LOADED)
 
-The database has one writer at a time, and decisions wait for it: so every transaction is short. Readers see a run only in
-the state LOADED. After a crash in between, the run stays in the state LOADING until `delete_unfinished_runs` removes it.
+Every transaction is short, because SQLite has only one writer at a time and decisions wait for it. Readers see a run only in the
+state LOADED. After a crash, an unpublished run remains in the state LOADING until `delete_unfinished_runs` deletes it.
 """
 
 import datetime as dt
@@ -30,28 +30,28 @@ from server.stores.runs.row_encoding import row_leaf
 from server.stores.tables import RISK_CHUNKS, RISKS, RUNS
 
 Chunk = dict[str, Any]  # a row of RISK_CHUNKS
-_LOADING_LOCK = 0x6C6F6164696E67  # "loading"; any number that nobody else uses
+_LOADING_LOCK = 0x6C6F6164696E67  # "loading"; any number that no other application locks
 
 
 @contextmanager
 def lock_loading(database: Database) -> Iterator[None]:
-    """Lock loading and erasing: one process at a time does either. The lock ends with the process, even if it is killed.
+    """Lock loads and erasures, so that only one process can run either of them. The lock is released if the process is killed.
 
-    Without it, an erasure would record the leaf hashes of rows that are staged and may never be recorded, and a load would
-    bring back a customer who is erased meanwhile.
+    Without the lock, an erasure could record leaf hashes of rows that are never published, and a load could restore a customer who
+    is erased while the load runs.
 
     Raises:
-        StoreUnavailable: Another process has the lock; nothing was done.
+        StoreUnavailable: Another process has the lock.
     """
     refusal = StoreUnavailable(
-        "a load or an erasure is under way on this database; nothing was done: try again when it has ended"
+        "another load or erasure is running on this database; nothing was done; retry after it has finished"
     )
     url = database.engine.url
     if url.get_backend_name() == "postgresql":
         with database.reading() as connection:
             if not connection.execute(select(func.pg_try_advisory_lock(_LOADING_LOCK))).scalar():
                 raise refusal
-            connection.commit()  # the lock is the session's; an open transaction would keep VACUUM from working
+            connection.commit()  # the session keeps the lock; an open transaction would block VACUUM
             try:
                 yield
             finally:
@@ -70,9 +70,9 @@ class StagedRun:
     """A run in one market that is not published yet.
 
     Attributes:
-        number: Of the run.
-        salt_key: Derives the salts of its rows.
-        leaves: Leaf hashes of its rows, in the order of staging: 32 bytes a customer.
+        number: Run number that the database assigned.
+        salt_key: Key that derives the salts of the run's rows.
+        leaves: Leaf hashes of the rows in the order of insertion, 32 bytes per customer.
     """
 
     number: int
@@ -84,8 +84,8 @@ def create_run(log: RecordLog, line: dict[str, Any]) -> StagedRun:
     """Insert a run in the state LOADING.
 
     Args:
-        log: On the database of the runs.
-        line: Values of RUNS, without the run number, the state and the counts.
+        log: Log in the database of the runs.
+        line: Values of a row of RUNS, without run number, state and counts.
     """
     with log.database.writing() as connection:
         inserted = connection.execute(
@@ -100,11 +100,11 @@ def stage_rows(
     """Insert some customers of a run, in one transaction.
 
     Args:
-        database: Of the runs.
-        run: Not published yet.
-        rows: Values of RISKS, in the order of its columns.
-        chunks: The same customers as chunks of the export.
-        scored: How many of them have a score.
+        database: Database of the runs.
+        run: The run, which is not published yet.
+        rows: Rows of RISKS, each with values in the order of the columns.
+        chunks: Rows of RISK_CHUNKS with the same customers.
+        scored: Number of these customers with a score.
     """
     counts = {"customer_count": RUNS.c.customer_count + len(rows), "scored_count": RUNS.c.scored_count + scored}
     with database.writing() as connection:
@@ -112,13 +112,13 @@ def stage_rows(
             _insert_rows(connection, rows)
         connection.execute(RISK_CHUNKS.insert(), chunks)
         connection.execute(update(RUNS).where(RUNS.c.run_number == run.number).values(**counts))
-    # Hashed after the commit: other writers wait while the transaction is open.
+    # Compute hashes after the commit, because other writers wait while the transaction is open.
     names = [column.name for column in RISKS.c]
     run.leaves.extend(row_leaf(dict(zip(names, row, strict=True)), run.salt_key) for row in rows)
 
 
 def _insert_rows(connection: Connection, rows: list[tuple[Any, ...]]) -> None:
-    """Insert rows of RISKS through the driver: SQLAlchemy's own executemany takes as long again as the database."""
+    """Insert rows of RISKS directly through the driver, which takes half as long as SQLAlchemy's executemany."""
     names = [column.name for column in RISKS.c]
     statement = RISKS.insert().compile(dialect=connection.dialect, column_keys=names)
     if statement.positional:
@@ -129,24 +129,24 @@ def _insert_rows(connection: Connection, rows: list[tuple[Any, ...]]) -> None:
 
 
 def publish_run(log: RecordLog, staged: list[StagedRun], load_time: dt.datetime) -> None:
-    """Record a run and show it to readers, in all its markets at once.
+    """Record a run and publish it in all its markets, in one transaction.
 
     Args:
-        log: On the database of the runs.
-        staged: The run in each of its markets, with all its rows.
-        load_time: Now.
+        log: Log in the database of the runs.
+        staged: The run in each of its markets, with all rows inserted.
+        load_time: The current time.
 
     Raises:
-        LoadRefused: A run with this id was recorded with other rows.
+        LoadRefused: A run with this id was already recorded with different rows.
     """
     runs = {run.number: run for run in staged}
     roots = {}
-    # Tiles are written before the head is locked: every decision waits while it is.
+    # Write the tiles before the head of the log is locked, because decisions wait while it is locked.
     for run in staged:
         tiles = build_leaf_tiles(run.leaves)
         stage_leaf_tiles(log.database, run.number, tiles)
         roots[run.number] = merkle_root([tile.root for tile in tiles])
-    # Record and state change in one transaction: a crash leaves a published run with its record, or neither.
+    # Append the record and change the state in one transaction, so that a run is published if and only if it is recorded.
     with log.database.writing() as connection:
         lines = connection.execute(select(RUNS).where(RUNS.c.run_number.in_(runs)).order_by(RUNS.c.market)).all()
         markets = [

@@ -1,9 +1,9 @@
-"""The record of a published scoring run, and the check that the run in the tables is still the one that was recorded.
+"""The record of a published scoring run, and the check that the rows in the database match the record.
 
-A run is one record, whose id is the run id written as a UUID. Its body and its header name, for each market, the Merkle root
-over the rows (`row_encoding`, `leaves`); the header's can be checked without any key. An erasure deletes a row and keeps its
-leaf, and the erasure's record names the leaf hash, so every leaf is accounted for. Records of earlier releases have one
-digest over all rows of a market instead, which proves them only together.
+There is one record for each run. Its id is the run id in the format of a UUID. Body and header contain the Merkle root over the
+rows of each market (`row_encoding`, `leaves`); the root in the header can be verified without a key. An erasure deletes a row but
+not its leaf hash, and the record of the erasure contains the leaf hash. So every leaf hash belongs to a row or to an erasure.
+Records of earlier releases contain one digest over all rows of a market instead, which cannot prove a single row.
 """
 
 import datetime as dt
@@ -31,14 +31,21 @@ from server.stores.runs.row_encoding import ROW_COLUMNS, legacy_row_sha256, lega
 from server.stores.tables import RECORDS, RISKS, RUNS
 
 CHURN_RUN = "CHURN_RUN"
-_LOADER = "load"  # the caller of records that `python -m server load` writes
-_FETCH_ROWS = 1000  # otherwise PostgreSQL's driver keeps a whole run in memory
-_ROWS_DIFFER = "its rows are not those that were recorded"
+_LOADER = "load"  # caller in the records that `python -m server load` writes
+_FETCH_ROWS = 1000  # without this limit, PostgreSQL's driver would load a whole run into memory
+_ROWS_DIFFER = "its rows differ from the record"
 
 
 @dataclass(frozen=True, slots=True)
 class MarketRows:
-    """A run's rows in one market: the cut, how many rows, and the root over them."""
+    """A summary of a run's rows in one market.
+
+    Attributes:
+        market: The market.
+        as_of: The as-of time of the run: the predictions use data up to this time.
+        count: Number of rows.
+        root: Merkle root over the rows, 32 bytes.
+    """
 
     market: str
     as_of: dt.datetime
@@ -48,10 +55,14 @@ class MarketRows:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """What is recorded of a run.
+    """The facts about a run that its record contains.
 
     Attributes:
-        manifest: As RUNS stores it.
+        run_id: Id of the run, 32 hexadecimal digits.
+        bundle_id: Id of the bundle that scored the customers.
+        baseline_sha256: SHA-256 of the baseline of the explanations, in hexadecimal.
+        manifest: Manifest of the run file, as stored in RUNS.
+        markets: Summary of the rows in each market.
     """
 
     run_id: str
@@ -63,7 +74,7 @@ class RunSummary:
 
 @dataclass(frozen=True, slots=True)
 class RowDigest:
-    """A customer's row of a run, named by its leaf hash, or by the digest that an earlier release recorded."""
+    """The digest of a customer's row in a run: the leaf hash of the row, or its hash in the format of earlier releases."""
 
     run_id: str
     market: str
@@ -71,10 +82,10 @@ class RowDigest:
 
 
 def record_run(connection: Connection, log: RecordLog, run: RunSummary, load_time: dt.datetime) -> None:
-    """Append the record of a run, as part of the transaction that publishes it.
+    """Append the record of a run, as part of the transaction that publishes the run.
 
     Raises:
-        LoadRefused: A run with this id was recorded with other rows.
+        LoadRefused: A run with this id was already recorded with different rows.
     """
     record_id = run_record_id(run.run_id)
     body = pb.RunRecord(run_id=run.run_id, bundle_id=run.bundle_id, baseline_sha256=run.baseline_sha256)
@@ -84,7 +95,7 @@ def record_run(connection: Connection, log: RecordLog, run: RunSummary, load_tim
         as_of = timestamp(each.as_of)
         body.markets.add(market=each.market, as_of_time=as_of, customer_count=each.count, rows_root=each.root)
         labels[rows_root_label(each.market)] = RowsRoot(each.count, each.root).text()
-    # The content of the request is the body without the load time: loading the same run again is the same request.
+    # The content of the request excludes the load time, so that loading the same run again is the same request.
     content = body.SerializeToString(deterministic=True)
     body.load_time.CopyFrom(timestamp(load_time))
     entry = LogEntry(
@@ -99,46 +110,46 @@ def record_run(connection: Connection, log: RecordLog, run: RunSummary, load_tim
     )
     (result,), _ = log.append_within(connection, [entry])
     if isinstance(result, RequestIdReused):
-        raise LoadRefused(f"run {run.run_id} was loaded before with other rows; score it again under a new run id")
+        raise LoadRefused(f"run {run.run_id} was already loaded with different rows; score again under a new run id")
     if isinstance(result, Exception):
         raise result
 
 
 def run_record_id(run_id: str) -> str:
-    """Return the id of a run's record."""
+    """Return the record id of a run: the run id in the format of a UUID."""
     return str(uuid.UUID(hex=run_id))
 
 
 def manifest_sha256(manifest: str) -> str:
-    """Return the digest of a run's manifest as RUNS stores it."""
+    """Return the SHA-256 of a run's manifest, as stored in RUNS, in hexadecimal."""
     return hashlib.sha256(manifest.encode()).hexdigest()
 
 
 def run_salt_key(log: RecordLog, run_id: str, market: str) -> bytes:
-    """Return the key that derives the salts of a run's rows."""
+    """Return the key that derives the salts of a run's rows in a market."""
     return row_salt_key(run_id, market, log.tags_key)
 
 
 def read_run_header(connection: Connection, run_id: str) -> Header | None:
-    """Return the header of a run's record; None if there is none.
+    """Return the header of a run's record; None if the run has no record.
 
     Raises:
-        RecordDamaged: It is not what was written.
+        RecordDamaged: The header is invalid.
     """
     row = connection.execute(select(RECORDS).where(RECORDS.c.record_id == run_record_id(run_id))).first()
     return None if row is None else header_from_row(row)
 
 
 def recorded_root(header: Header, market: str) -> RowsRoot | None:
-    """Return what a header says of a run's rows in a market; None if an earlier release wrote it.
+    """Return the number of rows and their root from the header of a run's record; None if an earlier release wrote the header.
 
-    No key is needed for it, and retention keeps it.
+    Reading them needs no key, and they remain after retention removed the body.
     """
     return parse_rows_root(header.labels, market)
 
 
 def read_customer_rows(connection: Connection, log: RecordLog, market: str, customer_id: str) -> list[RowDigest]:
-    """Return the digests of a customer's rows in all runs of a market, staged runs included."""
+    """Return the digests of a customer's rows in all runs of a market, including runs that are not published yet."""
     columns = [RISKS.c[name] for name in ROW_COLUMNS]
     wanted = select(RUNS.c.run_id.label("run"), *columns).join_from(RISKS, RUNS)
     wanted = wanted.where(RUNS.c.market == market, RISKS.c.customer_id == customer_id)
@@ -155,13 +166,13 @@ def run_problems(log: RecordLog, erased: Iterable[RowDigest]) -> Iterator[str]:
     """Yield a sentence for each published run that does not match its record.
 
     Args:
-        log: On the database of the runs.
-        erased: The rows that erasures deleted, from their records.
+        log: Log in the database of the runs.
+        erased: Digests of the rows that erasures deleted, from the records of the erasures.
     """
     erased_digests: dict[tuple[str, str], list[bytes]] = {}
     for each in erased:
         erased_digests.setdefault((each.run_id, each.market), []).append(each.sha256)
-    # Runs that are being loaded have no record yet, and pruned ones no rows.
+    # Check only published runs: unpublished runs have no record yet, and runs that are being pruned lack rows.
     wanted = select(RUNS.c.run_number, RUNS.c.run_id, RUNS.c.market, RUNS.c.header)
     with log.database.reading() as connection:
         runs = connection.execute(wanted.where(RUNS.c.state == LOADED)).all()
@@ -169,7 +180,7 @@ def run_problems(log: RecordLog, erased: Iterable[RowDigest]) -> Iterator[str]:
         try:
             record = log.find_by_id(run_record_id(run.run_id))
         except RecordRemoved:
-            continue  # retention removed it, and `verify` demands the retention record
+            continue  # retention removed the body; `verify` checks that a retention record lists it
         name = f"run {run.run_id}, market {run.market}"
         if record is None:
             yield f"{name}: has no record"
@@ -181,33 +192,33 @@ def run_problems(log: RecordLog, erased: Iterable[RowDigest]) -> Iterator[str]:
         if problem := find_problem(log, run, recorded, gone):
             yield f"{name}: {problem}"
         if body.manifest_sha256 and body.manifest_sha256 != manifest_sha256(run.header):
-            yield f"{name}: its manifest is not the one that was recorded"
+            yield f"{name}: its manifest differs from the record"
 
 
 def _rows_problem(log: RecordLog, run: Any, recorded: pb.RunInMarket, gone: Sequence[bytes]) -> str:
-    """Return how the leaves or rows of a run differ from its record; "" if they do not."""
+    """Return how the leaf hashes or the rows of a run differ from its record; "" if they match."""
     with log.database.reading() as connection:
         if problem := row_tile_problem(connection, run.run_number):
             return problem
         leaves = read_leaves(connection, run.run_number)
         if (len(leaves), merkle_root(leaves)) != (recorded.customer_count, recorded.rows_root):
-            return "its leaves are not those that were recorded"
-        # The root proves the leaves; now each row must be one of them.
+            return "its leaf hashes differ from the record"
+        # The recorded root proves the stored leaf hashes. Each row must have one of these leaf hashes.
         key = run_salt_key(log, run.run_id, run.market)
         row_leaves = {row_leaf(row, key) for row in _read_rows(connection, run)}
-    # Every row has a leaf, and every leaf a row or an erasure. An erasure may name more: rows of a load that was killed.
+    # Every leaf hash must belong to a row or an erasure. Erasures may also list rows of a load that was killed.
     return "" if row_leaves <= set(leaves) <= row_leaves | set(gone) else _ROWS_DIFFER
 
 
 def _legacy_rows_problem(log: RecordLog, run: Any, recorded: pb.RunInMarket, gone: Sequence[bytes]) -> str:
-    """Return how the rows of a run differ from the record of an earlier release; "" if they do not."""
+    """Return how the rows of a run differ from the record of an earlier release; "" if they match."""
     with log.database.reading() as connection:
         hashes = [legacy_row_sha256(row) for row in _read_rows(connection, run)]
     return "" if recorded.rows_sha256 == legacy_rows_digest([*hashes, *gone]) else _ROWS_DIFFER
 
 
 def _read_rows(connection: Connection, run: Any) -> Iterable[RowMapping]:
-    """Read the rows of a run, some at a time."""
+    """Return an iterable of the rows of a run, which are fetched in chunks."""
     columns = [RISKS.c[name] for name in ROW_COLUMNS]
     wanted = select(*columns).where(RISKS.c.run_number == run.run_number)
     return connection.execute(wanted, execution_options={"yield_per": _FETCH_ROWS}).mappings()

@@ -1,4 +1,4 @@
-"""Encodes a row of a scoring run for hashing: as the leaf of a Merkle tree, or as earlier releases did, for one digest over all rows."""
+"""Encodes rows of a scoring run for hashing: as leaves of a Merkle tree, or in the format of earlier releases for one digest."""
 
 import hashlib
 import struct
@@ -14,28 +14,28 @@ from server.stores.record_log.entries import as_bytes
 from server.stores.tables import RISKS
 
 _Columns = Mapping[str, Any] | RowMapping
-# The keys that the database alone assigns are not part of what was loaded.
+# The columns of a row that were loaded, without the keys that the database assigns.
 ROW_COLUMNS = tuple(sorted(column.name for column in RISKS.c if column.name not in {"run_id", "run_number", "chunk"}))
 _DOUBLES = ("log_odds", "pd", "decline_pd")
 _INTEGERS = ("rank", "value_at_risk_minor", "expected_spend_minor")
 
 
 def encode_row(row: _Columns, salt_key: bytes) -> bytes:
-    """Return the data of a row's leaf: a ChurnRiskRow, serialised.
+    """Return the leaf data of a row: a serialised ChurnRiskRow.
 
-    Leaves outlive an erasure, and a row without a score has little more than an id. So a salt, which only the log's own key
-    derives, keeps anybody from guessing a row and comparing its hash.
+    Leaf hashes outlive an erasure, and a row without a score contains little more than an id. An attacker could therefore guess a
+    row and compare its hash. The row is salted to prevent this; only the holder of the log's own key can derive the salt.
 
     Args:
-        row: Columns of RISKS.
-        salt_key: From run_salt_key.
+        row: Values of the columns of RISKS.
+        salt_key: Result of `run_salt_key`.
 
     Raises:
-        TypeError, ValueError: A value has a type that is never loaded: somebody changed the row.
+        TypeError, ValueError: A value has an invalid type, so the row was changed after it was loaded.
     """
     numbers: dict[str, Any] = {name: row[name] for name in _INTEGERS}
     for name in _DOUBLES:
-        # SQLite returns -0.0 as 0.0: adding 0.0 hashes what both databases return.
+        # SQLite returns -0.0 as 0.0. Adding 0.0 converts -0.0, so that both databases yield the same hash.
         numbers[name] = None if row[name] is None else row[name] + 0.0
     return pb.ChurnRiskRow(
         customer_id=row["customer_id"],
@@ -54,7 +54,7 @@ def encode_row(row: _Columns, salt_key: bytes) -> bytes:
 
 
 def row_leaf(row: _Columns, salt_key: bytes) -> bytes:
-    """Return the leaf hash of a row; b"", which is no leaf's hash, if the row cannot be encoded."""
+    """Return the leaf hash of a row; b"" if the row cannot be encoded. No valid leaf has the hash b""."""
     try:
         return leaf_hash(encode_row(row, salt_key))
     except (TypeError, ValueError):
@@ -62,12 +62,12 @@ def row_leaf(row: _Columns, salt_key: bytes) -> bytes:
 
 
 def legacy_rows_digest(hashes: Iterable[bytes]) -> bytes:
-    """Return the digest that an earlier release recorded of a run's rows, from their hashes in any order."""
+    """Return the digest over the rows of a run in the format of earlier releases. The row hashes may be in any order."""
     return hashlib.sha256(b"".join(sorted(hashes))).digest()
 
 
 def legacy_row_sha256(row: _Columns) -> bytes:
-    """Return the hash of a row as an earlier release computed it: names in order, each value with its type and length."""
+    """Return the hash of a row in the format of earlier releases: sorted column names, each with the typed value and its length."""
     digest = hashlib.sha256()
     for name in ROW_COLUMNS:
         content = _legacy_value(row[name])
@@ -76,11 +76,11 @@ def legacy_row_sha256(row: _Columns) -> bytes:
 
 
 def _legacy_value(value: Any) -> bytes:
-    """Return a value with its type, bit for bit."""
+    """Return the bytes of a value, with a prefix for its type."""
     if value is None:
         return b"-"
     if isinstance(value, float):
         return b"d" + struct.pack("<d", value)
-    if isinstance(value, int):  # a boolean too: SQLite stores it as a number
+    if isinstance(value, int):  # includes booleans, which SQLite stores as numbers
         return b"i%d" % value
     return b"s" + (value.encode() if isinstance(value, str) else as_bytes(value))

@@ -99,7 +99,7 @@ def test_other_values_of_the_same_customer_and_time_are_refused_with_the_whole_f
     load_file(database, write(tmp_path / "good.parquet", GOOD), LOAD_TIME)
     new = GOOD.assign(customer_id=["N1", "N2", "C1"], years=[1.0, 2.0, 4.0])
 
-    with pytest.raises(LoadRefused, match=r"2026-01-01 are in the store with other values"):
+    with pytest.raises(LoadRefused, match=r"2026-01-01 are already stored with different values"):
         load_file(database, write(tmp_path / "other.parquet", new), LOAD_TIME)
 
     assert counts(database)["features"] == 3

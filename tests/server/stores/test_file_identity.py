@@ -1,4 +1,4 @@
-"""A SQLite file that is deleted or replaced under a running server: nothing more is answered, and health says so."""
+"""If a SQLite file is deleted or replaced while the server runs, no request is answered and the health check fails."""
 
 import asyncio
 import shutil
@@ -36,7 +36,7 @@ HOW = [_delete, _replace, _delete_the_write_ahead_log]
 
 @pytest.mark.parametrize("name", ["log.db", "keys.db"])
 @pytest.mark.parametrize("change", HOW)
-def test_an_append_to_a_file_that_is_gone_is_not_acknowledged(
+def test_an_append_to_a_deleted_or_replaced_file_is_not_acknowledged(
     tmp_path: Path, name: str, change: Callable[[Path], None]
 ) -> None:
     with open_test_log(f"sqlite:///{tmp_path / 'log.db'}", tmp_path) as log:
@@ -55,7 +55,7 @@ async def _status(serving: Serving) -> Any:
 
 
 @pytest.mark.parametrize("setting", ["database", "keys"])
-async def test_a_server_whose_file_was_deleted_answers_no_score_and_is_not_serving(
+async def test_a_server_whose_file_was_deleted_scores_no_request_and_is_not_serving(
     small_settings: Settings, setting: str
 ) -> None:
     path = Path(getattr(small_settings, setting).removeprefix("sqlite:///"))

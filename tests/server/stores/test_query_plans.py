@@ -1,4 +1,4 @@
-"""No call scans a large table: with millions of records or customers that would take minutes."""
+"""No call scans a large table, because a scan of millions of rows takes minutes."""
 
 import datetime as dt
 import re

@@ -1,4 +1,4 @@
-"""Create the first table of the key store."""
+"""Create the table of the key database."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -22,5 +22,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Refuse: what a lost key has sealed can never be read again."""
+    """Raise an error, because records whose key is lost can never be read again."""
     raise NotImplementedError("keys are not dropped; restore a backup instead")

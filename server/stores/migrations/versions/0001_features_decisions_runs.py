@@ -1,4 +1,4 @@
-"""Create the first tables: features, decisions, runs with their predictions, and the keys of the server."""
+"""Create the first tables: features, decisions, scoring runs, predictions, and shared keys of the server."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -69,5 +69,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Refuse: decisions are evidence and are not dropped by a migration."""
+    """Raise an error, because decisions are evidence and must not be dropped."""
     raise NotImplementedError("decisions are not dropped; restore a backup instead")

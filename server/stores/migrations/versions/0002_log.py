@@ -1,4 +1,4 @@
-"""Replace the table of decisions, which no release had, by the record log."""
+"""Create the record log, and drop the table of decisions, which was not part of any release."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -57,5 +57,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Refuse: records are evidence and are not dropped by a migration."""
+    """Raise an error, because records are evidence and must not be dropped."""
     raise NotImplementedError("records are not dropped; restore a backup instead")

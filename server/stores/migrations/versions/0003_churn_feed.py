@@ -1,4 +1,4 @@
-"""Turn runs into a feed: states, statuses, bands with a history, Arrow chunks, tombstones. Runs are loaded again."""
+"""Add what the change feed needs: states, statuses, previous bands, Arrow chunks and tombstones. Runs must be loaded again."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,7 +12,7 @@ CUSTOMER_ID = sa.String(64).with_variant(sa.String(64, collation="C"), "postgres
 
 
 def upgrade() -> None:
-    """Create the tables of runs again: runs of format 1 lack what the feed needs, and are scored again in minutes."""
+    """Drop and create the tables of runs, because runs of format 1 lack data that the feed needs. Scoring again takes minutes."""
     op.drop_table("risks")
     op.drop_table("runs")
     make_runs()
@@ -99,5 +99,5 @@ def make_risks() -> None:
 
 
 def downgrade() -> None:
-    """Refuse: what a CRM has read cannot be undone."""
-    raise NotImplementedError("the feed is not taken back; restore a backup instead")
+    """Raise an error, because a CRM may have read the feed already."""
+    raise NotImplementedError("the tables of the feed are not dropped; restore a backup instead")

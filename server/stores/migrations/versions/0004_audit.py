@@ -12,7 +12,7 @@ LISTED = ["kind", "time_us", "record_index", "record_id", "market", "decision", 
 
 
 def upgrade() -> None:
-    """Create the table and the index, which begins with the columns of the index that it replaces."""
+    """Create the table, and replace an index by a longer one that begins with the same columns."""
     op.create_table(
         "policies",
         sa.Column("sha256", sa.String(64), nullable=False),
@@ -24,5 +24,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Refuse: without its policy a decision cannot be replayed."""
+    """Raise an error, because a decision cannot be replayed without its policy."""
     raise NotImplementedError("policies are not dropped; restore a backup instead")

@@ -1,4 +1,4 @@
-"""Add the leaves of runs, so that one row can be proved."""
+"""Add leaf tiles of scoring runs, so that a single row can be proved."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create the table. Runs that are loaded stay as they are, without leaves."""
+    """Create the table. Runs that are already loaded get no leaf tiles."""
     op.create_table(
         "risk_leaves",
         sa.Column("run_number", sa.Integer, nullable=False),
@@ -24,5 +24,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Refuse: without its leaves no row of a run can be proved."""
+    """Raise an error, because rows of a run cannot be proved without its leaf tiles."""
     raise NotImplementedError("leaves are not dropped; restore a backup instead")

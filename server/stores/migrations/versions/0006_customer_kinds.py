@@ -1,4 +1,4 @@
-"""Index the records of a customer by kind."""
+"""Add the kind to the index of a customer's records."""
 
 from alembic import op
 
@@ -9,7 +9,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create the index again, with the kind."""
+    """Replace the index by one with the kind."""
     op.drop_index("ix_records_customer_tag", "records")
     op.create_index("ix_records_customer_tag", "records", ["customer_tag", "kind"])
 

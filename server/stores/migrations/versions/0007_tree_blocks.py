@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create the table. Older records get no tiles; proofs read the records themselves."""
+    """Create the table. Existing records get no tiles, so their hashes are read from the records."""
     op.create_table(
         "tree_blocks",
         sa.Column("level", sa.Integer, nullable=False),
@@ -21,5 +21,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop the table: the records have every hash."""
+    """Drop the table. No data is lost, because the records contain every hash."""
     op.drop_table("tree_blocks")

@@ -1,4 +1,4 @@
-"""Add chunks of the header index, which samples read column by column."""
+"""Add the header index, a columnar copy of record headers for samples."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,7 +12,7 @@ PLACE = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def upgrade() -> None:
-    """Create the table. A low-priority process of the server fills it, also from older records."""
+    """Create the table. A low-priority process of the server fills it, including chunks of existing records."""
     op.create_table(
         "listed_chunks",
         sa.Column("first_index", PLACE, nullable=False, autoincrement=False),
@@ -25,5 +25,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop the table: the records have everything."""
+    """Drop the table. No data is lost, because the records contain all headers."""
     op.drop_table("listed_chunks")

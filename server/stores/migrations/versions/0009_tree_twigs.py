@@ -1,4 +1,4 @@
-"""Add leaf tiles: the lowest hashes of the log's Merkle tree, 16 records a page."""
+"""Add leaf tiles: the hashes of the lowest levels of the log's Merkle tree, with 16 records per row."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,7 +12,7 @@ PLACE = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def upgrade() -> None:
-    """Create the table. Hashes of older records stay in their tiles, or with the records."""
+    """Create the table. Hashes of existing records are still read from their tiles or from the records."""
     op.create_table(
         "tree_twigs",
         sa.Column("first_index", PLACE, nullable=False, autoincrement=False),
@@ -22,5 +22,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop the table: the records have every hash."""
+    """Drop the table. No data is lost, because the records contain every hash."""
     op.drop_table("tree_twigs")

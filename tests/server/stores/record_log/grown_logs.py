@@ -25,7 +25,7 @@ def grown_log(url: str, folder: Path) -> Iterator[RecordLog]:
 
 
 def downgrade_to_0008(log: RecordLog) -> None:
-    """Replace leaf tiles by what a release of database revision 0008 wrote: tiles also of the lowest eight levels."""
+    """Replace the leaf tiles by tiles of the lowest eight levels, as a release with database revision 0008 wrote them."""
     with log.database.writing() as connection:
         leaves = [bytes(nodes[:32]) for nodes in connection.execute(NODES).scalars()]
         for number in range(SIZE // 256):

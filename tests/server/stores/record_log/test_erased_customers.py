@@ -1,4 +1,4 @@
-"""A feature or run file from before an erasure does not load the customer again; a newer one does."""
+"""A feature file or run file that is older than an erasure does not load the customer again; a newer file does."""
 
 import datetime as dt
 from pathlib import Path
@@ -37,7 +37,7 @@ def test_an_erased_customer_is_loaded_only_from_newer_features(database_url: str
     assert later == LoadResult("features", "credit", 3, 0, 0)
 
 
-def test_a_run_skips_and_counts_customers_erased_since_its_cut_even_without_tombstones(
+def test_customers_erased_since_the_as_of_time_of_a_run_are_skipped_and_counted(
     database_url: str, churn_family: ChurnFamily, tmp_path: Path
 ) -> None:
     day = dt.timedelta(days=1)

@@ -1,4 +1,4 @@
-"""A database that does not continue what was remembered of its log is noticed before it answers; an operator can accept it."""
+"""Forks: a log that contradicts a remembered checkpoint is refused, until an operator accepts the fork."""
 
 import asyncio
 import shutil
@@ -31,7 +31,7 @@ Copy = Callable[[str], str]
 
 @pytest.fixture
 def copy_database(request: pytest.FixtureRequest, tmp_path: Path) -> Copy:
-    """Return what copies a database that nobody uses, as a backup does; the copy's URL comes back."""
+    """Return a function that copies an idle database, as a backup does, and returns the URL of the copy."""
     numbers = iter(range(100))
 
     def copy(url: str) -> str:
@@ -49,20 +49,20 @@ def copy_database(request: pytest.FixtureRequest, tmp_path: Path) -> Copy:
 
 
 def append(url: str, folder: Path, count: int) -> None:
-    """Append records as a process of its own does."""
+    """Append records as a separate process does."""
     with open_test_log(url, folder) as log:
         for _ in range(count):
             log.append([entry()])
 
 
 def refusal_of_append(url: str, folder: Path, **changes: Any) -> str:
-    """Append to a log that must refuse; return the reason in the application log."""
+    """Append to a log that refuses the append; return the reason from the application log."""
     with capture_logs() as lines, open_test_log(url, folder, **changes) as log, pytest.raises(StoreUnavailable):
         log.append([entry()])
     return "\n".join(str(line.get("problem", "")) for line in lines)
 
 
-def test_a_database_restored_from_an_older_copy_takes_no_record_and_both_sizes_and_roots_are_named(
+def test_a_database_restored_from_an_older_copy_is_refused_with_both_sizes_and_roots(
     database_url: str, copy_database: Copy, tmp_path: Path
 ) -> None:
     append(database_url, tmp_path, 3)
@@ -83,7 +83,7 @@ def _root(url: str, folder: Path) -> str:
         return newest_checkpoint(log).root.hex()
 
 
-def test_a_forked_database_is_refused_also_when_it_has_grown_longer_than_the_one_that_was_lost(
+def test_a_forked_database_is_refused_even_if_it_is_longer_than_the_lost_one(
     database_url: str, copy_database: Copy, tmp_path: Path
 ) -> None:
     append(database_url, tmp_path, 3)
@@ -100,7 +100,7 @@ def test_a_forked_database_is_refused_also_when_it_has_grown_longer_than_the_one
     assert "at least one of the first 5 records differs" in problem
 
 
-def test_a_process_refuses_a_longer_log_that_does_not_continue_what_it_wrote_itself(
+def test_a_process_refuses_a_longer_log_that_contradicts_its_own_last_append(
     database_url: str, copy_database: Copy, tmp_path: Path
 ) -> None:
     append(database_url, tmp_path, 3)
@@ -120,7 +120,7 @@ def test_a_process_refuses_a_longer_log_that_does_not_continue_what_it_wrote_its
     assert any("this process has 4 records with root" in str(line.get("problem")) for line in lines)
 
 
-def test_two_processes_that_append_in_alternation_are_no_fork(database_url: str, tmp_path: Path) -> None:
+def test_appends_of_two_alternating_processes_are_not_a_fork(database_url: str, tmp_path: Path) -> None:
     with open_test_log(database_url, tmp_path) as one, open_test_log(database_url, tmp_path) as other:
         for _ in range(300):
             assert one.append([entry()])[0]
@@ -129,7 +129,7 @@ def test_two_processes_that_append_in_alternation_are_no_fork(database_url: str,
         assert newest_checkpoint(one).size == 900
 
 
-def test_a_longer_log_on_a_host_whose_mark_is_behind_is_accepted(database_url: str, tmp_path: Path) -> None:
+def test_a_log_that_is_longer_than_the_mark_is_accepted(database_url: str, tmp_path: Path) -> None:
     append(database_url, tmp_path, 3)
     mark = (tmp_path / "signing.mark").read_bytes()
     append(database_url, tmp_path, 7)
@@ -153,7 +153,7 @@ def test_an_anchor_is_never_replaced(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["checkpoint-1.txt"]
 
 
-def test_a_fork_is_found_by_an_anchor_alone_and_nothing_is_anchored_upon_it(
+def test_a_fork_is_detected_by_an_anchor_alone_and_is_not_anchored(
     database_url: str, copy_database: Copy, tmp_path: Path
 ) -> None:
     folder = tmp_path / "anchors"
@@ -186,7 +186,7 @@ async def _health(serving: Serving, service: str = "grounds.credit.v1.CreditServ
     return (await health_pb2_grpc.HealthStub(serving.channel).Check(request)).status
 
 
-async def test_a_server_on_an_older_copy_is_not_serving_from_its_first_moment_and_answers_no_score(
+async def test_a_server_with_an_older_copy_never_becomes_healthy_and_scores_no_request(
     small_settings: Settings, tmp_path: Path
 ) -> None:
     path = Path(small_settings.database.removeprefix("sqlite:///"))
@@ -214,7 +214,7 @@ async def test_a_server_on_an_older_copy_is_not_serving_from_its_first_moment_an
     assert "records 1 to 2 are missing" in damage[0]["problem"]
 
 
-def test_the_doctor_finds_the_fork_and_adopting_it_is_recorded_and_ends_it(
+def test_doctor_reports_a_fork_until_an_operator_adopts_it(
     database_url: str, copy_database: Copy, tmp_path: Path
 ) -> None:
     folder = tmp_path / "anchors"
@@ -248,7 +248,7 @@ def test_the_doctor_finds_the_fork_and_adopting_it_is_recorded_and_ends_it(
     assert (folder / "checkpoint-00000000000000000006.txt").exists()
 
 
-def test_adopting_a_log_that_is_no_fork_is_refused(tmp_path: Path) -> None:
+def test_adopting_a_log_without_a_fork_is_refused(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'log.db'}"
     append(url, tmp_path, 2)
 
@@ -256,7 +256,7 @@ def test_adopting_a_log_that_is_no_fork_is_refused(tmp_path: Path) -> None:
         adopt_fork(log, "no reason", NOW)
 
 
-def test_a_torn_slot_of_the_mark_leaves_the_other_one_and_a_file_without_any_is_refused(tmp_path: Path) -> None:
+def test_the_mark_survives_one_damaged_slot_and_is_refused_without_a_valid_slot(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'log.db'}"
     append(url, tmp_path, 4)
     path = tmp_path / "signing.mark"
@@ -277,7 +277,9 @@ def test_a_torn_slot_of_the_mark_leaves_the_other_one_and_a_file_without_any_is_
     assert "contains no checkpoint of this log" in refusal_of_append(url, tmp_path)
 
 
-def test_the_mark_holds_the_signed_checkpoint_of_the_last_answer(database_url: str, tmp_path: Path) -> None:
+def test_the_mark_contains_the_signed_checkpoint_of_the_last_acknowledged_append(
+    database_url: str, tmp_path: Path
+) -> None:
     with open_test_log(database_url, tmp_path) as log:
         for size in range(1, 6):
             log.append([entry()])
@@ -288,7 +290,7 @@ def test_the_mark_holds_the_signed_checkpoint_of_the_last_answer(database_url: s
     assert (tmp_path / "signing.mark").stat().st_mode & 0o777 == 0o600
 
 
-def test_the_command_shows_the_lost_records_first_and_gives_them_up_with_apply(tmp_path: Path) -> None:
+def test_the_command_lists_the_lost_records_and_adopts_the_fork_only_with_apply(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'log.db'}"
     append(url, tmp_path, 3)
     older = shutil.copy(tmp_path / "log.db", tmp_path / "older.db")

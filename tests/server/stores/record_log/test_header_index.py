@@ -36,7 +36,7 @@ DAMAGED = "the header chunk of records 16 to 31 does not match its records"
 
 @pytest.fixture
 def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
-    """Yield a log of three chunks and a rest: decisions of two markets, and records of another kind."""
+    """Yield a log of three chunks and some records after them: decisions of two markets, and records of a different kind."""
     with open_test_log(database_url, tmp_path) as found:
         found.append(
             [
@@ -57,7 +57,7 @@ def chunks(database: Database) -> list[tuple[int, int]]:
 
 
 def samples(log: RecordLog) -> list[Any]:
-    """Draw from trees that end within, at and after chunks, and from times within, across and outside of them."""
+    """Draw samples with tree sizes within, at and after chunks, and with time ranges within, across and outside chunks."""
     queries = [
         DecisionQuery(),
         DecisionQuery(market="FR"),
@@ -132,7 +132,7 @@ def test_no_sample_scans_the_table_of_records(log: RecordLog) -> None:
 
 
 def with_market(content: bytes, place: int) -> bytes:
-    """Return a chunk in which one record has another market."""
+    """Return a chunk in which one record has a different market."""
     table = decode_chunk(content)
     markets = table["market"].cast(pa.string()).to_pylist()
     markets[place] = "XX"
@@ -254,7 +254,7 @@ async def test_a_failed_worker_is_reported_without_its_output(log: RecordLog) ->
 
 
 class Hurried(Application):
-    """A server that looks for missing chunks of four records all the time."""
+    """A server that continuously checks for missing chunks of four records."""
 
     header_chunk_seconds = 0.05
 

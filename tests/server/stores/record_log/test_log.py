@@ -1,4 +1,4 @@
-"""The record log on SQLite and PostgreSQL: every acknowledged record is in the log once, and its proof verifies."""
+"""The record log on SQLite and PostgreSQL: every acknowledged record is in the log exactly once, and its proof is valid."""
 
 import threading
 from collections.abc import Iterator
@@ -88,7 +88,7 @@ def test_inclusion_and_consistency_proofs_verify_for_every_tree_size(log: Record
         proofs.prove_inclusion("00000000-0000-0000-0000-000000000000", 9)
 
 
-def test_a_duplicate_request_gets_the_first_record_in_the_same_and_in_a_later_batch(log: RecordLog) -> None:
+def test_a_duplicate_request_returns_the_first_record_in_the_same_and_in_a_later_batch(log: RecordLog) -> None:
     first = entry(b"first")
     second = replace(entry(b"second"), request_id=first.request_id)
     third = replace(entry(b"third"), request_id=first.request_id)

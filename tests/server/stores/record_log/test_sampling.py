@@ -1,4 +1,4 @@
-"""The standby worker is loaded before a sample is asked for, draws once, and never outlives its server."""
+"""The standby worker loads its libraries before a sample is requested, draws one sample, and never outlives its server."""
 
 import signal
 import subprocess

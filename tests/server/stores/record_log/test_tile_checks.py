@@ -85,16 +85,16 @@ def test_one_flipped_bit_of_a_tile_is_reported(log: RecordLog) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"hashes": bytes(32 * 34)}, "the leaf tile from record 496 on does not match its records"),
-        ({"hashes": bytes(32)}, "the leaf tile from record 496 on does not match its records"),
-        ({"hashes": b""}, "the leaf tile from record 496 on does not match its records"),
-        ({"first_index": 512}, "the leaf tile from record 512 on does not belong to this log"),
-        ({"first_index": 497}, "the leaf tile from record 497 on does not belong to this log"),
+        ({"hashes": bytes(32 * 34)}, "the leaf tile of record 496 does not match its records"),
+        ({"hashes": bytes(32)}, "the leaf tile of record 496 does not match its records"),
+        ({"hashes": b""}, "the leaf tile of record 496 does not match its records"),
+        ({"first_index": 512}, "the leaf tile of record 512 does not belong to this log"),
+        ({"first_index": 497}, "the leaf tile of record 497 does not belong to this log"),
         (
             {"first_index": -(2**63)},
-            f"the leaf tile from record {-(2**63)} on does not belong to this log",
+            f"the leaf tile of record {-(2**63)} does not belong to this log",
         ),
-        ({"first_index": -16}, "the leaf tile from record -16 on does not belong to this log"),
+        ({"first_index": -16}, "the leaf tile of record -16 does not belong to this log"),
     ],
 )
 def test_a_leaf_tile_that_does_not_match_its_records_is_reported(
@@ -115,7 +115,7 @@ def test_every_page_of_leaf_tiles_is_checked(log: RecordLog, first: int) -> None
         found = list(leaf_tile_problems(connection, SIZE, 5))
 
     assert before == []
-    assert found == [f"the leaf tile from record {first} on does not match its records"]
+    assert found == [f"the leaf tile of record {first} does not match its records"]
 
 
 def test_one_flipped_bit_of_a_leaf_tile_is_reported(log: RecordLog) -> None:
@@ -125,7 +125,7 @@ def test_one_flipped_bit_of_a_leaf_tile_is_reported(log: RecordLog) -> None:
         for place in (*range(0, 32 * 34, 32), 32 * 34 - 1):
             connection.execute(update(TREE_TWIGS).where(this).values(hashes=flip_hash(hashes, place)))
             found = list(leaf_tile_problems(connection, SIZE))
-            assert found == ["the leaf tile from record 272 on does not match its records"]
+            assert found == ["the leaf tile of record 272 does not match its records"]
 
 
 def flip_hash(hashes: bytes, place: int) -> bytes:

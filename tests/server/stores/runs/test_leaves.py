@@ -33,7 +33,7 @@ def log(database_url: str, tmp_path: Path, churn_family: ChurnFamily) -> Iterato
         yield found
 
 
-def test_the_recorded_root_is_that_of_the_sorted_leaves_of_all_rows(log: RecordLog) -> None:
+def test_the_recorded_root_is_the_root_of_the_sorted_leaves_of_all_rows(log: RecordLog) -> None:
     (run_id,) = run_ids(log)
     kept = log.find_by_id(run_record_id(run_id))
     assert kept is not None
@@ -45,7 +45,7 @@ def test_the_recorded_root_is_that_of_the_sorted_leaves_of_all_rows(log: RecordL
         assert root_over(leaves) == market.rows_root
 
 
-def test_the_same_rows_have_other_leaves_in_another_log(
+def test_the_same_rows_have_different_leaves_in_a_different_log(
     log: RecordLog, churn_family: ChurnFamily, tmp_path: Path
 ) -> None:
     """A leaf outlives an erasure: without the log's key, guessed rows cannot be compared with it."""
@@ -61,8 +61,8 @@ def test_a_changed_added_or_deleted_leaf_is_reported(log: RecordLog) -> None:
     blocks = RISK_LEAVES.c.run_number == select(RUNS.c.run_number).where(RUNS.c.market == "FR").scalar_subquery()
     with log.database.reading() as connection:
         row = connection.execute(select(RISK_LEAVES).where(blocks)).mappings().one()
-    damaged = f"run {run_id}, market FR: leaf tile 0 is not what was written"
-    other = f"run {run_id}, market FR: its leaves are not those that were recorded"
+    damaged = f"run {run_id}, market FR: leaf tile 0 was changed after it was written"
+    other = f"run {run_id}, market FR: its leaf hashes differ from the record"
     some = row["hashes"][:-32]
     rewritten = {"hashes": some, "root": root_over([some[at : at + 32] for at in range(0, len(some), 32)])}
     for change, message in (
@@ -88,7 +88,7 @@ def test_a_changed_manifest_is_reported(log: RecordLog) -> None:
         changed = update(RUNS).where(RUNS.c.market == "FR").values(header=header.replace('"EUR"', '"USD"'))
         connection.execute(changed)
 
-    assert problems(log) == [f"run {run_id}, market FR: its manifest is not the one that was recorded"]
+    assert problems(log) == [f"run {run_id}, market FR: its manifest differs from the record"]
 
 
 def test_a_run_of_an_earlier_release_is_checked_with_its_erased_row(log: RecordLog) -> None:
@@ -101,7 +101,7 @@ def test_a_run_of_an_earlier_release_is_checked_with_its_erased_row(log: RecordL
 
     assert (whole, erased) == ([], [])
     (run_id,) = run_ids(log) - {OLD_ID}
-    message = "market FR: its rows are not those that were recorded"
+    message = "market FR: its rows differ from the record"
     assert sorted(problems(log)) == sorted([f"run {OLD_ID}, {message}", f"run {run_id}, {message}"])
 
 

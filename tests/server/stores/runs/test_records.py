@@ -63,7 +63,7 @@ def test_a_changed_added_or_deleted_row_is_reported_but_not_an_erased_one(log: R
 
     with log.database.reading() as connection:
         row = connection.execute(select(RISKS).where(mine)).mappings().one()
-    expected = [f"run {run_id}, market FR: its rows are not those that were recorded"]
+    expected = [f"run {run_id}, market FR: its rows differ from the record"]
     for change in ({"rank": 4000}, {"pd": 0.5}, {"band": "LOW" if row["band"] != "LOW" else "HIGH"}, {"features": b""}):
         with log.database.writing() as connection:
             connection.execute(update(RISKS).where(mine).values(**change))
@@ -104,7 +104,7 @@ def test_a_recorded_run_with_other_rows_is_refused_and_not_loaded(
         connection.execute(delete(RUNS))
     other = write(churn_family, tmp_path / "other.parquet", as_it_is)  # FR alone, under the whole run's name
 
-    with pytest.raises(LoadRefused, match="was loaded before with other rows"):
+    with pytest.raises(LoadRefused, match="was already loaded with different rows"):
         load_file(log.database, other, NOW, key_locations(tmp_path), KEEP)
 
     assert again == []
