@@ -23,7 +23,7 @@ _DATABASE_SCHEMES = ("sqlite://", "postgresql://", "postgresql+psycopg://")
 class Settings(BaseSettings):
     """The settings, each read from the environment variable GROUNDS_<NAME> or from CONFIG.toml.
 
-    "Trusted" means that the server uses the content as it is: whoever can write it decides what the server serves.
+    "Trusted" means that the server uses the content as it is: anybody who can write it decides what the server serves.
 
     Attributes:
         host: Address to listen on. Must be a loopback address, because the server does not authenticate its callers.

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from training.equivalence.check import EquivalenceReport
-from training.evaluation.quality import Quality, measure_quality
 from training.export.representatives import thresholds_by_feature
 from training.fitting.booster import cross_validated_auc, fixed_parameters
 from training.measures.fairness import FairnessResult
+from training.measures.quality import Quality, measure_quality
 from training.measures.stability import StabilityIndex
 from training.sources.samples import Sample, Samples
 from training.spec import Spec

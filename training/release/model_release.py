@@ -24,6 +24,7 @@ from training.console import Console
 from training.equivalence.check import ExportedModel, check_equivalence, check_scores, gate_document
 from training.evaluation.metrics import named_metrics
 from training.evaluation.model_evaluation import ModelEvaluation, evaluate_model
+from training.evaluation.release_gates import GateResult, evaluate_gates, require_passed
 from training.export.explain import explain_onnx
 from training.export.score import score_onnx
 from training.export.trees import Ensemble, read_ensemble
@@ -31,7 +32,6 @@ from training.fitting.booster import fit_booster, fixed_parameters
 from training.fitting.calibration import fit_calibration
 from training.fitting.search import search_parameters
 from training.release.baseline import baseline_document, select_baseline
-from training.release.gates import GateResult, evaluate_gates, require_passed
 from training.release.golden_rows import golden_document
 from training.release.leakage import check_leakage
 from training.release.reason_texts import check_reason_texts

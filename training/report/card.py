@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from training.evaluation.model_evaluation import ModelEvaluation
-from training.release.gates import GateResult, format_figure
+from training.evaluation.release_gates import GateResult, format_figure
 from training.report.terminal import leak_alarms
 from training.sources.samples import Samples
 from training.spec import Spec

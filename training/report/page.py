@@ -12,7 +12,7 @@ import numpy as np
 from models.bundle_documents import Scorecard
 from models.scorecard import unrounded_score
 from training.evaluation.model_evaluation import ModelEvaluation
-from training.release.gates import GateResult
+from training.evaluation.release_gates import GateResult
 from training.report import comparison_plots, contribution_plots, quality_plots, tables
 from training.report.campaign import campaign_sections
 from training.report.card import calibration_sentence, limitations, ranking_sentence, versions

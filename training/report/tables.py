@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from training.evaluation.model_evaluation import ModelEvaluation
+from training.evaluation.release_gates import GateResult, format_figure
 from training.measures.fairness import FairnessResult, GroupFairness
 from training.measures.proportions import Estimate
 from training.measures.swap import SwapSet
-from training.release.gates import GateResult, format_figure
 from training.report.markup import interval_text, percent, percent_interval_text, table
 from training.sources.samples import Samples
 from training.spec import Spec

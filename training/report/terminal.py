@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from training.evaluation.model_evaluation import SAMPLE_PARTS, ModelEvaluation
-from training.evaluation.quality import Quality
-from training.release.gates import GateResult, format_figure
+from training.evaluation.release_gates import GateResult, format_figure
+from training.measures.quality import Quality
 from training.sources.samples import Samples
 from training.validation.campaign import CampaignFindings
 

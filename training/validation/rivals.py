@@ -10,9 +10,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from training.evaluation.quality import Quality, measure_quality
 from training.fitting.rivals import rival_pds
 from training.measures.bootstrap import Interval, auc_difference_interval
+from training.measures.quality import Quality, measure_quality
 from training.measures.swap import SwapSet, swap_set_at_cut_offs, swap_set_at_rate
 from training.sources.samples import Samples
 from training.spec import Spec

@@ -8,7 +8,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss
 
 from training.errors import DataInvalid
-from training.evaluation.quality import measure_quality
 from training.measures.calibration import (
     brier_decomposition,
     brier_score,
@@ -18,6 +17,7 @@ from training.measures.calibration import (
     hosmer_lemeshow_test,
     recalibration,
 )
+from training.measures.quality import measure_quality
 
 GENERATOR = np.random.default_rng(0)
 PDS = GENERATOR.beta(1.5, 5, size=2000)

@@ -13,7 +13,7 @@ from tests.small import SPEC, SmallFamily, made_customers, write_small_family
 from tests.training.candidates import credit_family, evaluate_candidate, read_candidate, with_sign
 from training.errors import ModelRejected
 from training.evaluation.metrics import named_metrics
-from training.release.gates import GateResult, evaluate_gates, require_passed
+from training.evaluation.release_gates import GateResult, evaluate_gates, require_passed
 from training.sources.samples import hash_bucket
 from training.sources.table import read_table_samples
 from training.spec import DEFAULT_GATES, GateSpec, read_spec
