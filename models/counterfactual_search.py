@@ -1,7 +1,8 @@
 """Branch-and-bound search for the smallest changes of a row that bring its pd to a target.
 
-A row *crosses* if its pd is at most the target. A *box* stands for all changes of one set of features in which each feature
-takes a value from a span of its candidate values, ordered from near to far. If a feature has a sign (a monotone constraint),
+A row *crosses* if its pd is at most the target. The candidate values of each feature are ordered from near to far from its
+current value. A *span* is a run of consecutive candidates. A *box* is one span for each feature of a set, and stands for every
+change that takes one value from each span. If a feature has a sign (a monotone constraint),
 a farther candidate is never riskier. So a box contains a crossing row only if its far corner crosses, and one scored row
 decides about the whole box. The search therefore
 
@@ -30,7 +31,7 @@ from models.model import Model
 from models.scorecard import log_odds_from_margin, pd_from_log_odds
 
 _CORNERS_MAX = 1000  # far corners scored for each number of features
-_COMBINATIONS_MAX = 6_000  # far corners considered; enough for two unsigned features together with two signed ones
+_COMBINATIONS_MAX = 6_000  # far corners listed; enough for two features without a sign together with two with one
 _BOXES_AT_ONCE = 16  # boxes halved with one call of ONNX Runtime
 
 Proposal = tuple[tuple[int, float], ...]  # positions of features and their new values
@@ -104,7 +105,7 @@ class ValueSpan:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """Spans of different features, sorted by name. The far corner of every box crosses, by construction."""
+    """Spans of different features, sorted by name. The search drops a box as soon as its far corner does not cross."""
 
     spans: tuple[ValueSpan, ...]
 
@@ -187,7 +188,7 @@ def crossing_boxes(
     Args:
         spans: The result of `scored_spans`.
         size: How many features change.
-        answered: Sets of features that have an answer already. Their supersets are skipped, because they are not smaller.
+        answered: Sets of features that have an answer already. A superset of such a set is skipped, because it changes more features.
         trials: Scores the corners.
 
     Returns:
@@ -203,7 +204,8 @@ def crossing_boxes(
     while math.comb(count, size) > _COMBINATIONS_MAX:
         count -= 1
     wanted = [combination for combination in combinations(useful[:count], size) if _is_new(combination, answered)]
-    # The sum of margins ranks combinations as if effects were additive. It only orders the work; every box is scored.
+    # The sum of margins ranks combinations as if effects were additive. It only chooses which corners are scored; whether
+    # a box crosses is always decided by scoring its corner.
     best = heapq.nsmallest(_CORNERS_MAX, wanted, key=lambda combination: sum(each.margin for each in combination))
     boxes = [
         Box(tuple(sorted((each.span for each in combination), key=lambda span: span.name))) for combination in best

@@ -69,7 +69,7 @@ class _SourceWriter:
         for field in message.field:
             if not field.HasField("oneof_index"):
                 yield f"  {self._field(field)}"
-            elif field.oneof_index not in written:  # at its first member, so that the fields keep their order
+            elif field.oneof_index not in written:  # where its first member stands, so the fields keep their order
                 written.add(field.oneof_index)
                 yield from self._oneof(message, field.oneof_index)
         yield "}"
@@ -113,7 +113,7 @@ class _SourceWriter:
         return f" [{written}]" if written else ""
 
     def _options(self, options: Message) -> Iterator[str]:
-        """Yield each option as `name = value`; parsed by our own pool, in which extensions are known."""
+        """Yield each option as `name = value`. Our own pool parses the options again, because only it knows the extensions."""
         kind = message_factory.GetMessageClass(self._pool.FindMessageTypeByName(options.DESCRIPTOR.full_name))
         for field, value in kind.FromString(options.SerializeToString()).ListFields():
             name = f"({field.full_name})" if field.is_extension else field.name
@@ -121,7 +121,7 @@ class _SourceWriter:
 
 
 def _reserved_statements(ranges: Iterable[Any], names: Iterable[str], *, inclusive: bool) -> Iterator[str]:
-    """Yield the reserved numbers and names; the ranges of messages end before `end`, those of enums with it."""
+    """Yield the reserved numbers and names. `end` is exclusive in the ranges of messages and inclusive in those of enums."""
     for each in ranges:
         yield f"  reserved {each.start} to {each.end if inclusive else each.end - 1};"
     yield from (f'  reserved "{name}";' for name in names)

@@ -77,7 +77,7 @@ class Recorder:
         The entry is appended even if the caller disconnects meanwhile.
 
         Raises:
-            StoreUnavailable: The entry may not be durable, so the call must not be answered.
+            StoreUnavailable: It is unknown whether the entry is durable, so the caller must get an error instead of the answer.
             RequestIdReused, RecordRemoved, RecordDamaged, PreconditionFailed: See RecordLog.append.
         """
         future: asyncio.Future[AppendResult] = asyncio.get_running_loop().create_future()
@@ -135,7 +135,7 @@ class Recorder:
             await self._set_writable(writable=False)
             # Each caller gets its own exception: a shared exception would collect the tracebacks of all callers.
             return [StoreUnavailable(str(error)) for _ in entries]
-        except Exception as error:  # noqa: BLE001 - a bug: every caller gets an incident id, and the recorder continues
+        except Exception as error:  # noqa: BLE001 - a bug: it is raised in every caller, and the recorder continues
             return [error for _ in entries]
         self.commits += 1
         self.records += len(entries)

@@ -1,4 +1,4 @@
-"""Benchmarks write to their own folder only, and reject half of a pair of options."""
+"""Benchmarks do not use the developer's keys and bundles, and reject --bundles without --files and the reverse."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tests.bench.feed import measure_feed
 def test_the_feed_is_measured_without_the_developers_own_keys_and_bundles(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Point the keys at a folder that does not exist: a load or a start that used them would fail."""
+    """Point the keys at a folder that does not exist: loading a run or starting a server with them would fail."""
     nowhere = tmp_path / "nowhere"
     monkeypatch.setenv("GROUNDS_KEYS", f"sqlite:///{nowhere / 'keys.db'}")
     monkeypatch.setenv("GROUNDS_MASTER_KEY", str(nowhere / "master.key"))

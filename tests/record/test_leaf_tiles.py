@@ -1,4 +1,4 @@
-"""Leaf tiles: the tree over the tiles is the tree of RFC 6962, and one tile with all roots proves every leaf."""
+"""Leaf tiles: the tree over the tiles is the tree of RFC 6962, and a leaf is proved by its own tile and the roots of all tiles."""
 
 import hashlib
 

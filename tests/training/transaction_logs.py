@@ -151,7 +151,8 @@ class SyntheticLog:
 
     Attributes:
         lines: As written, with the lines that the rules leave out.
-        sales: The lines of customers alone, once each, times as such: what an oracle starts from.
+        sales: Only the valid lines: each has a customer and occurs once, and its time is a Timestamp. The tests compute
+            expected results from them.
     """
 
     folder: Path
@@ -171,7 +172,7 @@ class SyntheticLog:
 
 
 def made_sales(customers: int, seed: int = 0) -> pd.DataFrame:
-    """Return the sales of customers in two markets: individual rhythms, some leave, some return goods, some cancel."""
+    """Return the sales of customers in two markets. Each buys in a rhythm of their own; some leave, some return goods."""
     random = np.random.default_rng(seed)
     rows = []
     for number in range(customers):
@@ -187,7 +188,7 @@ def made_sales(customers: int, seed: int = 0) -> pd.DataFrame:
             day += random.exponential(gap)
     sales = pd.DataFrame(rows, columns=["number", "day", "Betrag", "Beleg", "Artikel", "Gruppe"])
     sales["Land"] = np.where(sales["number"] % 3 == 0, "AT", "DE")
-    sales["Kunde"] = "K" + (sales["number"] // 2).astype(str)  # the same number in two markets is two customers
+    sales["Kunde"] = "K" + (sales["number"] // 2).astype(str)  # the same Kunde in two markets means two customers
     sales["Zeit"] = (FIRST + pd.to_timedelta(sales["day"], unit="D")).dt.floor("s")
     sales["Gruppe"] = "g" + sales["Gruppe"].astype(str)
     sales["Währung"] = "EUR"
@@ -196,7 +197,7 @@ def made_sales(customers: int, seed: int = 0) -> pd.DataFrame:
 
 
 def write_log(folder: Path, customers: int = 360, seed: int = 0) -> SyntheticLog:
-    """Write log, status table and specs: every fourth line without customer, duplicates, lines from the future."""
+    """Write log, status table and specs. In the log a quarter has no customer; some lines are duplicates or of the future."""
     sales = made_sales(customers, seed)
     nobody = sales.sample(len(sales) // 3, random_state=0).assign(Kunde=None)
     nobody.loc[nobody.index[::2], "Kunde"] = "0"

@@ -63,7 +63,7 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
     async def ListChurnRiskChanges(
         self, request: pb.ListChurnRiskChangesRequest, _received: ReceivedRequest
     ) -> pb.ListChurnRiskChangesResponse:
-        """Return one page of changes; all pages of a synchronization bring the copy to the same run."""
+        """Return one page of changes; all pages of a synchronization lead the caller's copy to the same run."""
         return await self._threads.run(self._synchronization.read_page, request, page_size(request.page_size))
 
     async def ExportChurnRisks(
@@ -131,7 +131,8 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
             after = PredictionCursor(cursor.number, cursor.customer_id)
         else:
             run = require_newest_run(self._predictions, request.market)
-            # The run stores its number of scored customers. For any other query the customers are counted, once per list.
+            # Without filters, the total is the number of scored customers, which the run stores. With filters, the customers are
+            # counted for the first page, and the page token carries the total on.
             is_unfiltered = query == PredictionQuery(query.order)
             total = run.scored_count if is_unfiltered else self._predictions.count_predictions(run, query)
         # Read one row more than the page has. If this row exists, there is a next page.

@@ -1,4 +1,4 @@
-"""Both released families, written by the real commands, against LightGBM and shap on the real data."""
+"""Compares the bundles of both families, built by the real commands, with LightGBM and shap on the real data."""
 
 import math
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ def real(request: pytest.FixtureRequest, released: Released) -> RealFamily:
 
 
 def rows_with_missing_values(rows: FloatArray) -> FloatArray:
-    """Return rows without some of their values, from one to all."""
+    """Return rows with a random share of their values missing; in the first row all are missing."""
     random = np.random.default_rng(11)
     gaps = rows[random.integers(0, len(rows), 3000)].copy()
     gaps[random.random(gaps.shape) < random.random((len(gaps), 1))] = np.nan
