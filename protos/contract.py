@@ -1,12 +1,12 @@
-"""Generates the Python of the contract, and checks the contract.
+"""Generates the Python code of the gRPC contract (the .proto files), and checks the contract.
 
-    python protos/contract.py generate   write the generated modules beside their .proto files
-    python protos/contract.py check      check that they are fresh; lint, format, breaking changes
+    python protos/contract.py generate   write the generated modules next to their .proto files
+    python protos/contract.py check      check that these modules are up to date; check lint, format and breaking changes
     python protos/contract.py archive    write dist/grounds-contract-VERSION.zip for other languages
-    python protos/contract.py release    renew released.binpb; at a tag only
+    python protos/contract.py release    replace released.binpb; run this only when a release is tagged
 
 protoc reads buf/validate/validate.proto from a descriptor set, because protovalidate ships its descriptor but not its source.
-buf reads the image that protoc writes. Neither needs a network.
+buf reads the image that protoc writes. Neither protoc nor buf needs a network.
 """
 
 import shutil
@@ -28,7 +28,7 @@ _RELEASED = ROOT / "released.binpb"
 
 
 def main(arguments: list[str]) -> int:
-    """Run one command; return 0 only if all of it succeeded."""
+    """Run one command; return its exit status, which is 0 if the command succeeded."""
     commands = {"generate": generate, "check": check, "archive": archive, "release": release}
     if len(arguments) != 1 or arguments[0] not in commands:
         print(__doc__)
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
 
 
 def generate(folder: Path = ROOT) -> int:
-    """Write *_pb2.py, *_pb2.pyi and *_pb2_grpc.py of every file of the contract into the folder."""
+    """Write *_pb2.py, *_pb2.pyi and *_pb2_grpc.py for every .proto file of the contract to the folder."""
     with tempfile.NamedTemporaryFile(suffix=".binpb") as image:
         image.write(_without_validate(image_bytes()))
         image.flush()
@@ -47,7 +47,7 @@ def generate(folder: Path = ROOT) -> int:
 
 
 def check() -> int:
-    """Print every fault of the contract, not only the first; return 0 if there is none."""
+    """Run all checks, even if one fails, and print what they find; return 0 if all checks succeed."""
     with tempfile.TemporaryDirectory() as folder:
         image = Path(folder) / "image.binpb"
         image.write_bytes(image_bytes())
@@ -69,18 +69,18 @@ def archive() -> int:
 
 
 def release() -> int:
-    """Make the present contract the one that later changes are compared with."""
+    """Save the current contract as the released contract, with which `check` compares later changes."""
     _RELEASED.write_bytes(image_bytes())
     return 0
 
 
 def contract_files() -> list[str]:
-    """Return the names of the contract's files, as they import each other."""
+    """Return the sorted names of the contract's .proto files, as in import statements."""
     return sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("grounds/*/v1/*.proto"))
 
 
 def image_bytes(*others: str) -> bytes:
-    """Return the contract, and other files by name, with imports and comments as an encoded FileDescriptorSet."""
+    """Return an encoded FileDescriptorSet of the contract and of other .proto files, with all imports and comments."""
     includes = [ROOT, SITE_PACKAGES, resources.files(grpc_tools) / "_proto"]
     with tempfile.TemporaryDirectory() as folder:
         validate, image = Path(folder) / "validate.binpb", Path(folder) / "image.binpb"
@@ -98,7 +98,7 @@ def image_bytes(*others: str) -> bytes:
 
 
 def validate_files() -> descriptor_pb2.FileDescriptorSet:
-    """Return buf/validate/validate.proto, after what it imports."""
+    """Return the descriptors of the files that buf/validate/validate.proto imports, and then its own descriptor."""
     files = descriptor_pb2.FileDescriptorSet()
     for module in (descriptor_pb2, duration_pb2, field_mask_pb2, timestamp_pb2):
         module.DESCRIPTOR.CopyToProto(files.file.add())
@@ -109,8 +109,8 @@ def validate_files() -> descriptor_pb2.FileDescriptorSet:
 def _without_validate(image: bytes) -> bytes:
     """Return the image without buf/validate/validate.proto and without the imports of it.
 
-    The rules stay in the options, as fields that protobuf does not know; protovalidate reads them by their number. The
-    generated Python then neither imports a module `buf.validate` nor registers that file, so an application may have its own.
+    The validation rules stay in the options as unknown fields, which protovalidate reads by number. The generated Python code
+    neither imports `buf.validate` nor registers validate.proto, so an application can use its own version of this file.
     """
     files = [file for file in descriptor_pb2.FileDescriptorSet.FromString(image).file if file.name != VALIDATE]
     for file in files:
@@ -121,7 +121,7 @@ def _without_validate(image: bytes) -> bytes:
 
 
 def _print_stale(folder: Path) -> int:
-    """Generate into the folder and print each committed file that differs; return 0 if none does."""
+    """Generate the modules in the folder, and print each module whose committed version differs; return 0 if none differs."""
     generate(folder)
     stale = [
         path.relative_to(folder)
@@ -134,7 +134,7 @@ def _print_stale(folder: Path) -> int:
 
 
 def _content(path: Path) -> bytes | None:
-    """Return the content of a file, None if it does not exist."""
+    """Return the content of a file; None if the file does not exist."""
     return path.read_bytes() if path.exists() else None
 
 

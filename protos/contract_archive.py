@@ -1,7 +1,7 @@
-"""Writes the contract as one archive from which every language can generate its client, without a network.
+"""Writes the gRPC contract as a zip archive, from which clients in other languages can be generated without a network.
 
-The archive has our .proto files with everything that they import, the same as a descriptor set, and a README that says how
-to use it in Node, Java and Go. The same sources give the same bytes.
+The archive contains our .proto files, all files that they import, a descriptor set of these files, and a README that explains
+the use in Node, Java and Go. The same sources always produce the same bytes.
 """
 
 import tomllib
@@ -13,8 +13,8 @@ from contract import ROOT, SITE_PACKAGES, VALIDATE, contract_files, image_bytes,
 from proto_source import proto_source
 
 _PROJECT = ROOT.parent
-_GUIDE = ROOT / "archive"  # README and buf's configuration, copied as they are
-# google.type is what the contract imports; google.rpc is what the details of an error are.
+_GUIDE = ROOT / "archive"  # contains the README and buf's configuration, which are copied unchanged
+# The contract imports google.type. The details of gRPC errors are messages of google.rpc.
 _GOOGLE_FILES = (
     "google/rpc/error_details.proto",
     "google/rpc/status.proto",
@@ -45,7 +45,7 @@ def write_archive(folder: Path) -> Path:
 
 
 def _members() -> dict[str, bytes]:
-    """Return the content of every file of the archive by its path."""
+    """Return the content of every file of the archive, by path within the archive."""
     return {
         **{path.relative_to(_GUIDE).as_posix(): path.read_bytes() for path in _GUIDE.rglob("*") if path.is_file()},
         **{f"proto/{name}": (ROOT / name).read_bytes() for name in contract_files()},
@@ -57,11 +57,11 @@ def _members() -> dict[str, bytes]:
 
 
 def _validate_source() -> str:
-    """Return the source of buf/validate/validate.proto, with its copyright."""
+    """Return the source of buf/validate/validate.proto, with its copyright notice."""
     header = _VALIDATE_HEADER.format(version=metadata.version("protovalidate"))
     return header + proto_source(validate_files(), VALIDATE)
 
 
 def _version() -> str:
-    """Return the version of the client's distribution, which is that of the contract."""
+    """Return the version of the client's distribution, which is also the version of the contract."""
     return str(tomllib.loads((_PROJECT / "client" / "pyproject.toml").read_text())["project"]["version"])

@@ -1,8 +1,8 @@
 """Writes the source of a .proto file from its descriptor.
 
 protovalidate ships the descriptor of buf/validate/validate.proto but not its source, which compilers of other languages
-need. The writer covers what that file uses: messages, oneofs, enums, extensions, reserved names and options. It does not
-cover nested types, maps, groups, services and default values, and raises on them.
+need. The writer supports the constructs that validate.proto uses: messages, oneofs, enums, extensions, reserved names and
+options. It does not support nested types, maps, groups, services and default values, and raises ValueError for them.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,24 +16,24 @@ _Field = descriptor_pb2.FieldDescriptorProto
 _SCALARS = {number: name.removeprefix("TYPE_").lower() for name, number in _Field.Type.items()}
 _LABELS = {_Field.LABEL_OPTIONAL: "optional ", _Field.LABEL_REQUIRED: "required ", _Field.LABEL_REPEATED: "repeated "}
 _NAMED = {_Field.TYPE_MESSAGE, _Field.TYPE_ENUM}
-_FIELD_NUMBERS_END = 536_870_912  # the end, exclusive, of a range that the source writes as `to max`
+_FIELD_NUMBERS_END = 536_870_912  # exclusive end of a range that the source writes as `to max`
 
 
 def proto_source(files: descriptor_pb2.FileDescriptorSet, name: str) -> str:
     """Return the source of one file, without comments.
 
     Args:
-        files: The file and everything it imports, each after what it imports.
-        name: The file's name, as others import it.
+        files: The file and all files that it imports. Each file comes after the files that it imports.
+        name: Name of the file, as in an import statement.
 
     Raises:
-        ValueError: The file uses a construct that is not covered.
+        ValueError: The file uses a construct that is not supported.
     """
     return _SourceWriter(files).source(next(file for file in files.file if file.name == name))
 
 
 class _SourceWriter:
-    """Writes one file; knows the extensions of its imports, so that options get their names."""
+    """Writes the source of one file. Its pool contains the imports, so it can write options by the names of their extensions."""
 
     def __init__(self, files: descriptor_pb2.FileDescriptorSet) -> None:
         self._pool = descriptor_pool.DescriptorPool()
@@ -41,7 +41,7 @@ class _SourceWriter:
             self._pool.AddSerializedFile(file.SerializeToString())
 
     def source(self, file: descriptor_pb2.FileDescriptorProto) -> str:
-        """Return the whole file."""
+        """Return the source of a file."""
         if file.service or file.edition:
             raise ValueError(f"{file.name}: services and editions are not covered")
         blocks = [
@@ -69,7 +69,7 @@ class _SourceWriter:
         for field in message.field:
             if not field.HasField("oneof_index"):
                 yield f"  {self._field(field)}"
-            elif field.oneof_index not in written:  # where its first member stands, so the fields keep their order
+            elif field.oneof_index not in written:  # write the oneof in place of its first field, which keeps the order
                 written.add(field.oneof_index)
                 yield from self._oneof(message, field.oneof_index)
         yield "}"
@@ -100,7 +100,7 @@ class _SourceWriter:
         yield "}"
 
     def _field(self, field: _Field, *, labelled: bool = True) -> str:
-        """Return a field's line."""
+        """Return the line of a field."""
         if field.type == _Field.TYPE_GROUP or field.HasField("default_value") or field.proto3_optional:
             raise ValueError(f"{field.name}: groups, defaults and optional fields of proto3 are not covered")
         label = _LABELS[field.label] if labelled else ""
@@ -108,7 +108,7 @@ class _SourceWriter:
         return f"{label}{kind} {field.name} = {field.number}{self._bracket_options(field.options)};"
 
     def _bracket_options(self, options: Message) -> str:
-        """Return the options of a field or a value in brackets, nothing where there are none."""
+        """Return the options of a field or an enum value in brackets; "" if there are none."""
         written = ", ".join(self._options(options))
         return f" [{written}]" if written else ""
 

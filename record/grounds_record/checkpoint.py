@@ -107,7 +107,7 @@ def open_checkpoint(note: str, key: VerifierKey) -> Checkpoint:
         SignatureMissing: The note has no signature by this key.
         SignatureInvalid: The signature does not verify.
         CheckpointMalformed: The signed text is not a checkpoint.
-        CheckpointOriginMismatch: The checkpoint belongs to another log.
+        CheckpointOriginMismatch: The origin of the checkpoint is not the name of the key.
     """
     checkpoint = parse_checkpoint(open_note(note, key))
     _check_origin(checkpoint, key.name)
@@ -115,7 +115,7 @@ def open_checkpoint(note: str, key: VerifierKey) -> Checkpoint:
 
 
 def _check_origin(checkpoint: Checkpoint, name: str) -> None:
-    """Reject a checkpoint of a log with a different name; two logs may use the same key."""
+    """Reject a checkpoint of a log with a different name. Without this check, two logs with equal key bytes could be confused."""
     if checkpoint.origin != name:
         raise CheckpointOriginMismatch(
             f"the checkpoint belongs to the log {checkpoint.origin!r}, but the key belongs to the log {name!r}"

@@ -1,4 +1,4 @@
-"""Customer keys, for crypto-shredding: destroying a customer's key makes their records unreadable, and the log still verifies.
+"""Customer keys, for crypto-shredding: destroying a customer's key makes their records unreadable, but the log stays verifiable.
 
 HMAC is HMAC-SHA256; numbers in parentheses are lengths in bytes:
 
@@ -19,8 +19,8 @@ exchange two customers' wrapped keys in the store unnoticed. HMAC derives keys a
 RFC 5869) is not needed, because the customer key is uniformly random.
 
 The customer tag outlives the customer key. The owner of the log key can therefore find out that a known customer *had*
-records, but cannot read them. An attacker could guess the content of a request and compare its digest, so the content tag
-depends on the customer key.
+records, but cannot read them. An attacker could guess the content of a request and compare the digest of the guess, so the
+content tag depends on the customer key.
 """
 
 import hmac
@@ -46,7 +46,7 @@ def new_customer_key() -> bytes:
 
 
 def key_id(key: bytes) -> str:
-    """Return the id of a customer's key, 32 hexadecimal digits; it does not reveal the key."""
+    """Return the id of a customer's key, 32 hexadecimal digits. The id does not reveal the key."""
     return _derive_key(key, b"grounds/key-id/1")[:16].hex()
 
 
@@ -58,10 +58,10 @@ def sealing_key(key: bytes) -> bytes:
 def content_tag(content: bytes, key: bytes) -> bytes:
     """Return the keyed digest of a request's content, 32 bytes.
 
-    While the customer's key exists, the tags of two requests show whether the contents are equal.
+    While the customer's key exists, the tag of a new request shows whether its content equals the content of an earlier one.
 
     Args:
-        content: Digest or bytes of what the caller sent.
+        content: Content of the request, or the digest of the content.
         key: The customer's key, 32 bytes.
     """
     return hmac.digest(_derive_key(key, b"grounds/content/1"), content, "sha256")
@@ -77,7 +77,7 @@ def customer_tag(market: str, customer_id: str, log_key: bytes) -> bytes:
     """
     _check_key(log_key)
     name = market.encode()
-    # The length prefix makes the encoding injective: ("A", "BC") and ("AB", "C") must not be one customer.
+    # Without the length prefix, the customers ("A", "BC") and ("AB", "C") would have the same tag.
     assert len(name) <= _NAME_BYTES_MAX, "a market is a short code"
     return hmac.digest(log_key, bytes([len(name)]) + name + customer_id.encode(), "sha256")
 
@@ -94,7 +94,7 @@ def row_salt_key(run_id: str, market: str, log_key: bytes) -> bytes:
 
 
 def row_salt(customer_id: str, salt_key: bytes) -> bytes:
-    """Return the salt of a customer's row, 16 bytes. Without the salt, the row could be guessed and compared with its leaf hash."""
+    """Return the salt of a customer's row, 16 bytes. Without the salt, guesses of the row could be compared with its leaf hash."""
     return hmac.digest(salt_key, customer_id.encode(), "sha256")[:_SALT_BYTES]
 
 
@@ -127,7 +127,7 @@ def unwrap_key(wrapped: bytes, name: str, master: bytes) -> bytes:
         raise WrappedKeyInvalid(
             f"key {name} cannot be unwrapped: the master key is wrong, or the wrapped key was changed"
         ) from error
-    # The key id is derived from the key, so an exchanged pair of name and bytes cannot pass even under the master key.
+    # The key id is derived from the key. This check therefore rejects a key that was wrapped with the id of a different key.
     if key_id(key) != name:
         raise WrappedKeyInvalid(f"key {name} unwraps to a key with a different id")
     return key

@@ -14,7 +14,7 @@ class KeyMalformed(RecordError):
 
 
 class KeyFileRejected(RecordError):
-    """A key file is missing, malformed or readable by others. The message states the file and what to do."""
+    """A key file is missing, invalid or accessible to other users, or cannot be created. The message states the file and what to do."""
 
 
 class NoteMalformed(RecordError):
@@ -34,7 +34,7 @@ class CheckpointMalformed(RecordError):
 
 
 class CheckpointOriginMismatch(RecordError):
-    """A checkpoint with a valid signature belongs to another log."""
+    """The origin of a checkpoint is not the name of the key, so the checkpoint belongs to a different log."""
 
 
 class HeaderInvalid(RecordError):
@@ -46,7 +46,7 @@ class HeaderVersionUnsupported(HeaderInvalid):
 
 
 class FrameInvalid(RecordError):
-    """Leaf data does not consist of a header and a ciphertext, or one of them is too long."""
+    """Leaf data does not consist of a header and a ciphertext, or the header or the body is too long."""
 
 
 class ExportMalformed(RecordError):
@@ -54,7 +54,7 @@ class ExportMalformed(RecordError):
 
 
 class CustomerKeyMismatch(RecordError):
-    """A record was sealed under a key other than the given one."""
+    """The header of a record contains the id of a different key than the key that the caller passed."""
 
 
 class RecordAltered(RecordError):

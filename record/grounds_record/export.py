@@ -14,9 +14,9 @@ class StoredRecord:
         index: Index of the record in the log, from 0.
         header: The bytes of the header.
         ciphertext: The encrypted body; None if retention removed it.
-        nodes: The tree hashes that are stored with the record. They belong to the nodes that the record completes, and begin
-            with its own leaf hash (`merkle.Frontier.append`).
-        columns: The columns by which a store finds the record, by name (`header_columns`); None if they were not exported.
+        nodes: The tree hashes that are stored with the record. They are the hashes of the nodes that the record completes,
+            beginning with its own leaf hash (`merkle.Frontier.append`).
+        columns: Database columns that repeat parts of the header, by name (`header_columns`); None if they were not exported.
     """
 
     index: int

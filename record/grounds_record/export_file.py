@@ -3,8 +3,8 @@
     line 1       {"format":1,"start":..,"checkpoint":..,"before":[..],"after":[..],"retentions":[..],"consistency":[..]}
     other lines  {"index":..,"header":..,"ciphertext":..,"nodes":[..],"columns":{..}}, one record per line in the order of the log
 
-`ciphertext` is null if retention removed the ciphertext. An item of `retentions` is {"record":.., "proof":[..]}, an item of
-`consistency` is [size, [..]]. The format is JSON Lines so that a file of any size can be written and read record by record.
+`ciphertext` is null if retention removed the ciphertext. An item of `retentions` is {"record":.., "proof":[..]}. An item of
+`consistency` is [size, proof]. The format is JSON Lines so that a file of any size can be written and read record by record.
 
 The content is not trusted. `read_export` only checks the format of the file; `verify` checks the content.
 """
@@ -113,7 +113,7 @@ def _read_lines(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def _bounded_lines(file: IO[bytes]) -> Iterator[bytes]:
-    """Yield the lines. A line over the limit is split, which makes it invalid JSON, so that it cannot fill the memory."""
+    """Yield the lines. A line over the limit is split, so that it cannot fill the memory. Its parts are not valid JSON."""
     while line := file.readline(_LINE_BYTES_MAX):
         yield line
 

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field, fields
 from grounds_record.errors import HeaderInvalid, HeaderVersionUnsupported
 
 VERSION = 1
-RETENTION_KIND = "RETENTION"  # lists removed ciphertexts; the only kind that verification interprets
+RETENTION_KIND = "RETENTION"  # a record of this kind lists removed ciphertexts; verification interprets no other kind
 HEADER_BYTES_MAX = 65536
-REMOVED_MAX = 500  # ciphertexts per RETENTION record; a retention run that removes more writes several records
+REMOVED_MAX = 500  # limit of ciphertexts per RETENTION record; a retention run that removes more writes several records
 # JSON readers that parse numbers as doubles represent integers up to this limit exactly (RFC 8259, section 6).
 _INTEGER_MAX = 2**53 - 1
 
@@ -44,8 +44,8 @@ _PATTERNS = {
 class RemovedRecord:
     """A record whose ciphertext retention has removed.
 
-    Without the ciphertext, the leaf hash cannot be recomputed, so it no longer proves the header. This digest proves the header
-    instead.
+    Without the ciphertext, the leaf hash cannot be recomputed, so it no longer proves the header. The digest in the
+    retention record proves the header instead.
 
     Attributes:
         index: Index of the record in the log, from 0.

@@ -32,7 +32,7 @@ class LeafTile:
 
 @dataclass(frozen=True, slots=True)
 class LeafProof:
-    """An inclusion proof of a leaf in the whole tree: arguments of `merkle.verify_inclusion`.
+    """An inclusion proof of a leaf in the whole tree. The fields are arguments of `merkle.verify_inclusion`.
 
     Attributes:
         index: Index of the leaf, from 0.
@@ -53,7 +53,7 @@ def build_leaf_tiles(leaves: Iterable[bytes]) -> list[LeafTile]:
 
 
 def find_tile(firsts: Sequence[bytes], leaf: bytes) -> int:
-    """Return the number of the only tile that can contain a leaf; -1 if no tile can.
+    """Return the number of the only tile that can contain a leaf; -1 if no tile can contain it.
 
     Args:
         firsts: The smallest leaf hash of each tile, in ascending order.

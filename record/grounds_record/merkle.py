@@ -1,9 +1,10 @@
 """The Merkle tree of RFC 6962: appending leaves, computing proofs from stored nodes, and verifying proofs.
 
-Only complete subtrees are stored. `Node(level, number)` is the subtree over the 2**level leaves from number * 2**level. A node
-is completed by its last leaf. Leaf i therefore completes the nodes (0, i), (1, i >> 1), ...: one node, and one more for each 1
-at the end of i in binary, which is two nodes per leaf on average. A store keeps the hashes of these nodes with record i. It
-needs no other table for the tree, finds the hash of each node by `stored_position`, and never changes a hash.
+Only complete subtrees are stored. `Node(level, number)` is the subtree over 2**level leaves, beginning with the leaf of index
+`number * 2**level`. A node is completed by its last leaf. Leaf i therefore completes the nodes (0, i), (1, i >> 1), ...: one
+node, and one more for each 1 at the end of i in binary. On average, a leaf completes two nodes. A store keeps the hashes of
+these nodes with record i. It needs no other table for the tree, finds the hash of each node by `stored_position`, and never
+changes a hash.
 
 A tree has an inclusion proof for each leaf (the leaf is in the tree) and a consistency proof for each smaller size (the smaller
 tree is a prefix of this one). Sources: RFC 6962, section 2.1 (definition of the tree and of both proofs), and RFC 9162,
@@ -51,7 +52,7 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 
 def split_hashes(hashes: bytes) -> tuple[bytes, ...]:
-    """Split concatenated hashes. An incomplete last hash is returned as it is, and makes every proof with it invalid."""
+    """Split concatenated hashes. An incomplete last hash is returned unchanged; every proof that contains it is invalid."""
     return tuple(hashes[start : start + HASH_BYTES] for start in range(0, len(hashes), HASH_BYTES))
 
 
@@ -87,8 +88,8 @@ class Frontier:
         """
         assert self.size % (1 << level) == 0, "a subtree begins at a multiple of its size"
         peaks, completed = list(self.peaks), [subtree]
-        # Appending works like adding 1 in binary: each 1 at the end of the size is a peak of equal height, and merging the two
-        # subtrees is the carry.
+        # Appending works like adding 1 in binary: each 1 at the end of the size is a peak, and merging this peak with the completed
+        # subtree of the same height is the carry.
         carry = self.size >> level
         while carry & 1:
             completed.append(node_hash(peaks.pop(), completed[-1]))
@@ -142,7 +143,7 @@ def leaf_range(node: Node) -> range:
 
 def completed_node_count(index: int) -> int:
     """Return how many nodes leaf `index` completes, including the leaf itself."""
-    # The number of 1 bits at the end of the index, plus one. This is the position of the lowest 0 bit, counted from 1.
+    # This is one more than the number of 1 bits at the end of the index: the position of the lowest 0 bit, counted from 1.
     return (~index & (index + 1)).bit_length()
 
 
@@ -150,7 +151,7 @@ def covering_nodes(start: int, end: int) -> tuple[Node, ...]:
     """Return the smallest set of nodes that covers exactly the leaves [start, end), from left to right."""
     nodes = []
     while start < end:
-        # A node must begin at a multiple of its size, which the lowest 1 bit of start limits, and must not reach beyond the end.
+        # A node must begin at a multiple of its size, so the lowest 1 bit of start limits its size. It must not exceed the end.
         aligned = (start & -start).bit_length() - 1 if start else end.bit_length()
         level = min(aligned, (end - start).bit_length() - 1)
         nodes.append(Node(level, start >> level))

@@ -25,12 +25,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from grounds_record.errors import KeyMalformed, NoteMalformed, SignatureInvalid, SignatureMissing
 
-_ED25519 = b"\x01"  # the signature type of the format
+_ED25519 = b"\x01"  # the number of Ed25519 among the signature types of the format
 KEY_BYTES = 32
 _KEY_ID_BYTES = 4
 PRIVATE_KEY_PREFIX = "PRIVATE+KEY+"
 _NOTE_BYTES_MAX = 1_000_000
-_SIGNATURES_MAX = 100  # as in Go's note package; the format requires at least 16
+_SIGNATURES_MAX = 100  # the limit of Go's note package; readers must accept at least 16 signatures
 _SIGNATURE_START = "\u2014 "  # an em dash and a space
 
 
@@ -124,7 +124,7 @@ def sign_note(text: str, key: SigningKey) -> str:
     """Sign a text, and return the note.
 
     Args:
-        text: The text. It must end in a newline and contain no other control characters than newlines.
+        text: The text. It must end in a newline and contain no control characters except newlines.
         key: The key that signs the text.
 
     Raises:
@@ -153,7 +153,7 @@ def open_note(note: str, key: VerifierKey) -> str:
         SignatureInvalid: A signature by this key does not verify.
     """
     text, signatures = parse_note(note)
-    # Compare the name too: a key id has only 32 bits, so keys with different names may have the same id.
+    # Compare the name too, because a key id has only 32 bits and keys with different names can have the same id.
     ours = [signature for name, key_id, signature in signatures if (name, key_id) == (key.name, key.key_id)]
     if not ours:
         names = ", ".join(f"{name}+{key_id.hex()}" for name, key_id, _ in signatures)

@@ -18,7 +18,9 @@ from grounds_record.verification_report import Fault, FaultKind
 _UNKNOWN_LEAF = bytes(HASH_BYTES)  # used as the leaf hash of a missing record; no data with this SHA-256 is known
 # A gap is filled leaf by leaf. Without a limit, one changed index could keep the verifier busy for years.
 _GAP_MAX = 1_000_000
-_MISMATCHES_MAX = 1_000_000  # limits the memory; so many mismatches are enough to locate faults
+_MISMATCHES_MAX = (
+    1_000_000  # limit of stored mismatches, which bounds the memory; a million are enough to locate faults
+)
 _DERIVED_MAX = 64  # limit of candidates for one node that ends after the exported records
 
 
@@ -55,7 +57,8 @@ class RebuiltTree:
         self._sizes = sizes
         # Computed hashes of the nodes that end within the exported records: for each level, one concatenation of hashes.
         self._levels: list[bytearray] = []
-        # Nodes that end before or after the exported records: the computed hash, and the hashes that follow from stored hashes.
+        # `_outside` has the computed hashes of nodes that end before or after the exported records. `_derived` has the other
+        # possible hashes of these nodes, which follow from stored hashes.
         self._outside = dict(zip(covering_nodes(0, start), before, strict=True))
         self._derived: dict[Node, tuple[bytes, ...]] = {}
         self._save_root()
@@ -152,7 +155,7 @@ class RebuiltTree:
         self._save_root()
 
     def _save_root(self) -> None:
-        """Save the root of the current size if it was requested."""
+        """Save the root of the current size if the caller requested this size."""
         if self.frontier.size in self._sizes:
             self.roots[self.frontier.size] = self.frontier.root()
 

@@ -1,7 +1,7 @@
 """The header label with the Merkle root over the rows of a scoring run in one market.
 
-For the market FR, the name of the label is `rows_fr`, and its value is such as `30:9f...`: the number of rows, a colon, and the
-root in hexadecimal.
+For the market FR, the name of the label is `rows_fr`. Its value consists of the number of rows, a colon, and the root in
+hexadecimal, for example `30:9f...`.
 """
 
 from collections.abc import Mapping

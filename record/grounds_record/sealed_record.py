@@ -4,13 +4,13 @@
     ciphertext      nonce (12 random bytes) || encrypted body || tag (16 bytes)
     leaf hash       SHA-256(0x00 || leaf data)
 
-The length prefix includes the boundary between header and ciphertext in the hashed bytes. The version of the header defines
-the format of the ciphertext.
+Because of the length prefix, the leaf hash also covers the boundary between header and ciphertext. The version of the header
+defines the format of the ciphertext.
 
 The body is encrypted by AES-256-GCM (NIST SP 800-38D) with the header as associated data, so header and ciphertext cannot be
 exchanged or changed separately. Each customer has a separate key. With random nonces, one key is safe for 2**32 records
 (section 8.3). GCM does not commit to its key, so an attacker can construct a ciphertext that decrypts under two keys. The key
-id in the header prevents this, because it is derived from the key. It also distinguishes a wrong key from changed bytes.
+id in the header prevents this, because it is derived from the key. The key id also distinguishes a wrong key from changed bytes.
 """
 
 import os

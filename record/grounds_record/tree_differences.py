@@ -47,8 +47,8 @@ def locate_differences(tree: RebuiltTree, size: int, root: bytes, differences: T
         differences: Differences that were found with smaller checkpoints. The new differences are added.
 
     Returns:
-        Whether the differences were located. False means that the stored hashes do not lead to the signed root, because all of
-        them were rewritten to match the changed records.
+        Whether the differences were located. False means that the stored hashes do not lead to the signed root (all of them were
+        rewritten to match the changed records), or that there are too many combinations to try.
     """
     # The root is folded from several peaks, so the original hashes of all peaks must be determined together.
     nodes = covering_nodes(0, size)

@@ -1,13 +1,13 @@
-"""Verifies an exported range of the record log against signed checkpoints. The only key that this needs is the public key.
+"""Verifies an exported range of the record log against signed checkpoints, with only the public key of the log.
 
-`verify` makes four comparisons:
+`verify` has four steps:
 
 - Compare the root of the tree over the records with the root of each checkpoint whose size is in the range. This detects
   whether any record was changed.
 - If a root differs, search from the root down through the stored hashes (`tree_differences`). This locates the changed records.
 - Compare the computed hashes with the stored hashes. This detects changed hashes of unchanged records.
-- Compare the records without ciphertext with the proven retention records. This detects ciphertexts that retention did not
-  remove.
+- Compare the records without ciphertext with the proven retention records. This detects missing ciphertexts that retention
+  did not remove.
 
 If a record was rewritten together with every stored hash, the signed root still differs, but the changed record cannot be
 identified. The report then states the range from the last proven checkpoint to the first refuted one. An auditor who keeps more
@@ -97,7 +97,7 @@ class _RootComparison:
 
 
 def _accept_checkpoints(notes: Sequence[str], key: VerifierKey, faults: list[Fault]) -> list[Checkpoint]:
-    """Return the checkpoints that the key signed, one of each size in ascending order; add a fault for every other checkpoint."""
+    """Return one valid checkpoint of each size, in ascending order; add faults for invalid and for contradicting checkpoints."""
     accepted: dict[int, Checkpoint] = {}
     for number, note in enumerate(notes, start=1):
         try:
@@ -106,7 +106,7 @@ def _accept_checkpoints(notes: Sequence[str], key: VerifierKey, faults: list[Fau
             detail = f"checkpoint {number} is rejected: {error}"
             faults.append(Fault(FaultKind.CHECKPOINT_REFUSED, None, None, detail))
             continue
-        # Two signed checkpoints with the same size and different roots prove that the owner of the key presents two histories.
+        # Two signed checkpoints of the same size with different roots prove that the owner of the key signed two histories.
         if accepted.setdefault(checkpoint.size, checkpoint).root != checkpoint.root:
             detail = f"two signed checkpoints of {checkpoint.size} records have different roots, so the log has two histories"
             faults.append(Fault(FaultKind.CHECKPOINTS_DISAGREE, None, None, detail))
@@ -158,12 +158,12 @@ def _compare_roots(tree: RebuiltTree, accepted: Sequence[Checkpoint], end: int) 
 
 
 def _untraceable_faults(tree: RebuiltTree, proven: Sequence[int], size: int, end: int) -> list[Fault]:
-    """Return the range with the changed records if the stored hashes do not lead to a signed root."""
+    """Return a fault with the range of the changed records, for a signed root to which the stored hashes do not lead."""
     has_gap = any((fault.first or 0) < size for fault in tree.faults)
     has_moved = bool(tree.miscounted) and tree.miscounted[0] < size
     if has_gap or has_moved:
         return []  # missing or moved records explain the difference, and have their own faults
-    # All records before the last proven checkpoint are unchanged.
+    # All records that the last proven checkpoint covers are unchanged, so the range begins after them.
     first, last = max([tree.start, *proven]), min(size, end) - 1
     if first > last:
         return [
@@ -248,7 +248,7 @@ def _unexplained_mismatches(tree: RebuiltTree, explained: RangeSet, *, leaves: b
 def _retention_faults(
     tree: RebuiltTree, retentions: Sequence[RetentionProof], newest: Checkpoint | None
 ) -> list[Fault]:
-    """Return the faults of missing ciphertexts that no proven retention record lists, or that one lists with a different header."""
+    """Return the faults of unproven retention records, and of missing ciphertexts without a matching retention record."""
     faults, header_digests = [], {}
     for retention in retentions:
         try:
@@ -292,7 +292,8 @@ def _prove_other_checkpoints(
     for checkpoint in accepted[:-1]:
         newest, size = accepted[-1], checkpoint.size
         if size in tree.roots or (size > tree.frontier.size and not export.after):
-            continue  # already compared with the records, or after the end of a truncated log, which is a separate fault
+            # It was already compared with the records, or it is beyond the end of a truncated log, which is a separate fault.
+            continue
         try:
             verify_consistency(size, newest.size, checkpoint.root, newest.root, proofs.get(size, ()))
         except ProofInvalid as error:

@@ -30,8 +30,10 @@ class FaultKind(str, Enum):
     HISTORY_REWRITTEN = "HISTORY_REWRITTEN"  # within: all stored hashes match the records, but the signed root does not
     HASH_ALTERED = "HASH_ALTERED"  # each: the record is unchanged, but a hash stored with it was changed
     COLUMN_ALTERED = "COLUMN_ALTERED"  # each: the record is unchanged, but a column differs from its header
-    CIPHERTEXT_MISSING = "CIPHERTEXT_MISSING"  # each: no retention record lists this record
-    RETENTION_REFUSED = "RETENTION_REFUSED"  # each: exported as a retention record, but the proof is invalid
+    CIPHERTEXT_MISSING = (
+        "CIPHERTEXT_MISSING"  # each: the ciphertext is missing, and no retention record lists the record
+    )
+    RETENTION_REFUSED = "RETENTION_REFUSED"  # each: it was exported as a retention record, but this is not proven
 
     def __str__(self) -> str:
         """Return the value, so that format() returns it too (StrEnum needs Python 3.11)."""
@@ -46,7 +48,7 @@ class Fault:
         kind: The kind, for programs.
         first: Index of the first record that the fault concerns; None if it does not concern records.
         last: Index of the last record that the fault concerns (inclusive); None if `first` is None.
-        detail: The explanation, for people. It applies to every record of the range.
+        detail: The explanation, for people.
     """
 
     kind: FaultKind
@@ -142,7 +144,7 @@ class RangeSet:
 
     def intersects(self, indices: range) -> bool:
         """Return whether any of the indices is in the set."""
-        # Of all ranges that start before the end of the indices, the last range ends last.
+        # Among the ranges that start before the end of the indices, the last range ends last, so only this range is compared.
         last = bisect.bisect_left(self._starts, indices.stop) - 1
         return last >= 0 and self._stops[last] > indices.start
 

@@ -48,7 +48,7 @@ CONSISTENCY = {
 
 
 def mth(leaves: Sequence[bytes]) -> bytes:
-    """MTH(D[n])."""
+    """Return MTH(D[n]), the root over the leaves (section 2.1)."""
     if not leaves:
         return hashlib.sha256().digest()
     if len(leaves) == 1:
@@ -58,7 +58,7 @@ def mth(leaves: Sequence[bytes]) -> bytes:
 
 
 def audit_path(m: int, leaves: Sequence[bytes]) -> list[bytes]:
-    """PATH(m, D[n])."""
+    """Return PATH(m, D[n]), the inclusion proof of leaf m (section 2.1.1)."""
     if len(leaves) == 1:
         return []
     k = split(len(leaves))
@@ -68,7 +68,7 @@ def audit_path(m: int, leaves: Sequence[bytes]) -> list[bytes]:
 
 
 def subproof(m: int, leaves: Sequence[bytes], *, known: bool) -> list[bytes]:
-    """SUBPROOF(m, D[n], b)."""
+    """Return SUBPROOF(m, D[n], b), a part of the consistency proof for size m (section 2.1.2). `known` is b."""
     if m == len(leaves):
         return [] if known else [mth(leaves)]
     k = split(len(leaves))

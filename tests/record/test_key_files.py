@@ -169,4 +169,4 @@ def test_no_error_message_contains_the_key(tmp_path: Path) -> None:
     with pytest.raises(KeyFileRejected) as refused:
         read_secret(path)
 
-    assert key.text().split("+", 4)[4] not in str(refused.value)  # base64, in which there may be more of them
+    assert key.text().split("+", 4)[4] not in str(refused.value)  # the base64 part, which may contain more plus signs

@@ -1,4 +1,4 @@
-"""Leaf tiles: the tree over the tiles is the tree of RFC 6962, and a leaf is proved by its own tile and the roots of all tiles."""
+"""Leaf tiles: the tree over the tiles is the tree of RFC 6962. A proof needs the tile of the leaf and the roots of all tiles."""
 
 import hashlib
 

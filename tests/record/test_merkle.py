@@ -227,7 +227,7 @@ def test_appending_subtrees_yields_the_same_tree_as_appending_their_leaves() -> 
 
 
 def test_a_proof_in_five_million_records_needs_one_read_and_at_most_45_stored_hashes() -> None:
-    """Five million leaves do not fit into the memory of a test, so every node has an invented but constant hash."""
+    """Derive the hash of each node from its name, because five million leaves would need too much memory in a test."""
     size, index, old = 5_000_000, 1_234_567, 4_999_999
 
     class MadeUp(Store):

@@ -49,7 +49,7 @@ def test_the_package_imports_only_cryptography_and_the_standard_library() -> Non
 
 
 def program_with_path(program: str) -> str:
-    """Return a program that uses the search path of this process but none of its site customisations."""
+    """Return the program with a first statement that sets the import search path of this process."""
     return f"import sys; sys.path[:] = {sys.path!r}; {program}"
 
 

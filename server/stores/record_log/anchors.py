@@ -1,4 +1,4 @@
-"""Anchors signed checkpoints: copies them to a folder, a command and a table, so that a changed log contradicts the copies."""
+"""Anchors signed checkpoints: copies each one to a table, a folder and a command. A log that is changed later contradicts them."""
 
 import os
 import shlex
@@ -23,7 +23,7 @@ from server.stores.tables import CHECKPOINTS
 
 _EVENTS = structlog.get_logger()
 _COMMAND_SECONDS_MAX = 30
-_CHECKED_ANCHORS = 100  # checkpoints that are compared with the log at the start
+_CHECKED_ANCHORS = 100  # limit of anchored checkpoints that the log must extend before its first append
 
 
 class AnchorContradicted(Exception):
@@ -51,10 +51,10 @@ class CheckpointAnchor:
         self.failures = 0
 
     def push(self) -> None:
-        """Push the newest checkpoint, unless it was pushed already. Log and count a failure; the next call retries."""
+        """Push the newest checkpoint, unless it was pushed already. Count and log a failed push; the next call retries."""
         try:
             head = self._proofs.read_head()
-            if head.size == max(self._pushed, 0):  # an empty log need not be anchored
+            if head.size == max(self._pushed, 0):  # the checkpoint was pushed already, or the log is empty
                 return
             self._store(head.size, head.checkpoint)
             if self._folder is not None:
@@ -68,7 +68,8 @@ class CheckpointAnchor:
             name = type(error).__name__
             _EVENTS.error("checkpoint not anchored", error=name, problem=problem, failures=self.failures)
         else:
-            # Set only if all anchors succeeded. After a failure, all anchors get the checkpoint again, which has no effect.
+            # Set only if all anchors succeeded. After a failure, the next call pushes the checkpoint to all anchors again.
+            # The table and the folder ignore a checkpoint that they already have.
             self._pushed = head.size
 
     def _check_continuity(self, head: LogHead, folder: Path) -> None:

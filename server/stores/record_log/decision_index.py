@@ -1,4 +1,4 @@
-"""Lists decisions page by page, filtered by header columns. One database index contains all columns, so no record is read."""
+"""Lists decisions page by page, filtered by header columns. One database index contains all these columns."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _SUMMARY = ("record_id", "record_index", "time_us", "market", "bundle_id", "deci
 
 @dataclass(frozen=True, slots=True)
 class DecisionQuery:
-    """Conditions on decisions. A decision must match all of them; None and "" match every decision.
+    """Conditions on decisions. A decision must match all of them. A condition that is None or "" matches every decision.
 
     Attributes:
         start: Earliest time of a decision (inclusive).
@@ -42,7 +42,8 @@ class DecisionQuery:
         """Return the conditions on columns of RECORDS. One database index contains all these columns."""
         start, end = self.time_range()
         found = [RECORDS.c.kind == CREDIT_DECISION]
-        # Omit bounds that exclude nothing: SQLite uses only one lower and one upper bound for an index search, and could choose them.
+        # Omit a bound that excludes nothing. SQLite uses only one lower and one upper bound for an index search, and could choose
+        # this bound instead of the end of the previous page.
         if self.start is not None:
             found.append(RECORDS.c.time_us >= start)
         if self.end is not None:

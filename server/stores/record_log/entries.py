@@ -31,7 +31,7 @@ class PreconditionFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Precondition:
-    """A condition that is checked when an entry is appended (optimistic concurrency check): the number of related records.
+    """The expected number of related records, which is checked when an entry is appended (optimistic concurrency check).
 
     Attributes:
         tag: Tag of the customer whose records are counted.
@@ -52,7 +52,8 @@ class LogEntry:
 
     Attributes:
         kind: Kind in uppercase letters and underscores, such as CREDIT_DECISION.
-        record_id: UUID of the record: the id of the recorded decision or run, or else a UUID from `new_record_id`.
+        record_id: UUID of the record. A decision or a run is recorded under its own id. Other records have an id from
+            `new_record_id`.
         time: Time of the record, with a time zone.
         caller: Name of the calling system.
         body: The bytes to seal.
@@ -60,8 +61,8 @@ class LogEntry:
         request_id: UUID of the caller's request; "" if there is none. Only one record is appended for each request.
         content: Digest of the request's content. A request with the same request_id and a different content is rejected.
         labels: Labels of the header. The header is not encrypted, so values must be codes without personal data.
-        subject_tag: Tag of the customer whom the record concerns, if the log's own key seals it. Such a record stays readable
-            after the customer's key is destroyed. Must be "" if `customer` is set.
+        subject_tag: Tag of the customer whom the record concerns, if the log's own key seals the record. The record then stays
+            readable after the customer's key is destroyed. Must be "" if `customer` is set.
         removed: The records whose ciphertexts retention removed. Empty unless the kind is RETENTION.
         precondition: Condition that is checked when the entry is appended; None for no check. If the condition is false, the
             result is PreconditionFailed.
@@ -101,7 +102,7 @@ RequestKey = tuple[str, str]  # caller, request_id
 
 
 def new_record_id(at: dt.datetime) -> str:
-    """Return a new UUID of version 7 (RFC 9562): its first 48 bits are the milliseconds since 1970, most other bits are random.
+    """Return a new UUID of version 7 (RFC 9562). Its first 48 bits are the milliseconds since 1970. Most other bits are random.
 
     Ids of about the same time are adjacent in the database index of ids. With random ids, every append to a large log would read
     and write a different page of the index.

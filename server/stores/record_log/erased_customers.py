@@ -1,4 +1,4 @@
-"""The erased customers and the times of their erasures, so that an old file does not load their data again."""
+"""Reads who was erased and when. A file that is older than an erasure must not load the data of the erased customer again."""
 
 import datetime as dt
 from collections.abc import Callable
@@ -27,7 +27,7 @@ class ErasedCustomers:
     customer_tag: Callable[[str, str], str]
 
     def covers(self, market: str, customer_id: str, as_of: dt.datetime) -> bool:
-        """Return whether the customer was erased at or after `as_of`, so that data as of this time must not be loaded."""
+        """Return whether the customer was erased at or after `as_of`. If so, data as of this time must not be loaded."""
         erased = self.times.get(self.customer_tag(market, customer_id))
         return erased is not None and as_of <= erased
 
@@ -35,8 +35,8 @@ class ErasedCustomers:
 def read_erased_customers(database: Database, locations: KeyLocations) -> ErasedCustomers:
     """Read the erased customers from the erasure records of the log.
 
-    The log is opened only if a customer was erased, because only then its key is needed to derive tags. Features can therefore be
-    loaded before the log exists.
+    The log's key derives the tags, so the log must be opened if a customer was erased. If no customer was erased, the log is not
+    opened. Features can therefore be loaded before the log exists.
 
     Raises:
         LogRefused: The keys do not belong to the log.

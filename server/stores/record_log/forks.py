@@ -1,8 +1,8 @@
-"""Detects forks: a database whose records do not extend a checkpoint that the server remembers outside the database.
+"""Detects forks. A fork is a log that does not extend a checkpoint that the server remembers outside the database.
 
 In an append-only log, the root over the first n records never changes. A remembered checkpoint is the high-water mark, an anchored
 checkpoint, or the last checkpoint of this process. Its root is compared with the root over the same number of records in the
-database, which is computed from stored hashes. A fork is found in two cases:
+database. The root in the database is computed from stored hashes. A fork is found in two cases:
 
 - The database has fewer records than the checkpoint, so records were lost.
 - The root at the size of the checkpoint is different, so records were replaced.

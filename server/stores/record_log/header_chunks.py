@@ -30,7 +30,7 @@ from server.stores.record_log.header_index import (
 from server.stores.tables import LISTED_CHUNKS, RECORDS
 
 _CODES = pa.dictionary(pa.int32(), pa.string())
-# The fields are columns of RECORDS. A missing value is "".
+# The fields are columns of RECORDS. An empty string represents a missing value.
 HEADER_SCHEMA = pa.schema(
     [
         ("record_id", pa.string()),
@@ -39,7 +39,7 @@ HEADER_SCHEMA = pa.schema(
     ]
 )
 _COMPRESSION = pa.ipc.IpcWriteOptions(compression="zstd")
-# Built once, because building a statement takes longer than running it.
+# These statements are built once, because building a statement takes longer than running it.
 _CONTENT = select(LISTED_CHUNKS.c.content).where(LISTED_CHUNKS.c.first_index == bindparam("first"))
 _HEADERS = (
     select(*(RECORDS.c[name] for name in HEADER_SCHEMA.names))
@@ -113,7 +113,7 @@ class _OrderedRecords:
         self._next = next(self._records, None)
 
     def before(self, end: float) -> Iterator[StoredRecord]:
-        """Yield the next records whose index is less than `end`. The first other record is kept for the next call."""
+        """Yield the next records whose index is less than `end`. The first record at or after `end` is kept for the next call."""
         while self._next is not None and self._next.index < end:
             yield self._next
             self._next = next(self._records, None)
@@ -130,7 +130,7 @@ def check_chunks(
         connection: Connection that reads the chunks.
         records: All records of the log, in order.
         size: Number of records of the log.
-        problems: List to which sentences are appended. It is complete after the last record was yielded.
+        problems: List to which sentences are appended. The list is complete when the iteration has ended.
     """
     ordered, at = _OrderedRecords(records), 0
     for chunk in connection.execute(CHUNKS).all():
@@ -156,10 +156,10 @@ def _column_texts(record: StoredRecord) -> tuple[str, ...]:
 
 
 def _matches(connection: Connection, chunk: Row[Any], headers: Sequence[tuple[str, ...]]) -> bool:
-    """Return whether a chunk contains exactly these headers, and its row their smallest and largest time."""
+    """Return whether a chunk contains exactly these headers, and its row contains their smallest and largest time."""
     try:
         table = read_headers(connection, RecordRange(chunk.first_index, chunk_end(chunk), chunked=True))
-        table.validate(full=True)  # with a damaged offset, pyarrow would read outside its buffers and crash the process
+        table.validate(full=True)  # otherwise a damaged offset could make pyarrow read outside its buffers and crash
     except (pa.ArrowException, OSError, ValueError):
         return False
     if table.schema != HEADER_SCHEMA or not table.num_rows:
@@ -172,7 +172,7 @@ def _matches(connection: Connection, chunk: Row[Any], headers: Sequence[tuple[st
 
 
 def main() -> None:
-    """Build the missing chunks. The task on standard input specifies the database and the length of a chunk."""
+    """Build the missing chunks. The task on standard input specifies the database and the number of records per chunk."""
     task = INDEX_TASK.validate_json(sys.stdin.buffer.read())
     database = Database(task.url)
     build_chunks(database, task.length)

@@ -1,9 +1,9 @@
-"""The header index: a columnar copy of record headers, from which samples are drawn, and the worker that builds it.
+"""The header index: a columnar copy of record headers, from which samples are drawn. A worker process builds the index.
 
-Drawing a sample reads the headers of all decisions. The index consists of chunks (server/stores/record_log/header_chunks.py). Each
-chunk contains the headers of 65,536 records in one row. Headers that are not in a chunk yet are read from the table of records, so
-chunks can be built later by a background process, and decisions do not wait for them. The serving process imports this module,
-which therefore does not import pyarrow.
+To draw a sample, the worker for samples reads the headers of all records in the time range of the sample. The index consists of
+chunks (server/stores/record_log/header_chunks.py). Each chunk contains the headers of 65,536 records in one row. Headers that
+are not in a chunk yet are read from the table of records, so chunks can be built later by a background process, and decisions
+do not wait for them. This module does not import pyarrow, because the serving process imports this module.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from server.stores.tables import LISTED_CHUNKS, LOG_HEAD
 
 CHUNK_RECORDS = 65_536
 WORKER_NICENESS = 10  # low priority of worker processes, so that the server's own work runs first
-# Built once, because building a statement takes longer than running it.
+# This statement is built once, because building a statement takes longer than running it.
 CHUNKS = select(*LISTED_CHUNKS.c["first_index", "record_count", "first_us", "last_us"]).order_by(
     LISTED_CHUNKS.c.first_index
 )
@@ -104,8 +104,8 @@ class HeaderIndexer:
 def record_ranges(connection: Connection, size: int, length: int = CHUNK_RECORDS) -> Iterator[RecordRange]:
     """Yield ranges that cover each of the first `size` records once, in order.
 
-    A range is a chunk, or at most `length` records between chunks. A chunk is skipped if it ends after `size`, overlaps the
-    previous chunk, or has an invalid length.
+    A range is either a chunk, or at most `length` records without a chunk. A chunk is ignored if it ends after `size`, overlaps
+    the previous chunk, or has an invalid length. Records of an ignored chunk are treated like records without a chunk.
     """
     at = 0
     for chunk in connection.execute(CHUNKS).all():
@@ -131,7 +131,7 @@ def chunk_end(chunk: Row[Any]) -> int:
 
 
 def missing_chunks(database: Database, length: int) -> list[RecordRange]:
-    """Return the ranges of exactly `length` records that have no chunk. Shorter ranges get a chunk after they are full."""
+    """Return the ranges of exactly `length` records that have no chunk. Shorter ranges are omitted."""
     with database.reading() as connection:
         size = connection.execute(select(LOG_HEAD.c.size)).scalar() or 0
         ranges = list(record_ranges(connection, size, length))

@@ -6,8 +6,8 @@ missing. The high-water mark is such data; anchored checkpoints are too.
 
 The file consists of two slots. A writer locks the file and overwrites the slot with the smaller checkpoint. If a crash interrupts
 the write, the other slot is still readable. The file is written after every commit, before the records of the commit are
-acknowledged. It is flushed to the disk at most once per second, because the mark must survive the loss of the database, but need
-not survive a power failure completely: a power failure loses at most the last second of the mark, and no records.
+acknowledged. The file is flushed to the disk at most once per second. A power failure can therefore restore an older mark. This
+is acceptable, because a power failure loses no records, and a log that is larger than its mark is valid.
 """
 
 import fcntl
@@ -89,7 +89,7 @@ class HighWaterMark:
             raise StoreUnavailable("the high-water mark of the log cannot be written; nothing was decided") from error
 
     def replace(self, note: str) -> None:
-        """Replace the mark by a checkpoint, even by a smaller one, after an operator accepted a fork.
+        """Replace the mark with a checkpoint, which may be smaller. This is needed after an operator accepted a fork.
 
         Raises:
             OSError: The file cannot be written.
@@ -110,7 +110,7 @@ class HighWaterMark:
     def _lock(self) -> Iterator[int]:
         """Open the file unless it is open, and lock it against other processes on this machine. Yield the descriptor."""
         if self._descriptor >= 0 and os.fstat(self._descriptor).st_nlink == 0:
-            os.close(self._descriptor)  # the file was deleted or replaced, so writes to it would be lost
+            os.close(self._descriptor)  # the open file was deleted or replaced, so writes to it would be lost
             self._descriptor = -1
         if self._descriptor < 0:
             self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -1,4 +1,4 @@
-"""Legal holds: records about a customer with a legal hold are neither erased nor removed. Each hold is a record of the log."""
+"""Legal holds: while a customer has a hold, their records are neither erased nor removed. Each hold is a record of the log."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _HOLD_LABEL = "hold"  # label of a release; its value is the id of the released 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A hold that was not released: its id and the time since when it exists."""
+    """A hold that was not released: its id, and the time at which it was placed."""
 
     hold_id: str
     since: dt.datetime
@@ -86,7 +86,7 @@ def read_tags_on_hold(connection: Connection) -> set[str]:
 
 
 def _active_holds(headers: list[Header]) -> list[Hold]:
-    """Return the holds that none of the releases among the headers refers to."""
+    """Return the holds among the headers, except those that were released by other headers in the list."""
     released = {header.labels.get(_HOLD_LABEL) for header in headers if header.kind == _RELEASE}
     return [
         Hold(header.record_id, time_from_us(header.time_us))

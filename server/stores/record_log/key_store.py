@@ -26,10 +26,10 @@ from server.stores.key_tables import WRAPPED_KEYS
 from server.stores.keyed_query import KeyedQuery
 
 TAGS_OWNER = "log/tags"  # owner of the key that derives customer tags
-LOG_OWNER = "log/records"  # owner of the key that seals records which no customer's key seals
+LOG_OWNER = "log/records"  # owner of the key that seals all entries whose `customer` is None
 _EVENTS = structlog.get_logger()
 _MIGRATIONS = Path(__file__).parent.parent / "key_migrations"
-_RETIRED = "retired/"  # "retired/" and the key id: owner of a key that seals no more records and will be destroyed
+_RETIRED = "retired/"  # the owner of a retired key is this prefix and the key id; a retired key seals no new records
 _BY_OWNER = KeyedQuery(select(WRAPPED_KEYS), WRAPPED_KEYS.c.owner)
 _BY_ID = KeyedQuery(select(WRAPPED_KEYS), WRAPPED_KEYS.c.key_id)
 _INSERT = WRAPPED_KEYS.insert()
@@ -58,7 +58,7 @@ class KeyStore:
         self._master = master
 
     def ensure(self, owners: Collection[str]) -> dict[str, WrappedKey]:
-        """Return the key of each owner. Create a key for each customer without one; new keys are committed.
+        """Return the key of each owner. Create and commit a key for each customer who has none.
 
         Raises:
             StoreUnavailable: The database does not answer, or one of the log's own keys is missing.
@@ -131,14 +131,14 @@ class KeyStore:
             ) from error
 
     def retire(self, ids: Collection[str]) -> None:
-        """Prevent customers' keys from sealing more records. Existing records stay readable. The log's own keys are ignored."""
+        """Prevent customers' keys from sealing new records. Old records stay readable. Ids of the log's own keys are ignored."""
         with self.database.writing() as connection:
             # A retired key has a different owner, so the customer's next record gets a new key.
             retired = _RETIRED + WRAPPED_KEYS.c.key_id
             connection.execute(update(WRAPPED_KEYS).where(*_customer_keys(ids)).values(owner=retired))
 
     def destroy(self, ids: Collection[str]) -> None:
-        """Destroy customers' keys. Records that these keys sealed can never be read again. The log's own keys are ignored."""
+        """Destroy customers' keys. Records that these keys sealed can never be read again. Ids of the log's own keys are ignored."""
         with self.database.writing() as connection:
             connection.execute(delete(WRAPPED_KEYS).where(*_customer_keys(ids)))
 

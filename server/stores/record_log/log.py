@@ -3,8 +3,9 @@
     lock the head -> find duplicates -> check preconditions -> commit new keys -> seal -> extend the tree
     -> write rows, tiles, head and signed checkpoint -> commit -> update the high-water mark
 
-A record that `append` returns is committed and synced to the disk. If `append` raises an error, no record of the batch may be
-acknowledged, although the batch may have been committed. A retry with the same request_id then returns the committed record.
+A record that `append` returns is committed and synced to the disk. If `append` raises an error, it is unknown whether the batch
+was committed, so the caller must not acknowledge any record of the batch. If the batch was committed, a retry with the same
+request_id returns the committed record.
 """
 
 from collections.abc import Mapping, Sequence
@@ -62,7 +63,8 @@ class RecordLog:
         key_store: Store of the customers' keys and of the log's own keys.
         tags_key: Key that derives customer tags and the salts of scoring runs, 32 bytes.
         verifier: The public key of the log.
-        last_frontier: Frontier of the tree after the last append of this process, or as this process first read it.
+        last_frontier: Frontier of the tree after the last append of this process. Before the first append, it is the first
+            frontier that passed the fork check, or the empty frontier.
         reader: Reader of committed records.
         high_water_mark: File outside the database with the newest committed checkpoint.
     """
@@ -104,16 +106,16 @@ class RecordLog:
             or an error that concerns only this entry: RequestIdReused, RecordRemoved, RecordDamaged or PreconditionFailed.
 
         Raises:
-            StoreUnavailable: No entry of this batch may be acknowledged.
+            StoreUnavailable: The caller must not acknowledge any entry of this batch.
         """
         try:
             with self.database.writing() as connection:
                 results, frontier = self.append_within(connection, entries)
         except IntegrityError as error:
-            # The head is locked, so no other writer can have used the index. The head does not match the records.
+            # No other writer can have used the index, because the head is locked. So the head does not match the records.
             self._report("a record has an index beyond the size in the head")
             raise StoreUnavailable(_LOG_DAMAGED) from error
-        # Set after the commit, because lock_head must not trust a frontier that was rolled back.
+        # This is set after the commit, because lock_head must not trust a frontier that was rolled back.
         self.last_frontier = frontier
         return results
 
@@ -156,7 +158,7 @@ class RecordLog:
         problem = "the head of the log is missing"
         if head is not None:
             frontier = Frontier(head.size, split_hashes(head.peaks))
-            # This process signed the checkpoint of its last frontier itself. Skipping the verification makes every append faster.
+            # This process already signed or verified the checkpoint of its last frontier, so it need not be verified again.
             if frontier == self.last_frontier and frontier.size:
                 return frontier
             problem = self._head_problem(frontier, head.checkpoint) or self._fork_problem(connection, frontier)
@@ -166,7 +168,7 @@ class RecordLog:
         raise StoreUnavailable(_LOG_DAMAGED)
 
     def _report(self, problem: str) -> None:
-        """Write a problem to the application log, unless it was the last one: probes find the same problem every half second."""
+        """Write a problem to the application log, unless it is the last written one, because every probe finds it again."""
         if problem != self._reported:
             _EVENTS.error("log damaged", problem=problem)
         self._reported = problem
@@ -183,7 +185,7 @@ class RecordLog:
         return ""
 
     def _fork_problem(self, connection: Connection, frontier: Frontier) -> str:
-        """Return how the log contradicts a remembered checkpoint; "" if it extends all remembered checkpoints."""
+        """Return how the log contradicts a remembered checkpoint; "" if there is no contradiction or a fork is being accepted."""
         if self._adopting:
             return ""
         last = self.last_frontier
@@ -202,7 +204,8 @@ class RecordLog:
     def _remembered_checkpoints(self) -> list[RememberedCheckpoint]:
         """Return the checkpoints that the log must extend.
 
-        This is the last frontier of this process. Before this process has a frontier, it is the high-water mark and the anchors.
+        Before the fork check has passed once, these are the high-water mark and the anchors. Afterwards, this is only the checkpoint
+        of the last frontier of this process.
 
         Raises:
             LogRefused: The high-water mark cannot be read.
@@ -215,7 +218,7 @@ class RecordLog:
         return [*marks, *self._anchors]
 
     def read_fork(self) -> tuple[list[RememberedCheckpoint], list[RememberedCheckpoint]]:
-        """Return the remembered checkpoints that the log contradicts, and those that the log extends."""
+        """Return the remembered checkpoints that the log contradicts, and all others. The others include those of adopted forks."""
         remembered = self._remembered_checkpoints()
         with self.database.reading() as connection:
             head = connection.execute(select(LOG_HEAD).where(LOG_HEAD.c.name == HEAD_NAME)).one()
@@ -227,7 +230,7 @@ class RecordLog:
         """Append a record that accepts a fork, and replace the high-water mark by the current checkpoint.
 
         Raises:
-            StoreUnavailable: The record could not be written. The fork is not accepted.
+            StoreUnavailable: It is unknown whether the record was written.
         """
         self._adopting = True
         try:
@@ -236,7 +239,7 @@ class RecordLog:
             self._adopting = False
         if isinstance(result, Exception):
             raise result
-        # Replace the mark after the commit. If the process is killed in between, the record already accepts the fork.
+        # Replace the mark after the commit. If the process is killed before the replacement, the committed record accepts the fork.
         self.high_water_mark.replace(self.sign_checkpoint(self.last_frontier))
 
     def _find_duplicates(
@@ -247,7 +250,7 @@ class RecordLog:
         Returns:
             The result of each entry, which is None for a new entry; and the positions of the new entries.
         """
-        # The head is locked, so a concurrent first attempt of the same request has either committed its record or not begun.
+        # The head is locked, so an earlier call of the same request has either committed its record or has not locked the head yet.
         requests = {(entry.caller, entry.request_id) for entry in entries if entry.request_id}
         earlier = find_request_rows(connection, requests)
         keys = self.key_store.find_by_id({row.key_id for row in earlier.values()}) if earlier else {}
@@ -286,7 +289,7 @@ class RecordLog:
         for position in new:
             entry = entries[position]
             request = (entry.caller, entry.request_id)
-            # A batch can contain the same request several times. The first is appended, the others get its result.
+            # A batch can contain the same request several times. The first is appended. The others get its result, or an error.
             first = firsts.setdefault(request, position) if entry.request_id else position
             if first != position:
                 same = entries[first].content == entry.content
@@ -299,7 +302,7 @@ class RecordLog:
                 continue
             index = frontier.size
             results[position] = Record(index, header, entry.body)
-            # Each record is stored with its leaf hash and the hash of each subtree that ends with it.
+            # Each record is stored with its leaf hash and the hashes of the larger subtrees that it completes.
             frontier, nodes = frontier.append(sealed.leaf_hash())
             rows.append(record_row(index, header, sealed, nodes))
         return frontier, rows
@@ -342,13 +345,13 @@ class RecordLog:
 
     def _write_head(self, connection: Connection, frontier: Frontier) -> str:
         """Write the head with a signed checkpoint of the frontier; return the checkpoint."""
-        # The head is written in the transaction of the records, so a signed checkpoint covers every committed record.
+        # The head and the records are written in the same transaction, so a signed checkpoint covers every committed record.
         peaks, note = b"".join(frontier.peaks), self.sign_checkpoint(frontier)
         connection.execute(_UPDATE_HEAD, {"new_size": frontier.size, "new_peaks": peaks, "new_checkpoint": note})
         return note
 
     def sign_checkpoint(self, frontier: Frontier) -> str:
-        """Return the signed checkpoint of a frontier. The same frontier has the same bytes, because Ed25519 is deterministic."""
+        """Return the signed checkpoint of a frontier. The bytes depend only on the frontier, because Ed25519 is deterministic."""
         return sign_checkpoint(Checkpoint(self._signing_key.name, frontier.size, frontier.root()), self._signing_key)
 
     def probe(self) -> None:

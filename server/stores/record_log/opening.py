@@ -29,8 +29,8 @@ class KeyLocations:
 
     Attributes:
         keys: SQLAlchemy URL of the key database.
-        master_key: Path of the key file that encrypts the customers' keys.
-        signing_key: Path of the key file that signs checkpoints.
+        master_key: Path of the file with the key that encrypts the customers' keys.
+        signing_key: Path of the file with the key that signs checkpoints.
         origin: Name of the log, which is also the name of its signing key.
         mark: Path of the high-water mark. None means the path of the signing key with the suffix .mark.
         anchor_folder: Folder with anchored checkpoints, which the log must extend. None means that there is no folder.
@@ -71,11 +71,11 @@ def open_log(database: Database, locations: KeyLocations) -> RecordLog:
     url = database.engine.url.render_as_string(hide_password=False)
     key_database = open_key_database(locations.keys, url, database.connections)
     try:
-        # In one transaction: if several processes start on an empty database, one initializes the log and the others wait.
+        # One transaction: if several processes start on an empty database, one initializes the log, and the others wait for it.
         with database.writing() as connection:
             if connection.dialect.name == "postgresql":
                 _refuse_lost_commits(connection)
-                # PostgreSQL cannot lock the row of the head before it exists. In SQLite, only one writer can be active.
+                # PostgreSQL cannot lock the row of the head before the row exists. SQLite allows only one writer and needs no lock.
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             exists_already = connection.execute(_SELECT_HEAD).first() is not None
             # Never create keys for an existing log, because new keys cannot decrypt its records.

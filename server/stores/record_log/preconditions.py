@@ -48,7 +48,7 @@ def check_preconditions(
         precondition = entries[position].precondition
         if precondition is not None:
             count = count_records(connection, precondition.tag, precondition.kinds, precondition.label)
-            # If two entries of the batch have the same precondition, the first one makes the second precondition false.
+            # If two entries of the batch have the same precondition, appending the first one makes the precondition false.
             if count != precondition.count or precondition in passed:
                 results[position] = PreconditionFailed()
                 continue

@@ -1,6 +1,6 @@
 """Reads stored records with their proofs: inclusion proofs, consistency proofs, and proofs of ranges of the record log.
 
-Proofs need no key, because they consist of headers, ciphertexts and hashes, which an auditor can read.
+Reading proofs needs no key, because headers, ciphertexts and hashes are used as they are stored.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,7 +37,7 @@ InclusionHashes = Mapping[Node, bytes]
 _ProofFunction = Callable[[int, int, NodeReader], Hashes]
 _SELECT_HEAD = select(LOG_HEAD).where(
     LOG_HEAD.c.name == HEAD_NAME
-)  # built once, because building a statement takes longer than running it
+)  # this statement is built once, because building a statement takes longer than running it
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class RangeProof:
         before: Hashes of the subtrees that cover the records before the range.
         after: Hashes of the subtrees that cover the records after the range.
         retentions: Retention records that explain removed ciphertexts in the range.
-        consistency: One pair for each requested checkpoint: its size, and the proof that the tree extends it.
+        consistency: One pair for each requested checkpoint: its size, and the proof that the tree extends the checkpoint.
     """
 
     before: Hashes
@@ -120,7 +120,7 @@ class ProofReader:
 
         Raises:
             RecordUnknown: There is no record with this id.
-            RecordDamaged: The index of the record is not within the size of the head.
+            RecordDamaged: The tree of the head has no record with the index of the record.
         """
         with self._source.reading() as connection:
             head, record = _read_head(connection), read_stored_record(connection, record_id)
@@ -213,8 +213,8 @@ def inclusion_from_hashes(frontier: Frontier, index: int, hashes: InclusionHashe
     """Return the inclusion proof of a record, without reading from the database.
 
     The hashes may have been read for an earlier tree. Subtrees that were complete in the earlier tree have the same hash in the
-    later tree. The proof also needs hashes of subtrees that were incomplete in the earlier tree; they are often peaks of the
-    later tree.
+    later tree. The proof also needs hashes of subtrees that were incomplete in the earlier tree. Such hashes are often
+    peaks of the later tree.
 
     Args:
         frontier: Frontier of the later tree.
@@ -256,7 +256,7 @@ def read_retention_proofs(connection: Connection, indexes: range, size: int) -> 
     Args:
         connection: Connection to the log's database.
         indexes: Indexes of the records.
-        size: Size of the tree to which the proofs lead.
+        size: Size of the tree that contains the retention records.
     """
     wanted = select(RECORDS).where(RECORDS.c.kind == RETENTION_KIND, RECORDS.c.record_index < size)
     for row in connection.execute(wanted.order_by(RECORDS.c.record_index)).all():

@@ -28,7 +28,7 @@ from server.stores.record_log.entries import (
 from server.stores.record_log.key_store import KeyStore, WrappedKey
 from server.stores.tables import RECORDS
 
-# Built once, because building a statement takes longer than running it.
+# These statements are built once, because building a statement takes longer than running it.
 _SELECT_BY_ID = select(RECORDS).where(RECORDS.c.record_id == bindparam("wanted"))
 _SELECT_BY_REQUEST = select(RECORDS).where(
     RECORDS.c.caller == bindparam("asked_by"), RECORDS.c.request_id.in_(bindparam("wanted", expanding=True))
@@ -119,7 +119,7 @@ class RecordReader:
                 if labels.items() <= header.labels.items() and row.ciphertext is not None
             ]
         keys = self.key_store.find_by_id({row.key_id for row in rows}) if rows else {}
-        # A customer's records can have several keys, because a new key is created after an erasure destroyed the old one.
+        # Records from before an erasure have a destroyed key, which `keys` lacks. Later records of the customer have a new key.
         for row in rows:
             if row.key_id in keys:
                 record, _ = self._open_row(row, keys)
@@ -138,7 +138,7 @@ class RecordReader:
             RecordRemoved: The ciphertext was removed, or the key was destroyed.
             RecordDamaged: The record was changed after it was written.
         """
-        # The header contains a tag under the customer's key instead of the digest. Without the key, guesses cannot be compared.
+        # The header contains a keyed tag instead of the digest, so that nobody can check guesses without the customer's key.
         record, key = self._open_row(row, keys)
         if content_tag(content, key).hex() != record.header.content_tag:
             raise request_id_reused(row.request_id)
@@ -161,7 +161,7 @@ class RecordReader:
         stored = stored or stored_record(row)
         try:
             if stored.ciphertext is None or row.key_id not in keys:
-                # Check the header even so, because a damaged record must not be reported as an erased record.
+                # Check the header here too, because a damaged record must not be reported as an erased record.
                 _check_columns(row, parse_header(stored.header), stored)
                 why = "CIPHERTEXT_REMOVED" if row.key_id in keys else "KEY_DESTROYED"
                 raise RecordRemoved("the content of this record was erased", record_id=row.record_id, why=why)
@@ -220,6 +220,6 @@ def header_from_row(row: Row[Any]) -> Header:
 
 
 def _check_columns(row: Row[Any], header: Header, record: StoredRecord) -> None:
-    """Raise RecordDamaged if a column of the row differs from its header."""
+    """Raise RecordDamaged if a column of the row differs from the header."""
     if mismatched_columns(header, record.columns or {}):
         raise record_damaged(row)

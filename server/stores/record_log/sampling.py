@@ -1,4 +1,4 @@
-"""Draws samples of decisions, ordered by SHA-256(seed || decision_id), in a worker process.
+"""Draws samples in a worker process. From each stratum, the decisions with the smallest SHA-256(seed || decision_id) are drawn.
 
 The worker (server/stores/record_log/sample_worker.py) reads and hashes every decision of the population. It is a separate process
 with a low priority, so that it does not delay the server. A standby worker, which has already loaded its libraries, waits for the
@@ -19,7 +19,7 @@ from server.stores.database import Database
 from server.stores.record_log.decision_index import DecisionQuery
 from server.stores.record_log.header_index import WORKER_NICENESS
 
-StratumKey = tuple[str, ...]  # the values of the key columns, which all decisions of the stratum have
+StratumKey = tuple[str, ...]  # the values of the key columns, which are equal for all decisions of a stratum
 Strata = dict[StratumKey, tuple[int, list[str]]]  # for each stratum, its population and the drawn decision ids
 
 
@@ -28,7 +28,7 @@ class SampleQuery:
     """The specification of a sample.
 
     Attributes:
-        decisions: The population: the decisions that match this query.
+        decisions: Query that selects the population.
         tree_size: Size of the tree. Records with this or a larger index are not part of the population.
         keys: Columns of RECORDS that define the strata. Without columns, there is one stratum.
         seed: Prefix of each decision id before hashing.
@@ -96,7 +96,7 @@ class SampleDrawer:
             StoreUnavailable: The worker failed. The error omits the worker's output, which may contain a password.
         """
         self.start_standby()
-        # A worker draws only one sample. The lock prevents that two callers use the same worker.
+        # A worker draws only one sample. The lock prevents two callers from using the same worker.
         with self._lock:
             process, self.standby = self.standby or _spawn_worker(), None
         answer, _ = process.communicate(SAMPLE_TASK.dump_json(SampleTask(self._url, query)))
@@ -110,7 +110,7 @@ class SampleDrawer:
 
 
 def _spawn_worker() -> subprocess.Popen[bytes]:
-    """Start a process that draws one sample. It exits at the end of its input, even if the server is killed."""
+    """Start a process that draws one sample. It exits when its input ends, which also happens if the server is killed."""
     command = [sys.executable, "-m", "server.stores.record_log.sample_worker"]
     process = subprocess.Popen(  # noqa: S603
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL

@@ -1,16 +1,18 @@
-"""The stored hashes of the log's Merkle tree: with the records, and in tiles so that a proof reads few database pages.
+"""The stored hashes of the log's Merkle tree. They are stored with the records, and again in tiles, which make proofs fast.
 
-Each record is stored with the hashes of the nodes that it completes: its leaf hash, and the hash of each subtree that ends with it.
-An inclusion proof needs one hash per level, and each is stored with a different record. In a log of five million records, these
-are 22 reads that are spread over tens of GB. Tiles repeat the hashes of adjacent nodes in one row:
+Each record is stored with the hashes of the nodes that it completes: its leaf hash, and the hashes of the larger subtrees whose
+last record it is. An inclusion proof needs one hash per level, and each hash is stored with a different record. In a log of
+five million records, a proof therefore needs about 22 reads, which are spread over tens of GB. A tile repeats the hashes of
+adjacent nodes in one row, so that a proof reads few database pages. There are two kinds:
 
 - A **leaf tile** (table `tree_twigs`) proves 16 consecutive records up to the root of their subtree of 256 records. It contains
   34 hashes, which fit into one page: the levels 0 to 3 of the 16 records (16 + 8 + 4 + 2 hashes, level 0 first), and one sibling
   on each of the levels 4 to 7.
-- A **tile** (table `tree_blocks`) contains eight levels of one complete subtree: 256 hashes of the lowest level, then 128, and so
-  on down to 2. The name of the tile is the node above them, which is the root of the subtree.
+- A **tile** (table `tree_blocks`) contains the hashes of the eight levels below one node: 256 hashes of the lowest of these levels,
+  then 128, and so on to 2. The tile is named after this node.
 
-Both are written in the transaction that completes their subtree, and never change. `doctor` compares them with the records.
+Tiles of both kinds are written in the transaction that completes their subtree. They never change. `doctor` compares them with
+the records.
 
 Hashes that are not in a tile are read from the records. These are hashes at the end of the log, where subtrees are incomplete, and
 hashes that were written before database revision 0007. With the revisions 0007 and 0008, tiles of the lowest eight levels were
@@ -31,12 +33,14 @@ from server.stores.tables import RECORDS, TREE_BLOCKS, TREE_TWIGS
 TILE_LEVELS = 8
 _TILE_WIDTH = 1 << TILE_LEVELS  # number of hashes on the lowest level of a tile
 _TILE_BYTES = 2 * (_TILE_WIDTH - 1) * HASH_BYTES
-_LEAF_TILE_LEVELS = 4  # levels of its own records; four siblings lead from there to the subtree of 256 records
+_LEAF_TILE_LEVELS = (
+    4  # levels with hashes of the tile's own 16 records; four siblings lead from these to the root of 256 records
+)
 _LEAF_TILE_RECORDS = 1 << _LEAF_TILE_LEVELS
 _LEAF_TILE_BYTES = (2 * (_LEAF_TILE_RECORDS - 1) + _LEAF_TILE_LEVELS) * HASH_BYTES
-_CHECK_ROWS = 4096  # leaf tiles that a check reads at a time
+_CHECK_ROWS = 4096  # number of leaf tiles that a check reads at a time
 _INDEX_MIN = -(1 << 63)  # the smallest value that an integer column can have
-# Built once, because building a statement takes longer than running it.
+# These statements are built once, because building a statement takes longer than running it.
 _RECORD_HASHES = KeyedQuery(select(RECORDS.c.record_index, RECORDS.c.nodes), RECORDS.c.record_index)
 _LEAF_TILES = KeyedQuery(select(TREE_TWIGS), TREE_TWIGS.c.first_index)
 _LEAF_TILE_PAGE = (
@@ -112,8 +116,8 @@ def hash_in_tile(tile: bytes, node: Node) -> bytes:
 def write_tiles(connection: Connection, before: int, after: int) -> None:
     """Write the tiles that were completed when the log grew from `before` to `after` records.
 
-    The records must already be in the table. A tile is omitted if a hash of its records is missing: the append can succeed without
-    it, and `doctor` reports the damage.
+    The records must already be in the table. A tile is omitted if a hash of its records is missing, because the append can
+    succeed without the tile. `doctor` reports the missing hash.
     """
     for number in range(before >> TILE_LEVELS, after >> TILE_LEVELS):
         if rows := _leaf_tile_rows(connection, Node(TILE_LEVELS, number)):
@@ -137,7 +141,7 @@ def leaf_tile_problems(connection: Connection, size: int, row_count: int = _CHEC
         start = page[-1].first_index + 1
         for top, rows in groupby(page, key=lambda row: Node(TILE_LEVELS, row.first_index >> TILE_LEVELS)):
             belongs = 0 <= stored_position(top)[0] < size
-            # The 16 leaf tiles below a subtree of 256 records all lead to the hash of the subtree, which a record contains.
+            # The 16 leaf tiles below a subtree of 256 records all lead to the subtree's hash, which its last record contains.
             expected = _find_record_hash(connection, top) if belongs else None
             for row in rows:
                 if not belongs or row.first_index % _LEAF_TILE_RECORDS:
@@ -168,7 +172,7 @@ def _leaf_tile_nodes(first: int) -> tuple[Node, ...]:
 
 
 def _leaf_tiles_covering(nodes: Collection[Node]) -> set[int]:
-    """Return the first records of a small set of leaf tiles that contain these nodes: one tile for an inclusion proof."""
+    """Return the first index of each leaf tile to read for the nodes below level 8. An inclusion proof needs one leaf tile."""
     low = [node for node in nodes if node.level < TILE_LEVELS]
     # A node of level 0 to 3 is only in the leaf tile of its own records.
     firsts = {node.number << node.level & -_LEAF_TILE_RECORDS for node in low if node.level < _LEAF_TILE_LEVELS}
@@ -223,7 +227,7 @@ def _find_record_hash(connection: Connection, node: Node) -> bytes | None:
 
 
 def _leaf_tile_root(first: int, hashes: Sequence[bytes]) -> bytes | None:
-    """Return the root of the 256 records that follows from a leaf tile; None if the hashes in the tile are inconsistent."""
+    """Return the root of the 256 records, computed from a leaf tile; None if the hashes in the tile are inconsistent."""
     own, siblings = hashes[:-_LEAF_TILE_LEVELS], hashes[-_LEAF_TILE_LEVELS:]
     parents = [node_hash(left, right) for left, right in zip(own[::2], own[1::2], strict=False)]
     # Every hash above the leaves must be the hash of its two children. The last parent is the root of the 16 records.
@@ -236,7 +240,7 @@ def _leaf_tile_root(first: int, hashes: Sequence[bytes]) -> bytes | None:
 
 
 def _is_tile_of(tile: Node, size: int) -> bool:
-    """Return whether a log of `size` records may have a tile of this name."""
+    """Return whether a log of `size` records can have a tile of this name."""
     # SQLite can store a text or a fraction in an integer column.
     if type(tile.level) is not int or type(tile.number) is not int:
         return False
@@ -244,7 +248,10 @@ def _is_tile_of(tile: Node, size: int) -> bool:
 
 
 def _matches_records(connection: Connection, tile: Node) -> bool:
-    """Return whether the hashes of a tile are consistent and lead to the stored hash of the tile's root."""
+    """Return whether the hashes of a tile are consistent and lead to the stored hash of the tile's root.
+
+    If the hash of the root is missing, return True, because `verify` reports the missing hash.
+    """
     this = (TREE_BLOCKS.c.level == tile.level, TREE_BLOCKS.c.node_index == tile.number)
     hashes = split_hashes(as_bytes(connection.execute(select(TREE_BLOCKS.c.hashes).where(*this)).scalar_one()))
     expected = _find_record_hash(connection, tile)

@@ -14,19 +14,17 @@ from server.stores.record_log.tiles import (
     tile_with,
 )
 
-_TILES_MAX = (
-    1000  # limit of tiles in the cache: 16 MB, enough for 65 million records; single hashes: 100 times as many, 21 MB
-)
+_TILES_MAX = 1000  # limit of cached tiles, which is 16 MB for 65 million records; the limit of single hashes is 100 times as high, 21 MB
 
 
 class TreeHashCache:
-    """A cache of tiles and hashes of complete subtrees of 256 or more records. They never change, and every proof uses some.
+    """A cache of tiles and hashes of complete subtrees of 256 or more records, which never change. Every proof uses some of them.
 
-    Several threads may use the cache: entries are only added, until both mappings are replaced by empty mappings.
+    Several threads may use the cache, because entries are only added. To clear the cache, both mappings are replaced with new ones.
 
     Attributes:
         tiles: Content of tiles by name; 16 KB for each 65,536 records.
-        hashes: Single hashes of these levels that are not in a tile yet, by node.
+        hashes: Single hashes of level 8 or higher that were not in a tile when they were read, by node.
     """
 
     def __init__(self, limit: int = _TILES_MAX) -> None:
@@ -53,7 +51,7 @@ class TreeHashReader:
 
         Args:
             connection: Connection to the log's database.
-            cache: Cache that is used and filled; None for a new cache.
+            cache: Cache that the reader uses and adds to; None for a new cache.
             known: Hashes that need not be read, such as the peaks in the head.
         """
         self._connection, self._cache, self._known = connection, cache or TreeHashCache(), known or {}
