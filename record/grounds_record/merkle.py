@@ -35,7 +35,7 @@ class Node(NamedTuple):
     number: int
 
 
-# Returns the hash of every requested node. One call requests all nodes of a proof. A missing node raises KeyError.
+# A reader returns the hash of every requested node. One call requests all nodes of a proof. A missing node raises KeyError.
 NodeReader = Callable[[Sequence[Node]], Mapping[Node, bytes]]
 
 

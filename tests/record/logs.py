@@ -1,4 +1,4 @@
-"""A small log as a store contains it, and the changes that an attacker with access to the database could make."""
+"""A small log in its stored form, and functions that change it as an attacker with access to the database could."""
 
 import hashlib
 from collections.abc import Sequence
@@ -62,7 +62,7 @@ class Log:
         return inclusion_proof(index, size, lambda wanted: {node: self.node(node) for node in wanted})
 
     def without(self, indexes: Sequence[int]) -> "Log":
-        """Return the log without the ciphertexts of some rows, as after retention."""
+        """Return the log without the ciphertexts of some rows, which simulates retention."""
         return Log([replace(row, ciphertext=None) if row.index in indexes else row for row in self.rows])
 
     def with_row(self, index: int, /, **changes: object) -> "Log":
@@ -108,7 +108,7 @@ def append_records(records: Sequence[tuple[bytes, bytes]]) -> Log:
 
 
 def honest_log(size: int, removals: dict[int, tuple[int, ...]] | None = None) -> Log:
-    """Return an unchanged log. `removals` maps the index of each retention record to the indices that it lists."""
+    """Return a log that nobody changed. `removals` maps the index of each retention record to the indices that it lists."""
     records: list[tuple[bytes, bytes]] = []
     for index in range(size):
         head = header(index)
@@ -131,7 +131,7 @@ OLD, NEW = LOG.checkpoint(60), LOG.checkpoint(SIZE)
 
 
 def check(rows: Sequence[StoredRecord], *checkpoints: str, **export: object) -> VerificationReport:
-    """Verify rows that begin at the start of the log."""
+    """Verify rows, of which the first is the first record of the log."""
     return verify(Export(start=0, records=rows, **export), checkpoints or (OLD, NEW), KEY.verifier())  # type: ignore[arg-type]
 
 

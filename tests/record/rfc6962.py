@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 
-# The inputs and roots of the reference implementation of RFC 6962 (certificate-transparency, merkle_tree_test.cc).
+# These are the inputs and roots of the reference implementation of RFC 6962 (certificate-transparency, merkle_tree_test.cc).
 INPUTS = [
     bytes.fromhex(text)
     for text in ("", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f")

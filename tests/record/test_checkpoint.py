@@ -20,13 +20,13 @@ from grounds_record.errors import (
 from grounds_record.merkle import EMPTY_ROOT
 from grounds_record.note import SigningKey, VerifierKey, open_note, parse_signing_key, parse_verifier_key, sign_note
 
-# golang.org/x/mod/sumdb/note, note_test.go.
+# These keys and this note are from golang.org/x/mod/sumdb/note, note_test.go.
 VKEY = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
 SKEY = "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz"
 TEXT = "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n"
 SIGNATURE = "x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM="
 NOTE = f"{TEXT}\n\u2014 PeterNeumann {SIGNATURE}\n"
-# The example in C2SP tlog-checkpoint.
+# This checkpoint is the example in C2SP tlog-checkpoint.
 EXAMPLE = """example.com/behind-the-sofa
 20852163
 CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=

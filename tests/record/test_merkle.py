@@ -37,7 +37,7 @@ def append_leaves(leaves: Sequence[bytes]) -> tuple[list[Frontier], dict[Node, b
 
 
 class Store:
-    """A reader of stored nodes that counts its calls."""
+    """A reader of stored nodes that counts its calls and the requested nodes."""
 
     def __init__(self, nodes: Mapping[Node, bytes]) -> None:
         self.nodes, self.questions, self.read = nodes, 0, 0

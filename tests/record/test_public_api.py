@@ -13,7 +13,7 @@ from tests.record.logs import KEY, LOG, NEW, OLD, SIZE
 
 FOLDER = Path(grounds_record.__file__).parent
 SOURCES = sorted(FOLDER.glob("*.py"))
-# Names of the standard library that Python 3.10 does not have.
+# Python 3.10 lacks these names of the standard library.
 NEWER_THAN_3_10 = {
     "StrEnum",
     "UTC",
