@@ -1,4 +1,4 @@
-"""Assesses a customer and an amount with a model and a policy."""
+"""Assesses a customer and a requested amount with a model and a policy."""
 
 import datetime as dt
 from collections.abc import Mapping
@@ -35,7 +35,10 @@ from server.decisions.policy_rules import (
 
 @dataclass(frozen=True, slots=True)
 class SourcedValue:
-    """A feature value with its source. `as_of` is the time as of which a stored value was true; None for a caller's value."""
+    """A feature value with its source.
+
+    `as_of` is the time to which a stored value refers. It is None if the caller sent the value.
+    """
 
     value: FeatureInput
     source: Literal["STORE", "CALLER"]
@@ -48,7 +51,7 @@ class DecisionReason:
 
     Attributes:
         code: Code of a reason group of the model, or of a policy rule.
-        kind: Source of the reason: the model's contributions, a policy rule, or a missing input.
+        kind: MODEL for a reason from the model's contributions, POLICY for a policy rule, INPUT for missing inputs.
         text: Text of the reason, in the locale of the assessment.
         features: Names of the features that the reason is about; may be empty.
         log_odds: Contribution of the reason group in log-odds; None unless `kind` is MODEL.
@@ -70,7 +73,7 @@ class CreditQuestion:
     Attributes:
         section: The policy section in effect.
         inputs: Known feature values by feature.
-        facts: Values for the hard rules that the request contains in addition to features.
+        facts: Values in the request, in addition to features, that the hard rules use.
         amount: Requested amount in the section's currency.
         at: Time of the decision. The age of stored inputs is measured at this time.
         locale: BCP 47 tag of the language of the reasons; "" for English.
@@ -99,7 +102,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """The answer of model and policy to a question.
+    """The answer of a model and a policy to a question.
 
     Attributes:
         score: The explained score; None if the customer is not scorable.
@@ -167,10 +170,11 @@ def assess(model: Model, policy: Policy, question: CreditQuestion) -> Assessment
     values = {name: given.value for name, given in question.inputs.items()}
     numbers = {name: schema.encode_value(name, value) for name, value in values.items()}
     score = model.explain(numbers)
-    # If a contribution contradicts the expected effect of its feature, a person reviews the decision before a customer sees it.
+    # A contribution that contradicts the expected effect of its feature prevents approval: the outcome is REFER or
+    # worse.
     contradictions = sign_conflicts(model.bundle, model.best_values, numbers, score.contributions)
     applied = (
-        # If a fact of the request has the name of a feature, the fact takes precedence.
+        # If a fact and a feature have the same name, the rules use the value of the fact.
         *hard_rule_results(section, values | dict(question.facts)),
         _age_rule_result(question),
         RuleResult(
@@ -197,7 +201,7 @@ def assess(model: Model, policy: Policy, question: CreditQuestion) -> Assessment
 
 
 def _missing_inputs(model: Model, question: CreditQuestion) -> list[str]:
-    """Return the names of the required features without a value, sorted. Model and policy state which are required."""
+    """Return the sorted names of features that the model or the policy requires and that have no value."""
     needed = {*model.bundle.schema.missing_mandatory(question.inputs)}
     needed |= {name for name in question.section.mandatory_inputs if name not in question.inputs}
     return sorted(needed)
@@ -218,8 +222,9 @@ def _age_rule_result(question: CreditQuestion) -> RuleResult:
 def _policy_reasons(policy: Policy, rules: tuple[RuleResult, ...], locale: str) -> tuple[DecisionReason, ...]:
     """Return the reasons of the rules that failed.
 
-    The PD cut-off has no reason of its own, because the model's reasons explain it. A failed grade limit is omitted if the
-    PD cut-off or the largest amount failed too, because then a lower amount within the limit would not be approved either.
+    The PD cut-off has no reason of its own, because the model's reasons explain it. The reason of a failed grade limit
+    is omitted if the PD cut-off or the largest amount failed too, because these two rules never allow a better outcome
+    than the grade limit.
     """
     failed = [rule for rule in rules if not rule.passed]
     omitted = {CUT_OFF}

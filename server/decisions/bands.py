@@ -1,4 +1,4 @@
-"""Risk bands by threshold, and with hysteresis.
+"""Assigns customers to risk bands by thresholds on the pd, with or without hysteresis.
 
 With hysteresis, a customer whose pd varies around a threshold does not change band in every run.
 """
@@ -8,7 +8,10 @@ from numpy.typing import NDArray
 
 
 def threshold_bands(pd: NDArray[np.float64], max_pds: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the index of each customer's band: the first whose largest pd is not below the customer's, or else the last.
+    """Return the index of each customer's band.
+
+    A customer belongs to the first band whose largest pd is at least the customer's pd, or to the last band if there is
+    no such band.
 
     Args:
         pd: Probabilities of the customers, shape (n,), 0 to 1.
@@ -27,12 +30,12 @@ def hysteresis_bands(
     """Return the index of each customer's band, with hysteresis.
 
     A customer leaves the band of the previous run only if the log-odds are beyond the bound of that band by more than the
-    margin. A customer who leaves it gets the band by threshold.
+    margin. A customer who leaves the band, or who had no band in the previous run, gets the band by threshold.
 
     Args:
         log_odds: Log-odds of the customers, shape (n,).
-        plain: Indexes of the bands by threshold, shape (n,).
-        previous: Indexes of the bands in the previous run, shape (n,); -1 for a customer without a band there.
+        plain: Indexes of the bands by threshold, from `threshold_bands`, shape (n,).
+        previous: Indexes of the bands in the previous run, shape (n,); -1 for a customer who had no band.
         max_pds: Largest pd of each band, shape (bands,), ascending.
         margin: Hysteresis margin in log-odds, 0 or more.
     """

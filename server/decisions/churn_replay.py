@@ -16,7 +16,7 @@ from models.scorecard import log_odds_from_margin, pd_from_log_odds
 from server.decisions.bands import hysteresis_bands, threshold_bands
 from server.decisions.replay_verdict import ReplayMatch, ReplayVerdict, Scalar, compare_fields
 
-_DRIVERS_MAX = 3  # for each prediction; see ChurnRisk.drivers in the .proto files
+_DRIVERS_MAX = 3  # drivers per prediction; see ChurnRisk.drivers in the .proto files
 LEFT_OUT_AMOUNTS = "rank and amounts, which depend on the other customers and their spend"
 LEFT_OUT_DECLINE = "decline_pd, whose bundle or features are not stored here"
 LEFT_OUT_TEXTS = "the texts of the drivers, which are not JSON"
@@ -30,7 +30,8 @@ class StoredRisk:
         log_odds: The model's log-odds.
         pd: Probability of churn, 0 to 1.
         band: Name of the risk band.
-        had_same_band: Whether the customer had the same band in the previous run, so that hysteresis may be the cause of it.
+        had_same_band: Whether the customer had the same band in the previous run. If so, hysteresis may explain the
+            band.
         decline_pd: Probability that the spend declines; None if the run has no such probability.
         features: Values in the order of the manifest's feature_names; NaN for a missing value.
         contributions: Contributions in log-odds, in the order of the manifest's feature_names.
@@ -54,7 +55,10 @@ class StoredRisk:
         return list(self.manifest["feature_names"])
 
     def values(self, schema: Schema) -> dict[str, FeatureInput]:
-        """Return the feature values that are not missing, by feature. A level is returned by its name."""
+        """Return the feature values that are not missing, by feature.
+
+        The value of a category feature is the name of its level.
+        """
         named = zip(self.names, self.features, strict=True)
         return {name: schema.decode_value(name, number) for name, number in named if not math.isnan(number)}
 
@@ -69,7 +73,7 @@ def recompute_explanation(model: Model, risk: StoredRisk) -> ExplainedScore:
 
 
 def compare_score(risk: StoredRisk, answer: ExplainedScore, decline: Model | None) -> tuple[ReplayVerdict, str]:
-    """Compare log-odds, pd, band and, if its bundle and features are available, the decline probability.
+    """Compare log-odds, pd and band, and the decline probability if its model and features are available.
 
     Args:
         risk: The stored prediction.
@@ -92,7 +96,7 @@ def compare_score(risk: StoredRisk, answer: ExplainedScore, decline: Model | Non
 
 
 def _recompute_band(risk: StoredRisk, answer: ExplainedScore) -> str:
-    """Return the name of the band by the run's bounds, with hysteresis if the previous run had the same band."""
+    """Return the name of the band. Hysteresis applies if the customer had the stored band in the previous run too."""
     bands = [each["band"] for each in risk.manifest["bands"]]
     bounds = np.array([each["max_pd"] for each in risk.manifest["bands"]])
     before = bands.index(risk.band) if risk.had_same_band and risk.band in bands else -1
@@ -103,7 +107,7 @@ def _recompute_band(risk: StoredRisk, answer: ExplainedScore) -> str:
 
 
 def _recompute_decline_pd(risk: StoredRisk, decline: Model) -> float:
-    """Return the decline probability, computed with its own model from the stored features."""
+    """Return the decline probability that the model `decline` computes from the stored features."""
     row = decline.bundle.schema.row(
         {name: risk.features[risk.names.index(name)] for name in decline.bundle.schema.names}
     )
@@ -135,7 +139,7 @@ def compare_explanation(risk: StoredRisk, answer: ExplainedScore, model: Model) 
 def _recompute_drivers(
     model: Model, answer: ExplainedScore, values: Mapping[str, FeatureInput]
 ) -> list[dict[str, Any]]:
-    """Return the drivers, strongest first, with their texts in every language of the bundle."""
+    """Return the drivers, strongest first, with a text in every language that the bundle has for the driver."""
     schema, typical = model.bundle.schema, model.bundle.baseline.typical
     return [
         {
@@ -164,8 +168,8 @@ def _flat_json(path: str, value: Any) -> Iterator[tuple[str, Scalar]]:
 
 
 def _compare(stored: Mapping[str, Scalar], again: Mapping[str, Scalar]) -> ReplayVerdict:
-    """Return the verdict on two sets of fields."""
-    # A run does not record the runtime that scored it. So fields that differ are compared again with the tolerance of a
-    # different runtime.
+    """Return the verdict on stored and recomputed fields."""
+    # A run does not record the runtime that scored it. If a field is not equal to the bit, the runtime may be
+    # different, so compare all fields again with the tolerance for a different runtime.
     verdict = compare_fields(stored, again, same_runtime=True)
     return verdict if isinstance(verdict, ReplayMatch) else compare_fields(stored, again, same_runtime=False)

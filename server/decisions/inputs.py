@@ -38,7 +38,7 @@ class CreditApplication:
     locale: str
 
     def question(self, section: PolicySection, inputs: Mapping[str, SourcedValue], at: dt.datetime) -> CreditQuestion:
-        """Return the question to assess, under a policy section, with all inputs, at the time of the decision."""
+        """Return the question to assess: this application with a policy section, the inputs and the decision time."""
         return CreditQuestion(section, inputs, self.facts, self.amount, at, self.locale)
 
 
@@ -80,9 +80,9 @@ def check_features(values: Mapping[str, FeatureInput], schema: Schema, *, decide
 
 
 def check_facts(facts: Mapping[str, FeatureInput], section: PolicySection) -> None:
-    """Check that a rule of the section uses each fact, and that each fact is of the expected kind and has a known level.
+    """Check that a rule of the section uses each fact, and that each fact has the expected kind and a known level.
 
-    A misspelt fact or level would silently have no effect on the decision; therefore it is an error.
+    Without this check, a misspelt fact or level would be ignored, and nobody would notice.
 
     Raises:
         FeaturesInvalid: Some facts are invalid. The error lists all of them.
@@ -104,7 +104,7 @@ def check_facts(facts: Mapping[str, FeatureInput], section: PolicySection) -> No
 def check_fact_sources(facts: Mapping[str, FeatureInput], schema: Schema) -> None:
     """Check that no fact has the name of a feature whose source is the store.
 
-    Otherwise a loan officer could replace a stored value, such as the days late, in a hard rule.
+    Without this check, a caller could use a fact to replace a stored value, such as the days late, in a hard rule.
 
     Raises:
         FeaturesInvalid: Some facts have the name of such a feature. The error lists all of them.
@@ -130,14 +130,14 @@ def merge_inputs(
         as_of: Time as of which the stored values were true; None if there are no stored values.
         given: Values of the caller by feature.
     """
-    # The store may still have a value, written under an older schema, for a feature that now comes from the caller only.
+    # Ignore stored values of features that only the caller may provide. Such values were stored under an older schema.
     sources = {feature.name: feature.source for feature in schema.features}
     inputs = {name: SourcedValue(value, "STORE", as_of) for name, value in stored.items() if sources[name] != "CALLER"}
     return inputs | {name: SourcedValue(value, "CALLER", None) for name, value in given.items()}
 
 
 def compatible_inputs(schema: Schema, inputs: Mapping[str, SourcedValue]) -> dict[str, SourcedValue]:
-    """Return the inputs that a schema has as features of the same kind: number or level. Used to ask a different model."""
+    """Return the inputs that a different model can use, because its schema has a feature of the same name and kind."""
     kinds = {feature.name: feature.kind for feature in schema.features}
     return {
         name: given
@@ -147,7 +147,7 @@ def compatible_inputs(schema: Schema, inputs: Mapping[str, SourcedValue]) -> dic
 
 
 def _known_levels(section: PolicySection, fact: str) -> list[str]:
-    """Return the levels that a fact may have, sorted; empty if some rule has no `passes` and so accepts every level."""
+    """Return the levels that a fact may have, sorted; empty if every level is valid, because a rule has no `passes`."""
     rules = [rule for rule in section.rules if rule.fact == fact and rule.level is not None]
     if not all(rule.passes for rule in rules):
         return []
@@ -155,6 +155,6 @@ def _known_levels(section: PolicySection, fact: str) -> list[str]:
 
 
 def _raise_if_any(violations: list[Violation]) -> None:
-    """Raise FeaturesInvalid with all violations if there are any."""
+    """Raise FeaturesInvalid with all violations, unless the list is empty."""
     if violations:
         raise FeaturesInvalid(summarize_violations(violations), violations=violations)

@@ -1,8 +1,9 @@
 """Checks an override: a person's decision that replaces the decision of the policy.
 
-The amount that the person grants is compared with two amounts. Compared with the amount that the policy granted, it
-determines the side of the override. Compared with the amount that the last override granted, it determines whether the
-override changes anything. An amount is 0 if nothing is granted.
+The amount that the person grants is compared with two amounts. The comparison with the amount that the policy granted
+determines the side of the override. The comparison with the amount that the last override granted determines whether
+the new override changes anything. For the first override of an approved or declined decision, both comparisons use the
+amount that the policy granted. An amount is 0 if nothing is granted.
 """
 
 import datetime as dt
@@ -24,7 +25,7 @@ class OverrideSide(IntEnum):
     HIGH = 1  # the person grants less than the policy granted
     LOW = 2  # the person grants more than the policy granted
     REFERRAL = 3  # the policy left the decision to a person: REFER or NOT_SCORABLE
-    WITHDRAWAL = 4  # the person grants again what the policy granted, which withdraws an earlier override
+    WITHDRAWAL = 4  # the person grants the amount that the policy granted, which withdraws an earlier override
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,8 @@ class OverriddenDecision:
     Attributes:
         outcome: The policy's outcome.
         requested: The requested amount.
-        approvable: The largest amount that the policy would have approved without manual review; 0 if none.
+        approvable: The largest amount that the policy would have approved without manual review; 0 if there is no such
+            amount.
         currency: ISO 4217 code of the currency of all amounts.
         last_granted: The amount that the last override granted; None if there is no override yet.
         expires: The time after which no amount can be granted.
@@ -103,7 +105,7 @@ def judge_override(decision: OverriddenDecision, proposal: OverrideProposal, rul
     side = _override_side(decision, granted)
     violations = list(_amount_violations(decision, proposal))
     is_amount_known = proposal.outcome is not PolicyOutcome.APPROVE_REDUCED or proposal.granted is not None
-    if is_amount_known:  # without the amount, the other checks would report consequential errors
+    if is_amount_known:  # if the amount is missing, the other checks would report errors that result from this one
         violations += [
             *_change_violations(decision, proposal, granted),
             *_person_violations(proposal, granted, rules, decision.currency),
@@ -124,7 +126,7 @@ def _granted_amount(decision: OverriddenDecision, proposal: OverrideProposal) ->
 
 
 def _override_side(decision: OverriddenDecision, granted: Decimal) -> OverrideSide:
-    """Return the side of an override, by comparing the granted amount with the amount that the policy granted."""
+    """Return REFERRAL if the policy left the decision to a person, otherwise the side that follows from the amounts."""
     if decision.outcome in _REFERRED_OUTCOMES:
         return OverrideSide.REFERRAL
     if granted == decision.policy_granted:
@@ -133,7 +135,10 @@ def _override_side(decision: OverriddenDecision, granted: Decimal) -> OverrideSi
 
 
 def _allowed_reasons(side: OverrideSide, granted: Decimal, rules: OverridePolicy) -> tuple[str, ...]:
-    """Return the reason codes that a side allows. For a referral they depend on whether an amount is granted."""
+    """Return the reason codes that a side allows.
+
+    For a referral, the codes depend on whether the person grants an amount.
+    """
     if side is OverrideSide.WITHDRAWAL:
         return rules.high_side + rules.low_side
     grants = side is OverrideSide.LOW or (side is OverrideSide.REFERRAL and granted > _NOTHING)
@@ -141,7 +146,10 @@ def _allowed_reasons(side: OverrideSide, granted: Decimal, rules: OverridePolicy
 
 
 def _amount_violations(decision: OverriddenDecision, proposal: OverrideProposal) -> Iterator[Violation]:
-    """Yield violations of granted_amount: only APPROVE_REDUCED has one, and it is below the requested amount."""
+    """Yield violations of granted_amount.
+
+    Only APPROVE_REDUCED has an amount, and it must be below the requested amount.
+    """
     field, granted = "granted_amount", proposal.granted
     if proposal.outcome is not PolicyOutcome.APPROVE_REDUCED:
         if granted is not None:
@@ -182,7 +190,7 @@ def _change_violations(
 def _person_violations(
     proposal: OverrideProposal, granted: Decimal, rules: OverridePolicy, currency: str
 ) -> Iterator[Violation]:
-    """Yield violations of the person's authority limit, and of the policy's requirement of a second person."""
+    """Yield a violation if the person's authority is too low, and one if a valid second person is missing."""
     if proposal.authority.currency != currency:
         yield Violation(
             "authority_limit.currency_code", f"must be {currency}, the currency of the decision", "CURRENCY"

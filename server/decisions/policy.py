@@ -25,7 +25,7 @@ LARGEST_AMOUNT = "LARGEST_AMOUNT"
 MISSING_INPUT = "MISSING_INPUT"
 FEATURES_TOO_OLD = "FEATURES_TOO_OLD"
 AGAINST_SIGN = "REASON_AGAINST_SIGN"
-# Placeholders that the texts of built-in rules may contain. Texts of hard rules may contain those in _RULE_TEXT_FACTS.
+# Placeholders that the texts of built-in rules may contain. Texts of hard rules may contain _RULE_TEXT_FACTS.
 _TEXT_FACTS = {
     GRADE_LIMIT: ("limit", "currency", "grade"),
     LARGEST_AMOUNT: ("largest_amount", "currency"),
@@ -49,7 +49,7 @@ class PolicyOutcome(IntEnum):
 
 
 class _PolicyPart(BaseModel):
-    """A part of the policy file. An unknown key is an error, so that a misspelt key is found."""
+    """A part of the policy file. An unknown key is an error, so that a misspelt key is noticed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -59,12 +59,13 @@ class HardRule(_PolicyPart):
 
     Attributes:
         code: The rule's code in answers; [texts.CODE] contains the rule's text.
-        fact: Name of a fact in the request. If the request has no such fact, the name of a feature of the model.
+        fact: Name of a fact of the request or of a feature of the model. If both exist, the rule uses the fact.
         below: The rule fails if the value is below this number.
         above: The rule fails if the value is above this number.
         level: The rule fails if the value is this level.
-        passes: Levels with which the rule passes; only allowed together with `level`. If it is not empty, a fact with any
-            other level is rejected, so that a misspelt level is noticed. If it is empty, every level except `level` passes.
+        passes: Levels with which the rule passes; only allowed together with `level`. If the list is not empty, a
+            request whose fact has neither `level` nor a level in the list is rejected, so that a misspelt level is
+            noticed. If the list is empty, every level except `level` passes.
         decision: The best outcome that remains possible if the rule fails.
         if_missing: The best outcome that remains possible if the fact is missing.
     """
@@ -91,12 +92,14 @@ class HardRule(_PolicyPart):
 
 
 class OverridePolicy(_PolicyPart):
-    """Which overrides a person may record, and with which reasons. [texts.CODE] contains the text of each reason.
+    """The rules for overrides: when a second person is required, and which reasons are allowed.
+
+    [texts.CODE] contains the text of each reason.
 
     Attributes:
         second_person_above: Amount in the section's currency; granting a larger amount requires a second person.
-        high_side: Codes of the reasons for granting less than the policy would.
-        low_side: Codes of the reasons for granting more than the policy would.
+        high_side: Codes of the reasons for granting less than the policy granted.
+        low_side: Codes of the reasons for granting more than the policy granted.
     """
 
     second_person_above: Decimal = Field(ge=0, allow_inf_nan=False)
@@ -105,12 +108,12 @@ class OverridePolicy(_PolicyPart):
 
 
 class PolicySection(_PolicyPart):
-    """The policy of one product in one market, in effect from one day.
+    """The policy of one product in one market, which takes effect on a given day.
 
     Attributes:
         effective_from: The first day of the section, in UTC.
-        effective_until: The first day on which the section is no longer in effect; None if it stays in effect until a later
-            section of the same market and product begins.
+        effective_until: The first day on which the section is no longer in effect; None if the section stays in effect
+            until a later section of the same market and product begins.
         currency: ISO 4217 code of the currency of all amounts.
         approve_max_pd: The largest unrounded pd that is approved.
         refer_max_pd: The largest unrounded pd that is referred to a person; a larger pd is declined.
@@ -119,7 +122,7 @@ class PolicySection(_PolicyPart):
         limits: The largest amount of each grade, safest grade first. A grade without an entry is always referred. If there
             are no entries at all, the limit of every grade is largest_amount.
         mandatory_inputs: Features that must be known, in addition to those that the model declares mandatory.
-        features_max_age_days: The largest age of stored features; decisions with older features are referred.
+        features_max_age_days: The largest age of stored features in days; decisions with older features are referred.
         valid_days: Number of days after which a decision expires.
         rules: The hard rules, in the order in which answers list them.
         overrides: The rules for overrides; None if overrides are not allowed.
@@ -170,7 +173,7 @@ class PolicyDocument(_PolicyPart):
     """The content of the policy file.
 
     Attributes:
-        version: Version of the policy; a free text.
+        version: Version of the policy, as free text.
         sections: The sections of all markets and products.
         texts: Text of each rule and override reason by code, then by locale. A text in English is required.
     """
@@ -229,7 +232,10 @@ class Policy:
     sha256: str
 
     def section(self, market: str, product: str, day: dt.date) -> PolicySection | None:
-        """Return the section that began last before or on a day; None if no section has begun or that section has ended."""
+        """Return the section that is in effect on a day; None if there is no such section.
+
+        A later section replaces an earlier section, even after the later section has ended.
+        """
         started = [
             section
             for section in self.document.sections
@@ -248,9 +254,10 @@ class Policy:
         return _render_text(texts[chosen], chosen, facts)
 
     def reason_text(self, code: str, locale: str) -> tuple[str, str]:
-        """Return the text of an override reason, and its locale before it.
+        """Return a locale, and the text of an override reason in this locale.
 
-        The text is in the locale, or else in the language of the locale without its region, or else in English.
+        The returned locale is the first of these in which the text exists: the requested locale, the requested locale
+        without its region, English.
         """
         texts = self.document.texts[code]
         chosen = next((each for each in (locale, locale.split("-", maxsplit=1)[0]) if each in texts), DEFAULT_LOCALE)
@@ -282,7 +289,7 @@ def parse_policy(content: bytes, name: str) -> Policy:
     """Parse the bytes of a policy file.
 
     Args:
-        content: The bytes.
+        content: The bytes of the file.
         name: Name of the file in error messages.
 
     Raises:

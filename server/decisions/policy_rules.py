@@ -27,7 +27,7 @@ class RuleResult:
 
     @property
     def passed(self) -> bool:
-        """Return whether the rule passed, so that it does not limit the outcome."""
+        """Return whether the rule passed. A rule that passed does not limit the outcome."""
         return self.best is PolicyOutcome.APPROVE
 
 
@@ -39,7 +39,7 @@ def recommended_outcome(section: PolicySection, pd: float) -> PolicyOutcome:
 
 
 def hard_rule_results(section: PolicySection, facts: Mapping[str, FeatureInput]) -> list[RuleResult]:
-    """Return the results of the hard rules of a section, in the order of the section."""
+    """Return the results of the hard rules of a section, in the order in which the section lists the rules."""
     return [_hard_rule_result(rule, facts.get(rule.fact)) for rule in section.rules]
 
 
@@ -78,7 +78,7 @@ def score_rule_results(section: PolicySection, pd: float, grade: str, amount: De
 
 
 def worst_outcome(rules: Sequence[RuleResult]) -> PolicyOutcome:
-    """Return the worst outcome of all rules."""
+    """Return the worst of the outcomes that the rules allow."""
     return max(rule.best for rule in rules)
 
 

@@ -1,9 +1,10 @@
-"""The verdict of a replay: compares recorded fields with recomputed ones.
+"""Compares recorded fields with recomputed fields, and returns the verdict of the replay.
 
-The runtime is ONNX Runtime, Python and platform. If the recorded and the present runtime are the same, every field must be
-equal to the bit. A different runtime may add the same numbers in a different order. In that case a pd may differ by
-`PD_TOLERANCE` and any other double by `LOG_ODDS_TOLERANCE`, but points, grade, outcome and reasons must be equal. A later
-release of Grounds does not count as a different runtime, because it must return the same answer.
+The runtime consists of ONNX Runtime, Python and the platform. If the recorded runtime and the present runtime are the
+same, every field must be equal to the bit. A different runtime may add the same numbers in a different order. In that
+case a pd may differ by `PD_TOLERANCE` and any other double by `LOG_ODDS_TOLERANCE`, but points, grade, outcome and
+reasons must be equal. A later release of Grounds does not count as a different runtime, because it must return the same
+answer.
 """
 
 import math
@@ -48,10 +49,10 @@ class ReplayMismatch:
 
 @dataclass(frozen=True, slots=True)
 class ReplayRuntimeDiffers:
-    """A different runtime than the recorded one computed the same answer within the tolerance.
+    """The runtime differs from the recorded runtime, but every field is equal within the tolerance.
 
     Attributes:
-        pd_distance: Largest difference between a recorded and a recomputed pd.
+        pd_distance: Largest difference between a recorded pd and its recomputed pd; 0 if every pd is equal.
         differing: Number of fields that are not equal to the bit.
         compared: Number of compared fields.
     """
@@ -72,10 +73,10 @@ def compare_fields(
     Args:
         stored: Recorded values by path; not empty.
         recomputed: Recomputed values by path.
-        same_runtime: Whether the present runtime equals the recorded one. If true, no tolerance applies.
+        same_runtime: Whether the present runtime equals the recorded runtime. If true, no tolerance applies.
     """
     assert stored, "a replay that compares nothing proves nothing"
-    # Paths of both sides, recorded ones first, because a field that only one side has is a difference too.
+    # Compare the paths of both sides, recorded paths first. A field that only one side has counts as a difference.
     paths = dict.fromkeys((*stored, *recomputed))
     differing = [path for path in paths if not _equal(stored.get(path), recomputed.get(path))]
     beyond = differing if same_runtime else [path for path in differing if not _is_close(path, stored, recomputed)]
@@ -102,7 +103,8 @@ def _equal(one: Scalar | None, other: Scalar | None) -> bool:
 
 def _is_close(path: str, stored: Mapping[str, Scalar], recomputed: Mapping[str, Scalar]) -> bool:
     """Return whether the two values of a path differ by no more than the tolerance between runtimes."""
-    # Protobuf omits a number that is 0. So if one side lacks the path, its value is 0, and the other may be a tiny number.
+    # Protobuf omits a number that is 0. So a path that one side lacks counts as 0 there, which may be close to the
+    # other value.
     tolerance = PD_TOLERANCE if _is_pd(path) else LOG_ODDS_TOLERANCE
     return _distance(stored.get(path, _UNSET), recomputed.get(path, _UNSET)) <= tolerance
 
@@ -116,10 +118,13 @@ def _distance(one: Scalar, other: Scalar) -> float:
 
 
 def _is_pd(path: str) -> bool:
-    """Return whether a path is that of a probability."""
+    """Return whether a path belongs to a probability."""
     return path.rpartition(".")[2] == _PD
 
 
 def _text(value: Scalar | None) -> str:
-    """Return a value as text. A double has enough digits to distinguish it from every other double."""
+    """Return a value as text; "" if it is missing.
+
+    The text of a double has all digits that distinguish it from others.
+    """
     return "" if value is None else repr(value) if isinstance(value, float) else str(value)

@@ -16,14 +16,14 @@ from server.decisions.toml_positions import line_numbers, nearest_line
 from server.errors import RetentionRefused
 
 ALL_MARKETS = "*"
-# Records of these kinds explain removals, erasures and legal holds. They contain no personal data, and every verification
-# of the log needs them.
+# Records of these kinds explain removals, erasures and legal holds. They contain no personal data, and auditors need
+# them as long as the log exists.
 PERMANENT_KINDS = {"RETENTION", "ERASURE", "LEGAL_HOLD", "LEGAL_HOLD_RELEASE"}
 _Kind = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,31}$")]
 
 
 class _TablePart(BaseModel):
-    """A part of the file. An unknown key is an error, so that a misspelt key is found."""
+    """A part of the file. An unknown key is an error, so that a misspelt key is noticed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -32,8 +32,8 @@ class RetentionRule(_TablePart):
     """How long records of one kind are kept in one market.
 
     Attributes:
-        market: ISO 3166-1 alpha-2 code. "*" stands for records without a market, and for every market that has no line for
-            this kind.
+        market: ISO 3166-1 alpha-2 code. "*" stands for records without a market, and for every market that has no line
+            of its own for this kind.
         kind: The kind of record, such as CREDIT_DECISION.
         years: Number of full years for which records are kept, after the time of the record.
     """
@@ -67,11 +67,11 @@ class RetentionDocument(_TablePart):
 
 @dataclass(frozen=True, slots=True)
 class RetentionCutoff:
-    """Which records a line of the table removes at a given time.
+    """A line of the table with the cut-off time that applies at a given moment.
 
     Attributes:
         rule: The line.
-        before: The cut-off time: records from before this time are removed.
+        before: The cut-off time. The line removes records that are older than this time.
         others: Markets to which the line does not apply because they have their own line for the kind. Empty unless the
             market of the line is "*".
     """
@@ -106,7 +106,10 @@ class RetentionTable:
 
 
 def years_before(now: dt.datetime, years: int) -> dt.datetime:
-    """Return the time `years` years before `now`. 29 February becomes 28 February, so no record is removed too early."""
+    """Return the time `years` years before `now`.
+
+    If that year has no 29 February, 28 February is returned instead, so that no record is removed too early.
+    """
     try:
         return now.replace(year=now.year - years)
     except ValueError:

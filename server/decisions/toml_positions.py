@@ -1,4 +1,4 @@
-"""Finds line numbers of tables and keys in a TOML file, for error messages; tomllib does not report them."""
+"""Finds the lines of tables and keys in a TOML file for error messages, because tomllib does not report lines."""
 
 import re
 from collections.abc import Sequence
@@ -26,11 +26,11 @@ def line_numbers(text: str) -> dict[TomlPath, int]:
 
 
 def _header_path(names: Sequence[str], counts: dict[TomlPath, int], *, array: bool) -> TomlPath:
-    """Return the path of the table that a header begins. In the header, the name of an array means its last entry.
+    """Return the path of the table that a header begins. The name of an array in a header means the array's last entry.
 
     Args:
         names: Names in the header, outermost table first.
-        counts: Number of the last entry of each array so far, by path. Updated.
+        counts: Index of the last entry of each array so far, by path. This function updates it.
         array: Whether the header has double brackets, so that it begins a new entry of an array.
     """
     path: TomlPath = ()
@@ -44,5 +44,5 @@ def _header_path(names: Sequence[str], counts: dict[TomlPath, int], *, array: bo
 
 
 def nearest_line(lines: dict[TomlPath, int], path: TomlPath) -> int:
-    """Return the line number of a path, or of the innermost known table that contains it."""
+    """Return the line number of a path, or that of the innermost table around the path if the path has no number."""
     return next(lines[path[:length]] for length in range(len(path), -1, -1) if path[:length] in lines)

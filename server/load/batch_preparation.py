@@ -38,7 +38,8 @@ class PreparedBatch:
 class PreviousBands:
     """The bands of a market's customers in the previous run.
 
-    A history row has the columns of _HISTORY_COLUMNS. All are null for a customer who was not in the previous run.
+    A history row has the columns of _HISTORY_COLUMNS. All columns are null for a customer who was not in the previous
+    run.
 
     Args:
         contents: The export chunks of the previous run; empty if there is no previous run.
@@ -50,7 +51,8 @@ class PreviousBands:
         self._table = pa.concat_tables(
             [empty, *(decode_chunk(content, _HISTORY_COLUMNS) for content in contents)]
         ).combine_chunks()
-        # Look up all customers once: a look-up for each batch would hash the whole previous run each time.
+        # Look up all customers of the file at once, because a look-up for each batch would hash the whole previous run
+        # again.
         self._positions = pc.index_in(
             customer_ids, value_set=self._table["customer_id"].combine_chunks()
         ).combine_chunks()
@@ -91,7 +93,10 @@ def prepare_batch(
 def _export_columns(
     batch: pa.RecordBatch, manifest: RunManifest, before: pa.Table, drivers: pa.Array
 ) -> pa.RecordBatch:
-    """Return the columns of the export. `before` is the history of the same customers, from `PreviousBands`."""
+    """Return a batch in the columns of the export.
+
+    `before` is the history of the same customers, from `PreviousBands`.
+    """
     band = _bands_with_hysteresis(batch, manifest, before["risk_band"])
     stays = pc.fill_null(pc.equal(band, before["risk_band"]), False)  # noqa: FBT003 - pyarrow's signature
     since = pc.if_else(pc.is_valid(band), pc.if_else(stays, before["band_since_time"], batch["as_of"]), None)
@@ -136,7 +141,7 @@ def _bands_with_hysteresis(batch: pa.RecordBatch, manifest: RunManifest, before:
 
 
 def _band_positions(bands: pa.Array | pa.ChunkedArray, names: pa.Array) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return the index of each band in `names`; -1 if the band is null or is no longer used."""
+    """Return the index of each band in `names`; -1 if the band is null or not in `names`."""
     positions = pc.fill_null(pc.index_in(bands, value_set=names), -1)
     return np.asarray(positions.to_numpy(), dtype=np.int64)
 

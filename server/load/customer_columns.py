@@ -1,4 +1,4 @@
-"""Checks the columns market, customer_id and as_of, which identify a row, over the whole file."""
+"""Checks the columns market, customer_id and as_of of a whole file. Together they identify a row."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,10 @@ KEY_COLUMNS = {"market": pa.string(), "customer_id": pa.string(), "as_of": pa.ti
 
 
 def check_customers(path: Path, table: pa.Table) -> None:
-    """Raise LoadRefused if a row lacks a valid market, customer_id or as_of, or if two rows have the same three values."""
+    """Raise LoadRefused if a row lacks a valid market, customer_id or as_of, or if two rows have the same three values.
+
+    A file without rows is invalid too.
+    """
     check_columns(path, table, KEY_COLUMNS)
     if table.num_rows == 0:
         raise LoadRefused(f"{path}: the file must have at least one row")
@@ -46,7 +49,7 @@ def rows_to_load(rows: pa.RecordBatch | pa.Table, erased: ErasedCustomers) -> pa
 
 
 def check_columns(path: Path, table: pa.Table | pa.Schema, expected: dict[str, Any]) -> None:
-    """Raise LoadRefused if expected columns are missing or have the wrong type. The message lists all of them."""
+    """Raise LoadRefused if expected columns are missing or have the wrong type. The message lists all such columns."""
     schema = table if isinstance(table, pa.Schema) else table.schema
     problems = [
         f"{name!r} must exist with type {kind}"

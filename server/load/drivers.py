@@ -1,4 +1,4 @@
-"""Parses the column `drivers` of a run file, one JSON list for each customer, into Arrow.
+"""Parses the column `drivers` of a run file, which contains one JSON list for each customer, into Arrow.
 
 A batch is parsed in one call, because parsing customer by customer would take most of the load time of a large run.
 """
@@ -66,8 +66,8 @@ def parse_drivers(texts: pa.Array) -> pa.Array:
 
 def _parse_json(texts: pa.Array) -> pa.ListArray:
     """Parse the JSON lists, and return one Arrow list for each customer."""
-    # JSON Lines with one object per customer. A text that closes its object early, to inject keys or objects, changes the
-    # number of lists or columns, which is checked below.
+    # Build JSON Lines with one object per customer. If a text closes its object early in order to inject keys or
+    # objects, the number of lists or columns changes, and the check below rejects the texts.
     lines = pc.binary_join_element_wise('{"d":', texts, "}", "")
     content = "\n".join(lines.to_pylist()).encode()
     schema = pa.schema([("d", pa.list_(_PARSED_DRIVER))])
@@ -92,7 +92,10 @@ def _list_offsets(lists: pa.ListArray) -> pa.Array:
 
 
 def _text_maps(texts: pa.StructArray) -> pa.Array:
-    """Convert texts from structs with one field per locale, null for a missing text, into maps. English is required."""
+    """Convert structs of texts into maps from locale to text. A text in English is required.
+
+    The structs have one field for each locale. A field is null if the driver has no text in the locale.
+    """
     locales = [field.name for field in texts.type]
     if "en" not in locales or texts.field("en").null_count or any(not _is_text(field) for field in texts.type):
         raise DriversInvalid(_RULE)

@@ -64,12 +64,12 @@ def load_file(
         path: Path of a feature or run file.
         load_time: Time of the load. Of two runs with the same as-of time, the one with the later load time is served.
         keys: Where the keys of the record log are. They are needed to record the run and to find erased customers.
-        retention: Which older runs remain after the load of a run.
+        retention: The rules that determine which older runs are kept after the load of a run.
 
     Raises:
         LogRefused: The keys belong to a different record log.
         LoadRefused: The file is invalid. None of its rows was loaded.
-        StoreUnavailable: A different load or an erasure is running, or the database does not respond.
+        StoreUnavailable: Another load or an erasure is running, or the database does not respond.
     """
     manifest = _read_manifest(path)
     with lock_loading(database):
@@ -116,13 +116,16 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 def _load_features(
     database: Database, path: Path, manifest: dict[str, Any], erased_customers: ErasedCustomers
 ) -> LoadResult:
-    """Append the features of customers who are not erased, in small transactions, because decisions wait for each of them."""
+    """Append the features of customers who are not erased.
+
+    Transactions are small, because decisions wait for each of them.
+    """
     table = pq.read_table(path)
     check_customers(path, table)
     names, digest = _read_feature_names(path, table, manifest), manifest["feature_set_digest"]
     batches = table.filter(rows_to_load(table, erased_customers)).to_batches(BATCH_ROWS)
-    # Check every row against the store before appending any row. No other process can append meanwhile, because this one
-    # has the loading lock. So the loop below cannot fail on a row that contradicts a stored row.
+    # Check every row against the store before appending any row. No other process can append rows meanwhile, because
+    # this process holds the loading lock. So the second loop cannot fail on a row that contradicts a stored row.
     for batch in batches:
         with database.reading() as connection:
             deque(unstored_rows(connection, _feature_rows(batch, names, digest)), maxlen=0)

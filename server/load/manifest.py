@@ -57,7 +57,7 @@ class RunManifest(BaseModel):
 
     @model_validator(mode="after")
     def _check_lists(self) -> Self:
-        """Check that the bands ascend by name and by bound, and that each feature has a group."""
+        """Check that the bands ascend by name and by bound, and that there are as many feature groups as features."""
         ranks = [_BAND_NAMES.index(band.band) for band in self.bands]
         bounds = [band.max_pd for band in self.bands]
         if ranks != sorted(set(ranks)) or bounds != sorted(set(bounds)):

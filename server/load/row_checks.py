@@ -1,4 +1,4 @@
-"""Checks the rows of a run file, one batch at a time and column by column.
+"""Checks the rows of a run file column by column, in batches. Ranks are checked for a whole market at once.
 
 No error message contains a customer number.
 """
@@ -53,7 +53,10 @@ def find_problem(batch: pa.RecordBatch, manifest: RunManifest) -> str:
 
 
 def _find_problem_without_score(batch: pa.RecordBatch) -> str:
-    """Return the first problem of rows whose status is not SCORED; "" if there is none. Their score columns must be empty."""
+    """Return the first problem of rows whose status is not SCORED; "" if there is none.
+
+    The score columns of these rows must be empty.
+    """
     for name in (*_SCORE_COLUMNS, "decline_pd"):
         if batch[name].null_count < batch.num_rows:
             return f"column {name!r}: must be empty where status is not SCORED"
@@ -88,7 +91,7 @@ def _find_score_problem(batch: pa.RecordBatch, manifest: RunManifest) -> str:
     parts = list_matrix(batch["contributions"], len(manifest.feature_names))
     if batch["contributions"].flatten().null_count or not np.isfinite(parts).all():
         return "column 'contributions': must be finite"
-    # Row by row with math.exp, because numpy's exp may differ in the last bit, and a replay compares to the bit.
+    # Compute each pd with math.exp, because numpy's exp may differ in the last bit, and a replay requires equal bits.
     if [pd_from_log_odds(value) for value in log_odds.tolist()] != batch["pd"].to_pylist():
         return "column 'pd': must equal 1 / (1 + exp(-log_odds)) to the bit"
     if (np.abs(parts.sum(axis=1) + manifest.base_value - log_odds) > LOG_ODDS_TOLERANCE).any():
@@ -109,7 +112,7 @@ def _find_value_problem(batch: pa.RecordBatch, manifest: RunManifest) -> str:
 
 
 def _find_band_problem(batch: pa.RecordBatch, manifest: RunManifest) -> str:
-    """Return a problem if a band does not follow from pd and the bounds in the manifest; "" if all do."""
+    """Return a problem if a band does not follow from pd and the bounds in the manifest; "" if every band does."""
     names = np.array([band.band for band in manifest.bands])
     bounds = np.array([band.max_pd for band in manifest.bands])
     if names[threshold_bands(batch["pd"].to_numpy(), bounds)].tolist() != batch["band"].to_pylist():
@@ -120,7 +123,7 @@ def _find_band_problem(batch: pa.RecordBatch, manifest: RunManifest) -> str:
 def find_rank_problem(table: pa.Table) -> str:
     """Return a problem if the ranks of a market are invalid; "" if they are valid.
 
-    They must be 1 to n, in the order of descending pd, then ascending customer_id.
+    The ranks must be the numbers from 1 to n. They must follow descending pd and, for equal pd, ascending customer_id.
     """
     scored = table.filter(pc.is_valid(table["rank"])).select(["customer_id", "pd", "rank"]).sort_by("rank")
     if not np.array_equal(scored["rank"].to_numpy(), np.arange(1, scored.num_rows + 1)):

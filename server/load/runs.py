@@ -1,6 +1,6 @@
 """Loads a run file: rows are staged batch by batch where no reader sees them, then published in one transaction.
 
-A load that is killed has published nothing. The next load deletes the staged rows.
+If a load is killed before it publishes the run, the next load deletes the staged rows.
 """
 
 import datetime as dt
@@ -31,7 +31,7 @@ from server.stores.runs.pruning import RunRetention, delete_unfinished_runs, pru
 from server.stores.runs.publication import StagedRun, create_run, publish_run, stage_rows
 from server.stores.tables import RISK_CHUNKS, RUNS
 
-BATCH_ROWS = 8192  # rows staged in one transaction, which takes some tenths of a second
+BATCH_ROWS = 8192  # rows staged in one transaction, which takes a few tenths of a second
 
 
 @dataclass(slots=True)
@@ -133,7 +133,7 @@ def _check_file(path: Path, file: pq.ParquetFile, manifest: RunManifest) -> dict
 def _begin_market(log: RecordLog, manifest: RunManifest, customers: pa.Table, line: dict[str, Any]) -> _MarketLoad:
     """Create a run in one market, and read the band history from the previous run.
 
-    The previous run is the latest one with an earlier as-of time. Runs with a later as-of time do not change.
+    The previous run is the latest run with an earlier as-of time. Loaded runs with a later as-of time are not changed.
     """
     market, as_of = customers["market"][0].as_py(), customers["as_of"][0].as_py()
     with log.database.reading() as connection:

@@ -75,7 +75,7 @@ def check_log(
         database: The database of the record log.
         verifier: The log's public key.
         anchor_folder: The folder with anchored checkpoints; None if there is none.
-        mark: The high-water mark, with which the log must be consistent; None skips this check.
+        mark: The high-water mark. The log must be consistent with this checkpoint; None skips the check.
 
     Returns:
         Whether every check passed, and sentences about what was checked and what is wrong, one fact in each.
@@ -83,8 +83,8 @@ def check_log(
     Raises:
         StoreUnavailable: The database does not respond.
     """
-    # Read anchors and mark before the snapshot of the database: a checkpoint that is newer than the snapshot would be larger
-    # than its tree.
+    # Read anchors and mark before the snapshot of the database, because a checkpoint that was written after the
+    # snapshot may have more records than the tree in the snapshot.
     anchors = _read_anchors(anchor_folder)
     newest = mark.read(verifier) if mark else None
     remembered = RememberedCheckpoint(str(mark.path), newest) if mark and newest else None
@@ -125,7 +125,7 @@ def read_verifier_key(settings: Settings) -> VerifierKey:
 def _check_snapshot(
     snapshot: Snapshot, verifier: VerifierKey, anchors: list[str], remembered: RememberedCheckpoint | None
 ) -> tuple[bool, list[str]]:
-    """Check a snapshot of the database. Return whether every check passed, and what was checked and what is wrong."""
+    """Check a snapshot of the database. Return whether every check passed, and sentences on what was checked."""
     proofs = ProofReader(snapshot)
     head, count = proofs.read_head_and_count()
     if type(head.size) is not int:  # SQLite accepts any type in any column
@@ -135,7 +135,8 @@ def _check_snapshot(
         retention_records = tuple(read_retention_proofs(connection, _ALL_INDEXES, head.size))
         hash_problems = [*leaf_tile_problems(connection, head.size), *tile_problems(connection, head.size)]
         chunk_problems: list[str] = []
-        # `check_chunks` passes the records on, so that one read of all records serves this check and the verification.
+        # `check_chunks` yields the records again, so that `verify` can check them without a second read of the whole
+        # log.
         records = check_chunks(connection, proofs.read_all(head.size), head.size, chunk_problems)
         export = Export(start=0, records=records, retentions=retention_records)
         given_up = _given_up_anchors(connection, head, anchors, verifier)
@@ -184,14 +185,14 @@ def _head_problems(head: LogHead, count: int, verifier: VerifierKey) -> Iterator
 def _frontier_problems(head: LogHead, verifier: VerifierKey) -> list[str]:
     """Return a problem if the frontier in the head differs from the checkpoint in the head.
 
-    `verify` compares the root in that checkpoint with the records.
+    `verify` compares the root in the checkpoint with the records.
     """
     try:
         signed = open_checkpoint(head.checkpoint, verifier)
     except RecordError:
         return []  # reported by `verify`
     frontier = _frontier(head)
-    # A tree of n leaves has one complete subtree, and so one peak, for each bit that is set in n.
+    # A tree of n leaves has one peak (the root of a complete subtree) for each bit that is set in n.
     complete = len(frontier.peaks) == head.size.bit_count()
     if signed.size == head.size and complete and frontier.root() == signed.root:
         return []

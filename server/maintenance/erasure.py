@@ -6,8 +6,8 @@
         destroy the keys -> rewrite the database files
 
 If the command is killed before the commit, nothing has changed. If it is killed after the commit, the erasure is recorded
-but its keys may still exist. In both cases the same command completes the erasure. A decision that is made between the
-commit and the end of the command is encrypted under a new key.
+but its keys may still exist. In both cases, running the same command again completes the erasure. A decision that is
+made between the commit and the end of the command is encrypted under a new key.
 """
 
 import datetime as dt
@@ -42,7 +42,7 @@ _PLAINTEXT_TABLES = (
     "risk_chunks",
     "runs",
     "risk_tombstones",
-)  # they contain customer numbers unencrypted
+)  # these tables contain unencrypted customer numbers
 CustomerKey = tuple[str, str]  # market, customer_id
 
 
@@ -70,14 +70,17 @@ class ErasurePlan:
 
     @property
     def is_new(self) -> bool:
-        """Return whether there are data that no earlier erasure covers, so that a new ERASURE record is needed."""
+        """Return whether the customer has data that no earlier erasure covers.
+
+        If so, a new ERASURE record is needed.
+        """
         return bool(self.unrecorded_keys or self.feature_rows or self.run_rows)
 
 
 def check_customer(market: str, customer_id: str) -> CustomerKey:
     """Return (market, customer_id) if both are valid.
 
-    An invalid number cannot occur in a request or a file, so an erasure or a hold would silently have no effect.
+    No request or file can contain an invalid number, so an erasure or a hold of it would silently have no effect.
 
     Raises:
         ErasureRefused: The market or the number is invalid.
@@ -152,10 +155,11 @@ def erase_customers(
     clock: Callable[[], dt.datetime],
     token_days: float,
 ) -> Iterator[tuple[CustomerKey, ErasurePlan]]:
-    """Erase several customers, and yield each with what was removed. If one cannot be erased, erase none.
+    """Erase several customers, and yield each customer with what was removed.
 
-    Expired tombstones are deleted too. At the end, and even after an error, the database files are rewritten. No load and no
-    other erasure can run at the same time.
+    All customers are checked before the first customer is erased, so no customer is erased if one of these checks
+    fails. Expired tombstones are deleted too. Afterwards the database files are rewritten, even if an erasure failed.
+    No load and no other erasure can run at the same time.
 
     Args:
         log: The record log.
@@ -201,7 +205,8 @@ def erase_customer(log: RecordLog, customer: CustomerKey, reason: str, at: dt.da
             append_entry(log, connection, _erasure_entry(plan, log.customer_tag(*customer), customer[0], reason, at))
             connection.execute(delete(FEATURES).where(*_feature_condition(customer)))
             erase_predictions(connection, *customer, at)
-        # Retire the keys last before the commit. A process that appends a record after the commit then creates a new key.
+        # Retire the keys immediately before the commit, so that a process that appends a record after the commit
+        # creates a new key.
         log.key_store.retire(plan.present_keys)
     log.key_store.destroy(plan.present_keys)
     return plan
@@ -221,7 +226,7 @@ def find_erasure_problems(log: RecordLog) -> tuple[list[str], list[RowDigest]]:
     """Compare the existing keys with the ERASURE records.
 
     Returns:
-        Problems, one sentence for each, and the run rows that erasures removed.
+        One sentence for each problem, and the digests of the run rows that erasures removed.
     """
     run_rows: list[RowDigest] = []
     destroyed: dict[str, int] = {}  # key id -> index of the ERASURE record
@@ -248,7 +253,10 @@ def find_erasure_problems(log: RecordLog) -> tuple[list[str], list[RowDigest]]:
 
 
 def _check_allowed(plan: ErasurePlan, customer: CustomerKey) -> None:
-    """Raise ErasureRefused if a hold forbids the erasure, or if the customer has no data, probably because of a typing error."""
+    """Raise ErasureRefused if a hold forbids the erasure, or if the customer has no data.
+
+    If there is no data, the operator has probably mistyped the market or the number.
+    """
     if plan.holds:
         holds = "; ".join(f"{hold.hold_id} since {hold.since:%Y-%m-%d}" for hold in plan.holds)
         raise ErasureRefused(

@@ -1,7 +1,8 @@
 """Accepts a fork: an operator states that records are lost, and the log continues from the present database.
 
-A fork is a database that contradicts a checkpoint outside it, because records are missing or were replaced. Accepting it
-appends a record that states which range was given up, when and why, so that every auditor can see the loss.
+A fork is a database that contradicts a checkpoint stored outside the database, because records are missing or were
+replaced. Accepting it appends a record that states which range was given up, when and why, so that every auditor can
+see the loss.
 """
 
 import datetime as dt
@@ -17,8 +18,10 @@ from server.stores.record_log.log import RecordLog
 def find_lost_range(log: RecordLog) -> range:
     """Return the range of tree sizes whose checkpoints `adopt_fork` gives up.
 
-    The range starts after the largest checkpoint that the database is consistent with, and ends with the largest checkpoint
-    that it contradicts. The records that may be missing or replaced have the indexes `start - 1` to `stop - 2`.
+    The range starts one above the largest checkpoint with which the database is consistent, or at the smallest
+    checkpoint that the database contradicts if that is smaller. The last size in the range is that of the largest
+    checkpoint that the database contradicts. The records that may be missing or replaced have the indexes `start - 1`
+    to `stop - 2`.
 
     Raises:
         ForkRefused: The database is consistent with the high-water mark and with every anchor.

@@ -1,4 +1,7 @@
-"""Places and releases legal holds. A hold can be specified by a prefix of its id; its reason must not contain the customer."""
+"""Places and releases legal holds.
+
+An operator specifies a hold by its id or by a prefix of the id. A reason must not contain the customer number.
+"""
 
 import datetime as dt
 import re
@@ -27,7 +30,7 @@ def hold_customer(
         customer: The pair (market, customer_id).
         reason: The reason, which is recorded permanently.
         at: The time of the record.
-        allow_unknown: Whether to accept a customer without any data. The hold then covers future records.
+        allow_unknown: Whether to accept a customer without any data, so that the hold covers only future records.
 
     Returns:
         The hold id, and the data that the hold covers at present.
@@ -55,7 +58,8 @@ def release_by_id(log: RecordLog, name: str, reason: str, at: dt.datetime) -> st
     hold_id = _find_hold_id(log, name)
     market, tag = read_hold_subject(log, hold_id)
     # A hold contains the tag of the customer but not the number, so the number cannot be compared with the reason.
-    # Instead, compute the tag of each word of the reason: a word whose tag equals the hold's tag is the number.
+    # Instead, compute the tag of each word of the reason. A word whose tag equals the hold's tag is the customer
+    # number.
     numbers = [word for word in (reason, *_WORD.findall(reason)) if log.customer_tag(market, word) == tag]
     check_reason(reason, (market, numbers[0]) if numbers else None)
     release_hold(log, hold_id, reason, at)

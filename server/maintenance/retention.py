@@ -1,7 +1,7 @@
 """Applies the retention table: removes the ciphertext of old records, keeps header and hash, and records the removal.
 
 One transaction removes up to 500 records and appends the RETENTION record that lists them. So if the command is killed at
-any moment, every removal is recorded. The same command then continues where it stopped.
+any moment, every removal is recorded. Running the same command again continues where the command stopped.
 """
 
 import datetime as dt
@@ -32,7 +32,7 @@ _ROWS_PER_FETCH = 10_000
 
 @dataclass(frozen=True, slots=True)
 class DueCount:
-    """How many records one line of the retention table removes.
+    """The number of records that one line of the retention table removes.
 
     Attributes:
         due_line: The line with its cut-off time.
@@ -95,7 +95,7 @@ def remove_due_content(
 def _due_indexes(log: RecordLog, lines: Sequence[RetentionCutoff]) -> "array[int]":
     """Return the indexes of due records without a hold, ascending.
 
-    An array of 8 bytes per index, because millions of records may be due.
+    The result is an array, which needs only 8 bytes per index, because millions of records may be due.
     """
     indexes = array("q")
     if not lines:
@@ -142,7 +142,7 @@ def _line_conditions(due: RetentionCutoff) -> tuple[ColumnElement[bool], ...]:
 
 
 def _matching_line(row: Row[Any], lines: Sequence[RetentionCutoff]) -> RetentionCutoff:
-    """Return the line that removes a record. At most one line does."""
+    """Return the line that removes a due record. No record matches two lines."""
     return next(
         due
         for due in lines
@@ -152,7 +152,7 @@ def _matching_line(row: Row[Any], lines: Sequence[RetentionCutoff]) -> Retention
 
 
 def _check_intact(row: Row[Any]) -> None:
-    """Raise RetentionRefused if a record is damaged. Without its ciphertext, damage to its header could not be proved."""
+    """Raise RetentionRefused if a record is damaged. The damage could no longer be proved without the ciphertext."""
     record = stored_record(row)
     try:
         intact = not mismatched_columns(parse_header(record.header), record.columns or {})
@@ -168,7 +168,11 @@ def _check_intact(row: Row[Any]) -> None:
 def _retention_entry(
     rows: Sequence[tuple[Row[Any], RetentionCutoff]], table: RetentionTable, now: dt.datetime
 ) -> LogEntry:
-    """Return the RETENTION entry. Its header lists the removed records by index and header hash, its body lists the lines."""
+    """Return the RETENTION entry.
+
+    The header lists the index and the header hash of each removed record. The body lists the lines of the table that
+    removed records, and how many records each line removed.
+    """
     body = pb.RetentionRecord(table_version=table.document.version, table_sha256=table.sha256)
     counts = Counter(due.rule for _, due in rows)
     for due in table.cutoffs(now):

@@ -24,8 +24,9 @@ from server.stores.tables import SERVER_KEYS
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 CONNECTIONS = 5  # pool size of a command
-# When SQLite's write-ahead log has this many pages of 4 KB, a commit copies them into the database file and waits for the disk.
-# With five million records, the 99th percentile of appends is 8 to 10 ms; with the default of 1,000 pages it was 15 ms.
+# When SQLite's write-ahead log has this many pages of 4 KB, a commit copies the pages into the database file and waits
+# for the disk. With five million records, the 99th percentile of appends is 8 to 10 ms; with the default of 1,000 pages
+# it was 15 ms.
 _WAL_PAGES = 8_000
 # synchronous=FULL, because NORMAL may lose the last commits on a power failure although they were acknowledged.
 _SQLITE_PRAGMAS = ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON", f"wal_autocheckpoint={_WAL_PAGES}")
@@ -49,7 +50,7 @@ _FILE_REPLACED = (
     "server again"
 )
 _ALEMBIC = threading.Lock()  # Alembic stores the current migration in global variables
-MIGRATION_LOCK = 0x67726F756E6473  # "grounds"; any number that no other application locks
+MIGRATION_LOCK = 0x67726F756E6473  # "grounds" in ASCII; any number that no other application uses as a lock
 
 
 class Database:
@@ -85,7 +86,7 @@ class Database:
         config = alembic.config.Config()
         config.set_main_option("script_location", str(self._migrations))
         with self.writing() as connection:
-            if connection.dialect.name == "postgresql":  # SQLite has one writer at a time
+            if connection.dialect.name == "postgresql":  # SQLite needs no lock, because it has one writer at a time
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             config.attributes["connection"] = connection
             # Run the revisions in this transaction, so that a failed revision leaves the tables unchanged.
@@ -98,7 +99,7 @@ class Database:
         """Yield a connection to read with.
 
         Args:
-            single_statement: The block runs only one query. Such a query needs no explicit transaction, so SQLite omits BEGIN.
+            single_statement: Whether the block runs only one query. If so, SQLite needs no BEGIN before the query.
         """
         try:
             with self.engine.connect() as connection:
@@ -110,7 +111,10 @@ class Database:
 
     @contextmanager
     def snapshot(self) -> Iterator["Snapshot"]:
-        """Yield a read-only view of the database as of the first read, unaffected by later commits. Use it in one thread only."""
+        """Yield a read-only view of the database as of the first read.
+
+        Later commits do not change the view. Use the view in one thread only.
+        """
         with self.reading() as connection:
             # In SQLite every read transaction is a snapshot; PostgreSQL needs the isolation level.
             if connection.dialect.name == "postgresql":
@@ -123,12 +127,13 @@ class Database:
 
         SQLite acquires its write lock at the start of the transaction, so that concurrent writers wait for each other instead
         of failing at their first write. The function registered by `after_commit` runs after the commit. If that function
-        raises an error, the transaction is committed, but the caller gets the error and must not acknowledge the commit.
+        raises an error, the transaction remains committed, but the caller gets the error and must not acknowledge the
+        commit.
         """
         try:
             with self.engine.connect().execution_options(writing=True) as connection, connection.begin():
                 info = connection.info
-                info.pop(_AFTER_COMMIT, None)  # registered in a transaction that was rolled back
+                info.pop(_AFTER_COMMIT, None)  # remove the function of an earlier transaction that was rolled back
                 yield connection
             info.pop(_AFTER_COMMIT, _do_nothing)()
         except IntegrityError:
@@ -152,8 +157,8 @@ class Database:
     def check_files(self) -> None:
         """Check that the SQLite file and its write-ahead log still exist and were not replaced. Call this after a commit.
 
-        If a file is deleted or replaced, this process keeps the old file open and its commits are lost. For PostgreSQL, nothing
-        is checked.
+        If a file is deleted or replaced, this process keeps writing to the old file, and its commits are lost. For
+        PostgreSQL, nothing is checked.
 
         Raises:
             StoreUnavailable: A file is missing, or the database file was replaced.
@@ -204,7 +209,7 @@ def _do_nothing() -> None:
 
 
 def _unavailable(error: SQLAlchemyError) -> StoreUnavailable:
-    """Return the error for a database that failed. It does not repeat the URL, which may contain a password."""
+    """Return the error for a database that failed. The message omits the URL, because a URL may contain a password."""
     known = getattr(getattr(error, "orig", None), "sqlite_errorcode", 0) & 0xFF
     return StoreUnavailable(_SQLITE_PROBLEMS.get(known, "the database does not answer; try again"))
 
@@ -231,7 +236,9 @@ def _open_engine(url: str, connections: int) -> Engine:
         "poolclass": QueuePool,
         "pool_size": connections,
         "pool_timeout": BUSY_SECONDS,
-        "pool_use_lifo": True,  # reuse the connection with the warmest page cache: evidence reads 17 pages instead of 28
+        # Reuse the connection that was used last, because its page cache is warm. A read of evidence then needs 17 pages
+        # instead of 28.
+        "pool_use_lifo": True,
     }
     if url.startswith("sqlite"):
         _create_private_file(sqlalchemy.make_url(url).database)
@@ -250,7 +257,7 @@ def _open_engine(url: str, connections: int) -> Engine:
 def _create_private_file(name: str | None) -> None:
     """Create the file of a new database with mode 0600, because it will contain customers' features. Keep an existing file."""
     if name and name != ":memory:" and not name.startswith("file:"):
-        with suppress(OSError):  # the file exists, or its folder is missing, which the first query reports
+        with suppress(OSError):  # the file exists, or cannot be created, which the first query reports
             os.close(os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
@@ -271,7 +278,7 @@ def _hide_values(context: ExceptionContext) -> None:
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:
     """Set the pragmas of a new connection, and disable the transaction handling of the sqlite3 module."""
-    # By default, sqlite3 begins transactions itself, at other statements than SQLAlchemy.
+    # By default, sqlite3 begins transactions itself, but not at the statements at which SQLAlchemy begins them.
     connection.isolation_level = None
     # Decode invalid UTF-8 instead of failing, so that `doctor` can report damaged texts.
     connection.text_factory = lambda content: content.decode("utf-8", "backslashreplace")
@@ -297,7 +304,7 @@ def _enable_wal(cursor: sqlite3.Cursor) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    """Begin a transaction, with the write lock if it will write. A single statement needs no BEGIN."""
+    """Begin a transaction. A transaction that will write acquires the write lock. A single statement needs no BEGIN."""
     options = connection.get_execution_options()
     if not options.get("single_statement", False):
         # IMMEDIATE, because a transaction that first reads and then acquires the write lock may fail instead of waiting.

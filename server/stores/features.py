@@ -1,4 +1,4 @@
-"""The feature store: an append-only table of customers' features, each row as of a time."""
+"""The feature store: an append-only table of customers' features. Each row has an as-of time."""
 
 import datetime as dt
 import math
@@ -16,7 +16,7 @@ from server.stores.tables import FEATURES
 
 _CHUNK_ROWS = 500
 _RowKey = tuple[str, str, str, dt.datetime]  # market, customer_id, feature_set_digest, as_of
-# Built once, because building a statement takes longer than running it.
+# The statements are built once, because building a statement takes longer than running it.
 _SELECT_CUSTOMERS = select(FEATURES.c.customer_id, FEATURES.c.row).where(
     FEATURES.c.market == bindparam("of_market"),
     FEATURES.c.feature_set_digest == bindparam("of_digest"),
@@ -96,14 +96,15 @@ def append_features(connection: Connection, rows: Iterable[dict[str, object]]) -
 def unstored_rows(
     connection: Connection, rows: Iterable[dict[str, object]]
 ) -> Iterator[tuple[list[dict[str, object]], int]]:
-    """Yield the rows that are not stored yet, in chunks. Each chunk is paired with the number of its rows that are stored.
+    """Yield, for each chunk of rows, the rows that are not stored yet and the number of rows that are stored.
 
     Raises:
         LoadRefused: A row is already stored with different values.
     """
     batch = list(rows)
     for first in range(0, len(batch), _CHUNK_ROWS):
-        # Compare stored rows instead of replacing them, because the store is append-only. Loading a file twice changes nothing.
+        # The store is append-only: a row that is already stored must have the same values. So loading a file twice is
+        # harmless.
         chunk = {_row_key(row): row for row in batch[first : first + _CHUNK_ROWS]}
         known = 0
         for key, content in _stored_rows(connection, chunk):

@@ -7,7 +7,9 @@ from sqlalchemy import Column, Connection, CursorResult, Select, bindparam
 
 
 class KeyedQuery:
-    """A SELECT with a condition on one column. It is built once, because building a statement takes longer than running it.
+    """A SELECT with a condition on one column.
+
+    The SELECT is built once, because building a statement takes longer than running it.
 
     Most queries are for one value. With "=", such a query takes 14 microseconds. With IN it takes 22 microseconds, because
     SQLAlchemy expands the list of values in every execution.

@@ -24,7 +24,7 @@ def rewrite_tables(database: Database, tables: tuple[str, ...]) -> None:
     Raises:
         StoreUnavailable: Another connection reads or writes for longer than BUSY_SECONDS. No data is lost, so a retry is safe.
     """
-    # Run VACUUM before truncating the write-ahead log, because VACUUM writes through the log, which still has old pages.
+    # Truncate the write-ahead log after VACUUM, because VACUUM itself writes pages to the log.
     if database.engine.dialect.name == "sqlite":
         _run(database, "VACUUM")
         _truncate_wal(database)

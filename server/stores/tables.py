@@ -1,4 +1,7 @@
-"""The tables of the database. The migrations in server/stores/migrations create them; a test checks that both agree."""
+"""The tables of the database.
+
+The migrations in server/stores/migrations create the tables. A test checks that this module and the migrations agree.
+"""
 
 from sqlalchemy import (
     BigInteger,
@@ -62,9 +65,11 @@ RECORDS = Table(
     PrimaryKeyConstraint("record_index", name="pk_records"),
     UniqueConstraint("record_id", name="uq_records_record_id"),
     UniqueConstraint("caller", "request_id", name="uq_records_caller_request_id"),
-    # The index includes the kind, because events about a decision are few records among thousands of a customer's decisions.
+    # The index includes the kind, so that a query for the few events about a customer does not read thousands of
+    # decisions.
     Index("ix_records_customer_tag", "customer_tag", "kind"),
-    # Contains all columns of lists, so that lists read no rows of the table, which are a hundred times as large.
+    # The index contains all columns that lists need. So lists read no rows of the table, which are a hundred times as
+    # large.
     Index(
         "ix_records_listed",
         *("kind", "time_us", "record_index", "record_id", "market", "decision", "grade", "bundle_id", "caller"),
@@ -141,7 +146,7 @@ _CUSTOMER_ID = String(64).with_variant(String(64, collation="C"), "postgresql")
 
 # Scoring runs: one row per run and market. `header` is the manifest of the run file as JSON. The state is LOADING until the run is
 # published, then LOADED, and PRUNING while its rows are deleted. Readers see a run only in the state LOADED. Run numbers are never
-# reused. `previous_run_id` is the run with whose bands this run was compared.
+# reused. `previous_run_id` is the run whose bands were the previous bands of this run.
 RUNS = Table(
     "runs",
     METADATA,

@@ -1,13 +1,13 @@
 """The change feed, from which a CRM updates its copy of a market's predictions, page by page.
 
-A full sync returns every customer of a run. A delta sync returns the differences between two runs, in three phases. Each phase is
-sorted by a key, so that a cursor can resume it:
+A full sync returns every customer of a run. A delta sync returns the differences between two runs, in three phases.
+Each phase is sorted by a key, so that a cursor can mark where the next page starts:
 
     CHANGED   customers of the new run that are new or changed, sorted by customer_id
     REMOVED   customers of the old run that are not in the new run, sorted by customer_id
     ERASED    tombstones that were written after the last sync, sorted by number
 
-Tombstones are last, so that a copy that applies the pages in order never restores a customer whom a tombstone deleted.
+Tombstones are last. So a CRM that applies the pages in order never adds a customer again whom a tombstone deleted.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,8 @@ from server.stores.tables import RISK_TOMBSTONES, RISKS
 
 SyncPhase = Literal["CHANGED", "REMOVED", "ERASED"]
 _NEXT_PHASE: dict[SyncPhase, SyncPhase | None] = {"CHANGED": "REMOVED", "REMOVED": "ERASED", "ERASED": None}
-SCANNED_MAX = 50_000  # limit of compared customers per page, so that pages with few changes are also fast
+# Limit of compared customers per page of a phase. Without the limit, a page would take long if few customers changed.
+SCANNED_MAX = 50_000
 # The columns that are compared. The rank is not compared, because it changes with the ranks of other customers.
 _COMPARED = (
     "status",
@@ -41,13 +42,13 @@ _NEW, _OLD = RISKS.alias("new"), RISKS.alias("old")
 
 @dataclass(frozen=True, slots=True)
 class SyncPlan:
-    """The state of a copy before and after a sync.
+    """The state of the caller's copy before and after a sync.
 
     Attributes:
-        run: The run that the copy contains after the sync.
-        since: The run that the copy contains before the sync; None if the copy is empty.
-        mark: Number of the last tombstone that this sync returns.
-        since_mark: Number of the last tombstone that an earlier sync returned.
+        run: The run that the caller's copy contains after the sync.
+        since: The run that the caller's copy contains before the sync; None if the copy is empty.
+        mark: Number of the last tombstone that this sync covers.
+        since_mark: Number of the last tombstone that an earlier sync covered.
     """
 
     run: ScoringRun
@@ -72,7 +73,7 @@ class ChangePage:
     Attributes:
         rows: Rows of new and changed customers.
         removed: Ids of the customers to delete.
-        cursor: Start of the next page; None on the last page.
+        cursor: Position after which the next page starts; None on the last page.
     """
 
     rows: list[Row[Any]]
@@ -98,14 +99,16 @@ class ChangeStore:
             return int(connection.execute(last).scalar() or 0)
 
     def read_page(self, sync: SyncPlan, cursor: ChangeCursor, size: int) -> ChangePage:
-        """Return the next page of a sync. It may have fewer than `size` entries, or none, even if it is not the last page.
+        """Return the next page of a sync.
+
+        A page may have fewer than `size` entries, or none, even if it is not the last page.
 
         Raises:
             ResyncRequired: One of the runs was pruned.
         """
         with self._database.reading() as connection:
             page = _read_phase_page(connection, sync, cursor, size)
-            # Fill the page across phases, so that the end of a phase does not need a separate page.
+            # If a phase ends before the page is full, continue the page with the next phase.
             while page.cursor is not None and page.cursor.phase != cursor.phase and page.count < size:
                 cursor = page.cursor
                 following = _read_phase_page(connection, sync, cursor, size - page.count)
@@ -127,8 +130,8 @@ def _read_phase_page(connection: Connection, sync: SyncPlan, cursor: ChangeCurso
 
 
 def _read_full_page(connection: Connection, run: ScoringRun, cursor: ChangeCursor, size: int) -> ChangePage:
-    """Return the next page of a full sync. An empty copy needs no removals and no tombstones."""
-    # Read one row more than the page to determine whether there is a next page.
+    """Return the next page of a full sync. The caller's copy is empty, so it needs no removals and no tombstones."""
+    # Read one row more than fits on the page, to determine whether there is a next page.
     wanted = select(*LIST_COLUMNS).where(RISKS.c.run_number == run.number, RISKS.c.customer_id > cursor.customer_id)
     rows = list(connection.execute(wanted.order_by(RISKS.c.customer_id).limit(size + 1)).all())
     more = len(rows) > size
@@ -137,10 +140,10 @@ def _read_full_page(connection: Connection, run: ScoringRun, cursor: ChangeCurso
 
 
 def _read_compared_page(connection: Connection, sync: SyncPlan, cursor: ChangeCursor, size: int) -> ChangePage:
-    """Return the changed or removed customers among the next SCANNED_MAX customers."""
+    """Return the changed customers, or in phase REMOVED the removed customers, among the next SCANNED_MAX customers."""
     assert sync.since is not None
     changed = cursor.phase == "CHANGED"
-    # The customers of one of the runs are compared in the order of the primary key, at most SCANNED_MAX per page.
+    # Phase CHANGED goes through the customers of the new run, phase REMOVED through those of the old run, in key order.
     scanned, run, query = (
         (_NEW, sync.run, _select_changed(sync)) if changed else (_OLD, sync.since, _select_removed(sync))
     )
@@ -148,7 +151,8 @@ def _read_compared_page(connection: Connection, sync: SyncPlan, cursor: ChangeCu
     query = query.where(scanned.c.customer_id > cursor.customer_id)
     query = query if last is None else query.where(scanned.c.customer_id <= last)
     rows = list(connection.execute(query.order_by(scanned.c.customer_id).limit(size)).all())
-    # If the page is full, continue after its last row. Otherwise continue after the last compared customer or with the next phase.
+    # If the page is full, the next page continues after the last row. Otherwise it continues after the last compared
+    # customer, or with the next phase if no customers are left to compare.
     if len(rows) == size:
         after: ChangeCursor | None = ChangeCursor(cursor.phase, rows[-1].customer_id)
     elif last is not None:
@@ -160,10 +164,10 @@ def _read_compared_page(connection: Connection, sync: SyncPlan, cursor: ChangeCu
 
 
 def _select_changed(sync: SyncPlan) -> Select[Any]:
-    """Return the statement that selects the customers of the new run that differ from the old run or are not in the old run."""
+    """Return the statement that selects the customers of the new run who are changed or are not in the old run."""
     assert sync.since is not None
     same_customer = and_(_OLD.c.run_number == sync.since.number, _OLD.c.customer_id == _NEW.c.customer_id)
-    # IS DISTINCT FROM also compares nulls.
+    # Unlike <>, IS DISTINCT FROM is true if only one of the values is null, and false if both are null.
     differs = [_NEW.c[name].is_distinct_from(_OLD.c[name]) for name in _COMPARED]
     columns = [_NEW.c[column.name] for column in LIST_COLUMNS]
     return (
@@ -174,7 +178,7 @@ def _select_changed(sync: SyncPlan) -> Select[Any]:
 
 
 def _select_removed(sync: SyncPlan) -> Select[Any]:
-    """Return the statement that selects the customers of the old run that are not in the new run."""
+    """Return the statement that selects the customers of the old run who are not in the new run."""
     assert sync.since is not None
     same_customer = and_(_NEW.c.run_number == sync.run.number, _NEW.c.customer_id == _OLD.c.customer_id)
     return (
@@ -193,7 +197,7 @@ def _last_compared(connection: Connection, scanned: FromClause, run: ScoringRun,
 def _read_tombstone_page(connection: Connection, sync: SyncPlan, cursor: ChangeCursor, size: int) -> ChangePage:
     """Return the next tombstones, except for customers who are in the new run again."""
     tombstones = RISK_TOMBSTONES.c
-    # If a customer is in the new run again, the tombstone would delete a current row of the copy.
+    # If a customer is in the new run again, the tombstone would delete a current row from the caller's copy.
     in_run = and_(RISKS.c.run_number == sync.run.number, RISKS.c.customer_id == tombstones.customer_id)
     wanted = (
         select(tombstones.number, tombstones.customer_id)

@@ -11,12 +11,13 @@ from server.stores.tables import RISK_CHUNKS, RISK_TOMBSTONES, RISKS, RUNS
 def erase_predictions(connection: Connection, market: str, customer_id: str, erase_time: dt.datetime) -> int:
     """Erase a customer from all runs of a market; return the number of runs that contained the customer.
 
-    If no run contained the customer, no copy of a run contains the customer either, so no tombstone is written. The erasure
-    records in the log, not the tombstones, are the list of erased customers.
+    A tombstone is written only if a run contained the customer. Otherwise no copy that a delta sync can update contains
+    the customer. The complete list of erased customers is in the ERASURE records of the log, not in the tombstones.
 
     Args:
-        connection: Connection of a transaction that has locked the head of the log. Because of the lock, tombstones are committed
-            in the order of their numbers, so a reader who has read up to a number has not missed an earlier tombstone.
+        connection: Connection of a transaction that has locked the head of the log. Because of the lock, tombstones are
+            committed in the order of their numbers. So a reader who has seen one number has not missed a smaller
+            number.
         market: Market of the customer.
         customer_id: Id of the customer.
         erase_time: Time of the erasure, from which the age of the tombstone is counted.
@@ -49,7 +50,8 @@ def _erase_from_run(connection: Connection, number: int, customer_id: str) -> bo
 def delete_expired_tombstones(connection: Connection, now: dt.datetime, token_days: float) -> None:
     """Delete the tombstones that no valid token can request.
 
-    A delta token is valid for `token_days`. The page tokens of the sync that it starts are valid for another `token_days`.
+    A delta token is valid for `token_days`. The page tokens of the sync that it starts are valid for a further
+    `token_days`.
     """
     before = now - 2 * dt.timedelta(days=token_days)
     connection.execute(delete(RISK_TOMBSTONES).where(RISK_TOMBSTONES.c.erase_time < before))

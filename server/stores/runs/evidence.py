@@ -1,4 +1,7 @@
-"""Reads the row of one customer in a scoring run with its proof, for auditors. After an erasure, only the leaf hash is read."""
+"""Reads one customer's row in a scoring run, with its proof, for auditors.
+
+Of an erased row, only the leaf hash remains.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +34,8 @@ class PredictionEvidence:
         row: Row of RISKS; None if it was erased.
         content: Encoded row, from which the hash is computed; b"" if the row was erased or is invalid.
         leaf: Leaf hash of the row. The leaf hash of an erased row is read from the record of the erasure.
-        recorded: Number of rows and their root, from the header of the run's record; None if an earlier release wrote the record.
+        recorded: Number of rows and their root, from the header of the run's record; None if the record is missing,
+            invalid, or in the format of earlier releases.
         damage: Problem of the run's record; "" if the record is valid.
     """
 
@@ -59,7 +63,8 @@ class RunEvidenceReader:
 
         Raises:
             RunUnknown: No run with this id is published in the market.
-            CustomerUnknown: The run never contained this customer.
+            CustomerUnknown: The run has no row of this customer, and no erasure record lists such a row.
+            RecordDamaged: The record of an erasure was changed after it was written.
         """
         wanted = select(RISKS).where(RISKS.c.customer_id == customer_id)
         header, damage = None, ""
@@ -73,7 +78,8 @@ class RunEvidenceReader:
                 damage = "" if header else "the run has no record; run: python -m server doctor"
             except RecordDamaged as error:
                 damage = str(error)
-            # Check the run again after reading its row, because pruning changes the state before it deletes the first row.
+            # Check that the run is still published. If so, pruning did not delete the row, because pruning changes the
+            # state before it deletes rows.
             _read_run(connection, run_id, market)
         recorded = recorded_root(header, market) if header else None
         if row is None:
@@ -86,7 +92,7 @@ class RunEvidenceReader:
         return PredictionEvidence(run, manifest, row, content, leaf, recorded, damage)
 
     def _encode(self, run: ScoringRun, header: Header | None, row: Row[Any]) -> tuple[bytes, bytes]:
-        """Return the encoded row and its hash; b"" for both if the row is invalid, so that it must have been changed."""
+        """Return the encoded row and its hash; b"" for both if the row is invalid and so was changed after the load."""
         columns, key = row._mapping, run_salt_key(self.log, run.run_id, run.market)  # noqa: SLF001 - SQLAlchemy's public name
         width = _DOUBLE_BYTES * len(run.manifest["feature_names"]) if row.status == SCORED else 0
         if not len(row.features) == len(row.contributions) == width or (row.status == SCORED) != (row.pd is not None):
@@ -122,7 +128,7 @@ class RunEvidenceReader:
         return None if record is None else pb.RunRecord.FromString(record.body)
 
     def prove_row(self, evidence: PredictionEvidence) -> LeafProof | None:
-        """Return the proof that a row leads to the recorded root; None if an earlier release recorded the run.
+        """Return the proof that a row leads to the recorded root; None if `evidence.recorded` is None.
 
         Raises:
             LeavesDamaged: The row or the leaf hashes differ from the record of the run.

@@ -1,4 +1,4 @@
-"""Chunks of the export: a run's customers as Arrow IPC streams, which are encoded at load and sent compressed or decompressed.
+"""Encodes a run's customers as chunks of the export. A chunk is a compressed Arrow IPC stream, which `load` writes.
 
 `load` and erasures use this module. The serving process imports it only when a caller requests an uncompressed export, because
 importing pyarrow needs about 60 MB of memory.
@@ -20,7 +20,7 @@ DRIVERS = pa.list_(
         ]
     )
 )
-# The names are those of the fields of the protobuf message ChurnRisk.
+# Each name is the name of a field of the protobuf message ChurnRisk.
 EXPORT_SCHEMA = pa.schema(
     [
         ("customer_id", pa.string()),
@@ -53,7 +53,7 @@ def encode_chunk(batch: pa.RecordBatch | pa.Table, options: pa.ipc.IpcWriteOptio
 
 
 def split_batch(batch: pa.RecordBatch, bytes_max: int = _CHUNK_BYTES_MAX) -> list[tuple[pa.RecordBatch, bytes]]:
-    """Split a batch into parts; return each part and its stream of at most `bytes_max` bytes. A single row may be larger."""
+    """Split a batch; return each part with its stream. A stream of several rows has at most `bytes_max` bytes."""
     content = encode_chunk(batch)
     if len(content) <= bytes_max or batch.num_rows <= 1:
         return [(batch, content)]
@@ -62,7 +62,7 @@ def split_batch(batch: pa.RecordBatch, bytes_max: int = _CHUNK_BYTES_MAX) -> lis
 
 
 def decode_chunk(content: bytes, columns: Sequence[str] | None = None) -> pa.Table:
-    """Parse a stream; return all columns, or only some columns."""
+    """Parse a stream; return the columns with these names, or all columns if `columns` is None."""
     indexes = None if columns is None else [EXPORT_SCHEMA.get_field_index(name) for name in columns]
     with pa.ipc.open_stream(content, options=pa.ipc.IpcReadOptions(included_fields=indexes)) as stream:
         return stream.read_all()

@@ -1,4 +1,7 @@
-"""The leaf hashes of a run's rows in a market, stored in tiles of 4,096. A proof reads one tile and the roots of all tiles."""
+"""The leaf hashes of a run's rows in a market, in tiles of 4,096 hashes.
+
+A proof needs one tile and the roots of all tiles.
+"""
 
 from collections.abc import Sequence
 
@@ -12,7 +15,7 @@ from server.stores.database import Database
 from server.stores.record_log.entries import as_bytes
 from server.stores.tables import RISK_LEAVES
 
-_TILES_PER_TRANSACTION = 16  # 2 MB
+_TILES_PER_TRANSACTION = 16  # 2 MB of leaf hashes
 
 
 class LeavesDamaged(Exception):
@@ -60,13 +63,13 @@ def prove_row(connection: Connection, number: int, leaf: bytes, recorded: RowsRo
     roots = [as_bytes(tile.root) for tile in tiles]
     if merkle_root(roots) != recorded.root:
         raise LeavesDamaged("rows_root", recorded.root.hex(), merkle_root(roots).hex())
-    # Leaf hashes are sorted, so the smallest leaf hash of each tile determines the tile of this leaf.
+    # Leaf hashes are sorted, so the first hashes of the tiles determine which tile can contain this leaf.
     tile = find_tile([as_bytes(each.first) for each in tiles], leaf)
     if tile < 0:
         raise LeavesDamaged("row", "", leaf.hex())
     hashes = _read_tile(connection, number, tile)
     proof = prove_leaf(leaf, tile, hashes, roots, recorded.size)
-    # Verifying the proof also checks the tile, because the proof depends on every leaf hash in the tile.
+    # The proof depends on every leaf hash in the tile, so a valid proof also shows that the tile is intact.
     if proof is not None and _is_valid(proof, recorded.root, leaf):
         return proof
     root = merkle_root(hashes)

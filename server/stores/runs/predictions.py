@@ -1,7 +1,7 @@
 """Reads scoring runs and their predictions: single customers, lists page by page, and chunks of the export.
 
-Readers never see an incomplete run. `load` publishes a run in one transaction. After reading, `check_available` raises an error if
-the run was being pruned while it was read.
+Readers never see an incomplete run. `load` publishes a run in one transaction. After reading, a reader calls
+`check_available`, which raises an error if the run was being pruned in the meantime.
 """
 
 import datetime as dt
@@ -38,7 +38,8 @@ class ScoringRun:
         as_of: As-of time: the predictions use data up to this time.
         valid_until: Time until which the predictions are valid.
         load_time: Time at which the run was published.
-        previous_run_id: Id of the run with whose bands this run was compared; None if there was none.
+        previous_run_id: Id of the run whose bands were the previous bands of this run; None if there was no earlier
+            run.
         manifest: Manifest of the run file.
     """
 
@@ -56,7 +57,7 @@ class ScoringRun:
 
 @dataclass(frozen=True, slots=True)
 class PredictionCursor:
-    """The end of a page: rank or value at risk (depending on the order of the list), and customer_id of the last entry."""
+    """The last entry of a page: its rank or value at risk, depending on the order of the list, and its customer_id."""
 
     number: int
     customer_id: str
@@ -81,7 +82,8 @@ class PredictionQuery:
     def conditions(self, run: ScoringRun) -> list[ColumnElement[bool]]:
         """Return the conditions on rows of RISKS."""
         found = [RISKS.c.run_number == run.number]
-        # One index contains the rank, which customers with a score have. A partial index contains customers without a score.
+        # A customer has a rank if and only if the customer has a score. Each condition allows the database to use an
+        # index.
         found += [RISKS.c.rank.is_not(None)] if self.status == SCORED else [RISKS.c.status == self.status]
         if self.status != SCORED:
             found.append(RISKS.c.status != SCORED)
@@ -102,7 +104,7 @@ class PredictionQuery:
         if after:
             less = RISKS.c.value_at_risk_minor < after.number
             same = (RISKS.c.value_at_risk_minor == after.number) & (RISKS.c.customer_id > after.customer_id)
-            # The first condition is redundant, but the database needs it for the index search.
+            # The second condition implies the first, but the database needs the first for the index search.
             statement = statement.where(RISKS.c.value_at_risk_minor <= after.number, less | same)
         return statement.order_by(RISKS.c.value_at_risk_minor.desc(), RISKS.c.customer_id)
 
@@ -114,7 +116,10 @@ class PredictionStore:
         self._database = database
 
     def find_newest_run(self, market: str) -> ScoringRun | None:
-        """Return the market's published run with the latest as-of time, and the latest load time; None if there is no run."""
+        """Return the market's newest published run; None if there is no run.
+
+        The newest run has the latest as-of time. Of several such runs, it is the run that was loaded last.
+        """
         with self._database.reading() as connection:
             return find_newest_run(connection, market)
 

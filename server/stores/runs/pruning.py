@@ -23,7 +23,8 @@ class RunRetention:
 
     Attributes:
         runs: Number of the newest runs of each market that are always kept.
-        token_days: Number of days for which an older run is kept after a newer run was loaded, because tokens may refer to it.
+        token_days: Number of days for which a run is kept after a newer run was loaded, because tokens may refer to the
+            old run.
     """
 
     runs: int
@@ -36,7 +37,7 @@ class RunRetention:
 
 
 def delete_unfinished_runs(database: Database) -> None:
-    """Delete runs that a killed process did not load or delete completely. Call this only under `lock_loading`."""
+    """Delete runs whose load or deletion was interrupted. Call this only under `lock_loading`."""
     with database.reading() as connection:
         numbers = connection.execute(select(RUNS.c.run_number).where(RUNS.c.state != LOADED)).scalars().all()
     for number in numbers:
@@ -62,11 +63,14 @@ def prune_runs(database: Database, retention: RunRetention, now: dt.datetime) ->
 def _expired_runs(
     connection: Connection, market: str, retention: RunRetention, superseded_before: dt.datetime
 ) -> list[int]:
-    """Return the numbers of a market's runs that are not among the newest and that a newer run superseded before a time."""
+    """Return the numbers of the runs of a market that can be deleted.
+
+    Such a run is not among the newest runs, and a newer run was loaded before `superseded_before`.
+    """
     wanted = select(RUNS.c.run_number, RUNS.c.load_time).where(RUNS.c.market == market, RUNS.c.state == LOADED)
     runs = connection.execute(wanted.order_by(*NEWEST_FIRST)).all()
     expired = []
-    superseded = dt.datetime.max.replace(tzinfo=dt.UTC)  # load time of the earliest loaded newer run
+    superseded = dt.datetime.max.replace(tzinfo=dt.UTC)  # earliest load time of all newer runs
     for position, run in enumerate(runs):
         if position >= retention.runs and superseded < superseded_before:
             expired.append(run.run_number)

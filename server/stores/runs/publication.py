@@ -30,7 +30,7 @@ from server.stores.runs.row_encoding import row_leaf
 from server.stores.tables import RISK_CHUNKS, RISKS, RUNS
 
 Chunk = dict[str, Any]  # a row of RISK_CHUNKS
-_LOADING_LOCK = 0x6C6F6164696E67  # "loading"; any number that no other application locks
+_LOADING_LOCK = 0x6C6F6164696E67  # "loading" in ASCII; any number that no other application uses as a lock
 
 
 @contextmanager

@@ -95,7 +95,8 @@ def record_run(connection: Connection, log: RecordLog, run: RunSummary, load_tim
         as_of = timestamp(each.as_of)
         body.markets.add(market=each.market, as_of_time=as_of, customer_count=each.count, rows_root=each.root)
         labels[rows_root_label(each.market)] = RowsRoot(each.count, each.root).text()
-    # The content of the request excludes the load time, so that loading the same run again is the same request.
+    # Exclude the load time from the content of the request, so that loading the same run again counts as the same
+    # request.
     content = body.SerializeToString(deterministic=True)
     body.load_time.CopyFrom(timestamp(load_time))
     entry = LogEntry(
@@ -143,7 +144,7 @@ def read_run_header(connection: Connection, run_id: str) -> Header | None:
 def recorded_root(header: Header, market: str) -> RowsRoot | None:
     """Return the number of rows and their root from the header of a run's record; None if an earlier release wrote the header.
 
-    Reading them needs no key, and they remain after retention removed the body.
+    Reading the header needs no key, and the header remains after retention has removed the body.
     """
     return parse_rows_root(header.labels, market)
 
@@ -206,7 +207,8 @@ def _rows_problem(log: RecordLog, run: Any, recorded: pb.RunInMarket, gone: Sequ
         # The recorded root proves the stored leaf hashes. Each row must have one of these leaf hashes.
         key = run_salt_key(log, run.run_id, run.market)
         row_leaves = {row_leaf(row, key) for row in _read_rows(connection, run)}
-    # Every leaf hash must belong to a row or an erasure. Erasures may also list rows of a load that was killed.
+    # Every leaf hash must belong to a row or an erasure. An erasure may list additional rows, from a load that was
+    # killed.
     return "" if row_leaves <= set(leaves) <= row_leaves | set(gone) else _ROWS_DIFFER
 
 
@@ -218,7 +220,10 @@ def _legacy_rows_problem(log: RecordLog, run: Any, recorded: pb.RunInMarket, gon
 
 
 def _read_rows(connection: Connection, run: Any) -> Iterable[RowMapping]:
-    """Return an iterable of the rows of a run, which are fetched in chunks."""
+    """Return an iterable of the rows of a run.
+
+    The driver fetches the rows in chunks, so that they need little memory.
+    """
     columns = [RISKS.c[name] for name in ROW_COLUMNS]
     wanted = select(*columns).where(RISKS.c.run_number == run.run_number)
     return connection.execute(wanted, execution_options={"yield_per": _FETCH_ROWS}).mappings()

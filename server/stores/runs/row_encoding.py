@@ -1,4 +1,4 @@
-"""Encodes rows of a scoring run for hashing: as leaves of a Merkle tree, or in the format of earlier releases for one digest."""
+"""Encodes and hashes rows of a scoring run: as leaves of a Merkle tree, or for the one digest of earlier releases."""
 
 import hashlib
 import struct
@@ -14,7 +14,7 @@ from server.stores.record_log.entries import as_bytes
 from server.stores.tables import RISKS
 
 _Columns = Mapping[str, Any] | RowMapping
-# The columns of a row that were loaded, without the keys that the database assigns.
+# The columns that are hashed: all columns except the numbers of run and chunk.
 ROW_COLUMNS = tuple(sorted(column.name for column in RISKS.c if column.name not in {"run_id", "run_number", "chunk"}))
 _DOUBLES = ("log_odds", "pd", "decline_pd")
 _INTEGERS = ("rank", "value_at_risk_minor", "expected_spend_minor")
@@ -35,7 +35,7 @@ def encode_row(row: _Columns, salt_key: bytes) -> bytes:
     """
     numbers: dict[str, Any] = {name: row[name] for name in _INTEGERS}
     for name in _DOUBLES:
-        # SQLite returns -0.0 as 0.0. Adding 0.0 converts -0.0, so that both databases yield the same hash.
+        # SQLite returns -0.0 as 0.0. Adding 0.0 turns -0.0 into 0.0, so that both databases yield the same hash.
         numbers[name] = None if row[name] is None else row[name] + 0.0
     return pb.ChurnRiskRow(
         customer_id=row["customer_id"],
@@ -67,7 +67,7 @@ def legacy_rows_digest(hashes: Iterable[bytes]) -> bytes:
 
 
 def legacy_row_sha256(row: _Columns) -> bytes:
-    """Return the hash of a row in the format of earlier releases: sorted column names, each with the typed value and its length."""
+    """Return the hash of a row in the format of earlier releases: name, length and typed value of each column."""
     digest = hashlib.sha256()
     for name in ROW_COLUMNS:
         content = _legacy_value(row[name])
