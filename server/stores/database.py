@@ -236,8 +236,8 @@ def _open_engine(url: str, connections: int) -> Engine:
         "poolclass": QueuePool,
         "pool_size": connections,
         "pool_timeout": BUSY_SECONDS,
-        # Reuse the connection that was used last, because its page cache is warm. A read of evidence then needs 17 pages
-        # instead of 28.
+        # Reuse the connection that was used last, because its page cache is warm. A read of evidence then needs 17
+        # pages instead of 28.
         "pool_use_lifo": True,
     }
     if url.startswith("sqlite"):
