@@ -35,7 +35,7 @@ class Console:
     def progress_reporter(self) -> Callable[[int, int, str], None]:
         """Return a function of (completed, total, stage) that prints progress.
 
-        The function prints a line when a stage begins, and after that at most one line per 5 seconds.
+        The function prints a line when a stage begins. During a stage, it prints at most one line per 5 seconds.
         """
         stages, times = [""], [0.0]
 

@@ -37,14 +37,14 @@ def export_model(
 ) -> EquivalenceReport:
     """Write score.onnx, explain.onnx, gate.json and model.txt to a new folder, either all of them or none.
 
-    The metadata of both graphs state the columns of the input `rows` (`columns`, a JSON list) and the factor of the margin
-    in the probability (`sigmoid`).
+    The metadata of both graphs have two keys. `columns` is a JSON list of the columns of the input `rows`. `sigmoid` is
+    the factor by which the margin is multiplied before the logistic function converts it to a probability.
 
     Args:
         model: Path of the text file that `Booster.save_model` wrote.
         to: Path of the new folder.
         baseline: Path of the rows that interventional explanations compare with: a Parquet or CSV file with a numeric
-            column for each feature. None for path-dependent explanations, which use the covers of the splits.
+            column for each feature. If None, explanations are path-dependent: they use the covers of the splits.
         console: Shows the progress.
         random_rows: Number of random rows in the equivalence check, in addition to the systematic rows.
 
@@ -92,7 +92,7 @@ def _read_model(path: Path) -> lightgbm.Booster:
     """Read a model from LightGBM's text format; raise ModelRejected if the file is not a valid model."""
     try:
         booster = lightgbm.Booster(model_str=_read_complete_text(path))
-        booster.dump_model()  # parses every number; loading the model does not
+        booster.dump_model()  # this call parses every number; the constructor does not
     except (OSError, ValueError, lightgbm.basic.LightGBMError) as error:
         raise ModelRejected(
             f"{path}: cannot be read as a LightGBM model: {error}; write the file with booster.save_model(PATH) "
@@ -105,7 +105,7 @@ def _read_complete_text(path: Path) -> str:
     """Read the text of a model.
 
     Raises:
-        ValueError: The text is truncated. LightGBM would terminate the process.
+        ValueError: The text is truncated. LightGBM would terminate the process if it read such a text.
     """
     text = path.read_text(encoding="utf-8")
     if "end of trees" not in text.splitlines():
@@ -114,7 +114,7 @@ def _read_complete_text(path: Path) -> str:
 
 
 def _add_metadata(graph: bytes, booster: lightgbm.Booster) -> bytes:
-    """Return a graph with the columns of the input and the sigmoid of the probability in its metadata."""
+    """Return a graph whose metadata have the keys `columns` and `sigmoid` (see `export_model`)."""
     model = onnx.load_from_string(graph)
     sigmoid = str(booster.dump_model()["objective"]).partition("sigmoid:")[2].split(" ")[0] or "1"
     for key, value in (("columns", json.dumps(booster.feature_name())), ("sigmoid", sigmoid)):
@@ -125,8 +125,8 @@ def _add_metadata(graph: bytes, booster: lightgbm.Booster) -> bytes:
 def _read_baseline(path: Path, booster: lightgbm.Booster) -> NDArray[np.float64]:
     """Return the rows of a file as features of the model: shape (n, n_features), NaN where a cell is empty.
 
-    LightGBM replaces spaces in the names of features by underscores; a column may have the name with spaces or with
-    underscores.
+    LightGBM replaces spaces in the names of features by underscores, so a column of the file may have the name with
+    spaces or the name with underscores.
 
     Raises:
         DataInvalid: A column is missing, duplicate or not numeric, or contains category values instead of codes.
@@ -151,13 +151,15 @@ def _read_baseline(path: Path, booster: lightgbm.Booster) -> NDArray[np.float64]
 def _category_code_problems(table: pd.DataFrame, booster: lightgbm.Booster) -> Iterator[str]:
     """Yield a problem for each column that contains category values.
 
-    A model that was fitted on a pandas frame has only the codes of the categories in its splits.
+    The splits of a model that was fitted on a pandas frame contain the codes of the categories, and not their values.
     """
     infos = booster.dump_model()["feature_infos"]
     names = [name for name in booster.feature_name() if infos.get(name, {}).get("values")]
     lists = booster.pandas_categorical or []
     if len(names) != len(lists):
-        return  # no tree uses one of the categories, and the model does not record which one
+        # At least one category feature is in no tree. The model does not record which one, so it is unknown which list
+        # belongs to which feature.
+        return
     for name, levels in zip(names, lists, strict=True):
         values = table[name].dropna()
         if not values.isin(range(len(levels))).all():
@@ -166,7 +168,7 @@ def _category_code_problems(table: pd.DataFrame, booster: lightgbm.Booster) -> I
 
 
 def equivalence_table(report: EquivalenceReport) -> Table:
-    """Return a terminal table of the compared rows and the largest differences, by kind of row."""
+    """Return a terminal table with the number of compared rows and the largest differences for each kind of row."""
     table = Table(
         title=f"All margins equal LightGBM's to the bit; contributions: {report.method}", title_justify="left"
     )

@@ -1,4 +1,4 @@
-"""Candidate models read from bundles, in which a test can replace a part."""
+"""Reads candidate models from bundles, and evaluates them with replaced parts."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -37,13 +37,13 @@ def read_candidate(folder: Path) -> CandidateModel:
 
 
 def credit_family() -> tuple[Spec, Samples]:
-    """Return the spec and the samples of the shipped credit family, without its cross-validation, which fits ten models."""
+    """Return the spec and samples of the shipped credit family; cross-validation is off, because it fits ten models."""
     spec, samples = read_table_samples(read_spec(ROOT / "training" / "credit.toml"), UCI)
     return spec.model_copy(update={"cross_validation_folds": 0}), samples
 
 
 def with_sign(spec: Spec, name: str, sign: int) -> Spec:
-    """Return the spec with another sign of one feature."""
+    """Return the spec with a different sign for one feature."""
     features = tuple(
         feature.model_copy(update={"sign": sign}) if feature.name == name else feature for feature in spec.features
     )

@@ -25,25 +25,25 @@ AT = dt.date(2025, 11, 1)
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A made log with both of its models."""
+    """A synthetic log, and the churn and decline models that were trained on the log."""
 
     made: SyntheticLog
     churn: Model
     decline: Model
 
     def extras(self, **others: Any) -> RunOptions:
-        """Return what a run is made with."""
+        """Return the options of a scoring run with the decline model and any other options."""
         return RunOptions(decline=self.decline, **others)
 
     def run(self, to: Path, extras: RunOptions) -> pd.DataFrame:
-        """Score the log and read the run."""
+        """Score the log, and return the rows of the run file."""
         score_transaction_log(read_spec(self.made.spec), self.churn, SourcePaths(self.made.folder), AT, to, extras)
         return pq.read_table(to).to_pandas()
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Train churn and decline on the made log, once. Read only."""
+    """Train the churn and decline models on a synthetic log once; tests must not change them."""
     made = write_log(tmp_path_factory.mktemp("log"))
     models = []
     for path in (made.spec, made.decline_spec):

@@ -7,7 +7,7 @@ from tests.conftest import ROOT, run
 
 
 def test_python_m_training_offers_no_shell_completion() -> None:
-    """The completion would be installed for the command `python`, and would apply to every Python program."""
+    """Shell completion would be installed for the command `python`, so it would apply to every Python program."""
     assert "--install-completion" not in run("training", "--help")
 
 

@@ -1,4 +1,4 @@
-"""`python -m training export`: a LightGBM model from elsewhere is exported and proved, or rejected with a reason."""
+"""`python -m training export` exports and proves a LightGBM model, or rejects the model with a reason."""
 
 import json
 import pickle
@@ -21,7 +21,7 @@ from training.external_model import export_model
 
 NAMES = ["age", "amount", "sector", "delay"]
 SECTORS = 12
-FEW = 2_000  # random rows
+FEW = 2_000  # number of random rows of a short equivalence check
 
 
 def external_rows(count: int, seed: int) -> FloatArray:
@@ -40,7 +40,7 @@ def external_rows(count: int, seed: int) -> FloatArray:
 
 
 def external_model(names: list[str] = NAMES, **parameters: object) -> lightgbm.Booster:
-    """Fit a model with LightGBM alone."""
+    """Fit a model with LightGBM, without the training code of this project."""
     rows = external_rows(800, 1)
     label = (rows[:, 1] > 3000) ^ (rows[:, 2] % 3 == 0) ^ (np.random.default_rng(2).random(800) < 0.1)
     settings = {"objective": "binary", "num_leaves": 12, "verbose": -1, "seed": 3, **parameters}
@@ -55,7 +55,7 @@ def save_model(folder: Path, booster: lightgbm.Booster) -> str:
 
 
 def export_error(folder: Path, model: str, baseline: str | None = None) -> str:
-    """Return the message with which an export fails; check that nothing is written."""
+    """Run an export that must fail, check that it writes nothing, and return its error message."""
     with pytest.raises(TrainingError) as refused:
         export_model(Path(model), folder / "out", Path(baseline) if baseline else None, Console(1))
     assert not (folder / "out").exists()
@@ -76,7 +76,7 @@ def test_export_writes_files_that_reproduce_the_model_and_prints_the_check(tmp_p
 
 
 def answers_as(booster: lightgbm.Booster, to: Path, method: str) -> None:
-    """Check the files against the model on rows of their own."""
+    """Check that the exported files reproduce the model on rows that are not in the baseline."""
     rows = external_rows(300, 9)
     found, parts = Scorer((to / "score.onnx").read_bytes(), (to / "explain.onnx").read_bytes()).explain(rows)
     verdict = json.loads((to / "gate.json").read_text())
@@ -201,7 +201,7 @@ def test_an_invalid_baseline_is_rejected_with_all_invalid_columns_and_the_presen
     ids=["too long", "too short", "twice"],
 )
 def test_a_csv_whose_lines_do_not_match_its_header_is_rejected(tmp_path: Path, text: str, message: str) -> None:
-    """Pandas takes what is too much for an index: every value would stand one column further."""
+    """If a line has too many values, pandas uses the first column as an index, which shifts all other columns."""
     (tmp_path / "rows.csv").write_text(text)
 
     assert message in export_error(tmp_path, save_model(tmp_path, external_model()), f"{tmp_path}/rows.csv")

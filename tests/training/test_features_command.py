@@ -1,4 +1,4 @@
-"""`python -m training features` writes the feature files that are loaded between two fits."""
+"""`python -m training features` writes feature files for an existing bundle, without fitting a model."""
 
 import datetime as dt
 from pathlib import Path
@@ -71,7 +71,7 @@ def test_the_levels_of_a_later_table_get_the_codes_of_the_model(tmp_path: Path) 
 
 
 def test_features_are_written_for_customers_without_an_outcome(tmp_path: Path) -> None:
-    """The label column is half empty, empty, or missing; the command prints the counts of excluded rows."""
+    """The label column is half empty, completely empty, or missing. The command prints the numbers of excluded rows."""
     table = made_customers(600)
     small = write_small_family(tmp_path, SPEC, table)
     exclude = '\n[[table.exclude]]\ncode = "TINY"\nwhere = "turnover < 20000"\n'

@@ -1,4 +1,4 @@
-"""A synthetic transaction log of another shape than the shipped one; for corner cases only."""
+"""A synthetic transaction log for corner cases. Its columns have different names than those of the shipped log."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,9 +150,9 @@ class SyntheticLog:
     """The files of a synthetic log and their contents.
 
     Attributes:
-        lines: As written, with the lines that the rules leave out.
-        sales: Only the valid lines: each has a customer and occurs once, and its time is a Timestamp. The tests compute
-            expected results from them.
+        lines: The lines of the log file, including the lines that the rules exclude.
+        sales: The valid lines only: each line has a customer and occurs once. The tests compute expected results from
+            these lines.
     """
 
     folder: Path
@@ -172,12 +172,12 @@ class SyntheticLog:
 
 
 def made_sales(customers: int, seed: int = 0) -> pd.DataFrame:
-    """Return the sales of customers in two markets. Each buys in a rhythm of their own; some leave, some return goods."""
+    """Return the sales of customers in two markets. Customers buy at different rates; some leave, some return goods."""
     random = np.random.default_rng(seed)
     rows = []
     for number in range(customers):
         gap, leaves = random.uniform(2, 16), random.exponential(300)
-        day = random.uniform(0, 60) if number % 12 else 295.0  # some are new when the run is made
+        day = random.uniform(0, 60) if number % 12 else 295.0  # every twelfth customer is new at the run
         while day < min(330, 60 + leaves if number % 12 else 330):
             basket = f"{number}-{day:.3f}"
             for _ in range(random.integers(1, 4)):
@@ -188,7 +188,7 @@ def made_sales(customers: int, seed: int = 0) -> pd.DataFrame:
             day += random.exponential(gap)
     sales = pd.DataFrame(rows, columns=["number", "day", "Betrag", "Beleg", "Artikel", "Gruppe"])
     sales["Land"] = np.where(sales["number"] % 3 == 0, "AT", "DE")
-    sales["Kunde"] = "K" + (sales["number"] // 2).astype(str)  # the same Kunde in two markets means two customers
+    sales["Kunde"] = "K" + (sales["number"] // 2).astype(str)  # equal values of Kunde in two markets are two customers
     sales["Zeit"] = (FIRST + pd.to_timedelta(sales["day"], unit="D")).dt.floor("s")
     sales["Gruppe"] = "g" + sales["Gruppe"].astype(str)
     sales["Währung"] = "EUR"
@@ -197,7 +197,10 @@ def made_sales(customers: int, seed: int = 0) -> pd.DataFrame:
 
 
 def write_log(folder: Path, customers: int = 360, seed: int = 0) -> SyntheticLog:
-    """Write log, status table and specs. In the log a quarter has no customer; some lines are duplicates or of the future."""
+    """Write a log, a status table and specs.
+
+    A quarter of the lines has no customer. Some lines are duplicates, and some are future-dated.
+    """
     sales = made_sales(customers, seed)
     nobody = sales.sample(len(sales) // 3, random_state=0).assign(Kunde=None)
     nobody.loc[nobody.index[::2], "Kunde"] = "0"

@@ -14,7 +14,8 @@ from training.measures.stability import StabilityIndex
 from training.measures.swap import SwapSet
 
 _Metric = tuple[str, float | None]
-# The prefix "development." distinguishes the calibration part from "calibration.*", the calibration of the hold-out's pds.
+# Without the prefix "development.", the figures of the calibration part would have names such as "calibration.auc".
+# They could be mistaken for "calibration.*", the figures that compare pds with outcomes on the hold-out.
 _PART_NAMES = {
     "FIT": "development.fit",
     "CALIBRATION": "development.calibration",
@@ -53,7 +54,7 @@ def _quality_metrics(evaluation: ModelEvaluation) -> Iterator[_Metric]:
 
 
 def _ranking_metrics(evaluation: ModelEvaluation) -> Iterator[_Metric]:
-    """Yield the intervals of AUC, Gini and KS, and the Gini of every market with its interval."""
+    """Yield the intervals of AUC, Gini and KS, and the number of bads and the Gini (with interval) of every market."""
     ranking = evaluation.ranking
     for name, interval in (("auc", ranking.auc), ("gini", ranking.gini), ("ks", ranking.ks)):
         yield from _interval_metrics(f"hold_out.{name}", interval)
@@ -125,7 +126,7 @@ def _swap_metrics(name: str, found: SwapSet) -> Iterator[_Metric]:
 
 
 def _drift_metrics(evaluation: ModelEvaluation) -> Iterator[_Metric]:
-    """Yield the information values and the stability indices."""
+    """Yield the number of leaks that are not acknowledged, the information values and the stability indices."""
     yield "iv.leaks_not_acknowledged", sum(feature.leak_alarm for feature in evaluation.features.values())
     for name, feature in evaluation.features.items():
         yield f"iv.{name}", feature.information.iv
@@ -141,9 +142,10 @@ def _shift_metrics(name: str, found: StabilityIndex | None) -> Iterator[_Metric]
 
 
 def _monotonicity_metrics(evaluation: ModelEvaluation) -> Iterator[_Metric]:
-    """Yield the violations of monotone constraints.
+    """Yield the number of checked features, the number of rows of each check, and the number of violations.
 
-    A violation is a row in which a change of the feature moves the margin in the direction that its sign forbids.
+    A violation is a row in which a change of a feature moves the margin in the direction that the sign of the feature
+    forbids.
     """
     yield "monotone.features", len(evaluation.sweeps)
     yield "monotone.rows", max((sweep.rows for sweep in evaluation.sweeps), default=0)
@@ -163,7 +165,7 @@ def _fairness_metrics(evaluation: ModelEvaluation) -> Iterator[_Metric]:
 
 
 def _campaign_metrics(evaluation: ModelEvaluation) -> Iterator[_Metric]:
-    """Yield the results of a campaign, for the model and every rival."""
+    """Yield the results of a campaign for the model and every rival, and the AUC of the model for every snapshot."""
     if evaluation.campaign is None:
         return
     named = {"hold_out": evaluation.campaign.model}

@@ -81,7 +81,7 @@ class ModelEvaluation:
 
 
 def evaluate_model(spec: Spec, samples: Samples, exported: CandidateModel, threads: int) -> ModelEvaluation:
-    """Measure the exported files, and not the booster, on the hold-out, and the rivals on the same rows."""
+    """Measure the model and the rivals on the hold-out. The pds of the model come from the exported files."""
     remarks: list[str] = []
     present = [part for part in SAMPLE_PARTS if len(samples.part(part))]
     scored = {part: score_sample(exported, samples, part) for part in present}
@@ -132,7 +132,7 @@ def _evaluate_campaign(
 def _cross_validated_aucs(
     spec: Spec, samples: Samples, parameters: Mapping[str, Any], threads: int
 ) -> dict[str, float]:
-    """Return the cross-validated AUC with and without monotone constraints; empty unless the spec requests it."""
+    """Return the AUC with and without monotone constraints; empty unless the spec requests cross-validation."""
     if not spec.cross_validation_folds:
         return {}
     signs = tuple(feature.sign for feature in spec.features)

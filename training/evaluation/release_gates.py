@@ -1,4 +1,4 @@
-"""The release gates of the spec: bounds of figures. A model that fails a bound is not released.
+"""The release gates of the spec. A gate is a set of bounds for one figure; a model that fails a bound is not released.
 
 The gates check the quality of the model. training/equivalence proves that the exported files equal the model.
 """
@@ -41,7 +41,8 @@ def evaluate_gates(
     Args:
         gates: The gates of the spec.
         figures: Every measured figure by name.
-        rivals: Names of all rivals; if a gate compares with a figure that was not measured for a rival, the gate fails.
+        rivals: Names of all rivals. A gate that compares with the figures of rivals fails if a figure was not measured
+            for one of these rivals.
     """
     return tuple(line for gate in gates for line in _evaluate_gate(gate, figures, rivals))
 
@@ -77,7 +78,7 @@ def _evaluate_gate(gate: GateSpec, figures: Mapping[str, float], rivals: Sequenc
 def _rival_bounds(
     gate: GateSpec, pattern: str, value: float | None, figures: Mapping[str, float]
 ) -> list[tuple[str, bool]]:
-    """Return a bound for each figure that matches a pattern, or a single failed bound if no measured figure matches it."""
+    """Return a bound for each other figure that matches the pattern; if none matches, return a single failed bound."""
     others = {name: other for name, other in figures.items() if fnmatchcase(name, pattern) and name != gate.figure}
     if not others:
         return [(f"not below {pattern}, but no such figure was measured", False)]
@@ -91,7 +92,7 @@ def _rival_bounds(
 def _unmeasured_rivals(pattern: str, figures: Mapping[str, float], rivals: Sequence[str]) -> list[str]:
     """Return the figures of rivals that match a pattern but were not measured.
 
-    Such a figure fails the gate, because the model is not known to be better than the rival.
+    Such a figure fails the gate, because it is unknown whether the model is better than the rival.
     """
     tail = pattern.rpartition(".")[2]
     required = [f"rival.{rival}.{tail}" for rival in rivals]
@@ -104,7 +105,7 @@ def _unmeasured_rivals(pattern: str, figures: Mapping[str, float], rivals: Seque
 
 
 def _escape_rival_name(name: str, tail: str) -> str:
-    """Return a pattern in which only the tail has wildcards; the name of a rival may contain characters such as [ or *."""
+    """Return a pattern in which only the tail has wildcards, because the name of a rival may contain [, ? or *."""
     return glob.escape(name.removesuffix(tail)) + tail
 
 

@@ -19,18 +19,18 @@ def fixed_parameters(signs: tuple[int, ...], threads: int, samples: Samples) -> 
     Args:
         signs: Monotone constraint of every feature: 1, -1, or 0 for no constraint.
         threads: Number of threads of LightGBM; no bit of the model depends on it.
-        samples: The samples, which define the category features.
+        samples: The samples, which state the category features.
     """
     return {
         "objective": "binary",
         "boosting": "gbdt",
         "deterministic": True,
-        # A single thread adds up the histogram of a column, so the order of additions does not depend on their number.
+        # One thread adds up each histogram, so the order of the additions does not depend on the number of threads.
         "force_col_wise": True,
         "num_threads": threads,
         "seed": 0,
         "monotone_constraints": list(signs),
-        # With category features, "advanced" of LightGBM 4.7.0 violates constraints (found by the monotonicity sweep).
+        # The monotonicity sweep found that "advanced" of LightGBM 4.7.0 violates constraints with category features.
         "monotone_constraints_method": "intermediate" if samples.category_positions() else "advanced",
         "bagging_freq": 1,
         "verbose": -1,
@@ -55,7 +55,7 @@ def lightgbm_dataset(samples: Samples, data: TrainingData) -> lightgbm.Dataset:
 
 
 def cross_validated_auc(parameters: dict[str, Any], samples: Samples, folds: int) -> float:
-    """Return the mean AUC over stratified folds of all rows except out-of-time rows, shuffled with seed 0."""
+    """Return the mean AUC over stratified folds of the fit, calibration and hold-out parts, shuffled with seed 0."""
     rows = samples.part("FIT", "CALIBRATION", "HOLD_OUT")
     matrix, labels = samples.features(rows), label_of(rows)
     splitter = StratifiedKFold(folds, shuffle=True, random_state=0)

@@ -27,13 +27,14 @@ def fit_calibration(margins: NDArray[np.float64], labels: NDArray[np.int64]) -> 
         The slope, which is above 0, and the intercept.
 
     Raises:
-        ModelRejected: The likelihood has no maximum, or a maximum with a slope of 0 or less, so the model does not rank
-            these rows.
+        ModelRejected: Newton's method does not converge, or the slope is 0 or less. In both cases the model does not
+            rank these rows.
     """
     slope, intercept = 1.0, 0.0
     for _ in range(_STEPS_MAX):
         pd = 1.0 / (1.0 + np.exp(-(slope * margins + intercept)))
-        # Gradient and Hessian of the log-likelihood. fsum rounds each sum once, so the order of the rows does not matter.
+        # The gradient and the negative Hessian of the log-likelihood. fsum rounds each sum only once, at the end, so
+        # the result does not depend on the order of the rows.
         error, weight = labels - pd, pd * (1.0 - pd)
         gradient = (math.fsum(error * margins), math.fsum(error))
         curvature = (math.fsum(weight * margins * margins), math.fsum(weight * margins), math.fsum(weight))

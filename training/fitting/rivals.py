@@ -1,4 +1,4 @@
-"""Fits the rivals: simpler benchmark models that are compared with the model on the same rows."""
+"""Fits the rivals, which are simpler benchmark models. The model is compared with the rivals on the same rows."""
 
 from collections.abc import Mapping
 
@@ -17,16 +17,16 @@ from training.spec import RivalSpec
 
 
 def rival_pds(rival: RivalSpec, signs: Mapping[str, int], samples: Samples, test: pd.DataFrame) -> NDArray[np.float64]:
-    """Fit a rival on the fit and calibration parts, and return its pds for the test rows: shape (n,).
+    """Fit a rival, and return its pds for the test rows: shape (n,).
 
-    BG/NBD is fitted to purchase histories and does not use labels. A single feature is fitted as a logistic regression,
-    which ranks rows by the feature, in the direction that the development rows determine. A scorecard satisfies the
-    monotone constraints of the spec.
+    BG/NBD is fitted to purchase histories and does not use labels. All other rivals are fitted on the fit and
+    calibration parts. A single feature is fitted as a logistic regression, which ranks rows by the feature and learns
+    from these parts whether a high value means a high pd. A scorecard satisfies the monotone constraints of the spec.
 
     Args:
         rival: The rival of the spec.
         signs: Monotone constraint (sign) of every feature by name.
-        samples: The samples; the rival is fitted on their fit and calibration parts.
+        samples: The samples, with the purchase histories if the rival is BG/NBD.
         test: The rows to predict.
 
     Raises:
@@ -66,7 +66,11 @@ def _bg_nbd_pds(samples: Samples, test: pd.DataFrame) -> NDArray[np.float64]:
 
 
 def purchase_histories(rows: pd.DataFrame) -> PurchaseHistories:
-    """Return the histories: repeat purchase days, days from the first to the last purchase, days since the first purchase."""
+    """Return the purchase histories of rows with the columns purchase_days, recency_days and tenure_days.
+
+    A history consists of the number of purchase days after the first one, the days from the first to the last purchase,
+    and the days since the first purchase.
+    """
     days, recency, tenure = (
         rows[name].to_numpy(dtype=np.float64) for name in ("purchase_days", "recency_days", "tenure_days")
     )

@@ -56,11 +56,12 @@ def search_parameters(
     workers = ThreadPoolExecutor(threads)
 
     def objective(trial: optuna.Trial) -> float:
-        # One thread per fold: several threads add up the log-loss in an order that varies, and its last bits would change
-        # the search.
+        # Each fold has one thread. Several threads would add up the log-loss in a varying order, and a different last
+        # bit of the log-loss would change the search.
         parameters = fixed_parameters(signs, 1, samples) | _suggest_parameters(trial, spec)
         results = list(workers.map(lambda fold: _fit_fold(parameters, samples, (matrix, labels), fold), folds))
-        # Early stopping determines the rounds of each fold. The final fit has no validation rows, so it uses their mean.
+        # Early stopping determines the number of rounds of each fold. The final fit has no validation rows, so it uses
+        # the mean of these numbers.
         trial.set_user_attr("num_iterations", round(float(np.mean([rounds for rounds, _ in results]))))
         progress(trial.number + 1, spec.trials)
         return float(np.mean([loss for _, loss in results]))
@@ -73,10 +74,11 @@ def search_parameters(
 
 
 def _folds(rows: pd.DataFrame, spec: SearchSpec, horizon_days: int) -> Iterator[_Fold]:
-    """Yield the folds as row numbers, either stratified or forward in time.
+    """Yield the folds as row numbers: stratified folds, or folds for forward validation.
 
-    In forward validation, each of the last snapshots (periods) validates a model that is fitted on the snapshots whose
-    horizon had ended by then, because only their labels would have been known.
+    Forward validation has one fold for each of the last spec.folds snapshots (periods). The fold fits a model on
+    earlier snapshots, and validates the model on this snapshot. An earlier snapshot is used only if its horizon ended
+    by the cut date of this snapshot, because otherwise its labels were not yet known on that date.
     """
     if spec.validation == "folds":
         splitter = StratifiedKFold(spec.folds, shuffle=True, random_state=spec.seed)
@@ -95,7 +97,7 @@ def _folds(rows: pd.DataFrame, spec: SearchSpec, horizon_days: int) -> Iterator[
 
 
 def _fit_fold(parameters: dict[str, Any], samples: Samples, data: TrainingData, fold: _Fold) -> tuple[int, float]:
-    """Fit a fold, and return the best number of rounds and the log-loss on the validation rows after these rounds."""
+    """Fit a fold, and return the number of rounds with the lowest validation log-loss, and this log-loss."""
     (matrix, labels), (known, unseen) = data, fold
     train = lightgbm_dataset(samples, (matrix[known], labels[known]))
     validation = lightgbm.Dataset(matrix[unseen], labels[unseen], reference=train)

@@ -24,7 +24,7 @@ _BASELINE_ROWS_MAX = 1000
 
 
 def select_baseline(spec: BaselineSpec, rows: pd.DataFrame, pds: NDArray[np.float64]) -> pd.DataFrame:
-    """Return the rows of the baseline: rows with a pd from min_pd to max_pd of the spec, at most 1,000 of them.
+    """Return the rows of the baseline: at most 1,000 rows whose pd is from min_pd to max_pd of the spec.
 
     Args:
         spec: The [baseline] of the spec.
@@ -41,7 +41,7 @@ def select_baseline(spec: BaselineSpec, rows: pd.DataFrame, pds: NDArray[np.floa
         )
     if len(band) <= _BASELINE_ROWS_MAX:
         return band
-    # Rows with the smallest hashes of their keys are a random sample that does not depend on the order of the table.
+    # The rows whose keys have the smallest hashes are a random sample. It does not depend on the order of the table.
     keys = band["market"] + "|" + band["customer_id"] + "|" + band["as_of"].astype(str)
     order = [hashlib.sha256(key.encode()).hexdigest() for key in keys]
     return band.assign(order=order).sort_values("order").head(_BASELINE_ROWS_MAX).drop(columns="order")
@@ -61,7 +61,7 @@ def baseline_document(
     """
     typical = {name: _typical_value(chosen[name], samples.levels.get(name)) for name in samples.names}
     if spec.method == "path_dependent":
-        # LightGBM returns the base value after the contributions; the base value is the same for every row.
+        # The last column of pred_contrib is the base value. It is the same for every row, so a row of zeros suffices.
         base = float(np.asarray(booster.predict(np.zeros((1, len(samples.names))), pred_contrib=True))[0, -1])
         return BaselineDocument(
             method=spec.method,
@@ -72,7 +72,7 @@ def baseline_document(
             typical=typical,
         )
     frozen = representative_rows(ensemble, samples.features(chosen))
-    frozen = frozen[np.lexsort(frozen.T[::-1])]  # sorted by value, so that the order does not identify customers
+    frozen = frozen[np.lexsort(frozen.T[::-1])]  # sorting by value removes the order of the customers
     margins = booster.predict(frozen, raw_score=True, num_threads=1)
     return BaselineDocument(
         definition=spec.definition,
@@ -86,7 +86,8 @@ def baseline_document(
 def _typical_value(column: pd.Series, levels: tuple[str, ...] | None) -> float | str | None:
     """Return the median of a numeric feature, or the most frequent level of a category feature.
 
-    The result is None if most values of a numeric feature are missing, or if a category feature has no known level.
+    The result is None if more than half of the values of a numeric feature are missing, or if no row has a known level
+    of a category feature.
     """
     present = column.dropna()
     if levels is None:

@@ -55,8 +55,8 @@ def _select_rows(ensemble: Ensemble, rows: NDArray[np.float64]) -> list[tuple[_K
 
     Args:
         ensemble: The trees of the model.
-        rows: At least one row of the fit part, shape (n, n_features). The golden rows contain only representatives of
-            these rows.
+        rows: At least one row of the fit part, shape (n, n_features). The golden rows are derived from representatives
+            of these rows, so that they do not contain the row of a person.
     """
     random = np.random.default_rng(0)
     frozen = representative_rows(ensemble, rows[random.permutation(len(rows))[:_ORDINARY_ROWS]])
@@ -67,17 +67,18 @@ def _select_rows(ensemble: Ensemble, rows: NDArray[np.float64]) -> list[tuple[_K
     for index in random.permutation(len(thresholds))[:_THRESHOLD_ROWS]:
         feature, threshold = thresholds[index]
         row = frozen[index % len(frozen)].copy()
-        # The threshold, or an adjacent double: software that rounds thresholds differently returns a different result.
+        # The value is the threshold or one of the two adjacent doubles. Software that rounds thresholds differently
+        # returns a different result for such a value.
         row[feature] = (threshold, math.nextafter(threshold, -math.inf), math.nextafter(threshold, math.inf))[index % 3]
         chosen.append(("threshold", row))
     for index in range(_MISSING_ROWS):
         row = frozen[index % len(frozen)].copy()
-        # The share of missing values increases from row to row, up to 1.
+        # The expected share of missing values increases from row to row. In the last row, every value is missing.
         row[random.random(len(row)) < (index + 1) / _MISSING_ROWS] = math.nan
         chosen.append(("missing", row))
     return chosen
 
 
 def document_rows(rows: NDArray[np.float64]) -> tuple[tuple[Cell, ...], ...]:
-    """Return rows as a JSON document stores them: None where missing."""
+    """Return rows as a JSON document stores them; a missing value is None."""
     return tuple(tuple(None if math.isnan(value) else float(value) for value in row) for row in rows)

@@ -88,7 +88,7 @@ def release_model(spec: Spec, spec_sha256: str, samples: Samples, bundles: Path,
     population = None if baseline.method == "path_dependent" else _baseline_rows(baseline)
     score, explain = score_onnx(ensemble), explain_onnx(ensemble, population)
     scorer = Scorer(score, explain)
-    # From now on, the exported files are the model: they are checked, measured and released instead of the booster.
+    # The server runs the exported files, so the checks and the evaluation below use these files to score rows.
     console.info("check that the exported files equal the model")
     exported = ExportedModel(booster, score, explain, population, baseline.base_margin)
     equivalence = check_equivalence(exported, samples.features(samples.rows), report_progress=console.info)
@@ -124,7 +124,7 @@ def training_data(samples: Samples) -> tuple[NDArray[np.float64], NDArray[np.int
 
 
 def calibrated_scorecard(spec: Spec, booster: lightgbm.Booster, samples: Samples) -> Scorecard:
-    """Return the scorecard: the calibration, fitted on the calibration part, and the scale and the grades of the spec."""
+    """Fit the calibration on the calibration part, and return it with the scale and the grades of the spec."""
     rows = samples.part("CALIBRATION")
     margins = booster.predict(samples.features(rows), raw_score=True, num_threads=1)
     slope, intercept = fit_calibration(np.asarray(margins), label_of(rows))
@@ -136,7 +136,7 @@ def freeze_baseline(
 ) -> BaselineDocument:
     """Select the baseline from the development rows, and return the baseline as a bundle stores it."""
     rows = samples.part("FIT", "CALIBRATION")
-    if spec.log is not None:  # the newest development snapshot, so that each customer has one row
+    if spec.log is not None:  # use the newest development snapshot only, so that each customer has one row
         rows = samples.part("CALIBRATION")
         rows = rows[rows["period"] == rows["period"].max()]
     margins = booster.predict(samples.features(rows), raw_score=True, num_threads=1)

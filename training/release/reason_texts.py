@@ -8,7 +8,9 @@ from training.errors import SpecInvalid
 
 
 def check_reason_texts(schema: Schema) -> None:
-    """Check that each group has a text in English and in every other locale of the schema, and that each text is valid.
+    """Check that each reason text is valid and exists in English and in every other locale of the groups.
+
+    In a locale other than English, a feature needs a text if the text of its group contains {pushed}.
 
     Raises:
         SpecInvalid: A text is missing or invalid; the message lists every such text.
@@ -34,7 +36,7 @@ def check_reason_texts(schema: Schema) -> None:
 
 
 def _text_problems(schema: Schema, locale: str) -> list[str]:
-    """Return the problems that occur when the text of each group is formatted for each of its features in a locale."""
+    """Format the text of each group in a locale once for each feature of the group, and return the problems."""
     numbers = dict.fromkeys(schema.names, 1.0)
     problems = []
     for feature in schema.features:

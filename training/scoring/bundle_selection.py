@@ -42,7 +42,7 @@ def select_decline_bundle(bundles: Path, family: str, named: str | None) -> Bund
     """Read the bundle that predicts a decline of spend: the specified one, or the active one of the family FAMILY_decline.
 
     Returns:
-        The bundle; None if no bundle is specified and no bundle is active.
+        The bundle; None if no bundle is specified and the family FAMILY_decline has no active bundle.
 
     Raises:
         SpecInvalid: More than one bundle is active, or the specified bundle belongs to a different family.
@@ -59,8 +59,8 @@ def check_compatible(spec: Spec, spec_sha256: str, bundle: Bundle, info: Callabl
         spec: The spec of the rows.
         spec_sha256: SHA-256 of the spec.
         bundle: A bundle of the spec's family, or of the decline family that belongs to it.
-        info: Called with a notice if the spec has changed in any other way, or if the bundle does not record how its rows
-            were defined.
+        info: Function that is called with a notice if the spec file has changed since the fit, or if the bundle does
+            not record how its rows were defined.
 
     Raises:
         SpecInvalid: Features or snapshots differ; the message lists every difference.
@@ -72,7 +72,7 @@ def check_compatible(spec: Spec, spec_sha256: str, bundle: Bundle, info: Callabl
     problems = [] if is_decline else _changed_features(spec, bundle)
     if spec.snapshots is not None:
         now, then = row_definition(spec.snapshots), recorded_row_definition(bundle.manifest.made_from)
-        if is_decline:  # a decline family differs in its outcome by design
+        if is_decline:  # the outcome of a decline family differs by design
             now.pop("snapshots.outcome")
         if not set(now) & set(then):
             info(f"{label} does not record its features.sql and snapshots, so they are not checked")
@@ -87,9 +87,9 @@ def check_compatible(spec: Spec, spec_sha256: str, bundle: Bundle, info: Callabl
 
 
 def _changed_features(spec: Spec, bundle: Bundle) -> list[str]:
-    """Return a line for each feature that has a different meaning in the bundle.
+    """Return a line for each feature whose meaning differs between the bundle and the spec.
 
-    A spec without [[features]] has no features to compare.
+    If the spec has no [[features]], no features are compared, and the result is empty.
     """
     if not spec.features:
         return []

@@ -1,6 +1,6 @@
-"""Customers whom the CRM must not contact: the hold-out group, and suppressed customers.
+"""Determines the customers whom the CRM must not contact: the hold-out group, and suppressed customers.
 
-These customers are scored like all others.
+These customers are scored like all other customers.
 """
 
 import datetime as dt
@@ -18,7 +18,7 @@ _HOLD_OUT_BUCKETS = 10_000
 
 
 def in_hold_out(campaign: CampaignSpec, market: str, customer_id: str) -> bool:
-    """Return whether a customer is in the hold-out group of a campaign; the same in every run and on every machine."""
+    """Return whether a customer is in the hold-out group of a campaign. The result is the same in every run."""
     # The hash covers the name of the campaign, so that successive campaigns have different hold-out groups.
     digest = hashlib.sha256(f"{market}|{customer_id}|{campaign.name}".encode()).hexdigest()
     return int(digest, 16) % _HOLD_OUT_BUCKETS < round(campaign.hold_out_share * _HOLD_OUT_BUCKETS)
@@ -29,14 +29,16 @@ def read_suppressions(connection: duckdb.DuckDBPyConnection, path: Path | None, 
 
     Args:
         connection: The database in which to create the table.
-        path: Path of a Parquet or CSV file with the columns market, customer_id, code and optionally until. `until` is the
-            last day on which the suppression applies, and empty for a suppression without an end. None for no suppressions.
+        path: Path of a Parquet or CSV file with the columns market, customer_id, code and optionally until. `until` is
+            the last day on which the suppression applies; it is empty if the suppression has no end. If the path is
+            None, no customer is suppressed.
         at: Day of the scoring run; suppressions that ended earlier are ignored.
 
     Returns:
         The SHA-256 of the file, or "" without a file.
 
     Raises:
+        SpecInvalid: The file lacks a column.
         DataInvalid: The file is unreadable, or a row is invalid.
     """
     connection.execute("CREATE TABLE suppressed (market VARCHAR, customer_id VARCHAR, suppressions VARCHAR[])")

@@ -1,6 +1,7 @@
 """The drivers of many customers: the feature groups that raise each prediction, as text in every locale of the bundle.
 
-The results equal those of models.reasons for a single customer, but are computed column by column, which is faster.
+models.reasons computes the same results for a single customer. This module computes them column by column for many
+customers, which is faster.
 """
 
 import json
@@ -52,21 +53,23 @@ class DriverTexts:
         ]
 
     def ranked_groups(self, contributions: FeatureRows) -> list[list[GroupContribution]]:
-        """Return the groups that raise the prediction of each row; points are 0.
+        """Return the groups that raise the prediction of each row materially, largest contribution first.
 
-        The groups of a row equal those that models.reasons.principal_reasons returns.
+        Except for their points, which are 0, the groups of a row equal the first groups that
+        models.reasons.principal_reasons returns.
         """
         sums = np.zeros((len(contributions), len(self._members)))
         for column, positions in enumerate(self._members.values()):
-            for position in positions:  # in the order in which models.reasons adds them, so that the bits agree
+            for position in positions:  # models.reasons adds in the same order, so the sums agree to the bit
                 sums[:, column] += contributions[:, position]
-        # A group is material if it has a minimum share of the sum of all positive contributions of groups.
+        # A group is material if its contribution is at least a share (MATERIALITY) of the total. The total is the sum
+        # of the positive contributions of groups.
         total = np.zeros(len(contributions))
         codes = list(self._members)
         for code in self._schema.group:
             total += np.maximum(sums[:, codes.index(code)], 0.0)
         material = (sums > 0.0) & (sums >= (MATERIALITY * total)[:, np.newaxis])
-        # Groups that are not material sort to the end; the stable sort breaks ties by code.
+        # The key inf moves the other groups to the end. The stable sort orders equal contributions by code.
         order = np.argsort(np.where(material, -sums, np.inf), axis=1, kind="stable")[:, :_DRIVERS_MAX]
         return [
             [
@@ -91,7 +94,10 @@ class DriverTexts:
         return {"code": group.code, "log_odds": group.log_odds, "features": list(group.features), "texts": texts}
 
     def text(self, group: GroupContribution, locale: str, row: list[float]) -> str:
-        """Return the text of a driver in a locale. Texts are cached, because many customers have the same values."""
+        """Return the text of a driver in a locale.
+
+        Texts without {pushed} are cached, because many customers have the same values.
+        """
         sentence = self._schema.group[group.code].texts[locale]
         names = _placeholders(sentence)
         if "pushed" in names:

@@ -26,8 +26,8 @@ KEY_COLUMNS = [
 def write_feature_file(path: Path, family: str, schema: Schema, rows: pd.DataFrame) -> None:
     """Write the features of customers: one row for each market, customer and time.
 
-    The column `sample` states the part of the training data to which the row belongs (for a table: to which its customer
-    belongs), so that a demonstration of the model can select rows on which the model was not fitted.
+    The column `sample` states the part of the training data to which the row, or the customer of the row, belongs. With
+    this column, a demonstration of the model can select rows on which the model was not fitted.
     """
     columns = [*KEY_COLUMNS, ("sample", pa.string()), *((name, pa.float64()) for name in schema.names)]
     digest = schema.feature_set_digest

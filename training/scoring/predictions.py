@@ -1,4 +1,4 @@
-"""Predictions and contributions of many customers, bit-identical to those of each customer alone."""
+"""Predicts many customers at once. The results equal those of each customer alone to the bit."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""The columns of a run file: one row for each customer in scope, with a prediction, or a status that explains its absence."""
+"""Computes the columns of a run file, which has one row for each customer in scope.
+
+A row has a prediction if its status is SCORED. Any other status states why the customer has no prediction.
+"""
 
 from collections.abc import Iterator, Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -18,13 +21,14 @@ from training.spec import Spec
 
 _BATCH_ROWS = 20_000
 SCORED = "SCORED"
-# A customer who is not SCORED has null in every numeric column and in the band, and empty lists.
+# For a customer who is not SCORED, the band and all numbers are null, and drivers, features and contributions are empty
+# lists.
 RUN_COLUMNS = [
     ("status", pa.string()),  # SCORED, NOT_ENOUGH_HISTORY, CLOSED, BLOCKED_BY_US, MOVED_ENTITY
     ("log_odds", pa.float64()),
     ("pd", pa.float64()),
-    ("band", pa.string()),  # by the bounds only; `server load` compares it with the previous run
-    ("rank", pa.int32()),  # 1 is the highest pd among the SCORED of the market; ties by customer_id
+    ("band", pa.string()),  # the band of the pd; `server load` may keep the band of the previous run
+    ("rank", pa.int32()),  # 1 is the highest pd of the market; equal pds are ordered by customer_id
     ("decline_pd", pa.float64()),  # null without a decline model
     ("value_at_risk_minor", pa.int64()),  # pd * expected spend, in minor units of the currency (cents)
     ("expected_spend_minor", pa.int64()),  # spend expected within the horizon, in minor units
@@ -39,7 +43,8 @@ RUN_COLUMNS = [
 def query_batches(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[pa.Table]:
     """Yield the rows of a query in tables of 20,000 rows; the last table may be shorter.
 
-    The batches of DuckDB depend on the number of threads, and the bytes of a run file must not.
+    DuckDB returns batches whose sizes depend on the number of threads. Tables of a fixed size are needed, because the
+    bytes of a run file must not depend on the number of threads.
     """
     waiting: list[pa.RecordBatch] = []
     rows = 0
@@ -105,7 +110,7 @@ def run_columns(
 
 
 def _list_column(matrix: NDArray[np.float64], empty: int) -> pa.ListArray:
-    """Return the rows of a matrix as lists, null where NaN, followed by the given number of empty lists."""
+    """Return the rows of a matrix as lists, in which null stands for NaN, followed by `empty` empty lists."""
     count, width = matrix.shape
     flat = matrix.ravel()
     offsets = np.concatenate([np.arange(count + 1) * width, np.full(empty, count * width)]).astype(np.int32)
@@ -113,9 +118,10 @@ def _list_column(matrix: NDArray[np.float64], empty: int) -> pa.ListArray:
 
 
 def _expected_spends(spec: Spec, scored: pa.Table) -> list[Decimal]:
-    """Return the spend expected of each customer within the horizon.
+    """Return the spend expected of each customer within the horizon of the customer.
 
-    The spend is 0 if the spec has no [value], and for a customer whose feature is missing.
+    The factor of [value] applies to the longest horizon, so the spend is scaled to the horizon of the customer. The
+    spend is 0 if the spec has no [value], or if the feature of [value] is missing for the customer.
     """
     if spec.value is None:
         return [Decimal(0)] * len(scored)

@@ -1,4 +1,4 @@
-"""Scoring runs: a run scores and explains every customer in scope as of a date with one bundle, and writes a run file.
+"""Performs scoring runs. A run scores and explains all customers in scope as of a date, and writes a run file.
 
 The server stores the predictions of the file and never recomputes them, so the lists and the single customers that the
 server returns agree with the file to the bit. A run reads the customers twice, in batches: first to compute the pds, which
@@ -34,7 +34,7 @@ from training.sources.transaction_log import SourcePaths, open_transaction_log, 
 from training.spec import Spec
 
 _FORMAT = 2
-_NOT_STATUSES = {"HOLD_OUT", "SUPPRESSED"}  # counts of customers who are also counted under their status
+_NOT_STATUSES = {"HOLD_OUT", "SUPPRESSED"}  # their customers are also counted under a status
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,8 @@ def score_transaction_log(
 
     Raises:
         SpecInvalid: The spec specifies an unknown column, or [value] uses an unknown feature.
-        DataInvalid: The log is invalid or ends before the date, or the model requires an unknown feature.
+        DataInvalid: The log is invalid or ends before the date, or a model requires a feature that features.sql does
+            not define.
     """
     assert spec.log is not None
     assert spec.snapshots is not None
@@ -135,7 +136,7 @@ def _check_feature_file(path: Path, model: Model) -> None:
 
 
 def _check_features_present(present: Sequence[str], spec: Spec, models: Sequence[Model | None]) -> None:
-    """Raise DataInvalid if a feature of a model is not present, and SpecInvalid if the feature of [value] is not."""
+    """Raise DataInvalid if a feature of a model is missing, and SpecInvalid if the feature of [value] is missing."""
     for model in models:
         names = model.bundle.schema.names if model else ()
         if model and (missing := [name for name in names if name not in present]):
@@ -184,7 +185,7 @@ def _rank_customers(inputs: _RunInputs, total: int) -> tuple[str, dict[str, int]
     """
     model, connection = inputs.model, inputs.connection
     names = _input_names(inputs)
-    # Two digests, one of the keys and one of the numbers, are updated with each batch.
+    # Keys and numbers have separate digests, so that the result does not depend on the size of the batches.
     keys_digest, numbers_digest = hashlib.sha256(), hashlib.sha256()
     counts, parts, done = Counter(HOLD_OUT=0), [], 0
     for rows in query_batches(connection, "SELECT * FROM scope ORDER BY market, customer_id"):
@@ -213,7 +214,7 @@ def _rank_customers(inputs: _RunInputs, total: int) -> tuple[str, dict[str, int]
 
 
 def _input_names(inputs: _RunInputs) -> list[str]:
-    """Return every feature on which the run depends: the features of both models, and the feature of [value]."""
+    """Return the names of all features that the run uses: those of both models, and the feature of [value]."""
     names = list(inputs.model.bundle.schema.names)
     if inputs.options.decline is not None:
         names += [name for name in inputs.options.decline.bundle.schema.names if name not in names]
@@ -230,7 +231,7 @@ def _single_value(connection: duckdb.DuckDBPyConnection, query: str) -> Any:
 def _manifest(
     inputs: _RunInputs, features_sha256: str, suppressions_sha256: str, counts: dict[str, int]
 ) -> dict[str, Any]:
-    """Return the manifest of the run. The run_id is a digest of all inputs, so equal runs have the same run_id."""
+    """Return the manifest of the run. Its run_id is a digest of all inputs, so runs of equal inputs share one id."""
     spec, bundle, decline = inputs.spec, inputs.model.bundle, inputs.options.decline
     campaign = spec.campaign
     decline_id = decline.bundle.bundle_id if decline else ""

@@ -1,4 +1,4 @@
-"""The key columns of a table: market, customer and time of every row."""
+"""Reads the key columns of a table: the market, the customer and the time of every row."""
 
 import re
 from collections.abc import Callable
@@ -45,9 +45,9 @@ def text_columns(spec: TableSpec) -> tuple[str, ...]:
 
 
 def read_keys(spec: TableSpec, table: pd.DataFrame, problems: ProblemList) -> pd.DataFrame:
-    """Return the valid ones of the columns market, customer_id and as_of, and record the problems of the others.
+    """Return those columns of market, customer_id and as_of that are valid; record the problem of each invalid column.
 
-    If all three columns are valid, two rows with the same market, customer and time are recorded as a problem.
+    If all three columns are valid, rows with the same market, customer and time are also recorded as a problem.
     """
     columns = {
         "market": problems.attempt(lambda: _markets(spec, table)),
@@ -92,7 +92,7 @@ def _times(spec: TableSpec, table: pd.DataFrame) -> pd.Series:
         column = pd.Series(pd.Timestamp(str(spec.as_of)), index=table.index)
     else:
         column = table[spec.as_of_column]
-    # pandas would interpret a number as nanoseconds since 1970.
+    # Numbers are rejected, because pandas would interpret a number as nanoseconds since 1970.
     if is_numeric_dtype(column) and column.notna().any():
         raise DataInvalid(
             f"column {spec.as_of_column!r}: must contain days or times such as 2026-01-31, got {column.dtype}"
@@ -110,5 +110,5 @@ def _times(spec: TableSpec, table: pd.DataFrame) -> pd.Series:
 
 
 def _list_first(values: list[str]) -> str:
-    """Return a comma-separated list of the first values, which ends with ... if there are more."""
+    """Return the first 5 values as a comma-separated list; the list ends with ... if there are more values."""
     return ", ".join(map(repr, values[:_VALUES_SHOWN])) + (", ..." if len(values) > _VALUES_SHOWN else "")

@@ -1,4 +1,4 @@
-"""Protected attributes: columns that the model must not use, read for the fairness tables only."""
+"""Reads the protected attributes: columns that the model must not use, and that only the fairness tables use."""
 
 import math
 from itertools import pairwise
@@ -15,7 +15,7 @@ ATTRIBUTE_PREFIX = "attribute:"
 
 
 def attribute_columns(spec: Spec, table: pd.DataFrame) -> dict[str, pd.Series]:
-    """Return a column for each protected attribute with the group of every row, None where the value is missing.
+    """Return a column for each protected attribute. It has the group of every row, or None where the value is missing.
 
     Raises:
         SpecInvalid: The column of an attribute is also the column of a feature.
@@ -51,7 +51,7 @@ def _group_names(spec: AttributeSpec, column: pd.Series) -> pd.Series:
 
 
 def _band_name(bands: tuple[float, ...], value: float) -> str:
-    """Return the name of the band that contains a number: below the first bound, between two, or above the last one."""
+    """Return the name of the band that contains a number; a band contains its lower bound, but not its upper bound."""
     if value < bands[0]:
         return f"below {bands[0]:g}"
     for low, high in pairwise((*bands, math.inf)):

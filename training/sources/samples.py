@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 Sample = Literal["FIT", "CALIBRATION", "HOLD_OUT", "OUT_OF_TIME", "NONE"]
-# (label, count) from the rows read to the rows used; the counts of excluded rows are negative.
+# Pairs (label, count) that begin with the rows or lines read; the counts of excluded rows or lines are negative.
 Waterfall = tuple[tuple[str, int], ...]
 
 
@@ -22,13 +22,14 @@ class Samples:
         rows: One row for each market, customer and time. The columns are market, customer_id, as_of (UTC), label (0 or
             1), sample, period, the features, and the protected attributes (see training.sources.protected_attributes).
             `period` is the cut date of a snapshot, and "" for a table. The sample NONE contains the rows that are not
-            used: late rows of customers on whom the model was fitted.
+            used: late rows of customers on whom the model was fitted or calibrated.
         names: Names of the features, in the order of the schema.
-        waterfall: (label, count) from the rows read to the rows used; the counts of excluded rows are negative.
+        waterfall: Pairs (label, count) that begin with the rows or lines read; the counts of excluded rows are
+            negative.
         data_sha256: SHA-256 of the files that were read.
-        levels: Levels of every category feature that occur in the fit part, in the order of their codes.
-        histories: purchase_days, recency_days and tenure_days of all customers who bought before the newest calibration
-            snapshot, including inactive customers; None unless a log has a BG/NBD rival.
+        levels: For every category feature, the levels that occur in the fit part, in the order of their codes.
+        histories: The columns purchase_days, recency_days and tenure_days of all customers who bought before the newest
+            calibration snapshot, including inactive customers; None unless the spec has a BG/NBD rival.
     """
 
     rows: pd.DataFrame
@@ -58,14 +59,15 @@ def label_of(rows: pd.DataFrame) -> NDArray[np.int64]:
 
 
 def hash_bucket(customer_id: str, buckets: int) -> int:
-    """Return the bucket of a customer, from 0 to buckets - 1; the same on every machine and in every run."""
-    # SHA-256 rather than hash(): Python's hash of a string is salted per process.
+    """Return the bucket of a customer, from 0 to buckets - 1. The result is the same in every run."""
+    # hash() would not be reproducible, because Python salts the hash of a string in each process.
     return int(hashlib.sha256(customer_id.encode()).hexdigest(), 16) % buckets
 
 
 def category_name(value: object) -> str:
-    """Return a category's value as text, and a whole number without a decimal point.
+    """Return the value of a category as text. A whole number has no decimal point: 3.0 becomes "3".
 
-    pandas converts a column of integers with missing values to floats.
+    Otherwise missing values would change the text, because pandas converts a column of integers with missing values to
+    floats.
     """
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -1,9 +1,11 @@
 """Reads the snapshots of a transaction log.
 
-A snapshot describes all customers as of a cut date (the cut): features from the lines before the cut, and a label from the
-lines after the cut. features.sql defines the features, standing.sql defines the status and the horizon of a customer, and
-outcome.sql defines the label. Money is DECIMAL throughout, so the same log produces the same bytes for any number of
-threads and parts, and any memory limit.
+A snapshot describes all customers as of a cut date (the cut). The features are computed from the lines before the cut,
+and the label is computed from the lines between the cut and the end of the horizon.
+
+features.sql defines the features, standing.sql defines the status and the horizon of a customer, and outcome.sql defines
+the label. Amounts are DECIMAL, and a sum of decimals does not depend on the order of the additions. Therefore the same log
+produces the same bytes for any number of threads and parts, and for any memory limit.
 """
 
 import datetime as dt
@@ -26,7 +28,8 @@ _EVER_DAYS = 1_000_000
 _FEATURES_SQL, _STANDING_SQL, _OUTCOME_SQL = (
     (Path(__file__).parent / f"{name}.sql").read_text(encoding="utf-8") for name in ("features", "standing", "outcome")
 )
-# Settings that define the rows of a snapshot: a model must not score rows that were selected with other settings.
+# Settings that define the rows and labels of a snapshot. A model must not score rows that were selected with other
+# values of these settings.
 _DEFINING_SETTINGS = {
     "outcome",
     "horizon_days",
@@ -64,7 +67,7 @@ def row_definition(snapshots: SnapshotSpec) -> dict[str, str]:
 
 
 def recorded_row_definition(made_from: Mapping[str, str]) -> dict[str, str]:
-    """Return the row definition that a manifest recorded, in which digests of early bundles are replaced by current ones."""
+    """Return the entries of a manifest's `made_from`, with the digests of early bundles replaced by current digests."""
     return {name: _EARLIER_DIGESTS.get(value, value) for name, value in made_from.items()}
 
 
@@ -75,8 +78,9 @@ def read_log_samples(spec: Spec, sources: SourcePaths, threads: int) -> tuple[Sa
         The samples, and the features of all customers who can be scored at snapshots.latest.
 
     Raises:
-        SpecInvalid: The spec specifies an unknown column or feature.
-        DataInvalid: The log is invalid, or ends before the horizon of a snapshot does.
+        SpecInvalid: The spec specifies an unknown column or feature, or a horizon of a part ends after the next part
+            begins.
+        DataInvalid: The log is invalid, or the lines of a market end before the horizon of a snapshot ends.
     """
     log, snapshots = spec.log, spec.snapshots
     assert log is not None
@@ -113,8 +117,9 @@ def read_log_customers(spec: Spec, sources: SourcePaths, at: dt.date, threads: i
     """Read the features of all customers who can be scored as of a date, from the lines before the date.
 
     Raises:
-        SpecInvalid: The spec uses an unknown feature.
-        DataInvalid: The log is invalid, or the log or the lines of a market end before the date.
+        SpecInvalid: The spec uses an unknown column or feature.
+        DataInvalid: The log is invalid, the log ends before the date, or the feed of a market seems to have
+            ended (see `check_log_reaches`).
     """
     log, snapshots = spec.log, spec.snapshots
     assert log is not None
@@ -128,9 +133,10 @@ def read_log_customers(spec: Spec, sources: SourcePaths, at: dt.date, threads: i
 
 
 def check_log_reaches(log: TransactionLog, snapshots: SnapshotSpec, at: dt.date) -> None:
-    """Raise DataInvalid if the log ends more than a day before a date, or if a market has paused for longer than ever.
+    """Raise DataInvalid if the log ends more than a day before a date, or if the feed of a market seems to have ended.
 
-    A market pauses on days without lines. If its feed stopped, its customers would look as if they had left.
+    The feed of a market seems to have ended if the number of days since the last line of the market is longer than
+    every earlier pause of the market. In this case, all customers of the market would look as if they had left.
     """
     ends = log.last_line_times(before=at)
     end = max(ends.values())
@@ -139,7 +145,7 @@ def check_log_reaches(log: TransactionLog, snapshots: SnapshotSpec, at: dt.date)
     longest = log.longest_pauses(before=at)
     for market, market_end in ends.items():
         pause = (at - market_end.date()).days
-        # After a pause of more than active_days, the market has no customer in scope, so no customer is scored wrongly.
+        # After a pause of more than active_days, the market has no customers in scope, so none of them is scored.
         if max(1, longest[market]) < pause <= snapshots.active_days:
             raise DataInvalid(
                 f"--at {at}: the lines of market {market} end {market_end:%Y-%m-%d %H:%M}; the market never paused for so "
@@ -154,7 +160,7 @@ def _midnight(day: dt.date) -> dt.datetime:
 
 
 def _snapshot_parts(snapshots: SnapshotSpec) -> dict[Sample, tuple[dt.date, ...]]:
-    """Return the cut dates of each part; raise SpecInvalid if the horizon of a part ends after the next part begins."""
+    """Return the cut dates of each part; raise SpecInvalid if a horizon of a part ends after the next part begins."""
     horizon = dt.timedelta(days=snapshots.horizon_days)
     order = (("fit", snapshots.fit), ("calibration", snapshots.calibration), ("test", snapshots.test))
     for (earlier, earlier_cuts), (later, later_cuts) in itertools.pairwise(order):
@@ -167,9 +173,11 @@ def _snapshot_parts(snapshots: SnapshotSpec) -> dict[Sample, tuple[dt.date, ...]
 
 
 def _check_horizons_over(log: TransactionLog, snapshots: SnapshotSpec) -> None:
-    """Raise DataInvalid if the horizon of a snapshot ends after the lines of a market, because its labels are unknown.
+    """Raise DataInvalid if the lines of a market end before the horizon of a snapshot ends.
 
-    A market whose lines end before the scope of a snapshot begins has no customers in the snapshot and is ignored.
+    The labels of such a snapshot would be wrong, because the purchases after the last line are unknown. A market whose
+    lines end more than active_days before a cut date has no customers in that snapshot, so it is not checked for that
+    snapshot.
     """
     horizon, scope = dt.timedelta(days=snapshots.horizon_days), dt.timedelta(days=snapshots.active_days)
     cuts = (*snapshots.fit, *snapshots.calibration, *snapshots.test)
@@ -187,7 +195,7 @@ def _check_horizons_over(log: TransactionLog, snapshots: SnapshotSpec) -> None:
 
 
 def create_customers(log: TransactionLog, snapshots: SnapshotSpec, cut: dt.date) -> None:
-    """Create the table `customers`: all customers in scope at a cut, with features, status and horizon.
+    """Create the table `customers`: all customers in scope at a cut, with their features, status and horizon.
 
     Raises:
         DataInvalid: No customer is in scope.
@@ -213,8 +221,8 @@ def create_customers(log: TransactionLog, snapshots: SnapshotSpec, cut: dt.date)
 def _read_histories(log: TransactionLog, snapshots: SnapshotSpec) -> pd.DataFrame:
     """Return the purchase histories of all customers who bought before the newest calibration snapshot.
 
-    Inactive customers are included. In a sample of active customers no customer ever leaves, so the likelihood of BG/NBD
-    has no maximum.
+    Inactive customers are included. Active customers alone look as if no customer ever left, and then the likelihood of
+    BG/NBD has no maximum.
     """
     ever = snapshots.model_copy(update={"active_days": _EVER_DAYS})
     create_customers(log, ever, max(snapshots.calibration))
@@ -224,7 +232,7 @@ def _read_histories(log: TransactionLog, snapshots: SnapshotSpec) -> pd.DataFram
 
 
 def _scorable_customers(log: TransactionLog, snapshots: SnapshotSpec, cut: dt.date) -> pd.DataFrame:
-    """Return the rows of `customers` that can be scored, as hold-out rows if the cut is that of a test snapshot."""
+    """Return the rows of `customers` that can be scored; `sample` is HOLD_OUT for a test snapshot, otherwise NONE."""
     rows = log.connection.execute("SELECT * FROM customers WHERE status = 'SCORED' ORDER BY market, customer_id").df()
     part: Sample = "HOLD_OUT" if cut in snapshots.test else "NONE"
     return _add_as_of(rows, cut).assign(sample=part, period=cut.isoformat())
@@ -233,14 +241,14 @@ def _scorable_customers(log: TransactionLog, snapshots: SnapshotSpec, cut: dt.da
 def _read_snapshot(
     log: TransactionLog, snapshots: SnapshotSpec, cut: dt.date, part: Sample
 ) -> tuple[pd.DataFrame, list[tuple[str, int]]]:
-    """Return the labelled rows of one snapshot, and the counts of its customers and of its excluded rows."""
+    """Return the training rows of one snapshot with labels, and the numbers of its customers and excluded rows."""
     create_customers(log, snapshots, cut)
     parameters: Mapping[str, Any] = {
         "cut": cut,
         "decline": snapshots.outcome == "decline",
         "decline_share": snapshots.decline_share,
     }
-    # The features were computed from the lines of one part of the customers at a time; the labels need all lines.
+    # create_customers leaves a view `lines` that has only the last part. The labels need the lines of all customers.
     log.connection.execute("CREATE OR REPLACE VIEW lines AS SELECT * FROM valid_lines")
     customers = log.connection.execute(_OUTCOME_SQL, parameters).df()
     rows = customers[customers["left_out"].isna()].drop(columns="left_out").reset_index(drop=True)

@@ -18,7 +18,8 @@ from training.sources.protected_attributes import attribute_columns
 from training.sources.samples import Sample, Samples, Waterfall, category_name, hash_bucket
 from training.spec import FeatureEntry, HashSplit, Spec, TableSpec, check_feature_names
 
-# CSV cells that stand for a missing value. In a text column, only an empty cell does: NA may be the market Namibia.
+# CSV cells that stand for a missing value. In a text column, only an empty cell stands for a missing value, because NA
+# may be the market Namibia.
 _EMPTY_CELLS = ["", "#N/A", "#NA", "-NaN", "-nan", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]
 _LABELS_SHOWN = 5
 
@@ -52,7 +53,7 @@ def read_table(path: Path, texts: Collection[str] = ()) -> pd.DataFrame:
 
 
 def _check_rectangular(path: Path) -> None:
-    """Raise DataInvalid if a CSV file has duplicate columns, or a line whose number of values differs from the header.
+    """Raise DataInvalid if a CSV file has duplicate columns, or a line with more or fewer values than the header.
 
     If a line has more values than the header, pandas uses the first column as an index and shifts all other columns.
     """
@@ -93,7 +94,7 @@ def read_table_samples(spec: Spec, path: Path) -> tuple[Spec, Samples]:
     label = problems.attempt(lambda: _labels(table_spec.label, used))
     problems.raise_if_any()
     rows = rows.assign(label=label, sample=_sample_parts(spec, rows), period="")
-    unused = int((rows["sample"] == "NONE").sum())  # not in a sample, but in the feature file
+    unused = int((rows["sample"] == "NONE").sum())  # these rows are not used, but they are in the feature file
     if unused:
         waterfall = (*waterfall, ("left out: OUT_OF_TIME_OF_A_KNOWN_CUSTOMER", -unused))
     levels = {
@@ -120,7 +121,8 @@ def read_table_customers(spec: Spec, path: Path, schema: Schema, at: dt.date | N
         at: Day on which the features were known; None for the spec's as_of or as_of_column.
 
     Returns:
-        The rows, with the columns of Samples.rows except the label, and the waterfall from the rows read to the rows used.
+        The rows, and the waterfall from the rows read to the rows used. The rows have the columns of Samples.rows,
+        except the label and the protected attributes.
 
     Raises:
         SpecInvalid: The table lacks a column of the spec, or `at` is given although the spec has an as_of_column.
@@ -162,7 +164,7 @@ def _category_features(spec: Spec) -> list[FeatureEntry]:
 
 
 def _number_columns(spec: Spec, table: pd.DataFrame, problems: ProblemList) -> dict[str, pd.Series]:
-    """Return the columns of the valid numeric features by name, and record the problems of the invalid ones."""
+    """Return the columns of the valid numeric features by name; record the problem of each invalid feature."""
     columns = {
         feature.name: problems.attempt(lambda feature=feature: _numbers(feature, table[_column_name(feature)]))  # type: ignore[misc]  # mypy: the default binds the loop variable
         for feature in spec.features
@@ -172,7 +174,7 @@ def _number_columns(spec: Spec, table: pd.DataFrame, problems: ProblemList) -> d
 
 
 def _default_features(table: TableSpec, data: pd.DataFrame, protected: frozenset[str]) -> tuple[FeatureEntry, ...]:
-    """Return a feature for each numeric column that is neither a key, the label, in leave_out, nor a protected attribute."""
+    """Return a feature for each numeric column except keys, the label, leave_out columns and protected attributes."""
     roles = {table.customer_id, table.label, table.market_column, table.as_of_column, *table.leave_out, *protected}
     names = [str(name) for name in data.columns if name not in roles and is_numeric_dtype(data[name])]
     return tuple(FeatureEntry(name=name) for name in names)
@@ -205,9 +207,9 @@ def _check_columns(spec: Spec, table: pd.DataFrame, path: Path, *, for_fit: bool
 
 
 def _exclude(spec: TableSpec, table: pd.DataFrame) -> tuple[pd.DataFrame, Waterfall]:
-    """Return the rows that no exclusion of the spec matches, and the waterfall.
+    """Return the rows that match no exclusion of the spec, and the waterfall.
 
-    A row that several exclusions match is counted under the first of them.
+    A row that matches several exclusions is counted under the first of these exclusions.
     """
     waterfall = [("rows read", len(table))]
     remaining = table
@@ -221,7 +223,7 @@ def _exclude(spec: TableSpec, table: pd.DataFrame) -> tuple[pd.DataFrame, Waterf
 
 
 def _drop_unlabelled(spec: TableSpec, table: pd.DataFrame, waterfall: Waterfall) -> tuple[pd.DataFrame, Waterfall]:
-    """Return the rows with an outcome, and the waterfall with the count of the rows without one."""
+    """Return the rows with an outcome, and add the number of rows without an outcome to the waterfall."""
     unknown = table[spec.label].isna().to_numpy()
     if unknown.all():
         raise DataInvalid(
@@ -234,7 +236,7 @@ def _drop_unlabelled(spec: TableSpec, table: pd.DataFrame, waterfall: Waterfall)
 
 
 def _matching_rows(table: pd.DataFrame, code: str, where: str) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Return a mask of the rows for which an SQL condition is true, and neither false nor NULL."""
+    """Return a mask of the rows. It is True where the SQL condition is true, and False where it is false or NULL."""
     numbered = table.reset_index(drop=True)
     try:
         with duckdb.connect(config={"enable_external_access": "false"}) as connection:
@@ -249,7 +251,7 @@ def _matching_rows(table: pd.DataFrame, code: str, where: str) -> np.ndarray[tup
 
 
 def _labels(column: str, table: pd.DataFrame) -> pd.Series:
-    """Return the label of every row; raise DataInvalid unless every label is 0 or 1, and both values occur."""
+    """Return the label of every row; raise DataInvalid if a label is not 0 or 1, or if all labels are equal."""
     values = sorted(table[column].unique().tolist(), key=str)
     if [float(value) for value in values if not isinstance(value, str)] != [0.0, 1.0] or len(values) != 2:  # noqa: PLR2004
         shown = ", ".join(map(str, values[:_LABELS_SHOWN])) + (", ..." if len(values) > _LABELS_SHOWN else "")
@@ -260,7 +262,7 @@ def _labels(column: str, table: pd.DataFrame) -> pd.Series:
 
 
 def _numbers(feature: FeatureEntry, column: pd.Series) -> pd.Series:
-    """Return a numeric feature as doubles; raise DataInvalid if a value is not a number, infinite or out of range."""
+    """Return a feature as doubles; raise DataInvalid if it is not numeric, or a value is infinite or out of range."""
     name = _column_name(feature)
     if not (is_numeric_dtype(column) or is_bool_dtype(column)):
         raise DataInvalid(
@@ -298,8 +300,9 @@ def _level_codes(column: pd.Series, levels: tuple[str, ...]) -> pd.Series:
 def _sample_parts(spec: Spec, rows: pd.DataFrame) -> list[Sample]:
     """Return the sample of every row.
 
-    With [out_of_time], the late rows of hold-out customers are OUT_OF_TIME. The late rows of all other customers are NONE,
-    because the model is fitted or calibrated on earlier rows of these customers.
+    Without [out_of_time], the sample depends only on the customer. With [out_of_time], the late rows of hold-out
+    customers are OUT_OF_TIME, and the late rows of all other customers are NONE, because the model is fitted or
+    calibrated on earlier rows of these customers.
     """
     parts = [_customer_part(customer, spec.split) for customer in rows["customer_id"]]
     if spec.out_of_time is None:

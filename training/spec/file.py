@@ -1,4 +1,4 @@
-"""Reads spec files; a spec file may extend another one."""
+"""Reads spec files. A spec file may extend another spec file."""
 
 import hashlib
 import tomllib
@@ -25,9 +25,9 @@ def read_spec(path: Path) -> Spec:
 
 
 def _read_content(path: Path) -> dict[str, Any]:
-    """Read a spec file, merged over the spec file that its `extends` specifies, if any.
+    """Read a spec file. If it has `extends`, merge it over the spec file that it extends.
 
-    The path in `extends` is relative to the file that contains it. Tables are merged key by key; all other values of
+    The path in `extends` is relative to the extending file. Tables are merged key by key; all other values of
     the extending file replace those of the extended file. A feature that both files list keeps the fields that the
     extending file does not set. If the extending file has [[features]], the features that it does not list are dropped.
     """
@@ -59,7 +59,8 @@ def _overlay(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 def spec_digest(path: Path) -> str:
     """Return the SHA-256 of a spec file.
 
-    For a file with `extends`, the digest covers the digest of the extended spec, followed by the file.
+    For a file with `extends`, the result is the SHA-256 of the digest of the extended file, followed by the extending
+    file.
     """
     content = path.read_bytes()
     base = tomllib.loads(content.decode()).get("extends")

@@ -45,8 +45,8 @@ class SearchSpec(SpecPart):
         trials: Number of parameter sets to try.
         seed: Seed of the search and of the folds.
         folds: Number of folds; with "forward", number of snapshots to validate on.
-        validation: "folds" validates on random folds of the fit part. "forward" validates on a snapshot of the fit part
-            a model that is fitted on earlier snapshots.
+        validation: "folds" validates on random folds of the fit part. "forward" fits on the earlier snapshots of the
+            fit part, and validates on a later snapshot of the fit part.
         max_leaves: Largest number of leaves of a tree.
         learning_rate_min: Smallest learning rate; the largest is 0.12. A lower learning rate needs more trees.
     """
@@ -64,10 +64,10 @@ class RivalSpec(SpecPart):
 
     Attributes:
         name: Name of the rival in the report and in metrics.json.
-        kind: "single" is a single feature, "logistic" a logistic regression, "scorecard" a WOE scorecard, and "bg_nbd" a
-            BG/NBD model of a transaction log.
-        features: Features of the rival; empty for all features. "bg_nbd" uses purchase days, recency and tenure instead
-            of features.
+        kind: "single" ranks by a single feature, "logistic" is a logistic regression, "scorecard" is a WOE scorecard,
+            and "bg_nbd" is a BG/NBD model of a transaction log.
+        features: Features of the rival. If empty, "scorecard" uses all features, and "logistic" uses all numeric
+            features. "bg_nbd" uses purchase days, recency and tenure instead of features.
         logarithms: Whether "single" and "logistic" use the logarithms of the features, log(1 + |x|) with the sign of x.
     """
 
@@ -78,7 +78,7 @@ class RivalSpec(SpecPart):
 
     @model_validator(mode="after")
     def _check_features(self) -> "RivalSpec":
-        """Require one feature for a single feature, and none for BG/NBD."""
+        """Require exactly one feature for the kind "single", and no features for the kind "bg_nbd"."""
         if self.kind == "single" and len(self.features) != 1:
             raise ValueError(f"features: kind = 'single' requires exactly 1 feature, got {len(self.features)}")
         if self.kind == "bg_nbd" and self.features:

@@ -20,8 +20,8 @@ class CampaignSpec(SpecPart):
     """The campaign that uses the predictions.
 
     Attributes:
-        name: Name of the campaign. A hash of it selects the hold-out group, so a different name selects a different
-            group.
+        name: Name of the campaign. The name is part of the hash that selects the hold-out group, so a different name
+            selects a different group.
         hold_out_share: Share of customers who are scored but not contacted, so that the effect of the campaign can be
             measured.
         capacity: Number of customers that the sales team can contact after a scoring run; if None, the capture rate is
@@ -40,8 +40,8 @@ class RunSpec(SpecPart):
 
     Attributes:
         valid_days: Days after the date of the run for which a prediction is valid.
-        band_margin_log_odds: Distance in log-odds by which a customer must cross a bound of the band of the previous run
-            to leave that band.
+        band_margin_log_odds: Margin in log-odds. A customer leaves the band of the previous run only if the log-odds of
+            the customer are outside of that band by more than the margin.
         horizon_days: Horizon of the labels of a table, in days. The horizon of a log is snapshots.horizon_days.
     """
 
@@ -51,11 +51,11 @@ class RunSpec(SpecPart):
 
 
 class ValueSpec(SpecPart):
-    """The spend (or margin) that is expected of a customer within the horizon: feature * factor.
+    """The spend (or margin) that is expected of a customer within the longest horizon: feature * factor.
 
     Attributes:
         feature: Name of the feature.
-        factor: Factor that converts the feature to the spend within the horizon.
+        factor: Factor that converts the feature to the spend within the longest horizon.
     """
 
     feature: FeatureName

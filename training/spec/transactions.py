@@ -13,7 +13,7 @@ from models.identifiers import Market
 from training.spec.part import SpecPart
 
 _Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
-# The relationship ended for a reason other than churn.
+# Statuses of customers whose relationship ended for a reason other than churn.
 EndedStatus = Literal["CLOSED", "BLOCKED_BY_US", "MOVED_ENTITY"]
 _SAME_NAMES: dict[str, EndedStatus] = {
     "CLOSED": "CLOSED",
@@ -24,7 +24,7 @@ SnapshotOutcome = Literal["churn", "decline"]
 
 
 class LogColumns(SpecPart):
-    """Columns of the transaction log. Each field has the name that training/sources/features.sql uses."""
+    """Columns of the transaction log. training/sources/features.sql uses the name of the field for each column."""
 
     customer_id: str
     time: str
@@ -44,7 +44,7 @@ class LogSpec(SpecPart):
     Attributes:
         path: Path of a Parquet or CSV file, relative to the spec file; --data overrides it.
         package: Python package that contains the log, instead of a path.
-        market: Market of every line; exclusive with columns.market.
+        market: Market of every line; cannot be combined with columns.market.
         currency: ISO 4217 code of the currency of the amounts.
         anonymous: Values of the customer column that stand for unknown customers, e.g. "0". An empty value always stands
             for an unknown customer.
@@ -52,7 +52,7 @@ class LogSpec(SpecPart):
             logs in which two equal lines are two sales, such as a log without products.
         other_currencies: "refuse" rejects a log that contains amounts in a different currency. "leave_out" excludes the
             lines with these amounts.
-        until: First day whose lines are future-dated; None for tomorrow (UTC).
+        until: First day whose lines are excluded as future-dated; if None, tomorrow (UTC).
         columns: Columns of the log.
     """
 
@@ -74,8 +74,8 @@ class StatusSpec(SpecPart):
         path: Path of a Parquet or CSV file, relative to the spec file; --status overrides it.
         customer_id: Column of the customer.
         status: Column of the status.
-        since: Column of the day from which the status applies. At a cut, the customer's newest row with a day before the
-            cut applies.
+        since: Column of the day from which the status applies. At a cut, only rows with an earlier day are used, and
+            the newest of these rows of a customer applies.
         market: Column of the market; None if each row applies to the customer in every market.
         names: Status that each value of the status column stands for; any other value means an active customer.
     """
@@ -92,17 +92,18 @@ class SnapshotSpec(SpecPart):
     """The cut dates of the snapshots, and the rules by which a snapshot selects and labels customers.
 
     Attributes:
-        outcome: "churn": no purchase within the horizon. "decline": spend within the horizon at least `decline_share`
-            below the customer's own spend of the last 90 days, scaled to the length of the horizon.
+        outcome: With "churn", the label is 1 if the customer makes no purchase within the horizon. With "decline", the
+            label is 1 if the spend within the horizon is at least `decline_share` below the customer's own spend of the
+            last 90 days, scaled to the length of the horizon.
         fit: Cut dates of the fit part.
         calibration: Cut dates of the calibration part.
         test: Cut dates of the hold-out part.
         latest: Cut date of the feature file and the first scoring run.
-        horizon_days: Length of the horizon in days, starting with the day of the cut; if horizon_gaps is set, length of
-            the longest horizon.
-        horizon_gaps: Length of a customer's horizon in median gaps of the customer, limited to the range from
-            horizon_min_days to horizon_days. A customer without a gap has a horizon of horizon_days. None for a horizon
-            of horizon_days for all customers.
+        horizon_days: Length of the horizon in days; the first day is the day of the cut. If horizon_gaps is set, this
+            is the length of the longest horizon.
+        horizon_gaps: Length of a customer's horizon, as a multiple of the customer's median gap. The horizon is limited
+            to the range from horizon_min_days to horizon_days. A customer without a gap has a horizon of horizon_days.
+            If horizon_gaps is None, all customers have a horizon of horizon_days.
         horizon_min_days: Length of the shortest horizon in days; used only if horizon_gaps is set.
         active_days: Number of days before the cut in which a customer must have bought to be in scope.
         purchase_days_min: Smallest number of purchase days of a customer. A customer with fewer purchase days has the

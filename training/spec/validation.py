@@ -15,7 +15,7 @@ _ColumnName = Annotated[str, Field(min_length=1)]
 
 
 class ReferencePolicySpec(SpecPart):
-    """The PD cut-offs at which swap sets and fairness are measured; the server decides by its own policy file.
+    """The PD cut-offs at which swap sets and fairness are measured. The server uses its own policy file.
 
     Attributes:
         approve_max_pd: Highest PD of an approved applicant.
@@ -38,9 +38,10 @@ class AttributeSpec(SpecPart):
 
     Attributes:
         column: Column of the attribute.
-        names: Display name of each value; a value without a display name is shown unchanged. Exclusive with bands.
-        bands: Lower bounds of the second and all further groups of a numeric column, in ascending order. Exclusive with
-            names.
+        names: Display name of each value; a value without a display name is shown unchanged. Cannot be combined with
+            bands.
+        bands: Lower bounds of the second and all further groups of a numeric column, in ascending order. Cannot be
+            combined with names.
     """
 
     column: _ColumnName
@@ -49,7 +50,7 @@ class AttributeSpec(SpecPart):
 
     @model_validator(mode="after")
     def _check_groups(self) -> "AttributeSpec":
-        """Reject a spec with both names and bands, and bands that do not ascend."""
+        """Reject an attribute that sets both names and bands, or whose bands do not ascend."""
         if self.names and self.bands:
             raise ValueError("set only one of names and bands")
         if any(low >= high for low, high in zip(self.bands, self.bands[1:], strict=False)):
@@ -85,7 +86,8 @@ class GateSpec(SpecPart):
         max: Largest value that passes.
         not_below: Pattern of the names of other figures, with * as a wildcard, e.g. "rival.*.auc". The figure must not be
             below any figure that matches the pattern.
-        ahead_by: Smallest difference between the figure and each figure that matches not_below.
+        ahead_by: Smallest amount by which the figure must exceed each figure that matches not_below. A negative amount
+            allows the figure to be below the other figure by that amount.
     """
 
     figure: str = Field(min_length=1)
@@ -107,7 +109,7 @@ DEFAULT_GATES = (GateSpec(figure="hold_out.auc", min=0.5), GateSpec(figure="mono
 
 
 class OutOfTimeSpec(SpecPart):
-    """The out-of-time sample: late rows of a table, on which the model is not fitted and is measured separately.
+    """The out-of-time sample: late rows of a table. The model is not fitted on them; their figures are separate.
 
     The sample contains only rows of hold-out customers. Late rows of all other customers are excluded, because the model
     was fitted or calibrated on earlier rows of these customers.

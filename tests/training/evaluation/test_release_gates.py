@@ -1,4 +1,4 @@
-"""A model that fails a release gate of its spec is not released, and the error lists the gate."""
+"""A model that fails a release gate of its spec is not released. The error lists the failed gate."""
 
 from pathlib import Path
 

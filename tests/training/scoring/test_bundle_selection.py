@@ -21,7 +21,7 @@ SMALLER = SPEC.replace("max_leaves = 6", "max_leaves = 4")
 
 @pytest.fixture(scope="module")
 def two(small: SmallFamily, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """Write a catalog with two bundles of the family credit and one of the family other; return its path and their ids."""
+    """Write a catalog with two bundles of the family credit and one of the family other; return path and ids."""
     folder = tmp_path_factory.mktemp("two")
     bundles = folder / "bundles"
     shutil.copytree(small.bundles, bundles)
@@ -130,7 +130,7 @@ def test_settings_or_sql_that_differ_from_the_bundle_are_rejected(trained: Train
 
 
 def test_a_digest_that_an_earlier_version_recorded_is_accepted(trained: Trained) -> None:
-    """Digests of early bundles also covered the comments of features.sql; the statement is the same."""
+    """Digests of early bundles also covered the comments of features.sql. The SQL statement has not changed since."""
     spec, digest = read_spec(trained.made.spec), spec_digest(trained.made.spec)
     earlier = {"features_sql_sha256": "2fa21ae9dd64335b6bd5d87c05c6156fa60bae14bff3950077d756dd5c760e0e"}
 
@@ -138,6 +138,6 @@ def test_a_digest_that_an_earlier_version_recorded_is_accepted(trained: Trained)
 
 
 def made_from(bundle: Bundle, others: dict[str, str], *, keeps: bool = True) -> Bundle:
-    """Return the bundle with other inputs in its manifest, in addition to or instead of its own."""
+    """Return the bundle with additional entries in `made_from` of its manifest; `keeps` keeps the existing entries."""
     then = bundle.manifest.made_from if keeps else {}
     return replace(bundle, manifest=bundle.manifest.model_copy(update={"made_from": then | others}))

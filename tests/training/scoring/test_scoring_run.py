@@ -1,4 +1,4 @@
-"""A scoring run on a log with other columns than the shipped log; each prediction equals that of the model for one row."""
+"""Scoring runs on a synthetic log. Each prediction of a run equals the prediction for that customer alone."""
 
 import datetime as dt
 import hashlib
@@ -61,7 +61,7 @@ def test_the_command_writes_the_same_bytes_with_any_number_of_threads(
     assert "read the transaction log" in said
     assert "score: " in said
     one, two = manifest(written), manifest(tmp_path / "two.parquet")
-    assert {name for name in one if one[name] != two[name]} == {"spec_sha256"}  # only the command has the spec file
+    assert {name for name in one if one[name] != two[name]} == {"spec_sha256"}  # the fixture passes no digest
     trained.run(tmp_path / "one.parquet", trained.extras(threads=1, spec_sha256=spec_digest(trained.made.spec)))
     assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
 
@@ -228,7 +228,7 @@ def test_a_model_without_the_required_lead_over_its_rivals_is_not_released(train
 
 
 def test_the_newest_of_two_calibration_snapshots_is_the_baseline(trained: Trained) -> None:
-    """A customer in both snapshots would otherwise be in the baseline twice."""
+    """If the baseline used both snapshots, a customer could be in the baseline twice."""
     spec = read_spec(trained.made.spec)
     assert spec.snapshots is not None
     cuts = (dt.date(2025, 8, 1), dt.date(2025, 8, 20))

@@ -1,4 +1,4 @@
-"""A transaction log that is larger than the memory limit."""
+"""A transaction log may be larger than the memory limit of DuckDB."""
 
 import datetime as dt
 from pathlib import Path

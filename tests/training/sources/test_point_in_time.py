@@ -1,4 +1,4 @@
-"""Churn features depend on no line after the cut date, and not on the order of the lines, the threads or the parts."""
+"""Churn features do not depend on lines after the cut date, the order of lines, or the number of threads or parts."""
 
 import datetime as dt
 from dataclasses import replace
@@ -105,7 +105,7 @@ def test_a_change_after_the_cut_does_not_change_a_bit_of_any_feature(
 
 
 def test_every_feature_has_values_and_depends_on_the_lines_before_the_cut(before: pd.DataFrame, tmp_path: Path) -> None:
-    """Otherwise the test above would not check the feature."""
+    """The test above cannot fail for a feature that has no values, or that does not depend on the log."""
     earlier = "DELETE FROM log WHERE time < DATE '2026-03-01' AND hash(time, 11) % 3 = 0"
     added = """INSERT INTO log SELECT market, customer_id, TIMESTAMP '2026-02-28 23:59:59', 5000, 'b', 'p', 'c', 1, 0
         FROM log GROUP BY market, customer_id"""
@@ -130,7 +130,8 @@ def test_the_sql_defines_every_feature_of_the_shipped_specs_and_ten_others(befor
     offered = set(before.columns) - {"market", "customer_id", "status", "horizon_days"}
 
     assert decline <= names
-    # The shipped log has no returns and covers a single year; the second line did not improve forward validation.
+    # The features of the first line need returns or more than one year of data, and the shipped log has neither. The
+    # features of the second line did not improve forward validation.
     assert offered - names == {
         *("purchase_days_season_30", "spend_season_30", "season_ahead_days_30", "returned_share_90", "returns_90"),
         *("own_silent_share", "purchase_days", "spend_trend_90", "top_category_share_90", "category_shift_45"),

@@ -1,4 +1,4 @@
-"""Tables become samples; an invalid spec or table is rejected with the name of the column, and nothing is written."""
+"""Tables are converted to samples. For an invalid spec or table, the error names the column and nothing is written."""
 
 import subprocess
 import sys
@@ -39,7 +39,7 @@ def write(folder: Path, spec: str, table: pd.DataFrame | bytes, name: str = "cus
 
 
 def customers(change: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:
-    """Return a table of 300 customers with a change."""
+    """Return a table of 300 customers to which a change is applied."""
     return change(made_customers(300))
 
 
@@ -47,7 +47,7 @@ TIMED = SPEC.replace("as_of = 2026-01-01", 'as_of_column = "known"')
 
 
 def split(line: str) -> str:
-    """Return the spec with a [split] that has the given line."""
+    """Return the spec with an additional table [split] that consists of the given line."""
     return SPEC.replace("[search]", f"[split]\n{line}\n\n[search]")
 
 

@@ -1,4 +1,4 @@
-"""The rules for lines, the features and the labels equal a computation of the same in plain Python."""
+"""The excluded lines, the features and the labels equal those that a second implementation in Python computes."""
 
 import datetime as dt
 from itertools import pairwise
@@ -193,7 +193,7 @@ def test_an_unfinished_horizon_and_a_date_beyond_the_log_are_rejected(made: Synt
 
 
 def truncated_market(made: SyntheticLog, folder: Path, end: str) -> SourcePaths:
-    """Write the log without the lines of market AT from a day on, and return its path."""
+    """Write the log without the lines of market AT that are dated `end` or later; return the paths of the sources."""
     lines = made.lines[(made.lines["Land"] != "AT") | (pd.to_datetime(made.lines["Zeit"]) < pd.Timestamp(end))]
     lines.to_csv(folder / "short.csv", index=False)
     return SourcePaths(made.folder, data=folder / "short.csv")
@@ -220,7 +220,7 @@ def test_a_market_whose_feed_stopped_is_rejected_instead_of_labelled_as_churn(
 
 
 def test_a_market_without_customers_in_scope_is_ignored(made: SyntheticLog, tmp_path: Path) -> None:
-    """The last line is from January, the first cut is in April, and customers are in scope for 60 days."""
+    """The last line of market AT is from January, the first cut is in April, and customers are in scope for 60 days."""
     samples, latest = read_log_samples(read_spec(made.spec), truncated_market(made, tmp_path, "2025-02-01"), 1)
 
     assert set(samples.rows["market"]) == set(latest["market"]) == {"DE"}

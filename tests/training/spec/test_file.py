@@ -1,4 +1,4 @@
-"""A spec that extends another states only the differences."""
+"""A spec file that extends another spec file contains only the differences."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from training.spec import read_spec, spec_digest
 
 
 def write(folder: Path, spec: str = SPEC, decline: str = DECLINE_SPEC) -> Path:
-    """Write both specs, and return the path of the one that extends the other."""
+    """Write the spec and the decline spec, which extends it; return the path of the decline spec."""
     (folder / "spec.toml").write_text(spec, encoding="utf-8")
     (folder / "decline.toml").write_text(decline, encoding="utf-8")
     return folder / "decline.toml"
