@@ -3,9 +3,9 @@
 A snapshot describes all customers as of a cut date (the cut). The features are computed from the lines before the cut,
 and the label is computed from the lines between the cut and the end of the horizon.
 
-features.sql defines the features, standing.sql defines the status and the horizon of a customer, and outcome.sql defines
-the label. Amounts are DECIMAL, and a sum of decimals does not depend on the order of the additions. Therefore the same log
-produces the same bytes for any number of threads and parts, and for any memory limit.
+features.sql defines the features, standing.sql defines the status and the horizon of a customer, and outcome.sql
+defines the label. Amounts are DECIMAL, and a sum of decimals does not depend on the order of the additions. Therefore
+the same log produces the same bytes for any number of threads and parts, and for any memory limit.
 """
 
 import datetime as dt
