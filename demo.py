@@ -1,7 +1,7 @@
-"""`make demo`: train both models on real data, serve them, call the server as loan desk and CRM, review it as an auditor.
+"""`make demo`: train and serve both models on real data, call the server as loan desk and CRM, and audit a decision.
 
-The demo shows customers of the hold-out, which were not used in training. Afterwards `make serve` starts a server with the
-models, features and predictions that the demo created.
+The demo shows customers of the hold-out, who were not used in training. Afterwards `make serve` starts a server with
+the models, features and predictions that the demo created.
 """
 
 import base64
@@ -81,7 +81,10 @@ def run_steps(address: str, features: Path) -> Iterator[tuple[str, str, str]]:
 def run_review(
     address: str, client: Callable[..., str], folder: Path, decision_id: str
 ) -> Iterator[tuple[str, str, str]]:
-    """Review a decision as an auditor. A real auditor receives the public key out of band."""
+    """Review a decision as an auditor.
+
+    The demo reads the public key from the server; an auditor receives it out of band.
+    """
     with Client(address) as auditor:
         key = auditor.get_checkpoint().verifier_key
         index = auditor.get_inclusion_proof(decision_id).record.index
@@ -133,7 +136,7 @@ def flip_bit(export: Path, index: int) -> Path:
 
 
 def choose_applicants(address: str, features: Path) -> tuple[str, str, str]:
-    """Choose a good, a middling and a bad applicant of the hold-out with what-ifs, which record nothing."""
+    """Choose a good, a middling and a bad applicant of the hold-out by their pd in what-ifs, which record nothing."""
     table = pq.read_table(features, columns=["customer_id", "sample"]).to_pylist()
     held_out = sorted((row["customer_id"] for row in table if row["sample"] == "HOLD_OUT"), key=int)[:CANDIDATES]
     with Client(address) as client:

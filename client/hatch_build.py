@@ -12,7 +12,7 @@ class _SharedPackages(BuildHookInterface):  # type: ignore[type-arg] # generic i
     """Copies the shared packages into the wheel and the sdist. An editable install finds them through `dev-mode-dirs`."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Add the folders; a build from the sdist finds them next to `grounds_client`."""
+        """Add the folders of the shared packages. In an sdist, these folders are next to `grounds_client`."""
         if version == "editable":
             return
         for name, folder in _SHARED.items():

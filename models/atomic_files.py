@@ -20,7 +20,10 @@ def write_file(path: Path, content: bytes) -> None:
 
 @contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary file to write into. It replaces `path` when the block ends, and is deleted if the block raises."""
+    """Yield the path of a temporary file to write into.
+
+    The temporary file replaces `path` when the block ends. If the block raises an error, the temporary file is deleted.
+    """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     temporary = Path(name)

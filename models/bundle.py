@@ -1,4 +1,4 @@
-"""The bundle: a released model as a folder of files, written once and read only if every digest matches.
+"""The bundle: a released model as a folder of files. Readers reject a bundle in which any digest does not match.
 
 Digests form a tree: the folder is named after the SHA-256 of the manifest, and the manifest lists the SHA-256 of every
 other file. So a trusted bundle_id is enough to verify every byte. models/README.md specifies the format.
@@ -58,7 +58,7 @@ class Bundle:
 
     Attributes:
         bundle_id: SHA-256 of the manifest's bytes, in hexadecimal.
-        metrics: Measurements of training by name.
+        metrics: Metrics that training measured, by name.
         card: The model card, Markdown.
         score: Bytes of score.onnx.
         explain: Bytes of explain.onnx.
@@ -127,7 +127,7 @@ def _read_manifest(folder: Path) -> Manifest:
     content = _read_file(folder, MANIFEST)
     if _sha256_hex(content) != folder.name:
         raise BundleInvalid(f"{MANIFEST}: its SHA-256 is not the name of the folder; restore the bundle")
-    # The format is read first: a newer manifest may have fields that this release would report as errors.
+    # The format is read first, because a newer manifest may have fields that this release would report as errors.
     found = _parse_document(MANIFEST, content, _ManifestFormat).format
     if found > FORMAT_VERSION:
         raise BundleInvalid(
@@ -181,7 +181,7 @@ def _parse_document(name: str, content: bytes, kind: type[_Document]) -> _Docume
 
 
 def document_bytes(document: BaseModel) -> bytes:
-    """Return a document as JSON. Equal documents have equal bytes, and every double is read back exactly."""
+    """Return a document as JSON. Every double is written with enough digits to be read back exactly."""
     return document.model_dump_json(indent=1).encode() + b"\n"
 
 

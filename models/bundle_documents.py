@@ -1,4 +1,4 @@
-"""The JSON documents of a bundle, one class per file. models/README.md describes the purpose of each file.
+"""The JSON documents of a bundle: a class for each file and for its parts. models/README.md describes each file.
 
 Field names are JSON keys: renaming one changes the format.
 """
@@ -17,7 +17,7 @@ FORMAT_VERSION = 1
 
 
 class _BundleDocument(BaseModel):
-    """Base class of the documents: immutable; rejects missing fields, unknown fields and non-finite numbers."""
+    """Base class of the documents, which are immutable and reject unknown fields and non-finite numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -27,11 +27,12 @@ class Manifest(_BundleDocument):
 
     Attributes:
         format: Version of the layout; the first version is 1.
-        family: The question that the model answers, e.g. "credit".
+        family: Name of the model family, e.g. "credit". All models of a family answer the same question.
         markets: The countries for which the bundle may be activated.
         files: SHA-256 of every other file, by name.
-        made_from: Digests of spec and data, and versions of the libraries used in training. If the features come from a
-            transaction log, it also has the digest of their SQL, and the customers and times of the snapshots.
+        made_from: Digests of the spec and the data, and versions of the libraries used in training. If the features
+            come from a transaction log, `made_from` also has the digest of the SQL that computes the features, and the
+            customers and times of the snapshots.
     """
 
     format: int
@@ -52,13 +53,13 @@ class FeatureSpec(_BundleDocument):
         min: Smallest accepted value; None if there is no lower bound.
         max: Largest accepted value; None if there is no upper bound.
         source: Who supplies the value in a decision: the feature store, the caller, or either.
-        mandatory: Whether a customer without this value cannot be scored.
+        mandatory: True if a customer without this value cannot be scored.
         sign: The monotone constraint: 1 if a higher value never lowers the risk, -1 if a higher value never raises the risk,
             0 if neither is guaranteed.
         group: Code of the reason group to which the feature belongs.
-        texts: The feature's part of its group's sentence, by locale. {value} is the customer's value and {typical} the
-            baseline's median; a CLDR number pattern may follow, as in {value:#,##0.0}, and words by CLDR plural
-            category, as in {value:|one=day|other=days}.
+        texts: The part of the group's sentence that describes this feature, by locale. {value} is the customer's value,
+            and {typical} is the baseline's median. After a colon, a placeholder may have a CLDR number pattern, as in
+            {value:#,##0.0}, and one word for each CLDR plural category, as in {value:|one=day|other=days}.
     """
 
     name: FeatureName
@@ -81,9 +82,10 @@ class GroupSpec(_BundleDocument):
     Attributes:
         code: The reason code.
         actionable: Whether a customer can change these values. Recourse proposes changes of actionable groups only.
-        texts: The group's sentence by locale; "en" is required. {pushed} stands for the texts of the features with the largest
-            contributions, {NAME} for the customer's value of a feature, {NAME.typical} for the baseline's median;
-            a number pattern and plural words may follow, as in a feature's text.
+        texts: The group's sentence by locale; "en" is required. {pushed} stands for the texts of the features with the
+            largest contributions. {NAME} stands for the customer's value of the feature NAME, and {NAME.typical} for
+            the baseline's median. {NAME} and {NAME.typical} may have a number pattern and plural words, as in a
+            feature's text.
     """
 
     code: Code
@@ -118,7 +120,7 @@ class Scorecard(_BundleDocument):
         intercept: The constant term of the same equation.
         base_score: Points of a customer whose odds are base_odds.
         base_odds: Odds of good to bad, e.g. 50 for 50:1.
-        pdo: Points to double the odds.
+        pdo: The number of points by which the score rises when the odds double (points to double the odds).
         master_scale_version: Name of this version of the grades; it changes whenever the grades change.
         grades: The grades, safest first.
     """
@@ -133,14 +135,15 @@ class Scorecard(_BundleDocument):
 
 
 class BaselineDocument(_BundleDocument):
-    """baseline.json: the frozen population that explanations compare with (SHAP: background).
+    """baseline.json: the frozen population with which explanations compare a customer (the SHAP background).
 
     Attributes:
         method: How contributions are computed. Path-dependent SHAP uses the number of training rows in each node of the
             trees instead of baseline rows, so `rows` is empty.
         definition: A description of the population.
         rows: One list per customer, with the features in the order of the schema. Each value is replaced by one
-            representative of its threshold interval. The trees treat both alike, so the contributions are the same.
+            representative of its threshold interval. The trees treat a value and its representative alike, so the
+            contributions are the same.
         base_margin: Mean margin of the rows, before calibration.
         row_count: Size of the population.
         typical: Median of the original values by feature, or the most frequent level of a category; None if most values
@@ -181,7 +184,7 @@ class ExaminedRowsDocument(_BundleDocument):
     Attributes:
         kind: The kind of row, such as "data", "threshold" or "missing".
         rows: How many rows of this kind were compared.
-        rows_sha256: Digest of the rows' bytes: doubles, little-endian, row by row.
+        rows_sha256: SHA-256 of the rows, written row by row as little-endian doubles.
         contribution_distance: Largest difference between a contribution and its Shapley value by definition, in log-odds.
         residual: Largest difference between the margin and the base margin plus all contributions, in log-odds.
     """

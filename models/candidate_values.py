@@ -18,7 +18,7 @@ from models.bundle import Bundle
 from models.bundle_documents import FeatureSpec
 from models.schema import is_in_range
 
-STEPS_MAX = 16  # candidates per feature that the search tries
+STEPS_MAX = 16  # the largest number of candidates that the search tries for each feature
 _FINEST_POWER = -6  # power of ten: no candidate is finer than a millionth
 _HALF_TOLERANCE = 1e-6  # thresholds between whole numbers are halves, plus the epsilon that LightGBM adds
 
@@ -32,7 +32,8 @@ class CandidateList:
         position: Index of the feature in the schema.
         values: The candidates by ascending cost; empty if the customer's value is missing.
         costs: The cost of each candidate: the share of the baseline between it and the customer's value, from 0 to 1.
-        ordered: Whether the feature has a sign (a monotone constraint), so that a farther candidate is never riskier.
+        ordered: True if a farther candidate is never riskier, because the feature has a sign (a monotone constraint) or
+            no candidates.
     """
 
     name: str
@@ -63,11 +64,14 @@ class CandidateGrid:
     population: NDArray[np.float64]
 
     def candidates(self, value: float) -> CandidateList:
-        """Return the candidates for a customer's value; only toward less risk if the feature has a sign."""
+        """Return the candidates for a customer's value.
+
+        If the feature has a sign, all candidates are toward less risk.
+        """
         if np.isnan(value):
             return CandidateList(self.feature.name, self.position, (), (), ordered=True)
-        # Steps at distance 0 stay in the list: the model may split the customer's own interval at a value that separates
-        # no two customers of the baseline.
+        # Steps at distance 0 stay in the list, because the model may have a threshold inside the customer's own
+        # interval that separates no two customers of the baseline.
         steps = [step for step in self.steps if step != value and (step - value) * self.feature.sign <= 0]
         costs = {step: self.distance(value, step) for step in steps}
         nearest = tuple(sorted(steps, key=lambda step: (costs[step], abs(step - value), step)))
@@ -85,8 +89,8 @@ class CandidateGrid:
         At most STEPS_MAX are returned, nearest to the customer's value first.
         """
         low, high = min(value, proposed), max(value, proposed)
-        # The search has shown that no step nearer than the proposed one suffices, so only the gap between the last of
-        # these steps and the proposed value is left.
+        # Unless the search stopped early, it has shown that no step nearer to the customer's value suffices. So only
+        # the gap between the proposed value and the step next to it is left.
         passed = [step for step in self.steps if low < step < high]
         last = value if not passed else (passed[-1] if proposed > value else passed[0])
         low, high = min(last, proposed), max(last, proposed)
@@ -126,11 +130,12 @@ def _rounded_intervals(
     Intervals without a round number, or whose round numbers the feature does not accept, are left out.
     """
     ends = np.unique(population).tolist()
-    # If all ends are whole numbers or halves, the thresholds lie between whole numbers, so the feature is whole.
+    # If all ends are whole numbers or halves, the thresholds lie between whole numbers, so the feature's values are
+    # whole.
     finest = 0 if np.all(np.abs(population * 2 - np.round(population * 2)) <= _HALF_TOLERANCE) else _FINEST_POWER
     intervals: list[tuple[float, float] | None]
     if len(ends) == 1:
-        # There is one interval, and it has no second end. The median is a real customer's value, so it is inside.
+        # All baseline values are in one interval, of which only one end is known. Their median is inside this interval.
         intervals = [(typical, typical) if isinstance(typical, float) else None]
     else:
         # The first interval has no lower end.
@@ -170,9 +175,9 @@ def _open_interval_number(end: float, finest: int, *, above: bool) -> tuple[floa
     An open interval has no second end, so the candidate stays close to the values that occur in the baseline.
 
     Args:
-        end: The upper end of the lowest interval, inclusive; or the double just above the lower end of the highest one.
+        end: The upper end of the lowest interval, or the double just above the lower end of the highest interval.
         finest: Exponent of the smallest power of ten to use.
-        above: Whether the open interval is the highest one.
+        above: True if the open interval is the highest interval, False if it is the lowest interval.
     """
     power = max(_magnitude(end) - 1, finest)
     number = _decimal_number(_floor_count(end, power) + above, power)
@@ -188,12 +193,15 @@ def _magnitude(value: float) -> int:
 
 
 def _floor_count(value: float, power: int) -> int:
-    """Return floor(value / 10**power), computed from the decimal text of the value: exact, unlike dividing doubles."""
+    """Return floor(value / 10**power).
+
+    The decimal text of the value is divided, because dividing doubles would round.
+    """
     return int((Decimal(repr(value)) / Decimal(10) ** power).to_integral_value(ROUND_FLOOR))
 
 
 def _decimal_number(count: int, power: int) -> float:
-    """Return the double nearest to count * 10**power: correctly rounded, unlike multiplying doubles."""
+    """Return the double nearest to count * 10**power, which a multiplication of doubles may miss."""
     return float(f"{count}e{power}")
 
 

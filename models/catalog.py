@@ -36,7 +36,7 @@ class CatalogEntry:
 
 
 def decline_companion_family(family: str) -> str:
-    """Return the name of the family whose bundles predict, next to `family`, that a customer's spend declines."""
+    """Return the name of the companion family whose bundles predict whether a customer's spend declines."""
     return f"{family}_decline"
 
 

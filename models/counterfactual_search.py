@@ -1,16 +1,19 @@
 """Branch-and-bound search for the smallest changes of a row that bring its pd to a target.
 
-A row *crosses* if its pd is at most the target. The candidate values of each feature are ordered from near to far from its
-current value. A *span* is a run of consecutive candidates. A *box* is one span for each feature of a set, and stands for every
-change that takes one value from each span. If a feature has a sign (a monotone constraint),
-a farther candidate is never riskier. So a box contains a crossing row only if its far corner crosses, and one scored row
-decides about the whole box. The search therefore
+A row *crosses* if its pd is at most the target. The candidate values of each feature are ordered from near to far from
+its current value. A *span* is a run of consecutive candidates. A *box* is one span for each feature of a set, and
+stands for every change that takes one value from each span. The *far corner* of a box is the change that takes the last
+value of each span. If a feature has a sign (a monotone constraint), a farther candidate is never riskier. So a box
+contains a crossing row only if its far corner crosses, and one scored row decides about the whole box. The search
+therefore
 
-1. scores the far corner of every set of features, and drops the sets that cannot cross (`crossing_boxes`);
+1. scores the far corners of the boxes of whole spans, and drops the boxes whose far corner does not cross
+   (`crossing_boxes`);
 2. halves the cheapest remaining boxes, again dropping halves whose far corner does not cross, until the cheapest box is a
    single point, which is the smallest crossing change of its set (`cheapest_points`).
 
-A feature without a sign gets one box for each of its candidates, because its farthest candidate says nothing about the others.
+A feature without a sign gets a separate span for each candidate, because its farthest candidate does not limit the risk
+of the other candidates.
 
 The method is from A. H. Land and A. G. Doig, An Automatic Method of Solving Discrete Programming Problems, 1960; the problem
 is from B. Ustun, A. Spangher and Y. Liu, Actionable Recourse in Linear Classification, 2019.
@@ -30,8 +33,10 @@ from models.candidate_values import CandidateList
 from models.model import Model
 from models.scorecard import log_odds_from_margin, pd_from_log_odds
 
-_CORNERS_MAX = 1000  # far corners scored for each number of features
-_COMBINATIONS_MAX = 6_000  # far corners listed; enough for two features without a sign together with two with one
+_CORNERS_MAX = 1000  # the largest number of far corners to score for each number of features
+# The largest number of far corners to list. This limit is enough to list all sets of three spans if there are 34 spans,
+# such as those of two features without a sign and two features with a sign.
+_COMBINATIONS_MAX = 6_000
 _BOXES_AT_ONCE = 16  # boxes halved with one call of ONNX Runtime
 
 Proposal = tuple[tuple[int, float], ...]  # positions of features and their new values
@@ -70,8 +75,8 @@ class TrialScorer:
 
     def is_crossing(self, margin: float) -> bool:
         """Return whether a margin's pd is at most the target."""
-        # The pd is computed with the functions that compute the pd of an answer. Comparing the margin with a target margin
-        # could differ from that in the last bit, which decides near the cut-off.
+        # The pd is computed with the functions that compute the pd of an answer. A comparison of margins could have a
+        # different result near the cut-off, because each function rounds.
         return pd_from_log_odds(log_odds_from_margin(self._model.bundle.scorecard, margin)) <= self.target_pd
 
 
@@ -116,7 +121,7 @@ class Box:
 
     @property
     def far_corner(self) -> Proposal:
-        """Return the largest change in the box."""
+        """Return the change that takes the last value of each span, which is the largest change in the box."""
         return tuple(span.far for span in self.spans)
 
     @property
@@ -127,23 +132,23 @@ class Box:
 
     @property
     def is_point(self) -> bool:
-        """Return whether the box is its far corner alone."""
+        """Return True if every span has only one candidate, so that the box is a single change."""
         return all(span.first == span.last for span in self.spans)
 
     def halves(self) -> tuple["Box", "Box"]:
         """Return the nearer and the farther half of a box that is not a point."""
-        # Halving the widest span raises the lower bound of the farther half the most.
+        # The widest span is halved, because this usually raises the lower bound of the farther half the most.
         widths = [(span.cost[1] - span.cost[0], span.last - span.first) for span in self.spans]
         widest = max((index for index, (_, count) in enumerate(widths) if count), key=lambda index: widths[index])
         near, far = self.spans[widest].halves()
         before, after = self.spans[:widest], self.spans[widest + 1 :]
-        # The farther half has the far corner of the whole box, so it crosses without being scored.
+        # The farther half has the same far corner as the whole box, which is known to cross. So it need not be scored.
         return Box((*before, near, *after)), Box((*before, far, *after))
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredSpan:
-    """A whole span of a feature, and the margin of the row if only this feature changes to the far end."""
+    """A span, and the margin of the row if only the span's feature changes, to the far end of the span."""
 
     span: ValueSpan
     margin: float
@@ -157,8 +162,8 @@ def scored_spans(candidates: Sequence[CandidateList], trials: TrialScorer) -> tu
         trials: Scores the far ends.
 
     Returns:
-        The spans, one for each feature with a sign and one for each candidate of the other features; and whether the
-        list is complete.
+        The spans, one for each feature with a sign and one for each candidate of the other features; and a flag, which
+        is False if there are too many spans and some were left out.
     """
     spans = []
     for feature in candidates:
@@ -169,8 +174,9 @@ def scored_spans(candidates: Sequence[CandidateList], trials: TrialScorer) -> tu
     margins = trials.margins([(span.far,) for span in nearest])
     scored = [ScoredSpan(span, margin) for span, margin in zip(nearest, margins, strict=True)]
     scored.sort(key=lambda each: (each.margin, each.span.name, each.span.first))
-    # Interleave: the best span of each feature, then the second best of each. A feature with many candidates must not
-    # fill the front of the list, which is cut off when there are too many combinations.
+    # The best span of each feature comes first, then the second best span of each feature, and so on. Otherwise a
+    # feature with many candidates could fill the front of the list, and only the front is used if there are too many
+    # combinations.
     counts: Counter[str] = Counter()
     ranked = []
     for each in scored:
@@ -188,24 +194,25 @@ def crossing_boxes(
     Args:
         spans: The result of `scored_spans`.
         size: How many features change.
-        answered: Sets of features that have an answer already. A superset of such a set is skipped, because it changes more features.
+        answered: Sets of features that have an answer already. A superset of such a set is skipped, because it changes
+            more features.
         trials: Scores the corners.
 
     Returns:
-        The boxes, and whether no other box of this size can cross. If there are too many corners to score, those with the
-        lowest sum of single-change margins are scored.
+        The boxes; and a flag, which is False if there are too many corners and only the most promising ones were
+        scored, so that other boxes of this size may cross.
     """
     if size == 1:
         return [Box((each.span,)) for each in spans if trials.is_crossing(each.margin)], True
     sufficient = {name for names in answered if len(names) == 1 for name in names}
     useful = [each for each in spans if each.span.name not in sufficient]
-    # Bound the enumeration first: listing all combinations would take longer than scoring some of them.
+    # The list of combinations is limited, because listing all of them could take longer than scoring some of them.
     count = len(useful)
     while math.comb(count, size) > _COMBINATIONS_MAX:
         count -= 1
     wanted = [combination for combination in combinations(useful[:count], size) if _is_new(combination, answered)]
-    # The sum of margins ranks combinations as if effects were additive. It only chooses which corners are scored; whether
-    # a box crosses is always decided by scoring its corner.
+    # The sum of margins ranks combinations as if effects were additive. The ranking only chooses which corners are
+    # scored: a box is returned only if its corner is scored and crosses.
     best = heapq.nsmallest(_CORNERS_MAX, wanted, key=lambda combination: sum(each.margin for each in combination))
     boxes = [
         Box(tuple(sorted((each.span for each in combination), key=lambda span: span.name))) for combination in best
@@ -216,7 +223,7 @@ def crossing_boxes(
 
 
 def _is_new(combination: Sequence[ScoredSpan], answered: Sequence[frozenset[str]]) -> bool:
-    """Return whether the spans belong to different features, and these features contain no answered set."""
+    """Return True if the spans belong to different features, and no answered set is a subset of these features."""
     names = {each.span.name for each in combination}
     return len(names) == len(combination) and not any(answer <= names for answer in answered)
 
@@ -228,13 +235,13 @@ def cheapest_points(
 
     Args:
         boxes: Boxes whose far corners cross.
-        wanted: How many sets of features.
+        wanted: The largest number of points to return.
         trials: Scores the corners.
-        rows_reserved: How many rows to leave: the search stops early instead of scoring them.
+        rows_reserved: How many rows must stay unscored. The search stops early if it would need these rows.
 
     Returns:
-        The points, and whether they are the cheapest. If the search stopped early, the far corners of the cheapest boxes
-        replace the missing points: they cross, but may change more than needed.
+        The points; and a flag, which is False if the search stopped early. In this case, the far corners of the
+        cheapest boxes replace the points that were not found. These corners cross, but may change more than needed.
     """
     found: list[Box] = []
     queue = sorted(boxes, key=lambda box: box.order)
@@ -261,7 +268,7 @@ def _halve_boxes(queue: Sequence[Box], trials: TrialScorer) -> list[Box]:
 
 
 def _far_points(queue: Sequence[Box], wanted: int) -> list[Box]:
-    """Return the far corners, as points, of the first boxes of different sets of features."""
+    """Return the far corner, as a point, of the first box of each set of features; at most `wanted` points."""
     points: dict[tuple[str, ...], Box] = {}
     for box in queue:
         point = Box(tuple(ValueSpan(span.name, span.last, span.last, span.candidates) for span in box.spans))

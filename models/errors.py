@@ -26,7 +26,7 @@ class ValueProblem:
 
     Attributes:
         feature: The feature's name, as the caller sent it.
-        problem: What is wrong and what is allowed. Never the value itself, which may be personal data.
+        problem: What is wrong and what is allowed. The text never contains the value, which may be personal data.
         kind: The kind of problem, for programs to branch on.
     """
 

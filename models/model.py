@@ -45,7 +45,7 @@ class Model:
         """Return the explained scores of rows of shape (n, n_features), NaN where missing.
 
         Raises:
-            AdditivityError: As in `explain`.
+            AdditivityError: An explanation does not add up to its score.
         """
         margins, contributions = self.scorer.explain(rows)
         base_margin = self.bundle.baseline.base_margin
@@ -92,10 +92,11 @@ def _check_widths(bundle: Bundle) -> None:
 
 
 def _golden_difference(golden: GoldenRow, answer: ExplainedScore) -> str:
-    """Return how an answer differs from its golden row; "" if it does not."""
+    """Return how an answer differs from its golden row; "" if they agree."""
     if answer.margin != golden.margin:
         return f"margin is {answer.margin!r}, expected {golden.margin!r}"
-    # A different release of ONNX Runtime or of the C library may round sums and `exp` differently; the rest must be equal.
+    # A different release of ONNX Runtime or of the C library may round sums and `exp` differently, so the pd and the
+    # contributions have a tolerance. All other results must be equal.
     if not math.isclose(answer.pd, golden.pd, rel_tol=0.0, abs_tol=PD_TOLERANCE):
         return f"pd is {answer.pd!r}, expected {golden.pd!r}"
     if (answer.score, answer.points, answer.grade) != (golden.score, golden.points, golden.grade):

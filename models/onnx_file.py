@@ -1,9 +1,9 @@
 """Checks an ONNX file before ONNX Runtime opens it.
 
-A bundle is untrusted: anybody who can write into the catalog can place one there, and a replay opens bundles that nobody
-activated. ONNX Runtime itself would follow a file's references to other files, which may be any file below the working
-directory, and would run a loop that never ends. So a file may use only what the exporter writes: its operators and domains,
-no subgraphs, no functions, and every tensor inside the file.
+A bundle is untrusted, because anybody who can write to the folder of the catalog can add a bundle, and a replay opens
+even bundles that were never activated. ONNX Runtime itself would follow a file's references to any file below the
+working directory, and would run a loop that never ends. So a file may use only the operators and domains that the
+exporter writes. It may not have subgraphs, functions, or tensors whose data are in other files.
 
 The file is read in the protobuf wire format, because this package does not depend on protobuf. Field numbers are those of
 `onnx.proto3` (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3); the wire format is described at
@@ -15,7 +15,7 @@ from typing import Final
 
 from models.errors import BundleInvalid
 
-_FILE_BYTES_MAX: Final = 256 * 1024 * 1024  # the largest file that the exporter writes has some 30 MB
+_FILE_BYTES_MAX: Final = 256 * 1024 * 1024  # the largest file that the exporter writes has about 30 MB
 _OPERATORS: Final = frozenset(
     {
         ("ai.onnx.ml", "TreeEnsemble"),
@@ -43,7 +43,7 @@ _OPERATORS: Final = frozenset(
         ),
     }
 )
-_VERSIONS_MAX: Final = {"": 21, "ai.onnx.ml": 5}  # of the operator sets that the exporter uses
+_VERSIONS_MAX: Final = {"": 21, "ai.onnx.ml": 5}  # the newest allowed version of each operator set
 
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5  # wire types; groups (3 and 4) do not occur in ONNX
 _VARINT_BYTES_MAX = 10

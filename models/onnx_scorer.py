@@ -1,7 +1,7 @@
-"""Scoring: the two graphs of a model in ONNX Runtime, for many rows and, on a faster path, for one.
+"""Scoring: runs the two graphs of a model in ONNX Runtime. A single row is scored on a faster path than many rows.
 
-A served request scores one row, and a small model spends a third of that time passing arrays to the runtime. So each thread
-binds its own input and output arrays once (`BoundRow`) and then only copies values in and out.
+A served request scores one row, and a small model spends a third of the scoring time on passing arrays to the runtime.
+So each thread binds its own input and output arrays once (`BoundRow`) and then only copies values in and out.
 
 Both paths return the same bits, because the runtime uses one thread per session and so adds in the same order for any number of
 rows.
@@ -42,7 +42,7 @@ class Scorer:
         Args:
             score: Bytes of score.onnx.
             explain: Bytes of explain.onnx.
-            use_private_api: See `BoundRow`.
+            use_private_api: Whether single rows are scored through ONNX Runtime's private API; see `BoundRow`.
         """
         self._score_graph = open_session(score, ("margin",))
         self._explain_graph = open_session(explain, EXPLAIN_OUTPUTS, reuse_memory_plan=True)
@@ -97,9 +97,9 @@ class _ThreadRows(threading.local):
 class BoundRow:
     """A graph bound to its own arrays for one row. Not safe to share between threads.
 
-    The public `run_with_iobinding` checks for graph capture on a GPU and creates its options in every call, which takes
-    a tenth of the time of an explained score. With `use_private_api`, the private function that it wraps is called directly
-    if the installed release of ONNX Runtime has this function; otherwise the public one is called. The results are the same.
+    The public `run_with_iobinding` does additional work in every call, such as checks for graph capture on a GPU. This
+    work takes a tenth of the time of an explained score. With `use_private_api`, the private function that the public
+    one wraps is called directly if the installed release of ONNX Runtime has this function. The results are the same.
 
     Attributes:
         shape: Shape of the row, (1, n_features).
@@ -113,7 +113,8 @@ class BoundRow:
         # All outputs are slices of one array, so that one copy reads them all.
         self._results = np.zeros((1, ends[-1]))
         self._flat_results = self._results[0]
-        # The runtime stores only the addresses of the arrays, so they must not move or be freed before the binding.
+        # The runtime stores only the addresses of the arrays, so the arrays must not move, and must live as long as the
+        # binding.
         self._binding = graph.io_binding()
         self._binding.bind_input("rows", "cpu", 0, np.float64, self.shape, self._row.ctypes.data)
         for name, start, end in zip(outputs, ends, ends[1:], strict=False):
@@ -149,11 +150,11 @@ def row_batches(rows: FloatArray) -> Iterator[FloatArray]:
 
 
 def open_session(model: bytes, outputs: tuple[str, ...], *, reuse_memory_plan: bool = False) -> Any:
-    """Open a graph, on one thread.
+    """Open a graph that runs on one thread.
 
     Args:
         model: Bytes of the ONNX file.
-        outputs: Names of the outputs that it must have, in order.
+        outputs: Names of the outputs that the graph must have, in order.
         reuse_memory_plan: Reuse the memory layout of a call in later calls with the same number of rows. This saves a
             twentieth of the time for one row of the credit model, and a tenth for the churn model. One layout is stored for
             each number of rows, so use it only for graphs that are called with few different numbers of rows.
@@ -167,7 +168,7 @@ def open_session(model: bytes, outputs: tuple[str, ...], *, reuse_memory_plan: b
     options.intra_op_num_threads = 1  # more threads would change the order of sums, and so their last bits
     options.inter_op_num_threads = 1
     options.enable_mem_pattern = reuse_memory_plan
-    options.enable_cpu_mem_arena = False  # its locks cost more than the C library's allocations
+    options.enable_cpu_mem_arena = False  # the arena's locks cost more than allocations of the C library
     options.log_severity_level = 3  # errors only
     graph = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     names = tuple(output.name for output in graph.get_outputs())

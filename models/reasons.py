@@ -1,8 +1,9 @@
 """Reasons: the groups of features that raised the risk most, and their sentences in the customer's language.
 
-Selection: sum the contributions of each group; drop groups that do not raise the risk, or by less than MATERIALITY of the
-sum over all groups that do; sort by contribution, ties by code; return at most REASONS_MAX. The list is never padded:
-fewer material groups mean fewer reasons. Source: 12 CFR 1002, Supplement I, comment 9(b)(2), paragraphs 1, 4 and 5.
+Selection: the contributions of each group are summed. A group is material if it raises the risk, and its sum is at
+least MATERIALITY times the total of all groups that raise the risk. The material groups are sorted by contribution, and
+ties by code. At most REASONS_MAX groups become reasons. The list is never padded: fewer material groups mean fewer
+reasons. Source: 12 CFR 1002, Supplement I, comment 9(b)(2), paragraphs 1, 4 and 5.
 
 Texts: sentences come from the spec, so they are data and not code. `TextFormatter` allows named placeholders and nothing
 else. Numbers and plurals follow CLDR: https://unicode.org/reports/tr35/tr35-numbers.html.
@@ -20,21 +21,21 @@ from babel.numbers import NumberPattern, parse_pattern
 
 from models.schema import FeatureInput, Schema
 
-REASONS_MAX = 4  # comment 9(b)(2), paragraph 1: more than four are not likely to help
+REASONS_MAX = 4  # comment 9(b)(2), paragraph 1: more than four reasons are not likely to help
 MATERIALITY = 0.05
 DEFAULT_LOCALE = "en"
-FEATURES_NAMED_MAX = 2  # features that the sentence of one group lists
+FEATURES_NAMED_MAX = 2  # the largest number of features that a group's sentence lists
 _PLURAL_CATEGORIES = {"zero", "one", "two", "few", "many", "other"}
 _DECIMAL_PRECISION = 400  # digits: enough to write any double without an exponent
 
 
 @dataclass(frozen=True, slots=True)
 class GroupContribution:
-    """The contribution of one group of features that raises the risk.
+    """The contribution of one group of features.
 
     Attributes:
         code: The reason code.
-        log_odds: Sum of the contributions of the group's features; above 0.
+        log_odds: Sum of the contributions of the group's features; above 0 if the group raises the risk.
         points: Sum of the points of the group's features.
         features: Names of the group's features that raise the risk, largest contribution first.
     """
@@ -80,7 +81,7 @@ def _group_contribution(
 
 
 def resolve_locale(schema: Schema, requested: str) -> str:
-    """Return the locale for all reasons: the requested one, else its language, else English."""
+    """Return the locale for all reasons: the requested one if available, else its language alone, else English."""
     # A locale is available only if every group has a sentence in it, because reasons in two languages would be worse than
     # reasons in English.
     available = set.intersection(*(set(group.texts) for group in schema.group.values()))
@@ -95,7 +96,7 @@ def reason_text(
     values: Mapping[str, FeatureInput],
     typical: Mapping[str, FeatureInput | None],
 ) -> str:
-    """Return a group's sentence with the customer's values and those of the baseline.
+    """Return a group's sentence with the customer's values and the baseline's medians.
 
     Args:
         schema: The schema with the sentences.
@@ -178,20 +179,20 @@ def _plural_word(words: Sequence[str], category: str) -> str:
     return forms.get(category, forms["other"])
 
 
-@cache  # unbounded: patterns come from specs and policies, which contain few of them
+@cache  # without a size limit, because patterns come from specs and policies, which contain few patterns
 def _parse_number_pattern(pattern: str) -> NumberPattern:
     """Parse a CLDR number pattern."""
     return parse_pattern(pattern)
 
 
-@cache  # unbounded: the tags are the few locales that specs contain
+@cache  # without a size limit, because the tags are the few locales that specs contain
 def _parse_locale(tag: str) -> Locale:
     """Parse a BCP 47 tag."""
     return Locale.parse(tag, sep="-")
 
 
 class TextFormatter(string.Formatter):
-    """Formats a text of a spec or policy: {NAME} and {NAME.typical}; no other attribute, no index, no nested field.
+    """Formats a text of a spec or policy. Only the placeholders {NAME} and {NAME.typical} are allowed.
 
     `str.format` would read any attribute that a text names, such as {NAME.__class__}.
     """

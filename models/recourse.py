@@ -1,13 +1,14 @@
 """Recourse: the smallest changes, among the features that a customer can influence, that bring the pd down to a cut-off.
 
-Counterfactuals with fewer changes come first, and then those with a shorter distance: the share of the baseline between the
-old and the new values, summed over the features. They change features of actionable groups only, only toward less risk if a
-feature has a sign (a monotone constraint), and only to candidate values (`models.candidate_values`). Missing values stay
-missing, and categories stay as they are. Every counterfactual is scored again like a customer's own row.
+Counterfactuals are sorted by the number of changes, and then by distance. The distance is the share of the baseline
+between the old and the new value of a feature, summed over the changed features. Counterfactuals change only features
+of actionable groups, and only to candidate values (`models.candidate_values`). A feature with a sign (a monotone
+constraint) changes only toward less risk. Missing values stay missing, and categories stay as they are. Every
+counterfactual is scored again like a customer's own row.
 
-The search is deterministic: equal requests have equal answers. ROWS_MAX bounds its work. If every feature has a sign and
-there are at most 19, it covers all sets of up to three features. Beyond that it covers the most promising sets
-only, so it may miss a smaller set. `RecourseResult.complete` reports whether that is possible.
+The search is deterministic: equal requests have equal answers. ROWS_MAX limits how many rows the search scores. If
+every feature has a sign and at most 19 features may change, the search covers all sets of up to three features.
+Otherwise it may cover only the most promising sets and miss a smaller change; then `RecourseResult.complete` is False.
 """
 
 import math
@@ -62,11 +63,12 @@ class RecourseResult:
     """The result of a search.
 
     Attributes:
-        counterfactuals: The counterfactuals, fewest changes first, then the shortest distance. None of them changes all
-            features that another one changes.
+        counterfactuals: The counterfactuals, sorted by the number of changes and then by distance. If the model obeys
+            the signs, no counterfactual changes all features that another one changes.
         rows_scored: How many rows the search scored; at most ROWS_MAX.
-        complete: Whether the search was exhaustive. If it was and returned fewer than _COUNTERFACTUALS_MAX counterfactuals,
-            no other set of up to _CHANGES_MAX features crosses, provided that the model obeys the signs.
+        complete: True if the search was exhaustive. If an exhaustive search returns fewer than _COUNTERFACTUALS_MAX
+            counterfactuals and the model obeys the signs, every other set of up to _CHANGES_MAX features that can cross
+            contains all features of a returned counterfactual.
     """
 
     counterfactuals: tuple[Counterfactual, ...]
@@ -93,7 +95,8 @@ class Recourse:
             target_pd: The cut-off, not rounded: a pd of at most this value is sufficient.
 
         Returns:
-            The result; without counterfactuals if no change suffices, or if the pd is at most the target already.
+            The result. It has no counterfactuals if no change suffices, or if the customer's pd is already at most the
+            target.
         """
         schema = self.model.bundle.schema
         row = schema.row({name: schema.encode_value(name, value) for name, value in values.items()})
@@ -104,7 +107,8 @@ class Recourse:
         found: list[Counterfactual] = []
         for box in boxes:
             counterfactual = self._verify_proposal(trials, self._shrink_box(trials, box))
-            # If the model violates a sign, a box may shrink to the features of an earlier answer.
+            # If the model violates a sign, a box may lose features when it shrinks. Then an answer may change all
+            # features of an earlier answer, so it is dropped.
             if counterfactual is not None and not any(other.features <= counterfactual.features for other in found):
                 found.append(counterfactual)
         found.sort(key=lambda each: (len(each.changes), each.distance, sorted(each.features)))
@@ -128,7 +132,7 @@ class Recourse:
     def _shrink_box(self, trials: TrialScorer, box: Box) -> Proposal:
         """Return the changes of a point, each dropped or reduced to the nearest fine step at which the row still crosses."""
         proposal = dict(box.far_corner)
-        # The largest change is reduced first, because it can be reduced the most; the other changes stay as they are.
+        # Changes are reduced one after the other. The largest is first, because it can usually be reduced the most.
         for span in sorted(box.spans, key=lambda span: (-span.cost[0], span.name)):
             position = span.candidates.position
             own = float(trials.row[0, position])

@@ -37,9 +37,9 @@ class Schema:
 
     @cached_property
     def feature_set_digest(self) -> str:
-        """Return the SHA-256, in hexadecimal, of what a stored value's meaning depends on: names, kinds, units, bounds, levels.
+        """Return the SHA-256, in hexadecimal, of the names, kinds, units, bounds and levels of the features.
 
-        Two bundles with the same digest can use the same stored values.
+        These define the meaning of stored values, so two bundles with the same digest can use the same stored values.
         """
         meaning = [[f.name, f.kind, f.unit, f.min, f.max, *f.levels] for f in self.features]
         return hashlib.sha256(json.dumps(meaning, separators=(",", ":")).encode()).hexdigest()
@@ -52,7 +52,7 @@ class Schema:
         return row
 
     def encode_value(self, name: str, value: FeatureInput) -> float:
-        """Return the number that the model takes: the code of a level, UNSEEN for a level that training did not see."""
+        """Return the number for the model: a number unchanged, a level's code, or UNSEEN for an unknown level."""
         if not isinstance(value, str):
             return value
         levels = self.features[self.position[name]].levels

@@ -1,6 +1,7 @@
 """The scorecard: margin to log-odds, probability of default, points and grade.
 
-One convention in the whole product: higher log-odds and a higher pd mean more risk, a higher score means less.
+The whole product uses one convention: higher log-odds and a higher pd mean more risk, and a higher score means less
+risk.
 
     log_odds = slope * margin + intercept       pd = 1 / (1 + exp(-log_odds))
     score    = offset - factor * log_odds       factor = pdo / ln 2,  offset = base_score - factor * ln(base_odds)
@@ -25,8 +26,8 @@ def log_odds_from_margin(card: Scorecard, margin: float) -> float:
 def pd_from_log_odds(log_odds: float) -> float:
     """Return the probability of the bad outcome, from 0 to 1.
 
-    The argument is a scalar on purpose: a vectorised `exp` may differ in the last bit, and a prediction must have the same
-    bits in a list as when it is read alone.
+    The argument is a scalar, because a vectorised `exp` may differ in the last bit. A prediction that is read alone
+    must have the same bits as the same prediction in a list.
     """
     # The exponent is never positive, so `exp` cannot overflow.
     if log_odds >= 0.0:
@@ -36,7 +37,7 @@ def pd_from_log_odds(log_odds: float) -> float:
 
 
 def grade_from_pd(card: Scorecard, pd: float) -> str:
-    """Return the safest grade whose `max_pd` is at least this pd."""
+    """Return the safest grade whose `max_pd` is at least this pd, or the last grade if there is none."""
     return next((grade.grade for grade in card.grades if pd <= grade.max_pd), card.grades[-1].grade)
 
 

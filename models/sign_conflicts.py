@@ -1,9 +1,9 @@
 """Sign conflicts: contributions that contradict the sign of their feature.
 
 The sign of a feature is its monotone constraint: with sign 1, the risk never falls as the value grows. If no row of the
-baseline has a safer value than the customer, the feature cannot raise the customer's risk compared with the baseline. A model
-that obeys its monotone constraints never violates this with interventional SHAP values. If a model does violate it for a
-customer, it must not decide about that customer.
+baseline has a safer value than the customer, the feature cannot raise the customer's risk compared with the baseline. A
+model that obeys its monotone constraints never violates this rule with interventional SHAP values. If a model violates
+the rule for a customer, the model must not decide about that customer.
 """
 
 from collections.abc import Mapping, Sequence

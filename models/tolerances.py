@@ -1,6 +1,6 @@
 """Tolerances of double arithmetic: the largest differences that count as rounding and not as an error.
 
-Every check of an explanation imports them from here: training, the release gate, loading, serving and replay.
+Training, the release gate, loading, serving and replay all use these tolerances to check an explanation.
 """
 
 # For log-odds. The sum of the same few hundred doubles in a different order differs by far less; a wrong leaf or a missing

@@ -37,9 +37,10 @@ class Client:
     Deadlines: a call that the server does not answer within `deadline_seconds` fails with DEADLINE_EXCEEDED.
     `sample_decisions` and `export_churn_risks` have longer deadlines of their own.
 
-    Retries: gRPC retries UNAVAILABLE up to five attempts with growing, jittered pauses within the deadline. Nothing else is
-    retried. After DEADLINE_EXCEEDED, repeat `score_credit`, `record_override` or `record_outcome` with the same `request_id`:
-    the server returns the first answer if it had recorded one.
+    Retries: if a call fails with UNAVAILABLE, gRPC repeats it after growing, jittered pauses, up to five attempts
+    within the deadline. No other failure is retried. After DEADLINE_EXCEEDED, repeat `score_credit`, `record_override`
+    or `record_outcome` with the same `request_id`: if the server recorded an answer to the first call, it returns that
+    answer.
 
     Errors: every method raises CallFailed. A method that returns an iterator raises it when the iterator is read.
 
@@ -88,7 +89,8 @@ class Client:
             market: The country, two uppercase letters.
             customer_id: The customer in that market.
             amount: The requested amount.
-            features: Feature values that the caller provides, by name. A text is a level, any other value a number.
+            features: Feature values that the caller provides, by name. A string is a level; any other value is a
+                number.
             product: The name of the product in the policy; "" means the standard product.
             facts: Facts that the policy's rules ask the caller for, by name.
             locale: Language of the reasons, such as "de"; "" means English.
@@ -118,7 +120,9 @@ class Client:
         locale: str = "",
         counterfactuals: bool = False,
     ) -> credit_pb2.SimulateCreditResponse:
-        """Return two assessments: with the known feature values, and with `features` replacing some. Nothing is recorded.
+        """Return two assessments: one with the known feature values, and one in which `features` replaces some of them.
+
+        Nothing is recorded.
 
         Args:
             market: The country, two uppercase letters.
@@ -210,7 +214,7 @@ class Client:
 
         Args:
             decision_id: The decision that the loan followed.
-            event_date: The day on which it happened.
+            event_date: The day on which the event happened.
             event: One of the messages Booked, DaysPastDue, Default and Cure.
             corrects_outcome_id: The outcome that this one replaces; "" if none.
             request_id: A UUID that makes the call safe to repeat; None generates one.
@@ -232,7 +236,9 @@ class Client:
         return response.outcome
 
     def get_policy(self, *, market: str = "", product: str = "", locale: str = "") -> credit_pb2.GetPolicyResponse:
-        """Return the sections of the policy that are in force today or begin later. They state what callers may send.
+        """Return the sections of the policy that are in force today or begin later.
+
+        The sections state what callers may send.
 
         Args:
             market: Only this country, two uppercase letters; "" means all.
@@ -323,8 +329,8 @@ class Client:
     ) -> churn_pb2.ListChurnRiskChangesResponse:
         """Return one page of a synchronisation.
 
-        A call without a token starts with all customers. A page has a next_page_token or, if it is the last page, a delta_token
-        for the next synchronisation.
+        A call without a token starts a full synchronisation, which returns all customers. The last page has a
+        delta_token for the next synchronisation; every other page has a next_page_token.
 
         Args:
             market: The country, two uppercase letters.
@@ -334,7 +340,8 @@ class Client:
             locale: Language of the drivers.
 
         Raises:
-            CallFailed: The server no longer has the changes (reason RESYNC_REQUIRED). Discard the copy, and call without a token.
+            CallFailed: The server no longer has the changes (reason RESYNC_REQUIRED). Discard your copy of the market,
+                and call without a token.
         """
         request = churn_pb2.ListChurnRiskChangesRequest(market=market, page_size=page_size, locale=locale)
         if page_token:
@@ -408,7 +415,10 @@ class Client:
         return response
 
     def get_consistency_proof(self, old_size: int, *, new_size: int = 0) -> audit_pb2.GetConsistencyProofResponse:
-        """Return the proof that the tree of `new_size` records (0: the newest tree) extends the tree of `old_size` records."""
+        """Return the proof that the tree of `new_size` records extends the tree of `old_size` records.
+
+        If `new_size` is 0, it means the size of the newest tree.
+        """
         request = audit_pb2.GetConsistencyProofRequest(old_size=old_size, new_size=new_size)
         response: audit_pb2.GetConsistencyProofResponse = self._call(self._audit.GetConsistencyProof, request)
         return response
@@ -422,7 +432,8 @@ class Client:
             start: Index of the first record, from 0.
             end: Index after the last record.
             tree_size: The number of records of the tree to prove against.
-            checkpoint_sizes: Sizes of earlier checkpoints whose consistency is proved too.
+            checkpoint_sizes: Sizes of earlier checkpoints. The proof also shows that the tree extends each of their
+                trees.
         """
         request = audit_pb2.GetRangeProofRequest(start=start, end=end, tree_size=tree_size, kept_sizes=checkpoint_sizes)
         response: audit_pb2.GetRangeProofResponse = self._call(self._audit.GetRangeProof, request)
@@ -438,7 +449,7 @@ class Client:
             start = page.next_start
 
     def get_evidence(self, decision_id: str, purpose: str) -> audit_pb2.Evidence:
-        """Return everything recorded about one decision. The server records each reading with its purpose."""
+        """Return everything recorded about one decision. The server records the reading and its purpose."""
         request = audit_pb2.GetEvidenceRequest(decision_id=decision_id, purpose=purpose)
         response: audit_pb2.GetEvidenceResponse = self._call(self._audit.GetEvidence, request)
         return response.evidence
@@ -446,7 +457,9 @@ class Client:
     def replay_decision(
         self, decision_id: str, purpose: str, *, modes: Sequence[evidence_pb2.ReplayMode] = (), bundle_id: str = ""
     ) -> audit_pb2.ReplayDecisionResponse:
-        """Recompute a decision on the server and compare. The server records the reading with its purpose.
+        """Recompute a decision on the server and compare it with the record.
+
+        The server records the reading and its purpose.
 
         Args:
             decision_id: The decision.
@@ -463,7 +476,10 @@ class Client:
     def get_churn_evidence(
         self, run_id: str, market: str, customer_id: str, purpose: str, *, locale: str = ""
     ) -> audit_pb2.ChurnEvidence:
-        """Return everything recorded about one customer in one scoring run. The server records each reading."""
+        """Return everything recorded about one customer in one scoring run.
+
+        The server records the reading and its purpose.
+        """
         request = churn_evidence_pb2.GetChurnEvidenceRequest(
             run_id=run_id,
             customer=Customer(market=market, customer_id=customer_id),
@@ -483,7 +499,10 @@ class Client:
         modes: Sequence[evidence_pb2.ReplayMode] = (),
         bundle_id: str = "",
     ) -> audit_pb2.ReplayChurnRiskResponse:
-        """Recompute one customer's prediction of one scoring run and compare; arguments as in `replay_decision`."""
+        """Recompute a prediction of a run and compare it with the record.
+
+        The options are those of `replay_decision`.
+        """
         request = churn_evidence_pb2.ReplayChurnRiskRequest(
             run_id=run_id,
             customer=Customer(market=market, customer_id=customer_id),
@@ -500,7 +519,7 @@ class Client:
         """Yield decisions, newest first. Pages are fetched while the caller iterates.
 
         Args:
-            decision_filter: Which decisions; None means all.
+            decision_filter: Which decisions to list; None means all.
             page_size: Decisions fetched with one call, up to 1,000.
         """
         request = sample_pb2.ListDecisionsRequest(filter=decision_filter, page_size=page_size)
@@ -524,10 +543,11 @@ class Client:
 
         Args:
             seed: 1 to 128 characters; choose it after the population is fixed.
-            size: Decisions to draw from each stratum, 1 to 1,000; all strata together at most 20,000.
+            size: Number of decisions to draw from each stratum, 1 to 1,000; at most 20,000 are drawn from all strata
+                together.
             stratify_by: The keys that divide the decisions into strata, each at most once; empty means one stratum.
             tree_size: The number of records of the record log to draw from; 0 means all.
-            decision_filter: Which decisions; None means all.
+            decision_filter: Which decisions to draw from; None means all.
         """
         request = sample_pb2.SampleDecisionsRequest(
             filter=decision_filter, seed=seed, size=size, tree_size=tree_size, stratify_by=stratify_by
@@ -540,7 +560,7 @@ class Client:
     def _call(
         self, method: Callable[..., _Response], request: Message, *, deadline_seconds: float | None = None
     ) -> _Response:
-        """Call a method with a deadline; None means the deadline of the client."""
+        """Call a method with a deadline. If the deadline is None, the client's deadline applies."""
         try:
             return method(request, timeout=deadline_seconds or self._deadline_seconds)
         except grpc.RpcError as error:
@@ -548,7 +568,7 @@ class Client:
 
 
 def _feature_values(values: Mapping[str, Value] | None) -> dict[str, FeatureValue]:
-    """Return values as messages. A text becomes a level, any other value a number."""
+    """Return values as messages. A string becomes a level; any other value becomes a number."""
     return {
         name: FeatureValue(level=value) if isinstance(value, str) else FeatureValue(number=value)
         for name, value in (values or {}).items()

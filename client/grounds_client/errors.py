@@ -28,7 +28,8 @@ class CallFailed(Exception):
     """A call failed: the server rejected it, did not answer in time, or could not be reached.
 
     Attributes:
-        code: The gRPC status: INVALID_ARGUMENT means that the request must change, UNAVAILABLE that a retry may succeed.
+        code: The gRPC status. INVALID_ARGUMENT means that the request must change; UNAVAILABLE means that a retry may
+            succeed.
         reason: The error's stable name, such as FEATURES_INVALID, for programs to branch on; "" if no Grounds server answered.
         message: A sentence for people.
         problems: The invalid fields of the request.

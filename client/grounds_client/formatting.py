@@ -71,7 +71,7 @@ def score_text(assessment: credit_pb2.CreditAssessment) -> str:
 
 
 def contact_text(risk: churn_pb2.ChurnRisk) -> str:
-    """Return whether a campaign may contact the customer as text, with the reasons if not."""
+    """Return a text that states whether a campaign may contact the customer and, if it may not, the reasons."""
     reasons = [*(["held out"] if risk.hold_out else []), *risk.suppressions]
     return "may be contacted" if risk.action_allowed else f"no action{': ' + ', '.join(reasons) if reasons else ''}"
 

@@ -9,7 +9,7 @@ from google.type.money_pb2 import Money
 _NANOS_PER_UNIT = 10**9
 _NANOS_PER_HUNDREDTH = 10**7
 _VALUE_MAX = 10**18  # Money.units has 64 bits
-_EXACT = Context(prec=40)  # precise enough for every amount, which a caller's own context may not be
+_EXACT = Context(prec=40)  # precise enough for every amount; the caller's context may be less precise
 _TYPED_AMOUNT = re.compile(r"(?P<value>[0-9]{1,15}(?:\.[0-9]{1,9})?)\s*(?P<currency>[A-Z]{3})")
 
 
@@ -40,7 +40,7 @@ class Amount:
     def to_money(self) -> Money:
         """Return the amount as a message. `units` and `nanos` have the same sign, as google.type.Money requires."""
         total = _nanos(self.value)
-        # divmod rounds toward minus infinity: split the magnitude, then apply the sign to both parts.
+        # divmod rounds toward minus infinity, so the magnitude is split, and then both parts get the sign.
         units, nanos = divmod(abs(total), _NANOS_PER_UNIT)
         sign = -1 if total < 0 else 1
         return Money(currency_code=self.currency, units=sign * units, nanos=sign * nanos)

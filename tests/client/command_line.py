@@ -24,7 +24,7 @@ async def run_process(serving: Serving, *words: str) -> subprocess.CompletedProc
 async def run_streams(serving: Serving, *words: str) -> tuple[int, str, str]:
     """Run a command in a thread of this process; return exit status, standard output and standard error."""
     done = await asyncio.to_thread(CliRunner().invoke, app, [*words, *_address(serving)])
-    # The server logs to the same streams meanwhile.
+    # The server runs in the same process and logs to the same streams, so its log lines are removed.
     output, errors = (
         re.sub(r"^\d{4}-\d\d-\d\d .*\[info .*\n", "", text, flags=re.MULTILINE) for text in (done.stdout, done.stderr)
     )
@@ -44,5 +44,5 @@ def run_offline(*words: str) -> tuple[int, str, str]:
 
 
 def _address(serving: Serving) -> tuple[str, str]:
-    """Return the option that names the server."""
+    """Return the option that specifies the address of the server."""
     return "--address", f"127.0.0.1:{serving.application.port}"

@@ -13,7 +13,7 @@ class Page(html.parser.HTMLParser):
         tables: Cell texts by table and row.
         text: The text that a person reads.
         attributes: All attributes.
-        unclosed: Elements that were never closed, or closed twice.
+        unclosed: Names of elements whose start tag and end tag do not match; empty if the page is well-formed.
     """
 
     def __init__(self, path: Path) -> None:

@@ -157,7 +157,7 @@ async def test_calls_made_while_the_server_starts_succeed(small_settings: Settin
             return client.score_credit(*CUSTOMER, AMOUNT)
 
     calls = [asyncio.create_task(asyncio.to_thread(early)) for _ in range(20)]
-    await asyncio.wait(calls, timeout=0.6)  # long enough for the first try of each to have failed
+    await asyncio.wait(calls, timeout=0.6)  # long enough for the first attempt of every call to fail
     async with serve(settings):
         answers = await asyncio.gather(*calls, return_exceptions=True)
 

@@ -1,4 +1,4 @@
-"""Finds the smallest changes by trying every combination of steps; the search of models.recourse must find the same."""
+"""Finds the smallest changes by trying every combination of steps. `models.recourse` must find the same changes."""
 
 import itertools
 import math
@@ -16,7 +16,7 @@ Smallest = list[tuple[tuple[str, ...], float]]  # names of the changed features,
 def smallest_by_brute_force(
     recourse: Recourse, values: Mapping[str, float], target: float, sizes: tuple[int, ...] = (1, 2, 3)
 ) -> Smallest:
-    """Return the three nearest sets of features, fewest features first; none contains another one."""
+    """Return the three nearest sets of features that cross, smallest sets first; no set is a subset of another."""
     wanted: Smallest = []
     for size in sizes:
         found = []
@@ -33,7 +33,7 @@ def smallest_by_brute_force(
 def crossing_distances(
     recourse: Recourse, values: Mapping[str, float], names: tuple[str, ...], target: float
 ) -> list[float]:
-    """Return the distances of all crossing changes of these features to steps that their signs allow."""
+    """Return the distance of each combination of steps of these features that the signs allow and that crosses."""
     bundle = recourse.model.bundle
     baseline = np.array(bundle.baseline.rows, dtype=float)
     positions = [bundle.schema.position[name] for name in names]

@@ -50,7 +50,7 @@ def test_a_bundle_reads_back_as_it_was_written(small: SmallFamily, tmp_path: Pat
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_a_document_that_was_read_is_written_with_the_same_bytes(small: SmallFamily, name: str) -> None:
-    """So every double is read back exactly, and a missing value does not become 0."""
+    """Equal bytes show that every double is read back exactly, and that a missing value does not become 0."""
     assert document_bytes(DOCUMENTS[name](small.bundle())) == read_files(small.bundle_folder)[name]
 
 

@@ -23,11 +23,11 @@ from models.schema import Schema
 from tests.small import SmallFamily
 
 ABOVE_1000 = math.nextafter(1000.0, math.inf)
-ZERO_END = 1.0000000180025095e-35  # LightGBM's threshold between zero and more
+ZERO_END = 1.0000000180025095e-35  # LightGBM's threshold between zero and positive values
 
 
 def feature(sign: int = 0, low: float | None = None, high: float | None = None) -> FeatureSpec:
-    """Return a feature without a bundle."""
+    """Return a numeric feature with this sign and these bounds."""
     return FeatureSpec.model_validate(
         {"name": "paid", "description": "paid", "group": "ALL", "sign": sign, "min": low, "max": high}
     )

@@ -95,7 +95,7 @@ def test_a_value_that_is_not_finite_is_rejected(place: str, value: float) -> Non
 )
 def test_an_explained_score_with_one_planted_fault_is_rejected(changed: dict[str, Any], message: str) -> None:
     faulty = dataclasses.replace(answer(), **changed)
-    if "points" in changed and "exact" in message:  # the fault that is planted is the only one
+    if "points" in changed and "exact" in message:  # adjust base_points, so that the planted fault is the only one
         faulty = dataclasses.replace(faulty, base_points=faulty.score - sum(faulty.points))
 
     _check_additivity(CARD, answer())

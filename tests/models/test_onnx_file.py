@@ -44,7 +44,7 @@ def loop_for_ever(model: onnx.ModelProto) -> None:
 
 
 def hide_a_subgraph_in_an_allowed_operator(model: onnx.ModelProto) -> None:
-    """Add a subgraph to an operator that has none."""
+    """Add a subgraph to an operator that normally has no subgraph."""
     model.graph.node[0].attribute.append(helper.make_attribute("body", helper.make_graph([], "body", [], [])))
 
 
@@ -54,7 +54,7 @@ def use_another_operator(model: onnx.ModelProto) -> None:
 
 
 def use_another_domain(model: onnx.ModelProto) -> None:
-    """Add an operator set of the runtime's own."""
+    """Add an operator set that only ONNX Runtime defines."""
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
 
 
@@ -100,7 +100,7 @@ def test_a_crafted_file_is_rejected_before_the_runtime_opens_it(
 
 
 def test_the_runtime_alone_would_read_the_key_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Show that the attack works without the check, so that the check is known to be needed."""
+    """Show that the check is needed, because the attack works without it."""
     import onnxruntime
 
     (tmp_path / "grounds-master.key").write_bytes(b"0123456789abcdef0123456789abcdef")

@@ -78,7 +78,10 @@ def test_a_customer_is_explained_like_the_row(small: SmallFamily, rows: FloatArr
 
 
 def test_the_installed_runtime_has_the_private_api(small: SmallFamily) -> None:
-    """If this fails, a release removed the API. Scores are still correct, but a tenth slower: find a replacement."""
+    """If this test fails, the installed release of ONNX Runtime has no such API.
+
+    Scores stay correct but take a tenth longer, so a replacement should be found.
+    """
     graph = open_session(read_bundle(small.bundle_folder).score, ("margin",))
 
     assert _private_run(graph, graph.io_binding()) is not None

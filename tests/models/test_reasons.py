@@ -1,4 +1,7 @@
-"""Which groups are reasons, and their sentences. Source: 12 CFR 1002, Supplement I, comment 9(b)(2)."""
+"""Selection of the groups that become reasons, and the text of their sentences.
+
+Source: 12 CFR 1002, Supplement I, comment 9(b)(2).
+"""
 
 import math
 from collections.abc import Mapping
@@ -22,7 +25,7 @@ CODES = ("DELAY", "AMOUNT", "BALANCE", "CHANGE", "ERRORS", "FRAUD")
 
 
 def schema_of(texts: Mapping[str, Mapping[str, str]], features: Mapping[str, str], **own: dict[str, str]) -> Schema:
-    """Return a schema of groups with their texts, features with their group, and some features' own texts."""
+    """Return a schema from the texts of each group, the group of each feature, and the texts of some features."""
     return Schema(
         SchemaDocument(
             features=tuple(

@@ -165,7 +165,7 @@ def test_trying_every_combination_finds_no_smaller_set_and_no_smaller_change(rec
 
         found = recourse.search(values, target)
         assert found.complete
-        # Shrinking between the steps may change the order of sets of the same size, and can only shorten.
+        # Shrinking to fine steps can only shorten a distance, but may change the order of sets of the same size.
         distances = {tuple(sorted(answer.features)): answer.distance for answer in found.counterfactuals}
         assert set(distances) == {names for names, _ in wanted}
         assert all(distances[names] <= distance + 1e-12 for names, distance in wanted)

@@ -21,7 +21,7 @@ from tests.conftest import Released
 from tests.models.brute_force import smallest_by_brute_force, smallest_found
 from tests.oracles import margins, model_thresholds
 
-APPROVE_MAX_PD, REFER_MAX_PD = 0.15, 0.35  # of the shipped policy
+APPROVE_MAX_PD, REFER_MAX_PD = 0.15, 0.35  # the cut-offs of the shipped policy
 ACTIONABLE = {"PAYMENT_DELAY", "REPAYMENTS"}
 
 
@@ -143,7 +143,8 @@ def test_no_change_can_be_left_out_and_no_counterfactual_contains_another(declin
 @pytest.mark.parametrize(
     ("who", "target", "size", "applicants"),
     [
-        # Many pairs of features cross here, so a pair that is nearly the smallest would be seen.
+        # Many pairs of features cross here, so this case fails if the search returns a pair that is only nearly the
+        # smallest.
         ("referred", 0.10, 2, 60),
         pytest.param("rows", APPROVE_MAX_PD, 2, 40, marks=pytest.mark.long),
         pytest.param("rows", APPROVE_MAX_PD, 3, 10, marks=pytest.mark.long),
@@ -195,7 +196,8 @@ def test_the_number_of_scored_rows_is_bounded_and_an_incomplete_search_is_report
 
         assert found.rows_scored == scorer.counted <= ROWS_MAX
         assert found == wide.search(values, APPROVE_MAX_PD)
-        # The bills have no sign: every value of them would have to be combined with every other.
+        # The bills have no sign, so the search would have to combine every value of a bill with every value of the
+        # others.
         assert found.complete == (found.rows_scored <= _CORNERS_MAX)
         assert all(answer.pd <= APPROVE_MAX_PD for answer in found.counterfactuals)
         if declined.found[index].counterfactuals:

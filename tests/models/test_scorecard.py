@@ -133,10 +133,10 @@ cards = st.builds(
     card,
     base_score=st.integers(0, 1000),
     base_odds=st.floats(0.1, 1000.0),
-    pdo=st.one_of(st.floats(0.5, 100.0), st.just(math.log(2.0))),  # the last: one point per unit of log-odds
+    pdo=st.one_of(st.floats(0.5, 100.0), st.just(math.log(2.0))),  # with pdo = ln 2, a unit of log-odds is one point
 )
 parts = st.lists(st.one_of(st.floats(-4, 4), st.just(0.0), st.integers(-3, 3).map(float)), max_size=30)
-HALVES = card(pdo=math.log(2.0), base_odds=1.0)  # scores are base_score - log_odds, to the bit
+HALVES = card(pdo=math.log(2.0), base_odds=1.0)  # a score before rounding is exactly base_score - log_odds
 
 
 @settings(max_examples=500, deadline=None, derandomize=True)
@@ -178,7 +178,7 @@ def test_the_base_points_are_the_same_for_every_customer(
 
 
 def test_the_largest_remainder_gets_the_point_and_ties_break_by_schema_order() -> None:
-    """Exact points 0.3, 0.6 and 0.1 make 1; 0.5 and 0.5 make 1."""
+    """The exact points 0.3, 0.6 and 0.1 add up to 1, and so do the exact points 0.5 and 0.5."""
     assert split_score(HALVES, -1.0, 0.0, [-0.3, -0.6, -0.1]).points == (0, 1, 0)
     assert split_score(HALVES, -1.0, 0.0, [-0.5, -0.5]).points == (1, 0)
 

@@ -25,7 +25,7 @@ def model(small: SmallFamily) -> Model:
 
 
 def with_sign(model: Model, name: str, sign: int) -> Model:
-    """Return the model with a wrong sign for one feature."""
+    """Return the model with a different sign for one feature."""
     document = model.bundle.schema.document
     features = tuple(
         feature.model_copy(update={"sign": sign}) if feature.name == name else feature for feature in document.features
@@ -44,7 +44,7 @@ def assess_customer(small: SmallFamily, model: Model, **values: float) -> Assess
 
 
 def contradictions(model: Model, values: dict[str, float]) -> tuple[str, ...]:
-    """Return the features of a customer whose contributions contradict their sign."""
+    """Return the features whose sign is contradicted by their contribution to this customer's risk."""
     return sign_conflicts(model.bundle, model.best_values, values, model.explain(values).contributions)
 
 
@@ -68,14 +68,14 @@ def test_a_model_that_obeys_its_signs_has_no_conflicts(model: Model) -> None:
 
 
 def test_a_contribution_toward_risk_from_the_best_value_contradicts_the_sign(model: Model) -> None:
-    wrong = with_sign(model, "days_late", -1)  # "more days late are better"
+    wrong = with_sign(model, "days_late", -1)  # the wrong sign states that more days late lower the risk
 
     assert contradictions(wrong, TYPICAL | {"days_late": 365.0}) == ("days_late",)
     assert not contradictions(wrong, TYPICAL | {"days_late": 0.0})
 
 
 def test_a_conflict_refers_the_decision_and_is_recorded_as_a_rule(small: SmallFamily, model: Model) -> None:
-    wrong = with_sign(model, "turnover", 1)  # "a larger firm is riskier", and a tiny one pushes toward risk
+    wrong = with_sign(model, "turnover", 1)  # the wrong sign states that more turnover raises the risk
 
     found, right = (assess_customer(small, each, turnover=100.0) for each in (wrong, model))
 

@@ -20,7 +20,7 @@ from grounds_client.formatting import enum_name
 from grounds_client.terminal.churn import show_risk, show_risks
 from grounds_client.terminal.console import make_console
 
-_VALUE_MAX = 1e15  # hundredths of it are exact in a float
+_VALUE_MAX = 1e15  # its hundredths fit into the int64 field of the request
 _ORDERS = {
     "probability": churn_pb2.CHURN_RISK_ORDER_PROBABILITY,
     "value": churn_pb2.CHURN_RISK_ORDER_VALUE_AT_RISK,
@@ -119,7 +119,7 @@ def _only_market(client: Client) -> str:
 
 @contextmanager
 def _progress_reporter() -> Iterator[Callable[[str], None]]:
-    """Yield a function that reports progress on standard error: on a terminal in one changing line, otherwise line by line."""
+    """Yield a function that reports progress on standard error; on a terminal, it updates one line."""
     console = make_console(stderr=True)
     if not console.is_terminal:
         yield lambda line: typer.echo(line, err=True)

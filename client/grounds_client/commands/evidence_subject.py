@@ -20,7 +20,10 @@ _Modes = Sequence[evidence_pb2.ReplayMode]
 
 
 class EvidenceSubject(Protocol):
-    """Reads, replays, checks and shows evidence of one kind. Any stands for the message type of this kind."""
+    """Reads, replays, checks and shows evidence of one kind.
+
+    `Any` stands for messages whose type depends on the kind.
+    """
 
     @property
     def description(self) -> str:

@@ -33,14 +33,14 @@ def parse_decision_id(text: str) -> str:
 
 
 def check_market(text: str) -> str:
-    """Return a market unchanged. Raise an error unless it is two uppercase letters, or empty where it is optional."""
+    """Return a market unchanged. Raise an error unless the market is empty or two uppercase letters."""
     if text and not (len(text) == 2 and text.isascii() and text.isalpha() and text.isupper()):  # noqa: PLR2004
         raise typer.BadParameter(f"must be two uppercase letters, such as TW, got {text!r}")
     return text
 
 
 def parse_values(texts: Sequence[str], option: str) -> dict[str, Value]:
-    """Parse values such as PAY_0=2. A value in double quotes, or one that is not a number, is a level."""
+    """Parse values such as PAY_0=2. A value is a level if it is in double quotes or is not a number."""
     values: dict[str, Value] = {}
     for text in texts:
         name, equals, value = text.partition("=")
@@ -76,7 +76,10 @@ def resolve_bundle_id(client: Client, text: str, option: str) -> str:
 
 
 def resolve_run_id(client: Client, text: str, option: str) -> str:
-    """Return the only run_id of a newest run that begins with a text. An older run requires the full run_id."""
+    """Return the only run_id, among the newest runs of all markets, that begins with a text.
+
+    Older runs need the full id.
+    """
     if len(text) == _RUN_ID_LENGTH:
         return text
     _check_prefix_length(text, "run_id", option)

@@ -65,7 +65,8 @@ def parse_key_option(text: str) -> VerifierKey:
     """Parse `--key`: a public key, or the name of a file that contains one.
 
     Raises:
-        KeyMalformed: The text is neither of these, or it is a private key. The message does not repeat a private key.
+        KeyMalformed: The text is neither a public key nor the name of a file with one, or it is a private key. The
+            message does not repeat a private key.
     """
     key = Path(text).read_text(encoding="ascii").strip() if Path(text).is_file() else text
     if key.startswith(PRIVATE_KEY_PREFIX):
@@ -87,7 +88,7 @@ def _checkpoint_size(note: str) -> int:
 
 
 def _export(start: int, messages: Iterable[audit_pb2.StoredRecord], proof: audit_pb2.GetRangeProofResponse) -> Export:
-    """Return records and their proof as an export. The records are consumed while the export is written."""
+    """Return records and their proof as an export. The records are fetched only while the export is written."""
     return Export(
         start=start,
         records=map(_stored_record, messages),

@@ -1,8 +1,9 @@
-"""Checks of an evidence pack that need no server: the log's public key is enough.
+"""Checks of an evidence pack. The checks need the log's public key, but no server.
 
-An evidence pack is checked from the outside in. The checkpoint must be signed with the log's key; the stored record must hash to
-a leaf under the checkpoint's root; the header of that record must name the subject of the pack. For a churn prediction, the row
-must also hash to a leaf under the root that the header contains. Then the pack's own figures must add up.
+An evidence pack is checked from the outside in. The checkpoint must be signed with the log's key. The stored record
+must hash to a leaf under the checkpoint's root. The header of the stored record must contain the id of the decision or
+of the run. For a churn prediction, the row must also hash to a leaf under the root that the header contains. Finally,
+the pack's own figures must add up.
 """
 
 import hashlib
@@ -87,7 +88,7 @@ def _record_checks(proof: audit_pb2.GetInclusionProofResponse, key: VerifierKey)
         yield EvidenceCheck(f"the checkpoint is signed by the log's key: {error}", holds=False)
         return
     yield EvidenceCheck(f"the checkpoint of {checkpoint.size:,} records is signed by the log's key", holds=True)
-    # If the customer was erased, there is no ciphertext, and only the stored leaf hash can be proved.
+    # If the customer was erased, the ciphertext is missing, so the proof is checked with the stored leaf hash.
     leaf = record.nodes[0] if record.nodes else b""
     if record.HasField("ciphertext"):
         leaf = SealedRecord(record.header, record.ciphertext).leaf_hash()
@@ -130,7 +131,7 @@ def _decision_checks(evidence: audit_pb2.Evidence) -> Iterator[EvidenceCheck]:
 
 
 def _bundle_checks(evidence: audit_pb2.Evidence | audit_pb2.ChurnEvidence) -> Iterator[EvidenceCheck]:
-    """Check that the bundle and the baseline are the ones that the record names."""
+    """Check that the record contains the digests of this bundle and this baseline."""
     if evidence.HasField("bundle") and evidence.HasField("record"):
         same_baseline = evidence.bundle.files.get("baseline.json") == evidence.record.baseline_sha256
         same_bundle = evidence.bundle.model.summary.bundle_id == evidence.record.bundle_id
@@ -138,7 +139,7 @@ def _bundle_checks(evidence: audit_pb2.Evidence | audit_pb2.ChurnEvidence) -> It
 
 
 def _row_check(evidence: audit_pb2.ChurnEvidence) -> EvidenceCheck:
-    """Check the path from the row's bytes to the root that the record's header names."""
+    """Check the path from the row's bytes to the root that the record's header contains."""
     rows = _rows_root(evidence)
     if rows is None:
         return EvidenceCheck(_ROW_NOT_CHECKED, holds=not evidence.HasField("row_proof"))
@@ -157,7 +158,7 @@ def _rows_root(evidence: audit_pb2.ChurnEvidence) -> RowsRoot | None:
 
 
 def _risk_checks(evidence: audit_pb2.ChurnEvidence) -> Iterator[EvidenceCheck]:
-    """Check that the prediction equals the proven row, and that its contributions add up."""
+    """Check that the prediction equals the content of the row, and that its contributions add up."""
     if not evidence.HasField("churn_risk"):
         return
     risk = evidence.churn_risk

@@ -27,7 +27,7 @@ def render_churn_page(
     purpose: str,
     key: str,
 ) -> str:
-    """Return the page; arguments as in `render_decision_page`."""
+    """Return the page. The arguments are those of `render_decision_page`."""
     customer = evidence.customer
     title = f"Evidence of the churn risk of customer {customer.market} {customer.customer_id}"
     return render_page(title, _parts(evidence, replay, checks, purpose=purpose, key=key))
@@ -76,7 +76,7 @@ def _summary(risk: churn_pb2.ChurnRisk) -> Markup:
 
 
 def _run_facts(evidence: audit_pb2.ChurnEvidence) -> Iterator[tuple[str, str | None]]:
-    """Yield the facts of the run, and the facts that the prediction has from earlier runs."""
+    """Yield the facts of the run, and the facts of the prediction that come from earlier runs."""
     run, risk = evidence.run, evidence.churn_risk
     yield "run", run.run_id
     yield "market", run.market

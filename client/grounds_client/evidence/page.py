@@ -20,7 +20,10 @@ _SHOWN_METRICS = (
 
 
 def render_page(title: str, parts: Iterable[Markup]) -> str:
-    """Return a complete page of HTML. It loads nothing: styles are inline and it contains no links."""
+    """Return a complete page of HTML.
+
+    The page loads no other file, because its styles are inline and it has no links.
+    """
     style = resources.files("grounds_client.evidence").joinpath("evidence.css").read_text(encoding="utf-8")
     head = tag(
         "head",
@@ -86,7 +89,10 @@ def proof_section(evidence: _EvidencePack, checks: Sequence[EvidenceCheck], key:
 
 
 def _decryption_text(evidence: _EvidencePack) -> str:
-    """Return whose key decrypted the record. A run has many customers, so it is sealed with the log's own key."""
+    """Return whose key decrypted the record.
+
+    A run has many customers, so its record is sealed with the log's own key.
+    """
     owner = "the customer's key" if isinstance(evidence, audit_pb2.Evidence) else "the log's own key"
     return (
         f"The server opened the record with {owner}. The proof covers the sealed bytes; anyone with that key can open them "

@@ -31,7 +31,7 @@ def verdict_name(result: evidence_pb2.ReplayResult) -> str:
 
 
 def verdict_holds(result: evidence_pb2.ReplayResult) -> bool:
-    """Return whether the verdict confirms the record. A what-if compares nothing and does not contradict it."""
+    """Return True for a match, a difference caused only by the runtime, or a what-if, which compares nothing."""
     return result.WhichOneof("verdict") in {"match", "runtime_differs", "what_if"}
 
 

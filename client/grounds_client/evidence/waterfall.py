@@ -29,7 +29,7 @@ class WaterfallStep:
         log_odds: What the feature adds, in log-odds.
         before: The sum before this line.
         after: The sum after this line.
-        is_risk: Whether the feature raises the risk.
+        is_risk: True if the feature raises the risk.
     """
 
     label: str
@@ -136,7 +136,7 @@ def _row(label: str, cells: Sequence[str], kind: str | None = None) -> Markup:
 
 
 def _class(column: int) -> str | None:
-    """Return the CSS class of a column: every column except labels and bars has figures."""
+    """Return the CSS class of a column: None for the labels and the bars, "figure" for every other column."""
     return None if column in {0, _BAR_COLUMN} else "figure"
 
 

@@ -11,13 +11,13 @@ _CHUNK_BYTES = 1 << 20
 
 @contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path to write to; on success, durably move it to `path`.
+    """Yield a temporary path to write to. If the block raises no error, the written file durably replaces `path`.
 
     A reader of `path` sees either the old file or the complete new file, even after a crash.
     """
     temporary = path.with_name(f".{path.name}.new")
     yield temporary
-    # First the content must be on disk, then the rename. The fsync of the folder makes the rename durable.
+    # The content must be on disk before the rename. The fsync of the folder then makes the rename durable.
     with temporary.open("rb") as content:
         os.fsync(content.fileno())
     temporary.replace(path)
@@ -29,7 +29,7 @@ def replace_file(path: Path) -> Iterator[Path]:
 
 
 def file_sha256(path: Path) -> str:
-    """Return a file's SHA-256 in hexadecimal; "" if it does not exist."""
+    """Return a file's SHA-256 in hexadecimal; "" if the file does not exist."""
     if not path.is_file():
         return ""
     digest = hashlib.sha256()

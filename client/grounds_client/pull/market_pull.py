@@ -1,11 +1,12 @@
-"""`MarketPull`: keeps a local file up to date with the churn predictions of one market. An interrupted pull resumes.
+"""`MarketPull`: updates a local file, the copy, with the churn predictions of one market. An interrupted pull resumes.
 
 A full sync reads the server's export, which has all customers. A delta reads only the changes since the last sync. The client
 receives both in parts.
 
-The state file records how far a pull has come. Data are always written before the state that refers to them: a part before the
-state that counts the part and has the token of the next part, and the copy before the state that marks the copy as up to date. So
-if the process is killed between two writes, the next pull repeats only the last step, with the same result.
+The state file records how far a pull has come. Data are always written before the state that refers to them. A part is
+written before the state that counts the part and has the token of the next part. The copy is written before the state
+that marks the copy as up to date. So if the process is killed between two writes, the next pull repeats only the last
+step, with the same result.
 """
 
 import shutil
@@ -58,7 +59,7 @@ class MarketPull:
         client: A client of the server.
         to: Path of the copy, ending in ".parquet" or ".csv".
         state_file: Path of the state file.
-        report: Called with a line of text for each part, and with the reason if a full sync is needed.
+        report: A function that is called with each line of progress, such as the reason for a full sync.
         page_size: Number of customers on a page of a delta.
     """
 
@@ -80,7 +81,8 @@ class MarketPull:
 
         Raises:
             CallFailed: The server rejected a call or was unavailable; the next pull resumes.
-            PullRefused: The state file belongs to another market, or another pull is using the file.
+            PullRefused: The state file is malformed or belongs to another market, another pull is using the state file,
+                or the server required a full sync _RESYNCS_MAX times.
         """
         with self._state_file.lock():
             state = self._starting_state(market, locale)
@@ -177,7 +179,7 @@ class MarketPull:
         return state
 
     def _apply(self, state: PullState) -> PullState:
-        """Write the copy from the parts. Repeating this after the process was killed writes the same file."""
+        """Write the copy from the parts. After an interruption, the next pull repeats this and writes the same copy."""
         parts = [self._read_part(number) for number in range(state.parts)]
         base = CUSTOMER_SCHEMA.empty_table() if state.phase == "APPLY_FULL" else self._read_customers()
         table = copy_table(apply_parts(base, parts), state.market, state.run)

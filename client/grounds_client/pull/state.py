@@ -13,7 +13,7 @@ from grounds_client.pull.files import replace_file
 
 _FORMAT = 1
 _Phase = Literal["FULL", "DELTA", "APPLY_FULL", "APPLY_DELTA", "IN_STEP"]
-UP_TO_DATE: Final = "IN_STEP"  # the value that state files have; do not change it
+UP_TO_DATE: Final = "IN_STEP"  # the value that existing state files contain; do not change it
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class PullState:
         locale: The language of the driver texts in the copy.
         phase: FULL or DELTA while the parts of a full sync or a delta are fetched; APPLY_FULL or APPLY_DELTA when all parts are
             on disk; UP_TO_DATE when the copy has been written.
-        token: The server's token to fetch the next part; when all parts are on disk, the token of the next delta.
+        token: The server's token for the next part. When all parts are on disk, it is the token for the next delta.
         parts: The number of parts on disk.
         run: The run columns of the copy after the parts are applied (`run_columns`).
         file_sha256: SHA-256 of the copy as last written; "" if no copy has been written.

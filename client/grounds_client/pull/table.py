@@ -59,7 +59,7 @@ _REMOVED_KEY = b"removed"
 
 
 def page_table(page: churn_pb2.ListChurnRiskChangesResponse) -> pa.Table:
-    """Return the customers of a page as a part. The metadata of the part lists the customers to remove."""
+    """Return the customers of a page of changes as a part, whose metadata lists the customers to remove."""
     removed = json.dumps([customer.customer_id for customer in page.removed_customers])
     rows = [_customer_row(risk) for risk in page.churn_risks]
     return pa.Table.from_pylist(rows, schema=CUSTOMER_SCHEMA.with_metadata({_REMOVED_KEY: removed}))
@@ -110,7 +110,7 @@ def removed_customers(part: pa.Table) -> list[str]:
 
 
 def apply_parts(base: pa.Table, parts: Sequence[pa.Table]) -> pa.Table:
-    """Return the customers of `base` after the parts.
+    """Return the customers of `base` with the changes of all parts applied.
 
     A row in a part replaces the customer's old row. Customers that a part removes are dropped.
     """
@@ -145,7 +145,10 @@ def run_columns(run: churn_pb2.ChurnRun) -> dict[str, Any]:
 
 
 def write_copy(path: Path, kind: str, table: pa.Table) -> None:
-    """Write the copy; `kind` is ".parquet" or ".csv". In CSV, an empty cell is a missing value and "" an empty text."""
+    """Write the copy; `kind` is ".parquet" or ".csv".
+
+    In CSV, an empty cell is a missing value, and "" is an empty text.
+    """
     if kind == ".csv":
         pcsv.write_csv(table, path)
     else:
@@ -188,7 +191,7 @@ def _driver_columns(drivers: pa.ListArray, locale: str) -> dict[str, pa.Array]:
 
 
 def _element(lists: pa.ListArray, position: int) -> dict[str, pa.Array]:
-    """Return the fields of each list's element at a position; null for shorter lists (`pc.list_element` would fail)."""
+    """Return the fields of each list's element at a position; null for lists that are too short."""
     starts, ends = lists.offsets[:-1], lists.offsets[1:]
     exists = pc.greater(pc.subtract(ends, starts), position)
     indices = pc.if_else(exists, pc.add(starts, position), pa.scalar(None, pa.int32()))
@@ -199,7 +202,7 @@ def _element(lists: pa.ListArray, position: int) -> dict[str, pa.Array]:
 def _ranks(customers: pa.Table) -> pa.Array:
     """Return the rank of each customer with a score: by descending probability, then customer_id; null for all others."""
     order = pc.sort_indices(customers, [("churn_probability", "descending"), ("customer_id", "ascending")])
-    # Sorting a permutation yields its inverse: the position of each customer in the order.
+    # `order` is a permutation, so its sort indices are the inverse: the position of each customer in the order.
     positions = pc.cast(pc.sort_indices(order), pa.int32())
     has_score = pc.is_valid(customers["churn_probability"])
     return pc.if_else(has_score, pc.add(positions, 1), pa.scalar(None, pa.int32()))

@@ -42,7 +42,7 @@ def show_churn_evidence(console: Console, evidence: audit_pb2.ChurnEvidence) -> 
 
 
 def show_checks(console: Console, checks: Sequence[EvidenceCheck], *, given: bool) -> None:
-    """Print the checks; `given` is whether the reader supplied the public key."""
+    """Print the checks. `given` is True if the reader supplied the public key."""
     console.print("Checked here:", markup=False)
     for check in checks:
         console.print(f"  {'holds' if check.holds else 'FAILS'}  {check.claim}", markup=False)

@@ -40,7 +40,7 @@ _RECOURSE_TEXTS = {
 
 
 def show_decision(console: Console, decision: credit_pb2.CreditDecision, model: model_pb2.Model | None) -> None:
-    """Print a decision; `model` describes its features; None if the bundle is not available."""
+    """Print a decision. `model` describes the decision's features, and is None if the bundle is not available."""
     name = decision_name(decision.decision)
     customer = f"customer {decision.customer.market} {decision.customer.customer_id}"
     amount = money_text(decision.requested_amount)

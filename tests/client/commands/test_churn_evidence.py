@@ -84,7 +84,7 @@ def change_driver(evidence: audit_pb2.ChurnEvidence) -> None:
 
 
 def change_row_and_risk(evidence: audit_pb2.ChurnEvidence) -> None:
-    """Change the prediction and the row in the same way, so that only the root differs."""
+    """Change the prediction and the row in the same way, so that only the check of the root can detect the change."""
     row = bodies_pb2.ChurnRiskRow.FromString(evidence.row)
     row.rank += 1
     evidence.churn_risk.rank += 1

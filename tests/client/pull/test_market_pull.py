@@ -1,4 +1,7 @@
-"""`MarketPull` is killed at every write while runs are loaded: the copy always has one run, and every customer once."""
+"""`MarketPull` is killed at every write while runs are loaded.
+
+The copy always has a single run and each customer once.
+"""
 
 import asyncio
 import itertools
@@ -43,7 +46,7 @@ def churn_family(tmp_path_factory: pytest.TempPathFactory) -> ChurnFamily:
 
 
 def customers(seed: int, count: int = 45) -> dict[str, float | None]:
-    """Return customers with their log-odds. With the seed, some log-odds change, and some customers appear or disappear."""
+    """Return the log-odds by customer. The seed determines which customers exist and which log-odds differ."""
     return {
         f"C{number:03d}": None if number % 11 == 0 else ODDS[number % 4 if number % 3 else (number + seed) % 4]
         for number in range(count)
@@ -81,14 +84,14 @@ def state_path(to: Path) -> Path:
 def exit_at(moment: int) -> None:
     """End this process without any clean-up, as kill -9 does, at a moment that is counted from now on.
 
-    Each replaced file (a part, the state, the copy) has two moments: just before its rename and just after it. Python reports
-    both to audit hooks: the rename, and the opening of the folder that is then flushed to disk.
+    Each replaced file (a part, the state, the copy) has two moments: just before its rename and just after its rename.
+    Python reports two events to audit hooks: the rename, and then the opening of the folder, which is flushed to disk.
     """
     moments, renamed = itertools.count(1), False
 
     def count_moments(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal renamed
-        after_rename = event == "open" and renamed and arguments[1] is None  # os.open, not open
+        after_rename = event == "open" and renamed and arguments[1] is None  # os.open has no mode, but open has one
         if event == "os.rename" or after_rename:
             renamed = not after_rename
             if next(moments) == moment:
@@ -127,7 +130,7 @@ async def read_server(serving: Serving, locale: str = "") -> list[dict[str, Any]
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return a copy as rows, times in microseconds, without the run columns that a prediction does not have."""
+    """Return a copy as rows with times in microseconds, without the run columns, which a prediction does not have."""
     rows = pq.read_table(path).cast(COPY_SCHEMA).to_pylist()
     for row in rows:
         since = row["band_since_time"]
@@ -140,7 +143,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 async def test_a_pull_killed_at_any_write_resumes_to_the_newest_run(
     serving: Serving, churn_family: ChurnFamily, tmp_path: Path
 ) -> None:
-    """A fresh pull is killed at its first moment, another at its second, and so on to the last; each is then resumed."""
+    """Each pull starts without a copy and is killed one moment later than the pull before; then it is resumed."""
     load(serving, churn_family, tmp_path, 0)
     for moment in itertools.count(1):
         to = tmp_path / str(moment) / "risks.parquet"

@@ -23,7 +23,7 @@ def capture(draw: Callable[[Console], object]) -> str:
 
 
 def test_square_brackets_in_names_and_descriptions_are_shown_as_they_are() -> None:
-    """Rich takes [word] for markup and drops it, and raises an error for [/word]."""
+    """Rich interprets [word] as markup and drops it, and raises an error for [/word]."""
     summary = model_pb2.ModelSummary(family="credit", bundle_id="0" * 64, refusal="card.md [sic] is [/not] whole")
     feature = model_pb2.Feature(
         name="share",
