@@ -1,1 +1,1 @@
-"""Decides, explains, writes down: the gRPC server and its stores."""
+"""The gRPC server, which decides, explains and records, and its stores."""

@@ -58,20 +58,21 @@ SERVICES = (
 _CREDIT, _AUDIT, _CHURN, _MODEL = (service.full_name for service in SERVICES)
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-# The interceptor rejects requests between `request_bytes_max` and this multiple of it, with an ErrorInfo. gRPC itself
-# rejects larger ones, without an ErrorInfo.
+# The interceptor rejects a request of more than `request_bytes_max` bytes with an ErrorInfo. gRPC itself rejects a
+# request of more than this multiple of `request_bytes_max`, without an ErrorInfo.
 TRANSPORT_LIMIT_FACTOR = 4
-_OWN_CONNECTIONS = 4  # to the database: one each for recorder, anchoring and header index, and one in reserve
+_OWN_CONNECTIONS = 4  # database connections: one each for recorder, anchoring and header index, and one in reserve
 _IDLE_SECONDS = 0.1  # a draining server counts as idle after this time without a new call
 
 
 class Application:
     """A server with its stores, services and background tasks.
 
-    Tests subclass it to plant faults: attributes that are set in `__init__` may be replaced before `start`.
+    Tests subclass the application to inject faults. They may replace attributes that `__init__` sets, but only before
+    `start`.
 
     Attributes:
-        settings: The settings, as read from file and environment.
+        settings: The settings, read from the configuration file and the environment.
         port: The port on which the server listens; 0 before `start`.
         database: The database with all stores except the customers' keys.
         threads: The threads for database work of the loan desk.
@@ -83,9 +84,9 @@ class Application:
         samples: Draws samples of decisions, in a standby worker.
         log: The record log; None before `start`.
         recorder: Appends records to the log; None before `start`.
-        idle_probe_seconds: Time without a write after which the log is probed.
-        header_chunk_seconds: Time between two checks for missing header chunks.
-        standby_delay_seconds: Time between the start of the server and the start of the standby worker.
+        idle_probe_seconds: Time in seconds without a write, after which the log is probed.
+        header_chunk_seconds: Pause in seconds between two checks for missing header chunks.
+        standby_delay_seconds: Time in seconds between the start of the server and that of the standby worker.
     """
 
     idle_probe_seconds = IDLE_PROBE_SECONDS
@@ -125,7 +126,7 @@ class Application:
         page_token_key = await self.threads.run(self.database.ensure_key, "page_tokens")
         tokens = PageTokens(page_token_key, self.settings.churn_token_days, clock=utc_now)
         self._server = self._build_server(policies, tokens, self.recorder, self.log)
-        # If the warm-up fails, the server starts all the same: only the first calls are slower.
+        # If the warm-up fails, the server starts nevertheless, because the failure only makes the first calls slower.
         await self._background.attempt("warm-up", self.threads.run(self._warm_up, self.log))
         self._bind()
         await self.recorder.probe()  # before listening, so that a server with a read-only log never reports SERVING
@@ -150,7 +151,7 @@ class Application:
     # Assembly
 
     def _open_log(self) -> RecordLog:
-        """Open the record log and its key files; create them if neither exists."""
+        """Open the record log with its key files. If neither log nor key files exist, create both."""
         return open_log(self.database, KeyLocations.from_settings(self.settings))
 
     def _build_server(
@@ -244,7 +245,7 @@ class Application:
     # Health and background tasks
 
     async def _update_health(self) -> None:
-        """Set the health status of every service, and of "", the server.
+        """Set the health status of every service, and of the server as a whole, whose name is the empty string.
 
         CreditService and the server are SERVING while a credit model is active and records can be written. The other
         services are always SERVING: if the database does not answer, each of their calls fails with STORE_UNAVAILABLE.
@@ -256,7 +257,7 @@ class Application:
             await self._health.set(service, status)
 
     def _start_background_tasks(self, policies: PolicyRegistry) -> None:
-        """Start reloading, anchoring, building header chunks, and the standby worker. No call waits for these tasks."""
+        """Start the tasks that reload files, anchor checkpoints, build header chunks and start the standby worker."""
         settings, background, attempt = self.settings, self._background, self._background.attempt
         background.repeat(
             lambda: self._reload(policies), seconds=settings.reload_seconds, delay=settings.reload_seconds
@@ -274,7 +275,7 @@ class Application:
         )
 
     async def _reload(self, policies: PolicyRegistry) -> None:
-        """Reload catalog and policy if their files have changed; after a failure, the current ones stay in use."""
+        """Reload catalog and policy if their files have changed. If a reload fails, the current state stays in use."""
         await self._background.attempt("catalog", self.threads.run(self.models.refresh))
         await self._background.attempt("policy", self.threads.run(policies.refresh))
         await self._background.attempt("health", self._update_health())
@@ -282,15 +283,15 @@ class Application:
     # Drain
 
     async def _drain(self, seconds: float) -> None:
-        """Stop the server without dropping a call.
+        """Stop the server without dropping a call, unless the time limit is reached.
 
-        When gRPC stops, it cancels calls that have arrived but have not begun. Therefore the server stops only when no
-        more calls arrive. First, health reports NOT_SERVING while calls are still answered; then new calls are rejected
-        with DRAINING, for callers that ignore the health status.
+        When gRPC stops, it cancels calls that have arrived but have not begun. Therefore the drain waits
+        until no more calls arrive. First, health reports NOT_SERVING, and the server still answers calls. Then the
+        server rejects new calls with DRAINING, because some callers ignore the health status.
 
         Args:
-            seconds: Time limit for the whole drain. Callers have one half of it to leave, calls in progress have a quarter
-                to end, and gRPC has a quarter to stop.
+            seconds: Time limit for the whole drain, in seconds. Callers have half of the time to stop sending calls,
+                calls in progress have a quarter to end, and gRPC has a quarter to stop.
         """
         await self._health.enter_graceful_shutdown()
         await self.interceptor.wait_until_idle(_IDLE_SECONDS, seconds / 2)

@@ -1,8 +1,8 @@
 """The application log: one JSON object per line, on standard error. No line contains customer data.
 
-Logging never raises and never blocks: a full disk, a closed pipe or a reader that stops must not stop decisions. Lines are
-queued in memory, and a thread writes them. A line that does not fit into the queue, or that cannot be written, is dropped;
-the number of dropped lines is logged once writing works again.
+Logging never raises and never blocks: a full disk, a closed pipe or a reader that stops must not stop decisions. Lines
+are queued in memory, and a thread writes them. A line that does not fit into the queue, or that cannot be written, is
+dropped. As soon as writing works again, a line reports how many lines were dropped.
 """
 
 import atexit
@@ -17,16 +17,17 @@ from typing import Any
 
 import structlog
 
-_LINES_MAX = 10_000  # in the queue: some MB
-_FLUSH_SECONDS_MAX = 1.0  # at exit; a reader that has stopped would otherwise hold up the process
+_LINES_MAX = 10_000  # the queue then uses a few MB of memory
+# The wait at exit is limited, because otherwise a reader that has stopped would keep the process alive.
+_FLUSH_SECONDS_MAX = 1.0
 _RETRY_SECONDS = 0.2
 
 
 class LogWriter:
-    """Writes lines to a file descriptor in a thread of its own.
+    """Writes lines to a file descriptor, in a separate thread.
 
     Attributes:
-        dropped: Number of lines that were dropped and not reported yet.
+        dropped: Number of lines that were dropped and have not been reported yet.
     """
 
     def __init__(self, descriptor: int, lines_max: int = _LINES_MAX) -> None:
@@ -45,10 +46,10 @@ class LogWriter:
             self.count_dropped(1)
 
     def flush(self) -> None:
-        """Do nothing: the thread writes each line at once. See `wait_until_written`."""
+        """Do nothing, because the thread buffers nothing. To wait for the queue, call `wait_until_written`."""
 
     def count_dropped(self, lines: int) -> None:
-        """Count lines that were dropped."""
+        """Add to the number of dropped lines."""
         with self._lock:
             self.dropped += lines
 
@@ -64,13 +65,14 @@ class LogWriter:
             line = self._lines.get()
             if not self._write_whole(line):
                 self.count_dropped(1)
-                time.sleep(_RETRY_SECONDS)  # a full disk or a closed pipe fails at once: do not spin
+                # A write to a full disk or a closed pipe fails immediately, so pause before the next one.
+                time.sleep(_RETRY_SECONDS)
             elif self.dropped:
                 self._report_dropped()
             self._lines.task_done()
 
     def _report_dropped(self) -> None:
-        """Write how many lines are missing, now that writing works again."""
+        """Write one line with the number of dropped lines."""
         with self._lock:
             count, self.dropped = self.dropped, 0
         event = {"event": "log lines dropped", "count": count, "level": "warning"}
@@ -88,7 +90,7 @@ class LogWriter:
 
 
 def configure_logging() -> None:
-    """Configure structlog to write every event of level INFO or above as one line; call once, at start."""
+    """Configure structlog to write every event of level INFO or above as one line. Call this once, at startup."""
     writer = LogWriter(sys.stderr.fileno())
     atexit.register(writer.wait_until_written)
 
@@ -98,7 +100,7 @@ def configure_logging() -> None:
         def _proxy_to_logger(self, method_name: str, event: str | None = None, **values: Any) -> Any:
             try:
                 return super()._proxy_to_logger(method_name, event, **values)
-            except Exception:  # noqa: BLE001 - the work that a line reports goes on without the line
+            except Exception:  # noqa: BLE001 - the caller's work continues without the line
                 writer.count_dropped(1)
 
     structlog.configure(

@@ -19,12 +19,13 @@ class BackgroundTasks:
 
     def __init__(self) -> None:
         self._tasks: list[asyncio.Task[None]] = []
-        self._failures: dict[str, list[str]] = {}  # by task: the location at which its last attempt failed
+        # For each task whose last attempt failed: the location of the failure.
+        self._failures: dict[str, list[str]] = {}
 
     async def attempt(self, task: str, work: Awaitable[object]) -> None:
         """Run one iteration of a background task, and log its failure.
 
-        The same failure in consecutive iterations is logged once.
+        If consecutive iterations fail at the same location, only the first failure is logged.
 
         Args:
             task: Name of the task in the application log.
@@ -41,11 +42,11 @@ class BackgroundTasks:
             self._failures.pop(task, None)
 
     def repeat(self, work: _Work, *, seconds: float, delay: float = 0.0) -> None:
-        """Start a task that waits for a delay, then runs `work` repeatedly, with a pause after each run, until `stop`.
+        """Start a task that waits for a delay, and then runs `work` repeatedly until `stop` is called.
 
         Args:
-            work: Returns one run to await. A run must not raise: an exception would end the task, so a run passes each
-                of its steps to `attempt`.
+            work: Called for each run; returns the awaitable of the run. A run must pass each of its steps to `attempt`,
+                because an exception that leaves the run would end the task.
             seconds: Pause between the end of one run and the start of the next, in seconds.
             delay: Delay before the first run, in seconds.
         """

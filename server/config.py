@@ -1,4 +1,4 @@
-"""The server's configuration, immutable and checked once.
+"""The server's configuration, which is checked when it is read and never changes afterwards.
 
 The environment takes precedence over CONFIG.toml, and CONFIG.toml over the defaults.
 """
@@ -23,36 +23,39 @@ _DATABASE_SCHEMES = ("sqlite://", "postgresql://", "postgresql+psycopg://")
 class Settings(BaseSettings):
     """The settings, each read from the environment variable GROUNDS_<NAME> or from CONFIG.toml.
 
-    "Trusted" means that the server uses the content as it is: anybody who can write it decides what the server serves.
+    "Trusted" means that the server uses the content without verifying its origin. Anybody who can change trusted
+    content decides what the server answers.
 
     Attributes:
         host: Address to listen on. Must be a loopback address, because the server does not authenticate its callers.
         port: TCP port. 0 selects a free port, which the application log reports.
-        bundles: Folder of the bundle catalog. Its ACTIVE.toml files are trusted. Bundles are not: each is verified against
-            its manifest.
+        bundles: Folder of the bundle catalog. Its ACTIVE.toml files are trusted. The bundles are not trusted: each
+            bundle is verified against its manifest.
         policy: File of the credit policy. Trusted.
         retention: File of the retention table that `retain` applies. Trusted.
         database: SQLAlchemy URL of the database, SQLite or PostgreSQL. Trusted.
-        keys: SQLAlchemy URL of the key database, which contains the customers' keys. No backup may contain both databases.
+        keys: SQLAlchemy URL of the key database, which contains the customers' keys. A backup must never contain both
+            databases.
         master_key: File of the key that encrypts the customers' keys. The first start creates it.
         signing_key: File of the key that signs checkpoints. The first start creates it.
-        high_water_mark: File with the newest committed checkpoint, which no backup of the database may contain. None uses
-            the path of the signing key with the suffix .mark.
+        high_water_mark: File with the newest committed checkpoint. A backup of the database must never contain this
+            file. None uses the path of the signing key with the suffix .mark.
         log_origin: Permanent and unique name of the record log.
         anchor_folder: Folder to which each checkpoint is written as a file. None writes no files.
         anchor_command: Command that receives each checkpoint on its standard input. None runs no command.
         anchor_seconds: Interval in seconds at which a new checkpoint is anchored.
-        request_bytes_max: Largest size of a request in bytes; a larger one is answered with RESOURCE_EXHAUSTED.
-        requests_in_flight_max: Number of requests that are handled at the same time; further ones are answered with
-            RESOURCE_EXHAUSTED immediately.
-        store_threads: Number of threads that wait for the database on behalf of CreditService. A second pool of the same size
-            serves ChurnService and AuditService. Each thread uses one connection to each of the two databases.
-        drain_seconds_max: Seconds that calls in progress have to finish after SIGTERM.
+        request_bytes_max: Largest size of a request in bytes. A larger request is rejected with RESOURCE_EXHAUSTED.
+        requests_in_flight_max: Largest number of requests that are handled at the same time. A further request is
+            rejected immediately with RESOURCE_EXHAUSTED.
+        store_threads: Number of threads that wait for the database on behalf of CreditService. A second pool of the
+            same size serves ChurnService and AuditService. Each thread uses one connection to each of the two
+            databases.
+        drain_seconds_max: Time limit in seconds for draining the server after SIGTERM, before the server stops.
         reload_seconds: Interval in seconds at which ACTIVE.toml, the bundles and the policy are read again.
-        churn_runs_kept: Number of the newest runs of each market that remain when another run is loaded.
-        churn_token_days: Days for which page and delta tokens of the churn feed are valid, and for which the run of such a
-            token remains.
-        reflection: Whether the gRPC reflection service answers.
+        churn_runs_kept: Number of newest runs that each market keeps when another run is loaded.
+        churn_token_days: Number of days for which page and delta tokens of the churn feed are valid. The run of a token
+            is kept for the same time.
+        reflection: True if the server offers the gRPC reflection service.
     """
 
     model_config = SettingsConfigDict(env_prefix=_ENV_PREFIX, extra="forbid", frozen=True)
@@ -91,7 +94,7 @@ class Settings(BaseSettings):
     @field_validator("database", "keys")
     @classmethod
     def _check_database_url(cls, url: str) -> str:
-        """Reject an unsupported URL. The message does not repeat it, because it may contain a password."""
+        """Reject an unsupported URL. The message does not repeat the URL, because a URL may contain a password."""
         if not url.startswith(_DATABASE_SCHEMES):
             raise ValueError(f"must begin with {' or '.join(_DATABASE_SCHEMES)}, such as sqlite:////var/lib/grounds.db")
         return url
@@ -113,7 +116,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Return the sources by precedence: arguments, environment, file. A .env file and a secrets folder are not read."""
+        """Return the sources by precedence: arguments, environment, file. Read no .env file and no secrets folder."""
         del dotenv_settings, file_secret_settings
         return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
 
@@ -126,7 +129,7 @@ def read_settings(path: Path | None = None, **overrides: Any) -> Settings:
         **overrides: Settings by name, which take precedence over every other source.
 
     Raises:
-        ConfigRefused: The file is missing, or settings are invalid. The message lists every invalid setting.
+        ConfigRefused: The file is missing, or settings are unknown or invalid. The message lists them.
     """
     if path is not None and not path.is_file():
         raise ConfigRefused(f"{path}: no such file; check the path of the configuration")
@@ -146,7 +149,7 @@ def read_settings(path: Path | None = None, **overrides: Any) -> Settings:
 
 
 def _reject_unknown_variables() -> None:
-    """Raise ConfigRefused for unknown GROUNDS_ variables, which are probably misspelt and which pydantic-settings ignores."""
+    """Raise ConfigRefused for an unknown GROUNDS_ variable, because pydantic-settings ignores misspelt names."""
     known = {f"{_ENV_PREFIX}{name.upper()}" for name in Settings.model_fields} | _CLIENT_VARIABLES
     unknown = sorted(name for name in os.environ if name.upper().startswith(_ENV_PREFIX) and name.upper() not in known)
     if unknown:

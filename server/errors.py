@@ -1,13 +1,13 @@
 """Every error class of the server.
 
-A `ServerError` ends a call: `server.edges.status` maps each subclass to the gRPC status and reason that the caller receives.
-An `OperatorError` ends the start of the server or a command: the operator receives its message.
+A `ServerError` ends a call: `server.edges.status` maps each subclass to the gRPC status and reason that the caller
+receives. An `OperatorError` ends the start of the server or a command: the operator receives its message.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_VIOLATIONS_SHOWN = 3  # in an error message; the details of the error contain all violations
+_VIOLATIONS_SHOWN = 3  # in an error message; `ServerError.violations` contains all violations
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +26,18 @@ class Violation:
 
 
 def summarize_violations(violations: Sequence[Violation]) -> str:
-    """Return the first three violations and the number of further ones, in one line."""
+    """Return one line with the first three violations and the number of the other violations."""
     shown = "; ".join(f"{each.field or 'request'}: {each.problem}" for each in violations[:_VIOLATIONS_SHOWN])
     hidden = len(violations) - _VIOLATIONS_SHOWN
     return f"{shown}; and {hidden} more" if hidden > 0 else shown
 
 
 class ServerError(Exception):
-    """Base of the errors that a caller receives.
+    """Base class of the errors that a caller receives.
 
     Attributes:
-        violations: The invalid fields. Empty if the error is not about fields.
-        metadata: The variable parts of the message by name, for programs.
+        violations: One violation for each invalid field; empty if the error does not concern fields.
+        metadata: Values that describe the error, by name, for programs.
     """
 
     def __init__(self, message: str, *, violations: Sequence[Violation] = (), **metadata: str) -> None:
@@ -47,7 +47,7 @@ class ServerError(Exception):
 
 
 class RequestInvalid(ServerError):
-    """The request breaks a rule in the .proto files."""
+    """The request breaks a rule of the .proto files, has unknown fields, or asks for a sample that is too large."""
 
 
 class RequestUnreadable(ServerError):
@@ -67,11 +67,11 @@ class FeaturesInvalid(ServerError):
 
 
 class MethodNotAllowed(ServerError):
-    """The caller may not call this method."""
+    """The caller does not have permission to call this method."""
 
 
 class RequestIdReused(ServerError):
-    """The caller used this request_id for another request."""
+    """The caller used this request_id earlier, for a request with different content."""
 
 
 class OverrideInvalid(ServerError):
@@ -83,11 +83,11 @@ class OutcomeInvalid(ServerError):
 
 
 class CurrencyNotSupported(ServerError):
-    """The amount is not in the currency of the market's policy."""
+    """The requested amount is not in the currency that the policy has for the market."""
 
 
 class CustomerUnknown(ServerError):
-    """The database has no data about this customer."""
+    """The run has no prediction for this customer, or the feature store has no features of the customer."""
 
 
 class DecisionUnknown(ServerError):
@@ -112,19 +112,19 @@ class RecordRemoved(ServerError):
 
 
 class RecordDamaged(ServerError):
-    """The record or its key differs from what was written."""
+    """The record, its key, or a file or row that it refers to differs from what was written."""
 
 
 class TreeSizeUnknown(ServerError):
-    """The record log never had a tree of this size."""
+    """A requested tree size or range of records is not valid. For example, the record log has fewer records."""
 
 
 class BundleUnknown(ServerError):
-    """No bundle has this id."""
+    """The catalog has no bundle with this id."""
 
 
 class BundleNotReadable(ServerError):
-    """The bundle is invalid or cannot be read."""
+    """The catalog has the bundle, but the bundle is invalid or cannot be read."""
 
 
 class NoActiveModel(ServerError):
@@ -132,7 +132,7 @@ class NoActiveModel(ServerError):
 
 
 class NoPolicy(ServerError):
-    """The policy file has no section for this market."""
+    """The policy has no section for this market and product, or the section allows no overrides."""
 
 
 class NoRun(ServerError):
@@ -140,15 +140,15 @@ class NoRun(ServerError):
 
 
 class PageTokenInvalid(ServerError):
-    """The page token is invalid, or belongs to another list."""
+    """The page token is invalid, or was issued for a different list."""
 
 
 class ResyncRequired(ServerError):
-    """The token is expired, or the run of the token is no longer stored. The caller must start a full sync, without a token."""
+    """The token is invalid or expired, or its run is no longer stored. The caller must start a full sync."""
 
 
 class StoreUnavailable(ServerError):
-    """The database does not respond. Nothing was changed."""
+    """The database does not respond, or cannot complete the work. It is unknown whether a write took effect."""
 
 
 class Draining(ServerError):
@@ -156,7 +156,7 @@ class Draining(ServerError):
 
 
 class OperatorError(Exception):
-    """Base of the errors that an operator can fix. A command prints the message and exits with status 1."""
+    """Base class of the errors that an operator can fix. A command prints the message and exits with status 1."""
 
 
 class ConfigRefused(OperatorError):
@@ -168,7 +168,7 @@ class PortInUse(OperatorError):
 
 
 class LogRefused(OperatorError):
-    """The record log cannot be opened: its keys or its head are missing, or belong to a different log."""
+    """The record log cannot be opened: its keys or its head are missing, or they belong to a different log."""
 
 
 class DatabaseRefused(OperatorError):
@@ -188,7 +188,7 @@ class ForkRefused(OperatorError):
 
 
 class RetentionRefused(OperatorError):
-    """The retention table is invalid or cannot be applied."""
+    """The retention table is invalid, or a record whose content is due for removal is damaged."""
 
 
 class PolicyRefused(OperatorError):

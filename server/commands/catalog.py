@@ -24,7 +24,7 @@ def activate(
     config: Config = None,
 ) -> None:
     """Verify a bundle and make it serve its markets. To roll back, activate the previous bundle again."""
-    from models.catalog import activate as activate_bundle  # imports ONNX Runtime
+    from models.catalog import activate as activate_bundle  # the import loads ONNX Runtime, which is slow
 
     settings = read_settings(config)
     warn_missing_bundles(settings)

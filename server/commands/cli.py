@@ -21,10 +21,10 @@ from server.errors import OperatorError, RecordDamaged, StoreUnavailable
 
 
 class _ServeByDefault(TyperGroup):
-    """Runs `serve` if the command line contains no command, as in `python -m server --config CONFIG.toml`."""
+    """Runs `serve` if the command line does not begin with a command, as in `python -m server --config CONFIG.toml`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Insert `serve` before the arguments if they contain no command."""
+        """Insert `serve` before the arguments, unless they begin with a command or with an option of the program."""
         own_options = {
             name for parameter in self.get_params(ctx) for name in (*parameter.opts, *parameter.secondary_opts)
         }
@@ -35,7 +35,7 @@ class _ServeByDefault(TyperGroup):
 
 app = typer.Typer(
     cls=_ServeByDefault,
-    # Completion is registered under the name of the program, which would be `python` for `python -m server`.
+    # Shell completion is registered for the name of the program, which would be `python` for `python -m server`.
     add_completion=runs_as_script(),
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",

@@ -1,4 +1,4 @@
-"""The commands `erase`, `hold` and `release`, which concern the data of a customer. `erase` needs --apply to change data."""
+"""The commands `erase`, `hold` and `release`, for the data of customers. `erase` changes data only with --apply."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,7 +7,7 @@ import typer
 from server.commands.options import Apply, Config, Reason, command_line, current_time, open_record_log
 from server.config import read_settings
 
-if TYPE_CHECKING:  # a command imports its modules when it runs
+if TYPE_CHECKING:  # at run time, each command imports only the modules that it needs
     from server.maintenance.erasure import ErasurePlan
 
 _RELEASE_REASON = "hold no longer required"  # the reason in the command that `hold` prints

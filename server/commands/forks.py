@@ -1,4 +1,4 @@
-"""`adopt-fork`: accept a database that has lost records. The command needs --apply to change data."""
+"""`adopt-fork`: accept a database that has lost records. The command changes data only with --apply."""
 
 import typer
 

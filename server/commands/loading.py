@@ -17,7 +17,7 @@ def load(
 
     If a load is killed, run the same command again.
     """
-    from server.load.files import load_file  # imports pyarrow, which the serving process does not need
+    from server.load.files import load_file  # imported here, because the import loads pyarrow
     from server.stores.record_log.opening import KeyLocations
     from server.stores.runs.pruning import RunRetention
 

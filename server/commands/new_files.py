@@ -1,7 +1,8 @@
-"""Reports database and key files that do not exist and will be created, although the operator may expect them to exist.
+"""Reports database and key files that do not exist and that the server therefore creates.
 
-Otherwise a start in the wrong folder, or a misspelt path, would silently create an empty database with new keys. PostgreSQL
-databases need no such check: PostgreSQL rejects a connection to a database that does not exist.
+The operator may expect these files to exist. Without the report, a start in the wrong folder or a misspelt path would
+silently create an empty database with new keys. PostgreSQL databases are not checked, because PostgreSQL itself rejects
+a connection to a database that does not exist.
 """
 
 import sys
@@ -18,11 +19,11 @@ _SQLITE = "sqlite:///"
 
 @dataclass(frozen=True, slots=True)
 class AbsentFile:
-    """A file that does not exist, and that the server creates in that case.
+    """A file that does not exist, so that the server or a command may create it.
 
     Attributes:
         setting: Name of the setting that contains the path.
-        kind: Kind of file for messages, such as "database".
+        kind: Kind of the file, as messages name it, such as "database".
         path: Absolute path of the file.
     """
 

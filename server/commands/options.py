@@ -13,7 +13,7 @@ import typer
 from server.commands.new_files import absent_files, report_created
 from server.config import Settings
 
-if TYPE_CHECKING:  # a command imports the stores when it runs
+if TYPE_CHECKING:  # at run time, a command imports the stores only when it needs them
     from server.stores.database import Database
     from server.stores.record_log.log import RecordLog
 
@@ -46,7 +46,7 @@ def command_line(*words: str, config: Path | None) -> str:
 
     Args:
         *words: The command and its arguments.
-        config: Path of the configuration file of the present command; None if it has none.
+        config: Path of the configuration file of the present command; None if the present command line has no --config.
     """
     program = [_SCRIPT] if runs_as_script() else ["python", "-m", "server"]
     option = [] if config is None else ["--config", str(config)]
@@ -54,7 +54,7 @@ def command_line(*words: str, config: Path | None) -> str:
 
 
 def single_config(option: Path | None, positional: Path | None) -> Path | None:
-    """Return the path of the configuration file, from `--config` or from the deprecated argument; None without either.
+    """Return the path of the configuration file, from `--config` or the deprecated argument; None if neither is given.
 
     Raises:
         typer.BadParameter: The command line contains both.
@@ -71,7 +71,7 @@ def current_time() -> dt.datetime:
 
 @contextmanager
 def open_database(settings: Settings) -> "Iterator[Database]":
-    """Open the database and migrate its tables. At the end, report on standard error which files were created."""
+    """Open the database and migrate its tables. On exit, close it, and report created files on standard error."""
     from server.stores.database import Database
 
     absent = absent_files(settings)
@@ -86,7 +86,7 @@ def open_database(settings: Settings) -> "Iterator[Database]":
 
 @contextmanager
 def open_record_log(settings: Settings) -> "Iterator[RecordLog]":
-    """Open the record log with its keys, and close it at the end."""
+    """Open the record log with its keys. On exit, close the record log and its database."""
     from server.stores.record_log.opening import KeyLocations, open_log
 
     with open_database(settings) as database:

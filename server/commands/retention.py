@@ -1,4 +1,4 @@
-"""`retain`: apply the retention table. The command needs --apply to change data."""
+"""`retain`: apply the retention table. The command changes data only with --apply."""
 
 import sys
 

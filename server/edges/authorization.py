@@ -1,4 +1,4 @@
-"""Authorization: the table of the roles that may call each gRPC method.
+"""Authorization: a table states for each gRPC method which roles may call it.
 
 A method without an entry is denied to every caller. A test compares the table with the services in the .proto files.
 """
@@ -41,8 +41,8 @@ ROLES: dict[str, frozenset[str]] = {
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": frozenset({OPERATOR}),
 }
 
-# The server listens only on the loopback interface and does not authenticate, so every caller is LOCAL_CALLER with all
-# roles.
+# The server listens only on the loopback interface and does not authenticate its callers. Therefore every caller has
+# the name LOCAL_CALLER and all roles.
 LOCAL_CALLER = "local"
 _LOCAL_ROLES = _ALL_ROLES
 
@@ -55,7 +55,7 @@ def authorize(method: str, roles: frozenset[str] = _LOCAL_ROLES) -> None:
         roles: The roles of the caller.
 
     Raises:
-        MethodNotAllowed: None of the roles may call the method, or there is no such method.
+        MethodNotAllowed: None of the roles may call the method, or the table has no entry for the method.
     """
     if not roles & ROLES.get(method, frozenset()):
         raise MethodNotAllowed(f"permission denied: this caller may not call {method}", method=method)

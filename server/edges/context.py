@@ -1,6 +1,6 @@
 """The type of gRPC's call context.
 
-The class is generic only in the type stubs, so the alias is a string that is never evaluated.
+The alias is a string, which only the type checker evaluates.
 """
 
 from typing import Any, TypeAlias

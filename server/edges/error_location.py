@@ -6,7 +6,7 @@ _FRAMES_MAX = 8
 def error_location(error: BaseException) -> list[str]:
     """Return the eight innermost frames of an exception, the innermost one last.
 
-    The application log contains these frames instead of the exception's message, which may contain a customer's values.
+    The application log contains these frames. It omits the exception's message, which may contain a customer's values.
     """
     frames = []
     trace = error.__traceback__

@@ -15,14 +15,14 @@ VALUE_SOURCES = {"STORE": pb.VALUE_SOURCE_STORE, "CALLER": pb.VALUE_SOURCE_CALLE
 
 @dataclass(frozen=True, slots=True)
 class ContributionFacts:
-    """The contribution of one feature.
+    """The contribution of one feature to a score, with the feature's value and the value's source.
 
     Attributes:
         feature: The name of the feature.
         group: The code of the feature's reason group.
         value: The value, a number or the name of a level; None if the value is missing.
         source: The source of the value; None if the value is missing.
-        as_of: The as-of time of a stored value; None for a caller's value.
+        as_of: The as-of time of a stored value; None for a caller's value. Not used if the value is missing.
         log_odds: The contribution to the log-odds (SHAP value).
         points: The contribution to the score, in points; None if the family has no points.
     """
@@ -62,9 +62,9 @@ def explanation_message(
 
     Args:
         method: The SHAP method of the bundle's baseline: interventional or path_dependent.
-        baseline: The baseline, which is the population that the explanation compares with.
+        baseline: The baseline, which is the population with which the explanation compares the customer.
         base_value: The mean log-odds of the baseline.
-        residual: The log-odds of the score minus base value and contributions.
+        residual: The log-odds of the score minus the sum of base value and contributions.
         contributions: One contribution per feature.
         base_points: The base value in points; None if the family has no points.
     """

@@ -1,4 +1,4 @@
-"""The interceptor of all calls: authorizes, validates, calls the servicer, and turns exceptions into gRPC errors."""
+"""The interceptor of all calls, which authorizes and validates them and turns exceptions into gRPC errors."""
 
 import asyncio
 import time
@@ -20,8 +20,8 @@ from server.edges.validation import validate
 from server.errors import Draining, MethodUnknown, ServerError
 
 LOG = structlog.get_logger()
-_OWN_PREFIX = "/grounds."  # of the full names of our services' methods
-_METHOD_NAME_MAX = 200  # characters of an unknown method's name in the error message
+_OWN_PREFIX = "/grounds."  # the full name of every method of our services begins with this
+_METHOD_NAME_MAX = 200  # the error message shows at most this many characters of an unknown method's name
 _UnaryMethod = Callable[[Any, ReceivedRequest], Awaitable[Message]]
 _StreamMethod = Callable[[Any, ReceivedRequest], AsyncGenerator[Message]]
 
@@ -32,8 +32,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     All state is used only on the event loop, so no lock is needed.
 
     Attributes:
-        draining: Whether new calls are rejected; calls in progress continue.
-        calls_in_progress: Calls of our services that have begun and not ended.
+        draining: True if new calls are rejected. Calls in progress continue.
+        calls_in_progress: Number of calls to our services that have begun and have not ended.
     """
 
     def __init__(self, request_bytes_max: int) -> None:
@@ -48,7 +48,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        """Return the wrapped handler of a method; gRPC calls this at the beginning of every call."""
+        """Return the wrapped handler of a method. gRPC calls this function at the beginning of every call."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
         if handler is None:
@@ -81,7 +81,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         async def call(received: ReceivedRequest, context: Context) -> AsyncGenerator[Message]:
             async with self._observe(method, context):
                 self._admit(method, received)
-                # If the caller disconnects, close the generator immediately instead of leaving it to the garbage collector.
+                # If the caller disconnects, close the generator immediately instead of leaving it to the garbage
+                # collector.
                 async with aclosing(servicer_method(received.message, received)) as answers:
                     async for answer in answers:
                         yield answer
@@ -90,7 +91,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     @asynccontextmanager
     async def _observe(self, method: str, context: Context) -> AsyncIterator[None]:
-        """Count and log a call, and end it with a gRPC error if its body raises."""
+        """Count a call and log its end. If the call raises an exception, end it with a gRPC error."""
         start = self._last_arrival = time.monotonic()
         self.calls_in_progress += 1
         try:
@@ -99,7 +100,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             _log_call(method, ERROR_STATUSES[type(error)].reason, start)
             await abort_with_error(context, error)
         except Exception as error:  # noqa: BLE001 - a bug: log its location, and return an incident id to the caller
-            # Neither log nor answer contains the message of the exception, which may contain a customer's values.
+            # The message of the exception may contain a customer's values, so neither log nor answer contains the
+            # message.
             incident_id, location = str(uuid.uuid4()), error_location(error)
             LOG.error("bug", method=method, incident_id=incident_id, error=type(error).__name__, location=location)
             await abort_with_incident(context, incident_id)
@@ -110,12 +112,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def _admit(self, method: str, received: ReceivedRequest) -> None:
         """Check that a call may proceed.
 
-        Permission is checked first, so that a caller without it learns nothing about the request or the server.
+        Permission is checked first, so that a caller without permission learns nothing about the request or the server.
 
         Raises:
             MethodNotAllowed: The caller may not call the method.
             Draining: The server is stopping.
-            RequestInvalid, RequestUnreadable, RequestTooLarge: The request is invalid.
+            RequestInvalid, RequestUnreadable, RequestTooLarge: The request breaks a rule or was not decoded.
         """
         authorize(method)
         if self.draining:
@@ -139,15 +141,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
 
 def _log_call(method: str, reason: str, start: float) -> None:
-    """Log the end of a call; the entry has no content of request or answer."""
+    """Log the end of a call, without any content of the request or the answer."""
     LOG.info("call", method=method, reason=reason, milliseconds=round((time.monotonic() - start) * 1000, 2))
 
 
 def _wrap_standard(handler: Any, method: str, codec: dict[str, Any]) -> Any:
     """Wrap a method of a standard service (health, reflection): authorize, and reject undecodable requests.
 
-    Unlike methods of our services, these methods receive gRPC's context. Their calls are neither counted nor logged,
-    because a health check every second would keep a draining server from becoming idle.
+    Unlike methods of our services, these methods receive gRPC's context. Their calls are neither logged nor counted: if
+    they were counted, a health check every second would keep a draining server from becoming idle.
     """
     try:
         authorize(method)
@@ -170,7 +172,7 @@ def _wrap_standard(handler: Any, method: str, codec: dict[str, Any]) -> Any:
 
 
 async def _decoded_message(received: ReceivedRequest, context: Context) -> Any:
-    """Return the request of a standard service, or end the call if its bytes were not decoded."""
+    """Return the request of a standard service. If it was not decoded, end the call with an error."""
     if received.error is not None:
         await abort_with_error(context, received.error)
     return received.message

@@ -1,6 +1,7 @@
-"""Converts google.type.Money to and from exact decimals. All conversions of amounts in the server are in this module.
+"""Converts google.type.Money to and from exact decimals. All such conversions of the server are in this module.
 
-Money has units and nanos (10**-9), both with the same sign: -0.5 is units 0 and nanos -500,000,000.
+Money consists of whole units and nanos, which are billionths of a unit. Each is zero or has the sign of the
+amount: the amount -0.5 has 0 units and -500,000,000 nanos.
 """
 
 from decimal import Decimal
@@ -24,7 +25,8 @@ def money_from_amount(amount: Decimal, currency: str) -> Money:
 
 def money_from_minor(minor: int, currency: str) -> Money:
     """Return an amount in hundredths as Money."""
-    # divmod rounds toward minus infinity, which would turn -50 into -1 unit and +50 hundredths. Split the absolute value.
+    # Split the absolute value, because divmod rounds toward minus infinity: it would turn -50 into -1 unit and +50
+    # hundredths.
     units, hundredths = divmod(abs(minor), 100)
     sign = -1 if minor < 0 else 1
     return Money(currency_code=currency, units=sign * units, nanos=sign * hundredths * _NANOS_PER_HUNDREDTH)

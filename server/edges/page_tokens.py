@@ -1,8 +1,9 @@
 """Page tokens: opaque, signed and dated tokens for a position in a list, a synchronization or an export.
 
 A token is URL-safe base64 of a truncated HMAC-SHA256, followed by JSON: the name of the cursor, the time at which the
-token was written, and the cursor's fields. The signature prevents callers from changing the position; a token grants no
-permission. The names of cursors and fields must not change between releases, because callers keep delta tokens for days.
+token was written, and the cursor's fields. The signature prevents callers from changing the position. A token grants no
+permission. The names of cursors and fields must not change between releases, because callers keep delta tokens for
+days.
 """
 
 import base64
@@ -30,10 +31,11 @@ class RiskPageCursor:
     Attributes:
         run: Number of the run from which all pages of the list are read.
         market: The market of the run.
-        filters: Digest of order, filters and locale; the token is valid only for a list with an equal digest.
+        filters: Digest of the list's order, filters and locale. The token is valid only for a list with an equal
+            digest.
         total: Number of customers in the list, counted for the first page.
         number: Rank or value at risk of the last entry of the previous page.
-        customer_id: The customer_id of the last entry of the previous page, which breaks ties of `number`.
+        customer_id: The customer_id of the last entry of the previous page. It orders entries with an equal `number`.
     """
 
     run: int
@@ -46,16 +48,16 @@ class RiskPageCursor:
 
 @dataclass(frozen=True, slots=True)
 class SyncCursor:
-    """Start of the next page of a synchronization.
+    """Start of the next page of a synchronization, which brings a caller's copy of a market up to date.
 
     Attributes:
         market: The market of the copy.
         locale: The locale of the copy.
         run: Number of the run to which the synchronization brings the copy.
-        since: Number of the run that the copy contains now; None in a full synchronization.
+        since: Number of the run that the copy contained before; None in a full synchronization.
         mark: Number of the last tombstone that this synchronization delivers.
         since_mark: Number of the last tombstone that an earlier synchronization delivered.
-        phase: The phase in which the previous page ended; see server.stores.runs.changes.
+        phase: The phase of the synchronization in which the previous page ended; see server.stores.runs.changes.
         customer_id: The last customer that the previous page compared.
         number: Number of the last tombstone of the previous page.
     """
@@ -73,7 +75,7 @@ class SyncCursor:
 
 @dataclass(frozen=True, slots=True)
 class CopyState:
-    """The state of a copy at the end of a synchronization; the content of a delta token.
+    """The state of a caller's copy at the end of a synchronization. A delta token contains this state.
 
     Attributes:
         market: The market of the copy.
@@ -98,11 +100,11 @@ class ExportCursor:
         run: Number of the exported run.
         mark: Number of the last tombstone when the export started.
         part: Index of the stored chunk, from 0.
-        compression: NONE or ZSTD, equal in all parts of an export.
+        compression: NONE or ZSTD; all parts of an export have the same compression.
         rows_left: Number of rows at the end of the chunk that were not sent yet; 0 before the first part of a chunk. An
-            uncompressed chunk is sent in several parts. The rows are counted from the end, because an erasure between two
-            parts may remove a row. If the removed row was sent, the position stays correct. If the row was not sent, the
-            next part repeats a customer instead of skipping one.
+            uncompressed chunk is sent in several parts. The rows are counted from the end, because an erasure between
+            two parts may remove a row. If the removed row was already sent, the position stays correct. If the removed
+            row was not sent yet, the next part repeats one customer, but skips none.
     """
 
     market: str
@@ -124,7 +126,7 @@ _Cursor = TypeVar("_Cursor", RiskPageCursor, SyncCursor, CopyState, ExportCursor
 
 
 class PageTokens:
-    """Writes and reads tokens, signed with a key that all processes of a database share."""
+    """Writes and reads tokens. They are signed with a key that all servers with the same database share."""
 
     def __init__(self, key: bytes, days_max: float, clock: Callable[[], dt.datetime]) -> None:
         self._key, self._clock = key, clock
@@ -159,23 +161,23 @@ class PageTokens:
         return cursor(**content)
 
     def sign(self, content: object) -> str:
-        """Return a token with any content that JSON can represent."""
+        """Return a signed token that contains any value that JSON can represent."""
         data = json.dumps(content, separators=(",", ":")).encode()
         return base64.urlsafe_b64encode(self._mac(data) + data).decode().rstrip("=")
 
     def open(self, token: str) -> Any:
-        """Return the content of a token, of which only the signature is checked.
+        """Return the content of a token. Only the signature of the token is checked, not its content or age.
 
         Raises:
             PageTokenInvalid: The signature is invalid.
         """
         try:
-            # `sign` strips the padding that the decoder requires: pad to a multiple of four characters.
+            # `sign` removes the padding. Add it again, because the decoder requires a multiple of four characters.
             data = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
         except (binascii.Error, ValueError) as error:
             raise PageTokenInvalid(INVALID_MESSAGE) from error
         mac, data = data[:_MAC_BYTES], data[_MAC_BYTES:]
-        # Compare in constant time, and before parsing, so that unsigned bytes never reach the JSON parser.
+        # The comparison takes constant time. It precedes parsing, so that unsigned bytes never reach the JSON parser.
         if not hmac.compare_digest(mac, self._mac(data)):
             raise PageTokenInvalid(INVALID_MESSAGE)
         return json.loads(data)
@@ -186,5 +188,5 @@ class PageTokens:
 
 
 def page_size(requested: int) -> int:
-    """Return the number of entries of a page: 100 for a request of 0, at most 1000."""
+    """Return the number of entries of a page: the requested number, but at most 1000, or 100 if 0 was requested."""
     return min(requested or _PAGE_SIZE_DEFAULT, _PAGE_SIZE_MAX)

@@ -1,4 +1,4 @@
-"""A received request: its bytes, and either the decoded message or the error with which to answer."""
+"""A received request: either its bytes and the decoded message, or the error with which the call ends."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,15 +11,16 @@ from server.errors import RequestTooLarge, RequestUnreadable, ServerError
 
 @dataclass(frozen=True, slots=True)
 class ReceivedRequest:
-    """A request and its bytes.
+    """A request as the server received it.
 
-    The interceptor passes this object as the second argument to every method of our services, instead of gRPC's context.
-    Servicers record the bytes, raise a ServerError to reject a call, and do not depend on the transport.
+    The interceptor passes this object as the second argument to every method of our services, instead of gRPC's
+    context. Servicers can record the bytes. They reject a call by raising a ServerError, so they do not depend on
+    gRPC's context.
 
     Attributes:
         message: The decoded request; None if `error` is set.
         content: The bytes as received; b"" if `error` is set.
-        error: The error with which the interceptor answers if the bytes were not decoded; None if they were.
+        error: The error with which the interceptor ends the call; None if the bytes were decoded.
     """
 
     message: Any
@@ -32,10 +33,10 @@ def receiving_deserializer(
 ) -> Callable[[bytes], ReceivedRequest]:
     """Return a deserializer that returns errors instead of raising them.
 
-    If a deserializer raises, gRPC answers with a text of its own and without an ErrorInfo.
+    If a deserializer raised an exception, gRPC would answer with its own message and without an ErrorInfo.
 
     Args:
-        deserialize: The deserializer of the method; None if the method's requests are bytes.
+        deserialize: The deserializer of the method; None if the method receives bytes.
         method: Full name of the method, for the error message.
         bytes_max: Maximum length of a request in bytes; a longer request is rejected and not decoded.
     """

@@ -1,7 +1,7 @@
-"""Group commit: appends the entries of all concurrent calls in batches, and wakes each call when its batch is durable.
+"""Group commit: appends the entries of concurrent calls in batches, and wakes each call when its batch is durable.
 
-While one batch is written, the entries of new calls wait in a queue and become the next batch. Therefore one fsync serves
-all calls that wait, a single call never waits for a timer, and each process has only one thread that writes to the log.
+While one batch is written, the entries of new calls wait in a queue. They become the next batch, so that all of them
+share one fsync. If the recorder is idle, an entry is written immediately. Only one thread of the process writes.
 """
 
 import asyncio
@@ -20,15 +20,15 @@ _Arguments = TypeVarTuple("_Arguments")
 _Result = TypeVar("_Result")
 _BATCH_MAX = 256
 _HANG_SECONDS = 15.0  # longer than the database's lock timeout of 10 seconds
-_PROBE_SECONDS = 0.5  # between probes while the log is not writable
-IDLE_PROBE_SECONDS = 2.0  # between probes while the log is writable and no entry arrives
+_PROBE_SECONDS = 0.5  # pause between probes while the log is not writable
+IDLE_PROBE_SECONDS = 2.0  # pause between probes while the log is writable and no entry arrives
 
 
 class AppendLog(Protocol):
     """A durable log; see server.stores.record_log.log.RecordLog."""
 
     def append(self, entries: Sequence[LogEntry]) -> list[AppendResult]:
-        """Append entries durably; return one result for each."""
+        """Append entries durably, and return one result for each entry."""
 
     def probe(self) -> None:
         """Raise StoreUnavailable if the log is not writable."""
@@ -38,10 +38,12 @@ class Recorder:
     """Appends the entries of all calls of this process. All state except the log is used only on the event loop.
 
     Attributes:
-        writable: Whether the last write or probe succeeded; False also while one hangs.
-        hang_seconds: Time limit of a write or probe; `writable` becomes False while one exceeds it.
+        writable: True if the last write or probe succeeded. False if it failed, or if one has exceeded `hang_seconds`
+            and has not succeeded yet.
+        hang_seconds: Time in seconds after which a write or probe sets `writable` to False. The write or probe
+            continues.
         commits: Number of batches that were written.
-        records: Number of entries in all written batches.
+        records: Number of entries in the batches that were written.
     """
 
     def __init__(
@@ -50,11 +52,11 @@ class Recorder:
         report_change: Callable[[], Awaitable[None]],
         idle_probe_seconds: float = IDLE_PROBE_SECONDS,
     ) -> None:
-        """Create a recorder; `start` starts it.
+        """Create a recorder, which writes nothing until `start` is called.
 
         Args:
             log: The log to which entries are appended.
-            report_change: Called after `writable` has changed.
+            report_change: Called each time after `writable` has changed.
             idle_probe_seconds: Time without a write, in seconds, after which the log is probed.
         """
         self._log, self._report_change, self._idle_probe_seconds = log, report_change, idle_probe_seconds
@@ -72,25 +74,25 @@ class Recorder:
         self._task = asyncio.create_task(self._run())
 
     async def record(self, entry: LogEntry) -> Record:
-        """Append an entry, and return its record. If an earlier entry had the same request_id, return its record instead.
+        """Append an entry and return its record, or return the record of an earlier entry with the same request_id.
 
-        The entry is appended even if the caller disconnects meanwhile.
+        The recorder appends the entry even if the caller disconnects while it waits.
 
         Raises:
-            StoreUnavailable: It is unknown whether the entry is durable, so the caller must get an error instead of the answer.
+            StoreUnavailable: It is unknown whether the entry is durable, so the caller must get an error.
             RequestIdReused, RecordRemoved, RecordDamaged, PreconditionFailed: See RecordLog.append.
         """
         future: asyncio.Future[AppendResult] = asyncio.get_running_loop().create_future()
         self._queue.append((entry, future))
         self._wake.set()
-        # If the call is cancelled, only its wait is cancelled: the batch still sets its result on the future.
+        # `shield` protects the future: if the call is cancelled, the wait ends, but the entry stays in its batch.
         result = await asyncio.shield(future)
         if isinstance(result, Exception):
             raise result
         return result
 
     async def close(self) -> None:
-        """Write all entries in the queue, then stop."""
+        """Write all entries in the queue, then stop the task and the thread."""
         self._closing = True
         self._wake.set()
         if self._task is not None:
@@ -116,7 +118,8 @@ class Recorder:
         """Wait until the queue has an entry, the next probe is due, or the recorder is closed."""
         if self._queue:
             return
-        # There is no await between the check and clear(), so an entry that arrives later sets the event again.
+        # No entry can arrive between the check above and clear(), because there is no await. A later entry sets the
+        # event again.
         self._wake.clear()
         if self._closing:
             return
@@ -127,13 +130,14 @@ class Recorder:
             pass
 
     async def _append_batch(self, entries: list[LogEntry]) -> Sequence[AppendResult]:
-        """Append a batch, and return one result per entry; if the whole batch fails, every result is an exception."""
+        """Append a batch, and return one result per entry. If the whole batch fails, every result is an exception."""
         try:
             results = await self._run_in_thread(self._log.append, entries)
             assert len(results) == len(entries), "every entry has a result"
         except StoreUnavailable as error:
             await self._set_writable(writable=False)
-            # Each caller gets its own exception: a shared exception would collect the tracebacks of all callers.
+            # Create one exception for each caller, because a shared exception would collect the tracebacks of all
+            # callers.
             return [StoreUnavailable(str(error)) for _ in entries]
         except Exception as error:  # noqa: BLE001 - a bug: it is raised in every caller, and the recorder continues
             return [error for _ in entries]
@@ -143,7 +147,7 @@ class Recorder:
         return results
 
     async def _run_in_thread(self, work: Callable[[*_Arguments], _Result], *args: *_Arguments) -> _Result:
-        """Run blocking work in the recorder's thread; while the work exceeds `hang_seconds`, `writable` is False."""
+        """Run blocking work in the recorder's thread. If it exceeds `hang_seconds`, set `writable` to False."""
         future = asyncio.get_running_loop().run_in_executor(self._pool, work, *args)
         done, _ = await asyncio.wait({future}, timeout=self.hang_seconds)
         if not done:
@@ -151,7 +155,7 @@ class Recorder:
         return await future
 
     async def probe(self) -> None:
-        """Update `writable` by a probe of the log, because without writes nothing else would detect a failure."""
+        """Probe the log, and update `writable`. Without probes, an idle recorder would not detect a failure."""
         try:
             await self._run_in_thread(self._log.probe)
         except StoreUnavailable:
@@ -163,7 +167,7 @@ class Recorder:
             await self._set_writable(writable=True)
 
     async def _set_writable(self, *, writable: bool) -> None:
-        """Set `writable`; if its value changes, log and report the change."""
+        """Set `writable`. If its value changes, log and report the change."""
         if writable != self.writable:
             self.writable = writable
             LOG.warning("record log", writable=writable)

@@ -1,7 +1,8 @@
 """The standard reflection service in both of its versions, v1 and v1alpha.
 
-grpcio-reflection supports only v1alpha. Both versions have the same messages on the wire, so one servicer answers both.
-The descriptor of v1 is derived from the descriptor of v1alpha, so that clients can look up the v1 service as well.
+grpcio-reflection supports only v1alpha. The messages of both versions are encoded identically, so one servicer serves
+both. The descriptor of v1 is derived from the descriptor of v1alpha, so that clients can look up the v1 service as
+well.
 """
 
 from collections.abc import Iterable
@@ -34,7 +35,7 @@ def add_reflection(services: Iterable[str], server: grpc.aio.Server) -> None:
 
 
 def v1_descriptor() -> FileDescriptor:
-    """Return the descriptor of grpc.reflection.v1; register it unless another package already did."""
+    """Return the descriptor of grpc.reflection.v1. If no package has registered it yet, register it."""
     pool = descriptor_pool.Default()
     try:
         return pool.FindFileByName(_FILE)
@@ -43,7 +44,7 @@ def v1_descriptor() -> FileDescriptor:
 
 
 def _renamed_to_v1() -> descriptor_pb2.FileDescriptorProto:
-    """Return the v1alpha file with v1 in all names: the file name, the package, and the references to message types."""
+    """Return a copy of the v1alpha file in which the file name, the package and all message types are those of v1."""
     proto = descriptor_pb2.FileDescriptorProto()
     reflection_pb2.DESCRIPTOR.CopyToProto(proto)
     proto.name, proto.package = _FILE, "grpc.reflection.v1"

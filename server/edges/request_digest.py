@@ -1,7 +1,8 @@
 """The digest of a request's content, which shows whether two requests with the same request_id have equal content.
 
-The digest is computed from the decoded message, because the bytes on the wire can differ for equal requests: encoders may
-order map entries and fields differently. An unset field and a field with its default value are equal content.
+The digest is computed from the decoded message. The encoded bytes of equal requests can differ, because encoders may
+order map entries and fields differently. For a scalar field that is not `optional`, being unset
+and having the default value are the same content.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ from google.protobuf.message import Message
 
 
 def content_sha256(request: Message, without: str) -> str:
-    """Return the SHA-256, hexadecimal, of all fields of a request except one.
+    """Return the hexadecimal SHA-256 of all fields of a request, except one field.
 
     Args:
         request: The decoded request.
@@ -54,12 +55,12 @@ def _field_parts(field: FieldDescriptor, value: Any) -> Iterator[bytes]:
 
 
 def _value_parts(value: Any) -> Iterator[bytes]:
-    """Yield the encoding of a value with its type, and with the length of a text, so that encodings are unambiguous."""
+    """Yield the encoding of a value: a code for its type, its length if it is text or bytes, and its content."""
     if isinstance(value, float):
-        yield b"d" + struct.pack("<d", value)  # all bits: 0.0 and -0.0 are different contents
+        yield b"d" + struct.pack("<d", value)  # the encoding distinguishes 0.0 from -0.0
     elif isinstance(value, int):  # including booleans and enums
         yield b"i%d;" % value
     else:
-        # The length comes first, so a text that contains marks is not mistaken for them.
+        # The length comes first, so that a mark inside a text is read as part of the text.
         content = value.encode() if isinstance(value, str) else value
         yield b"s%d:" % len(content) + content

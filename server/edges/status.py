@@ -13,19 +13,20 @@ from server.errors import ServerError
 
 _DOMAIN = "grounds"
 _DETAILS_KEY = "grpc-status-details-bin"
-# gRPC limits trailers to 8 KB by default; if an error is larger, the caller gets a different error. The message is sent
-# twice: in the details, and percent-encoded, where each non-ASCII byte takes three bytes.
+# gRPC limits trailers to 8 KB by default. If the trailers are larger, the caller gets a different error. The trailers
+# contain the message twice: in the details, and percent-encoded, which turns each non-ASCII byte into three bytes.
 _VIOLATIONS_BYTES_MAX = 4000
 _MESSAGE_BYTES_MAX = 700
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorStatus:
-    """Code and reason of an error.
+    """The gRPC status code and the reason with which the server answers an error.
 
     Attributes:
-        code: The gRPC status code, which tells the caller to change the request, to retry, or to contact an operator.
-        reason: The reason of the ErrorInfo, for programs, in UPPER_SNAKE_CASE.
+        code: The gRPC status code. It shows whether the caller can change the request, retry, or only contact an
+            operator.
+        reason: The reason in the ErrorInfo, in UPPER_SNAKE_CASE, by which programs recognize the error.
     """
 
     code: grpc.StatusCode
@@ -76,7 +77,7 @@ async def abort_with_error(context: Context, error: ServerError) -> NoReturn:
 
 
 async def abort_with_incident(context: Context, incident_id: str) -> NoReturn:
-    """End the call with INTERNAL and an incident id, by which an operator finds the error in the application log."""
+    """End the call with INTERNAL and an incident id, which also identifies the error in the application log."""
     await _abort(context, INTERNAL, f"incident {incident_id}", {"incident_id": incident_id}, [])
 
 
@@ -96,7 +97,7 @@ async def _abort(
 
 
 def _truncate(message: str) -> str:
-    """Return a message, truncated to the bytes that fit into the trailers."""
+    """Return a message, shortened to the number of bytes that fits into the trailers."""
     return message.encode()[:_MESSAGE_BYTES_MAX].decode(errors="ignore")
 
 

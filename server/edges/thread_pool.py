@@ -10,7 +10,7 @@ _Result = TypeVar("_Result")
 
 
 class StoreThreads:
-    """A fixed number of threads, each of which may use one connection to the database."""
+    """A pool of at most `count` threads. Each thread may use one database connection."""
 
     def __init__(self, count: int) -> None:
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="store")

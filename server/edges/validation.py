@@ -10,8 +10,8 @@ from protovalidate import Validator
 from server.errors import RequestInvalid, Violation, summarize_violations
 
 VALIDATOR = Validator()
-_KEY_SHOWN_MAX = 128  # characters of a map key in an error message
-# The patterns of the .proto files in words, so that callers do not have to read a regular expression.
+_KEY_SHOWN_MAX = 128  # an error message shows at most this many characters of a map key
+# Each pattern of the .proto files in words. Error messages contain the words instead of the regular expression.
 _PATTERN_RULES = {
     r"\S": "must not be blank",
     "^[0-9a-f]{32}$": "must be 32 lowercase hexadecimal digits",
@@ -30,7 +30,7 @@ def validate(request: Message) -> None:
     """Check a request against the rules of the .proto files, and check that it has no unknown fields.
 
     Raises:
-        RequestInvalid: The request is invalid; the error lists every invalid field and the violated rule.
+        RequestInvalid: The request is invalid; the error lists every violated rule with its field.
     """
     violations = [_violation(violation) for violation in VALIDATOR.collect_violations(request)]
     if _has_unknown_fields(request):
@@ -42,7 +42,7 @@ def validate(request: Message) -> None:
 
 
 def _violation(found: Any) -> Violation:
-    """Return a violation that protovalidate found. The problem states what is allowed, and never contains the value."""
+    """Convert a violation that protovalidate found. Its problem states what is allowed, without the invalid value."""
     violation = found.proto
     kind = re.sub(r"[^A-Z0-9]+", "_", violation.rule_id.upper()) or "INVALID"
     problem = violation.message
@@ -66,7 +66,7 @@ def _field_path(field: Any) -> str:
 
 
 def _has_unknown_fields(message: Message) -> bool:
-    """Return whether a message, or any message inside it, has fields that are not in the .proto files."""
+    """Return true if a message, or any message inside it, has fields that are not in the .proto files."""
     if len(UnknownFieldSet(message)):
         return True
     return any(_has_unknown_fields(part) for part in _submessages(message))

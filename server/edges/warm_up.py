@@ -1,6 +1,6 @@
-"""Warm-up: runs the hot path once before the server listens.
+"""Warm-up: runs the work of frequent calls once before the server listens.
 
-Validation rules and SQL statements are compiled at first use, which would make the first calls slow.
+Validation rules and SQL statements are compiled at their first use. Without the warm-up, the first calls would be slow.
 """
 
 import contextlib
@@ -27,17 +27,18 @@ from server.stores.record_log.proofs import ProofReader
 from server.stores.record_log.record_reader import RecordReader, find_request_rows
 from server.stores.record_log.tree_hashes import TreeHashReader
 
-_NO_NAME = ""  # a market, customer_id and request_id that do not exist
+_NO_NAME = ""  # used as market, customer_id and request_id, none of which exists with this name
 
 
 class _RollBack(Exception):
-    """Raised to roll a transaction back."""
+    """Raised to roll back the transaction of the warm-up."""
 
 
 def warm_up(log: RecordLog, features: FeatureStore, schemas: Iterable[Schema]) -> None:
-    """Run the database work of a call in a transaction, then roll the transaction back, so that nothing is written.
+    """Run the database work of typical calls once, without a lasting change.
 
-    The work is: read features, look for an earlier answer, append a record, read the record, and prove its inclusion.
+    First, read features. Then, in a transaction that is rolled back, append a record, look for an earlier answer, read
+    the record and its events, and prove that the record is in the tree.
 
     Args:
         log: The server's record log.
@@ -66,16 +67,16 @@ def warm_up(log: RecordLog, features: FeatureStore, schemas: Iterable[Schema]) -
         snapshot = Snapshot(connection)
         records = RecordReader(snapshot, log.key_store)
         assert records.find_stored(entry.record_id), "the record was appended above"
-        newest_inclusion(
-            ProofReader(snapshot), entry.record_id
-        )  # without the shared cache, because these hashes are rolled back
-        TreeHashReader(connection)([Node(0, record.index)])  # in an empty log, the proof above reads no hashes
+        # Do not use the shared cache of hashes, because the hashes of this record are rolled back.
+        newest_inclusion(ProofReader(snapshot), entry.record_id)
+        # Read a hash here, because in an empty log the proof above reads none.
+        TreeHashReader(connection)([Node(0, record.index)])
         read_events(records, record)
         raise _RollBack
 
 
 def compile_validation_rules(services: Iterable[ServiceDescriptor]) -> None:
-    """Compile the validation rules of every method by validating an empty request, which takes up to 20 ms per method."""
+    """Compile the rules of every method by validating an empty request, which takes up to 20 ms per method."""
     for service in services:
         for method in service.methods:
             with contextlib.suppress(RequestInvalid):
@@ -85,8 +86,8 @@ def compile_validation_rules(services: Iterable[ServiceDescriptor]) -> None:
 def freeze_startup_objects() -> None:
     """Exempt all objects that exist at startup from garbage collection (`gc.freeze`).
 
-    A full collection that visits modules and protobuf descriptors takes 60 ms, during which no call is answered. Without
-    these objects a collection takes 1 to 2 ms.
+    A full collection that visits modules and protobuf descriptors takes about 60 ms, and the server answers no call
+    during that time. If these objects are exempt, a full collection takes 1 to 2 ms.
     """
     gc.collect()
     gc.freeze()

@@ -1,7 +1,7 @@
 """The model registry: which bundle serves which market, read from the catalog and reloaded while the server runs.
 
-An invalid bundle never serves. If ACTIVE.toml selects an invalid bundle for a market, the market keeps the bundle that
-served it last, and the catalog entry of the invalid bundle states the problem.
+An invalid bundle never serves. If ACTIVE.toml selects an invalid bundle for a market, the model that serves the market
+continues to serve it. The catalog entry of the invalid bundle states the problem.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ _Fingerprint = tuple[tuple[str, int, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class ServingModels:
-    """The models that serve at one moment. It is immutable, so a call that reads it once sees a consistent state.
+    """An immutable snapshot of the models that serve. A call that uses only one snapshot sees a consistent state.
 
     Attributes:
         serving: The serving models by (family, market).
@@ -33,7 +33,7 @@ class ServingModels:
     entries: Mapping[tuple[str, str], CatalogEntry] = field(default_factory=dict)
 
     def model(self, family: str, market: str) -> Model | None:
-        """Return the model of a family that serves a market; None if no model does."""
+        """Return the model of a family that serves a market; None if no model of the family serves it."""
         return self.serving.get((family, market))
 
     def markets_of(self, bundle_id: str) -> list[str]:
@@ -48,10 +48,10 @@ class ServingModels:
 class ModelRegistry:
     """Keeps the serving models up to date with the files of the catalog.
 
-    Only one task at a time may call `refresh`. It replaces `current` as a whole, so readers need no lock.
+    Only one task at a time may call `refresh`, which replaces `current` as a whole. Therefore readers need no lock.
 
     Attributes:
-        current: The models that serve now. A call reads this attribute once and uses the result throughout.
+        current: The models that serve now. A call that needs a consistent state reads this attribute only once.
     """
 
     def __init__(self, bundles: Path) -> None:
@@ -59,10 +59,10 @@ class ModelRegistry:
         self.current = ServingModels()
         self._fingerprints: dict[Path, _Fingerprint] = {}
         self._entries: dict[Path, CatalogEntry] = {}
-        self._activation_problems: dict[str, str] = {}  # by family: why its ACTIVE.toml was rejected
+        self._activation_problems: dict[str, str] = {}  # for each family with a rejected ACTIVE.toml: the reason
 
     def refresh(self) -> ServingModels:
-        """Read the files that have changed, replace `current`, and return it."""
+        """Read the files that have changed, replace `current`, and return the new value."""
         entries = {(entry.family, entry.name): entry for entry in self._read_entries()}
         serving: dict[tuple[str, str], Model] = {}
         for family in list_families(self._bundles):
@@ -74,12 +74,13 @@ class ModelRegistry:
         return self.current
 
     def _read_entries(self) -> list[CatalogEntry]:
-        """Return the catalog entries of all bundles; read a bundle only if its files have changed since the last refresh."""
+        """Return the catalog entries of all bundles. Read only bundles whose files changed after the last refresh."""
         folders = [
             folder for family in list_families(self._bundles) for folder in list_bundle_folders(self._bundles, family)
         ]
         for folder in folders:
-            # Compute the fingerprint before reading: if a file changes in between, the next refresh reads the bundle again.
+            # Compute the fingerprint before reading the bundle. If a file changes in between, the next refresh reads
+            # the bundle again.
             if (fingerprint := _fingerprint(folder)) != self._fingerprints.get(folder):
                 self._entries[folder] = read_entry(folder)
                 self._fingerprints[folder] = fingerprint
@@ -90,7 +91,8 @@ class ModelRegistry:
     def _models_of_family(self, family: str, entries: dict[tuple[str, str], CatalogEntry]) -> dict[str, Model]:
         """Return the models of a family by market, as specified by ACTIVE.toml.
 
-        If ACTIVE.toml is invalid, all markets keep their models. If a bundle is invalid, its markets keep their models.
+        If ACTIVE.toml is invalid, all markets keep their current models. If a selected bundle is invalid or missing,
+        the markets for which it is selected keep their current models.
         """
         before = {market: model for (name, market), model in self.current.serving.items() if name == family}
         try:
@@ -111,7 +113,10 @@ class ModelRegistry:
         return serving
 
     def _open_bundle(self, family: str, bundle_id: str, entries: dict[tuple[str, str], CatalogEntry]) -> Model | None:
-        """Open a bundle and check that it reproduces its golden rows; return None and update its entry if it is invalid."""
+        """Open a bundle and check that it reproduces its golden rows; return None if it is missing or invalid.
+
+        If the bundle turns out to be invalid here, its catalog entry is replaced by one that states the problem.
+        """
         entry = entries.get((family, bundle_id))
         if entry is None or entry.problem:
             return None
@@ -125,11 +130,11 @@ class ModelRegistry:
 
 
 def _serving_names(serving: Mapping[tuple[str, str], Model]) -> dict[str, str]:
-    """Return bundle ids by family and market, for the application log and to detect a change."""
+    """Return the ids of serving bundles by family and market; `refresh` compares and logs them."""
     return {f"{family}/{market}": model.bundle.bundle_id for (family, market), model in serving.items()}
 
 
 def _fingerprint(folder: Path) -> _Fingerprint:
-    """Return names, sizes and modification times of a bundle's files, to detect a change."""
+    """Return names, sizes and modification times of a bundle's files, by which a changed bundle is detected."""
     files = sorted((path, path.lstat()) for path in folder.iterdir())
     return tuple((path.name, stat.st_size, stat.st_mtime_ns) for path, stat in files)

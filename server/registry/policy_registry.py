@@ -14,21 +14,21 @@ LOG = structlog.get_logger()
 class PolicyRegistry:
     """Keeps the policy up to date with its file. If the file becomes invalid, the current policy stays in force.
 
-    Only one task at a time may call `refresh`. It replaces `current` as a whole, so readers need no lock.
+    Only one task at a time may call `refresh`, which replaces `current` as a whole. Therefore readers need no lock.
 
     Attributes:
-        current: The policy in force. A call reads this attribute once and uses the result throughout.
+        current: The policy in force. A call reads this attribute only once, and uses the same policy until it ends.
     """
 
     def __init__(self, path: Path) -> None:
         """Read the policy file.
 
         Raises:
-            PolicyRefused: The file is invalid. Because no policy is in force yet, the server cannot start without it.
+            PolicyRefused: The file is invalid. The server cannot start, because no earlier policy is in force.
         """
         self._path = path
         self.current: Policy = read_policy(path)
-        self._problem = ""  # why the file was rejected; "" if it is valid
+        self._problem = ""  # the reason why the file was rejected; "" if the file is valid
         self._save: Callable[[Policy], None] | None = None
 
     def start_saving(self, save: Callable[[Policy], None]) -> None:
@@ -37,7 +37,7 @@ class PolicyRegistry:
         A decision can be replayed only with the policy that was in force, so no policy may be used before it is saved.
 
         Args:
-            save: Called with each policy; saves it durably, or raises StoreUnavailable.
+            save: Called with each policy. The function saves the policy durably, or raises StoreUnavailable.
 
         Raises:
             StoreUnavailable: The current policy could not be saved.
@@ -48,8 +48,8 @@ class PolicyRegistry:
     def refresh(self) -> Policy:
         """Read the file, and return the policy in force.
 
-        If the file has a new and valid policy, save the new policy and put it into force. If the file is invalid, or the
-        new policy cannot be saved, the current policy stays in force.
+        If the file has a new and valid policy, save the new policy and put it into force. If the file is invalid, or
+        the new policy cannot be saved, the current policy stays in force.
         """
         try:
             policy = read_policy(self._path)

@@ -46,7 +46,7 @@ class ChurnEvidenceReader:
         Raises:
             RunUnknown: There is no such run.
             CustomerUnknown: The run has no prediction for the customer.
-            RecordDamaged: The row or the run's record was changed after the run was loaded.
+            RecordDamaged: The row or the record of the run was changed after the run was loaded.
             StoreUnavailable: The database does not answer, or the reading was not recorded.
         """
         customer = request.customer
@@ -62,7 +62,11 @@ class ChurnEvidenceReader:
         return pb.GetChurnEvidenceResponse(evidence=evidence)
 
     def _prove_row(self, found: PredictionEvidence) -> tuple[bodies_pb2.RunRecord | None, LeafProof | None]:
-        """Read the run's record, and prove that the row is in the Merkle root that the record contains.
+        """Read the record of the run, and prove that the row is in the Merkle root in that record.
+
+        Returns:
+            The body of the record, or None if it is no longer stored; and the proof, or None if an earlier release
+            recorded the run.
 
         Raises:
             RecordDamaged: The row or the record was changed, so neither can serve as evidence.
@@ -79,7 +83,7 @@ class ChurnEvidenceReader:
     def _evidence_message(
         self, customer: customer_pb2.Customer, found: PredictionEvidence, body: bodies_pb2.RunRecord | None, locale: str
     ) -> pb.ChurnEvidence:
-        """Build the evidence without the row proof and the reading, which the caller adds."""
+        """Build the evidence, except for the row proof and the reading, which `read` adds."""
         run = found.run
         evidence = pb.ChurnEvidence(
             run_id=run.run_id,
@@ -102,7 +106,8 @@ class ChurnEvidenceReader:
     def _model_inputs(self, found: PredictionEvidence) -> list[pb.FedFeature]:
         """Build one message for each model input.
 
-        A level appears under its name if the catalog still has the bundle, otherwise as its number.
+        The row stores a level as a number. The message contains the name of the level if the catalog still has the
+        bundle, and otherwise the number.
         """
         run, messages = found.run, []
         schema = self._bundles.schema(run.manifest["family"], run.manifest["bundle_id"])
@@ -128,14 +133,14 @@ def run_reading(
     modes: tuple[evidence_pb2.ReplayMode, ...] = (),
     bundle_id: str = "",
 ) -> Reading:
-    """Return the reading of churn evidence to record, for a request of either method."""
+    """Return the reading to record for a request of GetChurnEvidence or ReplayChurnRisk."""
     customer = request.customer
     run = RunReading(request.run_id, customer.market, rows.log.customer_tag(customer.market, customer.customer_id))
     return Reading(run_record_id(request.run_id), method, request.purpose, modes, bundle_id, run)
 
 
 def _risk_message(found: PredictionEvidence, locale: str) -> churn_pb2.ChurnRisk:
-    """Build the message of the prediction with its explanation, equal to the one that ChurnService returns."""
+    """Build the message of the prediction with its explanation, as GetChurnRisk of ChurnService returns it."""
     assert found.row is not None
     risk = RiskWriter(found.run, locale).message(found.row)
     if found.row.status == SCORED:

@@ -101,7 +101,7 @@ class ChurnReplayer:
         return result
 
     def _verify(self, found: PredictionEvidence) -> ReplayVerdict:
-        """Check the run's record against the signed tree, the row against the root in the record, and the manifest."""
+        """Check the run's record against the signed tree, and the row, manifest and as-of time against the record."""
         run_id = found.run.run_id
         try:
             record_verdict = verify_stored_record(self._proofs, run_record_id(run_id))
@@ -126,11 +126,11 @@ class ChurnReplayer:
         return self._verify_manifest(found, record_verdict.compared + 1)
 
     def _verify_manifest(self, found: PredictionEvidence, compared: int) -> ReplayVerdict:
-        """Compare the run's manifest and as-of time with the body of its record, unless retention has removed the body.
+        """Compare the run's manifest and as-of time with the body of its record, if the body is still stored.
 
         Args:
             found: The prediction with its run.
-            compared: Number of fields that were compared before; the verdict includes them.
+            compared: Number of fields that were compared before. The verdict adds its own comparisons to this number.
         """
         try:
             body = self._rows.find_run_record(found.run.run_id)
@@ -148,10 +148,10 @@ class ChurnReplayer:
         return ReplayMatch(compared + 2)
 
     def _compare(self, mode: ev.ReplayMode, found: PredictionEvidence, risk: StoredRisk) -> tuple[ReplayVerdict, str]:
-        """Score the row again, and compare the fields of the mode SCORE or EXPLANATION.
+        """Score the row again, and compare the fields that the mode SCORE or EXPLANATION covers.
 
         Returns:
-            The verdict, and a text that lists what was not compared; "" if everything was compared.
+            The verdict, and a text that lists the fields that were not compared; "" if all fields were compared.
         """
         model = self._open_model(found)
         names = list(model.bundle.schema.names)
@@ -178,7 +178,7 @@ class ChurnReplayer:
             raise ReplayUnavailable(ev.UNAVAILABLE_REASON_ARTIFACT_MISSING, str(error)) from error
 
     def _open_decline_model(self, found: PredictionEvidence) -> Model | None:
-        """Open the bundle of the decline probability; None if the run has no such bundle or it cannot be opened."""
+        """Open the bundle of the decline probability; None if there is no such bundle or it cannot be opened."""
         bundle_id = found.run.manifest.get("decline_bundle_id")
         if not bundle_id:
             return None
@@ -190,10 +190,10 @@ class ChurnReplayer:
             return None
 
     def _what_if(self, found: PredictionEvidence, risk: StoredRisk, other: Model) -> ev.ReplayResult:
-        """Score the row with a different bundle; features that the row does not contain are missing values."""
+        """Score the row with a different bundle. A feature that the row does not contain counts as missing."""
         as_of = found.run.as_of
-        # The row stores a level as a number. Decode it with the recorded bundle's schema, because the other bundle may use
-        # a different number for the same level.
+        # The row stores a level as a number. Decode it with the recorded bundle's schema, because the other bundle may
+        # use a different number for the same level.
         values, schema = risk.values(self._open_model(found).bundle.schema), other.bundle.schema
         inputs = compatible_inputs(
             schema, {name: SourcedValue(value, "STORE", as_of) for name, value in values.items()}

@@ -27,14 +27,14 @@ from server.stores.record_log.record_reader import RecordReader
 
 @dataclass(frozen=True, slots=True)
 class DecisionLookup:
-    """The record of a decision, as far as it can still be read.
+    """The record of a decision, or the parts of the record that can still be read.
 
     Attributes:
         body: The decoded body; None if the record cannot be decrypted.
         record: The decrypted record; None if the record cannot be decrypted.
         stored: The record as stored; None if the record is damaged.
-        damage: The reason why a damaged record cannot be decrypted; "" if the record is intact, or if its customer was
-            erased or retention removed its body.
+        damage: The reason why the record cannot be read if it is damaged. It is "" if the record is intact, if the
+            customer was erased, or if retention removed the body.
     """
 
     body: pb.DecisionRecord | None
@@ -44,7 +44,7 @@ class DecisionLookup:
 
 
 def find_decision(records: RecordReader, decision_id: str) -> DecisionLookup:
-    """Find the record of a decision, even if it is erased or damaged.
+    """Find the record of a decision, even if its content was removed or it is damaged.
 
     Raises:
         DecisionUnknown: There is no such decision.
@@ -53,7 +53,7 @@ def find_decision(records: RecordReader, decision_id: str) -> DecisionLookup:
     try:
         found = records.find_stored(decision_id)
     except RecordRemoved as error:
-        # The body was removed, but the header still states the kind of the record.
+        # The body can no longer be read, but the header still states the kind of the record.
         stored = records.read_stored(decision_id)
         if parse_header(stored.header).kind != CREDIT_DECISION:
             raise unknown from error
@@ -102,12 +102,12 @@ class DecisionEvidenceReader:
     def _read_snapshot(self, decision_id: str) -> tuple[pb.Evidence, StoredRecord, InclusionHashes]:
         """Read the decision, its events, its policy, and the hashes for the inclusion proof from one snapshot.
 
-        The auditor gets the evidence only after the reading is recorded. Reading the hashes now saves a second query after
-        that: by then only the right edge of the tree has grown, and this process has the edge in memory.
+        The caller records the reading only later, which makes the tree grow. The proof in the larger tree needs the
+        hashes that are read here, and hashes from the right edge of the tree, which this process has in memory.
+        Therefore the proof usually needs no second query.
         """
-        frontier = (
-            self._log.last_frontier
-        )  # read before the snapshot, so that its tree is a prefix of the snapshot's tree
+        # Read the frontier before the snapshot, so that the tree of the frontier is a prefix of the snapshot's tree.
+        frontier = self._log.last_frontier
         with self._log.database.snapshot() as snapshot:
             records, proofs = RecordReader(snapshot, self._log.key_store), ProofReader(snapshot, self._proofs.cache)
             found = find_decision(records, decision_id)
@@ -119,7 +119,7 @@ class DecisionEvidenceReader:
             return evidence, found.stored, proofs.read_inclusion_hashes(found.stored.index, frontier)
 
     def _prove_from_memory(self, stored: StoredRecord, hashes: InclusionHashes) -> pb.GetInclusionProofResponse | None:
-        """Prove a record in the newest tree that this process wrote; None if the proof needs more hashes from the database."""
+        """Prove a record in the newest tree of this process; return None if the proof needs more hashes."""
         frontier = self._log.last_frontier
         proof = inclusion_from_hashes(frontier, stored.index, hashes)
         if proof is None:
@@ -127,7 +127,7 @@ class DecisionEvidenceReader:
         return inclusion_message(stored, frontier.size, proof, self._log.sign_checkpoint(frontier))
 
     def _evidence_message(self, decision_id: str, found: DecisionLookup, records: RecordReader) -> pb.Evidence:
-        """Build the evidence without policy, reading and proof, which the caller adds."""
+        """Build the evidence, except for the policy, the reading and the proof, which are added later."""
         evidence = pb.Evidence(
             decision_id=decision_id,
             body_state=evidence_pb2.BODY_STATE_ERASED,
@@ -160,7 +160,7 @@ class DecisionEvidenceReader:
 
 
 class BundleEvidenceCache:
-    """Caches the messages of bundles for evidence; rebuilds one when the bundle's entry or markets have changed."""
+    """Caches the messages that describe bundles. A message is rebuilt if the bundle's entry or markets change."""
 
     def __init__(self, models: ModelRegistry) -> None:
         self._models = models

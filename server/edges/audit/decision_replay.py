@@ -35,8 +35,9 @@ from server.stores.record_log.log import RecordLog
 from server.stores.record_log.proofs import ProofReader
 
 _DEFAULT_MODES = (ev.REPLAY_MODE_VERIFY, ev.REPLAY_MODE_FEATURES, ev.REPLAY_MODE_SCORE, ev.REPLAY_MODE_EXPLANATION)
-# The fields of an answer that each mode compares. No mode compares the copied fields, which repeat the request.
+# No mode compares these fields of the answer, because a replay does not compute them again.
 _COPIED_FIELDS = ("record_ref", "customer", "requested_amount")
+# The fields of an assessment that only the mode SCORE compares, and those that only the mode EXPLANATION compares.
 _SCORE_FIELDS = ("model_output", "recommendation", "policy_result")
 _EXPLANATION_FIELDS = ("explanation", "reasons", "warnings")
 
@@ -47,7 +48,7 @@ class RecordedDecision:
 
     Attributes:
         body: The body of the record.
-        customer: The market and the customer_id.
+        customer: The customer's market and customer_id.
         application: The credit application in the recorded request.
         decision: The recorded answer.
     """
@@ -63,14 +64,14 @@ class RecordedDecision:
         return time_from_timestamp(self.body.decide_time)
 
     def inputs(self) -> dict[str, SourcedValue]:
-        """Return the model inputs that were not missing, by feature."""
+        """Return the model inputs by feature name, without missing values."""
         return {message.feature: _sourced_value(message) for message in self.body.features if message.HasField("value")}
 
 
 class ReplaySources:
     """Reads the artifacts that a decision was made from: bundle, policy file and stored features.
 
-    Every method but `open_other_model` raises ReplayUnavailable if the artifact is missing or damaged.
+    Every method except `open_other_model` raises ReplayUnavailable if it needs an artifact that is missing or damaged.
     """
 
     def __init__(self, bundles: BundleCache, policies: PolicyStore, features: FeatureStore) -> None:
@@ -85,7 +86,7 @@ class ReplaySources:
         return self._bundles.open_model(bundle_id)
 
     def decode(self, found: DecisionLookup) -> RecordedDecision:
-        """Decode a decision's record."""
+        """Decode the record of a decision."""
         if found.body is not None:
             request = credit_pb2.ScoreCreditRequest.FromString(found.body.request)
             return RecordedDecision(
@@ -119,7 +120,7 @@ class ReplaySources:
             raise ReplayUnavailable(ev.UNAVAILABLE_REASON_POLICY_MISSING, str(error)) from error
 
     def read_inputs(self, recorded: RecordedDecision, schema: Schema) -> Mapping[str, SourcedValue]:
-        """Merge the features of the recorded request with the stored features, as of the time that the decision used."""
+        """Merge the features of the recorded request with the stored features as of the recorded time."""
         known = [given for given in recorded.inputs().values() if given.source == "STORE"]
         given = recorded.application.features
         if not known:
@@ -190,7 +191,7 @@ class DecisionReplayer:
             return error.result(mode)
 
     def _compare_features(self, recorded: RecordedDecision) -> ReplayVerdict:
-        """Compare the recorded inputs with the inputs merged again from the recorded request and the feature store."""
+        """Merge the inputs again from the recorded request and the feature store, and compare them with the record."""
         schema = self._sources.open_model(recorded).bundle.schema
         inputs = self._sources.read_inputs(recorded, schema)
         stored = pb.DecisionRecord(features=recorded.body.features)
@@ -199,7 +200,7 @@ class DecisionReplayer:
         return compare_fields(flat_fields("", stored), flat_fields("", again), same_runtime=True)
 
     def _compare_decision(self, mode: ev.ReplayMode, recorded: RecordedDecision) -> ReplayVerdict:
-        """Assess again, and compare the fields of the mode SCORE or EXPLANATION in record and answer."""
+        """Assess the application again, and compare the fields that the mode SCORE or EXPLANATION covers."""
         model, policy = self._sources.open_model(recorded), self._sources.read_policy(recorded)
         try:
             assessment = self._assess_again(recorded, model, policy)
@@ -214,7 +215,7 @@ class DecisionReplayer:
         )
 
     def _assess_again(self, recorded: RecordedDecision, model: Model, policy: Policy) -> Assessment:
-        """Assess the recorded application with the given model and policy, as of the recorded time."""
+        """Assess the recorded application with a model and a policy, as of the time of the decision."""
         application, at = recorded.application, recorded.at
         section = policy.section(application.market, application.product, at.date())
         if section is None:
@@ -236,7 +237,7 @@ class DecisionReplayer:
 
 @lru_cache(maxsize=8)
 def _parse_cached_policy(content: bytes) -> Policy:
-    """Parse a policy file; the cache saves time when an auditor replays many decisions made with one policy."""
+    """Parse a policy file. The cache saves time if an auditor replays many decisions that used the same policy."""
     return parse_policy(content, "policy")
 
 
@@ -248,7 +249,7 @@ def _sourced_value(message: pb.FedFeature) -> SourcedValue:
 
 
 def _record_and_answer(assessment: Assessment) -> tuple[pb.DecisionRecord, credit_pb2.CreditDecision]:
-    """Return the record and the answer for an assessment, without ids and receive time."""
+    """Return the fields of the record and of the answer that can be compared in a replay."""
     bundle = assessment.model.bundle
     record = pb.DecisionRecord(
         features=model_input_messages(bundle.schema, assessment.inputs),
@@ -299,7 +300,7 @@ def _explanation_fields(record: pb.DecisionRecord, decision: credit_pb2.CreditDe
 
 
 def _without(decision: credit_pb2.CreditDecision, fields: tuple[str, ...]) -> credit_pb2.CreditDecision:
-    """Return a copy of an answer without the copied fields, and without the given fields of its assessment."""
+    """Return a copy of an answer without _COPIED_FIELDS, and without the given fields of its assessment."""
     copy = credit_pb2.CreditDecision()
     copy.CopyFrom(decision)
     for name in _COPIED_FIELDS:
@@ -310,9 +311,9 @@ def _without(decision: credit_pb2.CreditDecision, fields: tuple[str, ...]) -> cr
 
 
 def _is_same_runtime(recorded: pb.Runtime) -> bool:
-    """Return whether this process has the recorded runtime.
+    """Return true if ONNX Runtime, Python and platform are the same in this process as in the record.
 
-    The release of Grounds is not compared, because a new release must not change an answer.
+    The release of Grounds is not compared, because a different release must compute the same answer.
     """
     now = runtime_message()
     return (recorded.onnxruntime, recorded.python, recorded.platform) == (now.onnxruntime, now.python, now.platform)

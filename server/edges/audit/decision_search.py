@@ -14,10 +14,11 @@ from server.stores.record_log.entries import time_from_us
 from server.stores.record_log.proofs import ProofReader
 from server.stores.record_log.sampling import SampleDrawer, SampleQuery
 
-_SAMPLE_MAX = 20_000  # decisions of all strata together, so that an answer fits into one gRPC message
+# The largest number of decisions in all strata together, so that the answer fits into one gRPC message.
+_SAMPLE_MAX = 20_000
 _TOKEN_KIND = "decisions"  # noqa: S105 - part of page tokens
 _DECISION_PREFIX = "DECISION_"
-_STRATUM_COLUMNS = {  # in the order in which strata are sorted
+_STRATUM_COLUMNS = {  # strata are sorted by these columns, in this order
     pb.STRATUM_KEY_MARKET: "market",
     pb.STRATUM_KEY_DECISION: "decision",
     pb.STRATUM_KEY_GRADE: "grade",
@@ -64,7 +65,7 @@ class DecisionSearch:
         return pb.ListDecisionsResponse(decisions=decisions, next_page_token=token)
 
     async def draw_sample(self, request: pb.SampleDecisionsRequest) -> pb.SampleDecisionsResponse:
-        """Draw a sample from the decisions of a tree, the same number from each stratum.
+        """Draw up to `request.size` random decisions from each stratum of the decisions in a tree.
 
         Raises:
             RequestInvalid: The sample would have more than 20,000 decisions.
@@ -95,7 +96,7 @@ class DecisionSearch:
         """Return the position at which the page begins; None for the first page.
 
         Raises:
-            PageTokenInvalid: The token is invalid, or was issued for a different list.
+            PageTokenInvalid: The token is invalid, or was issued for a different method or filter.
         """
         if not request.page_token:
             return None
@@ -115,7 +116,7 @@ def _filter_digest(decision_filter: pb.DecisionFilter) -> str:
 
 
 def _query(decision_filter: pb.DecisionFilter) -> DecisionQuery:
-    """Return a filter as a query."""
+    """Convert a filter to a query of the decision index."""
     wanted = decision_filter
     return DecisionQuery(
         start=time_from_timestamp(wanted.start_time) if wanted.HasField("start_time") else None,
@@ -129,7 +130,7 @@ def _query(decision_filter: pb.DecisionFilter) -> DecisionQuery:
 
 
 def _decision_value(name: str) -> credit_pb2.Decision:
-    """Return the decision with a name from a header; DECISION_UNSPECIFIED for a name that this release does not know."""
+    """Return the decision of a name in a record header; DECISION_UNSPECIFIED if this release does not know the name."""
     known = f"{_DECISION_PREFIX}{name}" in credit_pb2.Decision.keys()  # noqa: SIM118 - an enum, not a mapping
     return credit_pb2.Decision.Value(f"{_DECISION_PREFIX}{name}") if known else credit_pb2.DECISION_UNSPECIFIED  # type: ignore[return-value]
 

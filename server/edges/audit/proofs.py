@@ -1,4 +1,4 @@
-"""Records and proofs of the record log as messages, and the check of a stored record against the signed tree."""
+"""Builds the messages of log records and inclusion proofs, and checks a stored record against the signed tree."""
 
 from collections.abc import Sequence
 
@@ -12,10 +12,10 @@ from server.stores.record_log.proofs import LogHead, ProofReader
 
 
 def check_tree_size(size: int, head: LogHead) -> int:
-    """Return a requested tree size unchanged.
+    """Check that the log has at least `size` records, and return `size`.
 
     Raises:
-        TreeSizeUnknown: The log has fewer records.
+        TreeSizeUnknown: The log has fewer than `size` records.
     """
     if size > head.size:
         raise TreeSizeUnknown(f"the log has {head.size} records, not {size}", size=str(head.size))
@@ -23,7 +23,7 @@ def check_tree_size(size: int, head: LogHead) -> int:
 
 
 def record_message(record: StoredRecord) -> pb.StoredRecord:
-    """Build the message of a record as stored."""
+    """Build the message of a stored record, without decrypting the record."""
     return pb.StoredRecord(
         index=record.index,
         header=record.header,
@@ -39,10 +39,10 @@ def inclusion_message(
     """Build the message of an inclusion proof.
 
     Args:
-        record: The record as stored.
-        size: Number of records in the tree for which the proof is valid.
+        record: The stored record, whose content is encrypted.
+        size: Number of records in the tree in which the record is proved.
         hashes: The hashes of the audit path, from leaf to root (RFC 6962).
-        checkpoint: Signed note of a tree with at least `size` records.
+        checkpoint: Signed checkpoint of a tree with at least `size` records.
     """
     return pb.GetInclusionProofResponse(
         record=record_message(record), tree_size=size, hashes=hashes, checkpoint=checkpoint
@@ -66,7 +66,7 @@ def verify_stored_record(proofs: ProofReader, record_id: str) -> ReplayMatch | R
         proof = proofs.prove_range(record.index, record.index + 1, head.size, ())
     except RecordDamaged as error:
         return ReplayMismatch("HASH_ALTERED", "", str(error), 1)
-    # Verify an export of this record alone: record and proof hashes must lead to the root of the signed checkpoint.
+    # Verify an export that contains only this record: record and proof must lead to the root in the signed checkpoint.
     export = Export(
         start=record.index,
         records=[record],

@@ -1,4 +1,4 @@
-"""Readings of evidence: a record of who read what, and why, is durable in the record log before an auditor is answered."""
+"""Readings of evidence: before an auditor gets evidence, the record log durably contains who reads what, and why."""
 
 import datetime as dt
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ class RunReading:
     Attributes:
         run_id: The id of the scoring run.
         market: The market of the customer.
-        tag: The keyed hash that stands for the customer in record headers.
+        tag: The keyed hash that identifies the customer in record headers.
     """
 
     run_id: str
@@ -38,7 +38,7 @@ class Reading:
         method: The name of the AuditService method.
         purpose: The purpose that the auditor stated.
         modes: The modes of a replay; empty for other readings.
-        bundle_id: The bundle of a what-if; "" if there is no what-if.
+        bundle_id: The id of the bundle of a what-if; "" if the request has no what-if.
         run: The scoring run and the customer, for churn evidence; None for a decision.
     """
 
@@ -60,8 +60,8 @@ class ReadingRecorder:
         """Record a reading durably.
 
         The record is encrypted with the log's own key, not with the customer's key, so that it stays readable after the
-        customer is erased. A reading of a decision identifies the customer through the decision's record. A run has many
-        customers, so the header of the reading contains the customer's tag.
+        customer is erased. The record of a reading refers to the record that was read. A decision's record identifies
+        its customer. A run's record covers many customers, so the reading's header contains the customer's tag.
 
         Raises:
             StoreUnavailable: The reading was not recorded, so the evidence must not be returned.

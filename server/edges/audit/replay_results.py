@@ -21,10 +21,10 @@ WHAT_IF_NOTICE = (
 
 
 class ReplayUnavailable(Exception):
-    """A replay cannot run, because something that it needs is missing or damaged. The message is for people.
+    """A replay cannot run, because data that it needs is missing or damaged. The message explains this to a person.
 
     Attributes:
-        reason: The reason code, for programs.
+        reason: The same reason as a code, which programs can evaluate.
     """
 
     def __init__(self, reason: "ev.UnavailableReason", message: str) -> None:
@@ -65,17 +65,17 @@ def verdict_result(mode: ev.ReplayMode, verdict: ReplayVerdict) -> ev.ReplayResu
 def flat_fields(path: str, message: Message) -> dict[str, Scalar]:
     """Return the values of all fields that are set, by path, such as assessment.explanation.contributions[3].log_odds.
 
-    Unset fields are left out, so a comparison also finds a field that is set in only one of two messages.
+    Unset fields are left out. Therefore a comparison of two messages also detects a field that only one of them sets.
 
     Args:
-        path: Prefix of all paths; "" for none.
+        path: Prefix of all paths; "" for no prefix.
         message: The message to flatten.
     """
     return dict(_message_fields(path, message))
 
 
 def _message_fields(path: str, message: Message) -> Iterator[tuple[str, Scalar]]:
-    """Yield the fields of a message in the order of field numbers, and the entries of a map in the order of keys."""
+    """Yield the set fields of a message by field number, and the entries of a map in the order of keys."""
     for field, value in message.ListFields():
         field_path = f"{path}.{field.name}" if path else field.name
         if field.message_type is not None and field.message_type.GetOptions().map_entry:
@@ -90,9 +90,9 @@ def _message_fields(path: str, message: Message) -> Iterator[tuple[str, Scalar]]
 
 
 def _value_fields(path: str, field: FieldDescriptor, value: Any) -> Iterator[tuple[str, Scalar]]:
-    """Yield a scalar value; for a message, yield its type name and its fields.
+    """Yield a scalar value. For a message, yield its type name and then its fields.
 
-    The type name makes an empty message different from an unset one.
+    Because of the type name, an empty message differs from an unset message.
     """
     if field.message_type is not None:
         yield path, field.message_type.name

@@ -1,4 +1,4 @@
-"""AuditService: proofs from the record log; evidence and replays of decisions and predictions; lists and samples."""
+"""AuditService: proofs from the record log, evidence and replays of decisions and predictions, lists and samples."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ from server.stores.record_log.proofs import ProofReader
 
 
 class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
-    """Serves auditors."""
+    """Answers the calls of auditors."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
     async def GetInclusionProof(
         self, request: pb.GetInclusionProofRequest, _received: ReceivedRequest
     ) -> pb.GetInclusionProofResponse:
-        """Prove that a record is in the tree."""
+        """Prove that a record is in the tree of the requested size, or in the newest tree."""
         record_id = request.record_id.lower()
         if not request.tree_size:
             return await self._threads.run(newest_inclusion, self._proofs, record_id)
@@ -56,14 +56,14 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
     async def GetConsistencyProof(
         self, request: pb.GetConsistencyProofRequest, _received: ReceivedRequest
     ) -> pb.GetConsistencyProofResponse:
-        """Prove that the tree of an earlier checkpoint is a prefix of a later one."""
+        """Prove that the tree of an earlier checkpoint is a prefix of a later tree."""
         head = await self._threads.run(self._proofs.read_head)
         size = check_tree_size(request.new_size or head.size, head)
         hashes = await self._threads.run(self._proofs.prove_consistency, request.old_size, size)
         return pb.GetConsistencyProofResponse(new_size=size, hashes=hashes, checkpoint=head.checkpoint)
 
     async def ListRecords(self, request: pb.ListRecordsRequest, _received: ReceivedRequest) -> pb.ListRecordsResponse:
-        """Return a page of records as stored."""
+        """Return a page of stored records, whose content is encrypted."""
         head = await self._threads.run(self._proofs.read_head)
         end = check_tree_size(request.end or head.size, head)
         records = await self._threads.run(self._proofs.read_page, request.start, end)
@@ -75,7 +75,7 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
     async def GetRangeProof(
         self, request: pb.GetRangeProofRequest, _received: ReceivedRequest
     ) -> pb.GetRangeProofResponse:
-        """Prove that a range of records is in the tree."""
+        """Prove that a range of records is in the tree of the requested size."""
         head = await self._threads.run(self._proofs.read_head)
         size = check_tree_size(request.tree_size, head)
         kept_sizes: Sequence[int] = tuple(request.kept_sizes)

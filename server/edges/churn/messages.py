@@ -62,7 +62,7 @@ def run_message(run: ScoringRun) -> pb.ChurnRun:
 
 
 class RiskWriter:
-    """Builds the messages of predictions of one run. The fields that are equal in all of them are built once."""
+    """Builds the messages of predictions of one run. The fields that are equal in all messages are built only once."""
 
     def __init__(self, run: ScoringRun, locale: str) -> None:
         self._run, self._locale, self._currency = run, locale, run.manifest["currency"]
@@ -112,11 +112,12 @@ def risk_messages(run: ScoringRun, rows: Iterable[Row[Any]], locale: str) -> lis
 def _drivers_message(drivers: str, locale: str) -> explain_pb2.Reasons:
     """Build the message of the drivers, which are the reason codes of a prediction.
 
-    The texts are in the requested locale; if they do not exist, in the language of the locale, otherwise in English.
+    The texts are in the requested locale. If a driver has no text in this locale, they are in the locale's language,
+    such as de for de-AT. If a driver has no text in this language either, they are in English.
 
     Args:
         drivers: The drivers as JSON, as in the run file.
-        locale: Requested locale, a BCP 47 tag; "" for English.
+        locale: The requested locale as a BCP 47 tag; "" for English.
     """
     entries = json.loads(drivers)
     # Use only a locale in which every driver has a text, so that an answer never mixes languages.
@@ -137,7 +138,7 @@ def _drivers_message(drivers: str, locale: str) -> explain_pb2.Reasons:
 
 
 def risk_explanation_message(run: ScoringRun, row: Row[Any]) -> explain_pb2.Explanation:
-    """Build the explanation of a scored customer from the contributions in the run; only the residual is computed here."""
+    """Build the explanation of a scored customer from the stored contributions. Only the residual is computed here."""
     manifest = run.manifest
     values, log_odds = unpack_doubles(row.features), unpack_doubles(row.contributions)
     names, groups = manifest["feature_names"], manifest["feature_groups"]

@@ -1,4 +1,4 @@
-"""ChurnService: returns the predictions of scoring runs, which were computed before the runs were loaded."""
+"""ChurnService: returns the predictions of loaded scoring runs. No prediction is computed during a call."""
 
 import hashlib
 from collections.abc import AsyncIterator
@@ -31,7 +31,7 @@ _ORDERS: dict[int, PredictionOrder] = {
 
 
 class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
-    """Serves the CRM.
+    """Answers the calls of the CRM.
 
     All reads run in threads, which also build the messages, so that the event loop stays free for the loan desk.
     """
@@ -51,19 +51,19 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
     async def BatchGetChurnRisks(
         self, request: pb.BatchGetChurnRisksRequest, _received: ReceivedRequest
     ) -> pb.BatchGetChurnRisksResponse:
-        """Return the predictions of all requested customers, or an error if any of them has none."""
+        """Return the predictions of all requested customers, or an error if any customer has no prediction."""
         return await self._threads.run(self._read_batch, request)
 
     async def ListChurnRisks(
         self, request: pb.ListChurnRisksRequest, _received: ReceivedRequest
     ) -> pb.ListChurnRisksResponse:
-        """Return one page of predictions; all pages of a list come from the same run."""
+        """Return one page of predictions. All pages of a list come from the same run."""
         return await self._threads.run(self._read_page, request)
 
     async def ListChurnRiskChanges(
         self, request: pb.ListChurnRiskChangesRequest, _received: ReceivedRequest
     ) -> pb.ListChurnRiskChangesResponse:
-        """Return one page of changes; all pages of a synchronization lead the caller's copy to the same run."""
+        """Return one page of changes. All pages of a synchronization together bring the caller's copy to one run."""
         return await self._threads.run(self._synchronization.read_page, request, page_size(request.page_size))
 
     async def ExportChurnRisks(
@@ -83,7 +83,7 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
         return pb.ListChurnRunsResponse(runs=[run_message(run) for run in runs])
 
     def _read_one(self, request: pb.GetChurnRiskRequest) -> pb.GetChurnRiskResponse:
-        """Read the prediction of one customer; runs in a thread."""
+        """Read the prediction of one customer. This method runs in a thread."""
         run = require_newest_run(self._predictions, request.customer.market)
         row = self._predictions.find_prediction(run, request.customer.customer_id)
         if row is None:
@@ -96,7 +96,7 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
         return pb.GetChurnRiskResponse(churn_risk=risk)
 
     def _read_batch(self, request: pb.BatchGetChurnRisksRequest) -> pb.BatchGetChurnRisksResponse:
-        """Read the predictions of several customers, one run per market; runs in a thread."""
+        """Read the predictions of customers from the newest run of each market. This method runs in a thread."""
         wanted: dict[str, list[str]] = {}
         for customer in request.customers:
             wanted.setdefault(customer.market, []).append(customer.customer_id)
@@ -117,7 +117,7 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
         return pb.BatchGetChurnRisksResponse(churn_risks=risks)
 
     def _read_page(self, request: pb.ListChurnRisksRequest) -> pb.ListChurnRisksResponse:
-        """Read a page; runs in a thread."""
+        """Read one page of a list. This method runs in a thread."""
         query, size = _query(request), page_size(request.page_size)
         filters = _filter_digest(query, request.locale)
         after: PredictionCursor | None = None
@@ -131,8 +131,8 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
             after = PredictionCursor(cursor.number, cursor.customer_id)
         else:
             run = require_newest_run(self._predictions, request.market)
-            # Without filters, the total is the number of scored customers, which the run stores. With filters, the customers are
-            # counted for the first page, and the page token carries the total on.
+            # Without filters, the total is the number of scored customers, which the run stores. With filters, the
+            # customers are counted for the first page only. The page tokens pass the total to the later pages.
             is_unfiltered = query == PredictionQuery(query.order)
             total = run.scored_count if is_unfiltered else self._predictions.count_predictions(run, query)
         # Read one row more than the page has. If this row exists, there is a next page.
@@ -147,7 +147,7 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
 
 
 def _query(request: pb.ListChurnRisksRequest) -> PredictionQuery:
-    """Return filters and order of a list request as a query."""
+    """Convert the filters and the order of a list request to a query of the prediction store."""
     bands = tuple(sorted(pb.RiskBand.Name(band).removeprefix("RISK_BAND_") for band in request.risk_bands))
     value_min = request.value_at_risk_minor_min if request.HasField("value_at_risk_minor_min") else None
     status = pb.ChurnStatus.Name(request.status or pb.CHURN_STATUS_SCORED).removeprefix("CHURN_STATUS_")

@@ -1,7 +1,7 @@
-"""Synchronization of a caller's copy of a market: pages of changes, and the export.
+"""Synchronization of a caller's copy of a market, by pages of changes or by an export.
 
-An invalid token is rejected with RESYNC_REQUIRED, because a full synchronization is better than a copy that misses a
-change.
+An invalid token is rejected with RESYNC_REQUIRED. The caller must then start a full synchronization, because otherwise
+its copy could miss a change.
 """
 
 from dataclasses import replace
@@ -66,15 +66,15 @@ class Synchronization:
         return answer
 
     def _plan(self, request: pb.ListChurnRiskChangesRequest) -> tuple[SyncPlan, ChangeCursor]:
-        """Return the two states to compare, and the position at which this page starts."""
+        """Return the plan with the runs and tombstones to compare, and the position at which the page starts."""
         market = request.market
         if request.page_token:
             cursor = self._read_token(request.page_token, SyncCursor, request)
             since = None if cursor.since is None else self._predictions.read_run(cursor.since, market)
             sync = SyncPlan(self._predictions.read_run(cursor.run, market), since, cursor.mark, cursor.since_mark)
             return sync, ChangeCursor(cursor.phase, cursor.customer_id, cursor.number)
-        # Read the tombstone mark before the run: then a customer who is erased in between is reported twice. In the
-        # opposite order, the customer would not be reported at all.
+        # Read the tombstone mark before the run. If a customer is erased between the two reads, the erasure is then
+        # reported twice. If the run were read first, the erasure would not be reported at all.
         mark = self._changes.read_tombstone_mark(market)
         start = ChangeCursor("CHANGED")
         if not request.delta_token:
@@ -87,8 +87,8 @@ class Synchronization:
         """Return the position at which an export starts or resumes.
 
         Raises:
-            ResyncRequired: The resume token is invalid, too old, or was issued for a different method, market, locale or
-                compression.
+            ResyncRequired: The resume token is invalid, too old, or was issued for a different method, market, locale
+                or compression.
         """
         compression = _COMPRESSIONS[request.compression]
         if request.resume_token:
@@ -109,12 +109,13 @@ class Synchronization:
         )
 
     def read_part(self, cursor: ExportCursor) -> tuple[pb.ExportChurnRisksResponse, ExportCursor | None]:
-        """Return one part of an export, and the position of the next part; None if this is the last part."""
+        """Return one part of an export, and the position of the next part. The position is None after the last part."""
         run = self._predictions.read_run(cursor.run, cursor.market)
         content, is_last = self._predictions.read_export_chunk(run, cursor.part)
         following = replace(cursor, part=cursor.part + 1, rows_left=0)
         if cursor.compression == "NONE":
-            from server.stores.runs.export_chunks import uncompressed_part  # imports pyarrow, which ZSTD does not need
+            # This module is imported here, because it imports pyarrow, which ZSTD exports do not need.
+            from server.stores.runs.export_chunks import uncompressed_part
 
             content, rows_left = uncompressed_part(content, cursor.rows_left)
             if rows_left:
@@ -129,7 +130,7 @@ class Synchronization:
     def _read_token(
         self, token: str, kind: type[_CopyCursor], request: pb.ListChurnRiskChangesRequest | pb.ExportChurnRisksRequest
     ) -> _CopyCursor:
-        """Return the cursor of a token.
+        """Return the cursor of a token, after checking that the token belongs to the request.
 
         Raises:
             ResyncRequired: The token is invalid, too old, or was issued for a different method, market or locale.

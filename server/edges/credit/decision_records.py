@@ -1,4 +1,4 @@
-"""The log record of a credit decision: request, model inputs, model output, policy and answer."""
+"""Builds the log record of a credit decision from its request, model inputs, model output, policy and answer."""
 
 import datetime as dt
 import importlib.metadata
@@ -20,7 +20,7 @@ from server.stores.record_log.entries import LogEntry
 
 @dataclass(frozen=True, slots=True)
 class RecordedAnswer:
-    """A decision with everything that its record contains.
+    """A decision with all data from which its record is built.
 
     Attributes:
         request: The bytes of the request as received.
@@ -38,7 +38,7 @@ class RecordedAnswer:
 
 
 def decision_entry(answer: RecordedAnswer) -> LogEntry:
-    """Build the log entry of a decision. Its labels are the values by which lists and samples can filter."""
+    """Build the log entry of a decision. The record's header contains the labels unencrypted, for lists and samples."""
     assessment, decision = answer.assessment, answer.decision
     score, customer = assessment.score, decision.customer
     labels = {
@@ -85,9 +85,9 @@ def _record_message(answer: RecordedAnswer) -> pb.DecisionRecord:
 
 
 def model_input_messages(schema: Schema, inputs: Mapping[str, SourcedValue]) -> list[pb.FedFeature]:
-    """Build one message for each feature of the model: the known value, and the input number (NaN if missing)."""
+    """Build one message per feature of the model, with the value if known, and the input number (NaN if unknown)."""
     messages = []
-    # Build each timestamp once: nearly all values have the same time, and a timestamp is the slowest part of a message.
+    # Build one timestamp per distinct time, because building a timestamp is slow and nearly all times are equal.
     times = {given.as_of for given in inputs.values() if given.as_of is not None}
     stamps = {time: timestamp(time) for time in times}
     for feature in schema.features:
@@ -127,7 +127,7 @@ def model_numbers(assessment: Assessment) -> pb.ModelNumbers | None:
 
 @cache
 def runtime_message() -> pb.Runtime:
-    """Build the message of this process's runtime: releases of Grounds and ONNX Runtime, Python version, and platform."""
+    """Build the message of the runtime: the versions of Grounds, ONNX Runtime and Python, and the platform."""
     return pb.Runtime(
         grounds=importlib.metadata.version("grounds"),
         onnxruntime=importlib.metadata.version("onnxruntime"),

@@ -1,6 +1,6 @@
-"""Events of a decision, which are its overrides and outcomes.
+"""Events of a decision: the overrides and outcomes that are recorded for the decision later.
 
-Each event is an encrypted record of the record log that refers to the record of the decision.
+Each event is an encrypted record in the record log, and refers to the record of its decision.
 """
 
 import datetime as dt
@@ -36,7 +36,7 @@ class DecisionHistory:
     """A decision with its events, all read from one snapshot of the database.
 
     Attributes:
-        decision: The decision as it was answered.
+        decision: The decision as the caller received it.
         overrides: The overrides, in the order in which they were recorded.
         outcomes: The outcomes, in the order in which they were recorded.
     """
@@ -55,7 +55,7 @@ class DecisionState:
         history: The decision with its earlier events.
         record_id: The id for the record of the new event.
         at: The time of the new event.
-        precondition: The number of earlier events. The new event is appended only if this number is unchanged.
+        precondition: The condition for appending the new event: the decision must still have the same number of events.
     """
 
     decision_id: str
@@ -100,13 +100,14 @@ class DecisionEvents:
             request: The request, which has passed validation.
             received: The same request with its bytes as received.
             draft: Checks the request against the state of the decision; returns the event, or raises a ServerError. It
-                runs in a thread, once for each attempt.
+                runs in a thread, and again for each retry.
 
         Raises:
-            StoreUnavailable: Other events of the decision were recorded during every attempt.
+            StoreUnavailable: Another event was recorded during every attempt, or the database does not answer.
+            ServerError: `draft` rejected the event, or the decision cannot be read.
         """
         content = bytes.fromhex(content_sha256(request, without="request_id"))
-        # Optimistic concurrency: check against a snapshot, and append only if no other event was recorded since; else retry.
+        # Check the event against a snapshot, and append it only if no other event was recorded since. Otherwise, retry.
         for _ in range(_ATTEMPTS_MAX):
             try:
                 return _answer_bytes(await self._attempt(request, received.content, content, draft))
@@ -121,7 +122,7 @@ class DecisionEvents:
         content: bytes,
         draft: Callable[[DecisionState], EventDraft],
     ) -> Record:
-        """Check the event against the current state and append it, or return the record of an earlier identical request.
+        """Check the event against the current state and append it, or return the record of an equal earlier request.
 
         Raises:
             PreconditionFailed: Another event of the decision was recorded after the state was read.
@@ -131,7 +132,8 @@ class DecisionEvents:
             state = await self._threads.run(self._read_state, request.decision_id.lower(), at)
             event = await self._threads.run(draft, state)
         except Exception:
-            # The request may be a repetition that was recorded earlier and fails now; then the recorded answer is returned.
+            # A repeated request may fail now although it succeeded earlier. In that case, return the record of the
+            # earlier request.
             earlier = await self._threads.run(self._log.find_by_request, LOCAL_CALLER, request_id, content)
             if earlier is None:
                 raise
@@ -190,7 +192,7 @@ def read_events(records: RecordReader, decision: Record) -> tuple[tuple[pb.Overr
 
 
 def _read_decision(records: RecordReader, decision_id: str) -> Record:
-    """Read the record of a decision; raises the errors of DecisionEvents.read_history."""
+    """Read the record of a decision. Raises the same errors as DecisionEvents.read_history."""
     record = records.find_by_id(decision_id)
     if record is None or record.header.kind != CREDIT_DECISION:
         raise DecisionUnknown("decision_id: no decision has this id; check the id", decision_id=decision_id)
@@ -215,5 +217,5 @@ def _event_body(request: bytes, answer: Message, at: dt.datetime) -> bytes:
 
 
 def _answer_bytes(record: Record) -> bytes:
-    """Return the answer in the record of an event, as the bytes that were sent."""
+    """Return the encoded answer to the caller, from the record of an event."""
     return bodies_pb2.EventRecord.FromString(record.body).answer

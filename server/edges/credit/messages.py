@@ -24,7 +24,7 @@ _REASON_TYPES = {
 
 
 def application_from_request(request: pb.ScoreCreditRequest | pb.SimulateCreditRequest) -> CreditApplication:
-    """Return the credit application in a request, which may be new or from a record."""
+    """Return the credit application in a request. The request may be new or may come from a record."""
     return CreditApplication(
         market=request.customer.market,
         product=request.product or STANDARD,
@@ -72,7 +72,7 @@ def assessment_message(assessment: Assessment) -> pb.CreditAssessment:
 def _assessment_explanation(assessment: Assessment) -> explain_pb2.Explanation:
     """Build the explanation, with one contribution per feature.
 
-    Base value, contributions and residual add up to the log-odds; base points and points add up to the score.
+    Base value, contributions and residual add up to the log-odds. Base points and points add up to the score.
     """
     bundle, score = assessment.model.bundle, assessment.score
     assert score is not None

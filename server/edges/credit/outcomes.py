@@ -10,7 +10,8 @@ from server.edges.credit.events import CREDIT_OUTCOME, DecisionState, EventDraft
 from server.edges.explanations import time_from_timestamp, timestamp
 from server.errors import OutcomeInvalid, Violation, summarize_violations
 
-_DAY = dt.timedelta(days=1)  # tolerance for dates, which are in the caller's time zone and may differ from UTC by a day
+# Tolerance, because a date in the caller's time zone may differ from the date in UTC by one day.
+_DAY = dt.timedelta(days=1)
 
 
 def draft_outcome(request: pb.RecordOutcomeRequest, state: DecisionState) -> EventDraft:
@@ -41,7 +42,7 @@ def draft_outcome(request: pb.RecordOutcomeRequest, state: DecisionState) -> Eve
 
 
 def _date_violations(date: Date, state: DecisionState) -> Iterator[Violation]:
-    """Yield violations of the date, which must exist and lie between the decision and now."""
+    """Yield violations of the date, which must exist and lie between decision and today, with one day of tolerance."""
     try:
         day = dt.date(date.year, date.month, date.day)
     except ValueError:
@@ -55,7 +56,7 @@ def _date_violations(date: Date, state: DecisionState) -> Iterator[Violation]:
 
 
 def _amount_violations(request: pb.RecordOutcomeRequest, state: DecisionState) -> Iterator[Violation]:
-    """Yield violations of a booked amount, whose currency must be the requested one."""
+    """Yield violations of a booked amount, which must have the currency of the requested amount."""
     currency = state.history.decision.requested_amount.currency_code
     if request.HasField("booked") and request.booked.amount.currency_code != currency:
         yield Violation(
@@ -66,7 +67,8 @@ def _amount_violations(request: pb.RecordOutcomeRequest, state: DecisionState) -
 def _correction_violations(corrected_id: str, state: DecisionState) -> Iterator[Violation]:
     """Yield violations of a correction.
 
-    The corrected outcome must exist and must not have been corrected before, so that corrections form a chain.
+    The corrected outcome must belong to the decision, and must not have been corrected before. Therefore corrections
+    form a chain.
     """
     if not corrected_id:
         return

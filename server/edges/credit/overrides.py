@@ -1,4 +1,4 @@
-"""Overrides: checks a request to override a decision against the decision and today's policy, and builds the override."""
+"""Overrides: checks a requested override against its decision and today's policy, and builds the override."""
 
 import datetime as dt
 
@@ -51,7 +51,7 @@ def draft_override(request: pb.RecordOverrideRequest, policy: Policy, state: Dec
 
 
 def _overridden_decision(history: DecisionHistory) -> OverriddenDecision:
-    """Return the decision with the amount that its last override granted."""
+    """Return the facts about a decision that an override must respect, with the last granted amount."""
     decision, overrides = history.decision, history.overrides
     return OverriddenDecision(
         outcome=PolicyOutcome(decision.decision),

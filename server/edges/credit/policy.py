@@ -9,10 +9,10 @@ from server.errors import NoPolicy
 
 
 def policy_response(policy: Policy, request: pb.GetPolicyRequest, today: dt.date) -> pb.GetPolicyResponse:
-    """Return the requested sections of the policy that are in force today or begin later.
+    """Return the requested sections of the policy that are in force today or come into force later.
 
     Raises:
-        NoPolicy: The policy has no such section.
+        NoPolicy: No section of the policy matches the request.
     """
     sections = [
         section
@@ -38,7 +38,7 @@ def policy_response(policy: Policy, request: pb.GetPolicyRequest, today: dt.date
 
 
 def _is_in_force(policy: Policy, section: PolicySection, today: dt.date) -> bool:
-    """Return whether a section is in force today."""
+    """Return true if a section is in force today."""
     return policy.section(section.market, section.product, today) is section
 
 

@@ -1,4 +1,4 @@
-"""Recourse: the counterfactuals of an assessment, which are the smallest changes that reach the approve cut-off."""
+"""Recourse: finds the smallest changes to an application's features with which it would reach the approve cut-off."""
 
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.explain.v1.explain_pb2 import FeatureValue
@@ -8,13 +8,13 @@ from server.decisions.assessment import Assessment
 
 
 class RecourseFinder:
-    """Finds counterfactuals, and caches the prepared search of each bundle. Its methods may be called from any thread."""
+    """Finds counterfactuals, and caches one prepared search per bundle. Its methods may be called from any thread."""
 
     def __init__(self) -> None:
         self._searches: dict[str, Recourse] = {}
 
     def find(self, assessment: Assessment) -> pb.Recourse:
-        """Return the smallest changes that bring the probability of default to the approve cut-off; takes about 10 ms."""
+        """Return the smallest changes with which the PD reaches the approve cut-off. A search takes about 10 ms."""
         score, cut_off = assessment.score, assessment.section.approve_max_pd
         if score is None:
             return pb.Recourse(status=pb.RECOURSE_STATUS_NOT_SCORABLE)
@@ -28,7 +28,8 @@ class RecourseFinder:
     def _search(self, model: Model) -> Recourse:
         """Return the prepared search of a model.
 
-        No lock is needed: if two threads prepare the same search, the results are equal and the later one is cached.
+        No lock is needed: if two threads prepare the same search, their results are equal, and the cache keeps either
+        one.
         """
         bundle_id = model.bundle.bundle_id
         if bundle_id not in self._searches:

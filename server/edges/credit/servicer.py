@@ -37,7 +37,7 @@ from server.stores.record_log.log import RecordLog
 
 
 class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
-    """Serves the loan desk."""
+    """Answers the calls of the loan desk."""
 
     def __init__(
         self,
@@ -56,10 +56,10 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
             models: The registry of the models that serve now.
             policies: The registry of the policy in force.
             features: The store of customers' features.
-            recorder: Appends decisions and events to the record log.
+            recorder: The recorder, which appends decisions and events to the record log.
             log: The record log, from which decisions and events are read.
             threads: The threads for work that waits for the database.
-            clock: Returns the current time, with a time zone.
+            clock: A function that returns the current time, with a time zone.
         """
         self._models, self._policies = models, policies
         self._features = features
@@ -69,14 +69,15 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         self._events = DecisionEvents(log, recorder, threads, clock)
 
     async def ScoreCredit(self, request: pb.ScoreCreditRequest, received: ReceivedRequest) -> pb.ScoreCreditResponse:
-        """Decide once per request_id; answer a repeated request with the recorded decision."""
+        """Decide once per request_id. Answer a repeated request with the recorded decision."""
         received_at = self._clock()
         digest = content_sha256(request, without="request_id")
         content = bytes.fromhex(digest)
         try:
             assessment, decision = await self._decide(request, digest)
         except Exception:
-            # A repeated request may fail now although it was answered earlier: policy, model or features may have changed.
+            # A repeated request may fail now although it succeeded earlier, because policy, model or features may have
+            # changed.
             earlier = await self._threads.run(
                 self._log.find_by_request, LOCAL_CALLER, request.request_id.lower(), content
             )
@@ -85,7 +86,8 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
             return pb.ScoreCreditResponse(credit_decision=decision_from_record(earlier.body))
         entry = decision_entry(RecordedAnswer(received.content, received_at, content, assessment, decision))
         record = await self._recorder.record(entry)
-        # The log appends one record per request_id. If a concurrent call with this request_id was first, return its decision.
+        # The log has one record per request_id. If it belongs to an earlier or concurrent call, return the decision of
+        # that call.
         if record.header.record_id != entry.record_id:
             decision = decision_from_record(record.body)
         return pb.ScoreCreditResponse(credit_decision=decision)
@@ -93,7 +95,7 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
     async def SimulateCredit(
         self, request: pb.SimulateCreditRequest, _received: ReceivedRequest
     ) -> pb.SimulateCreditResponse:
-        """Assess the customer with stored values only, and again with the caller's values; record nothing."""
+        """Assess the customer with stored values only, and again with the caller's values. Record nothing."""
         model, policy, at = self._serving_model(request.customer.market), self._policies.current, self._clock()
         application, schema = application_from_request(request), model.bundle.schema
         section = applicable_section(policy, application, at)
@@ -110,7 +112,7 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
     async def GetCreditDecision(
         self, request: pb.GetCreditDecisionRequest, _received: ReceivedRequest
     ) -> pb.GetCreditDecisionResponse:
-        """Return a decision as it was answered, with its overrides and outcomes."""
+        """Return a decision as the caller of ScoreCredit received it, with its overrides and outcomes."""
         history = await self._threads.run(self._events.read_history, request.decision_id.lower())
         return pb.GetCreditDecisionResponse(
             credit_decision=history.decision, overrides=history.overrides, outcomes=history.outcomes
@@ -136,7 +138,7 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         return policy_response(self._policies.current, request, self._clock().astimezone(dt.UTC).date())
 
     async def _decide(self, request: pb.ScoreCreditRequest, digest: str) -> tuple[Assessment, pb.CreditDecision]:
-        """Return the assessment and the decision, neither of which is recorded yet."""
+        """Assess the application, and return the assessment and the decision. The caller must record the decision."""
         model, policy, at = self._serving_model(request.customer.market), self._policies.current, self._clock()
         application, schema = application_from_request(request), model.bundle.schema
         section = applicable_section(policy, application, at)
@@ -178,10 +180,10 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
     async def _read_features(
         self, customer: customer_pb2.Customer, schema: Schema
     ) -> tuple[dict[str, FeatureInput], dt.datetime | None]:
-        """Read the customer's newest stored feature values and their as-of time.
+        """Read the customer's newest stored feature values and their as-of time, which is None without values.
 
         Raises:
-            CustomerUnknown: The store has no values of the customer, but the model has stored features.
+            CustomerUnknown: The store has no values of the customer, but the model needs features from the store.
         """
         stored: StoredFeatures | None = await self._threads.run(
             self._features.find_newest, customer.market, customer.customer_id, schema

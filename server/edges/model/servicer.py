@@ -1,4 +1,4 @@
-"""ModelService: the bundles of the catalog, the markets they serve, and the features of each model."""
+"""ModelService: describes the bundles of the catalog, with their markets and features."""
 
 from grounds.model.v1 import model_pb2 as pb
 from grounds.model.v1 import model_pb2_grpc
@@ -9,13 +9,13 @@ from server.registry.model_registry import ModelRegistry
 
 
 class ModelServicer(model_pb2_grpc.ModelServiceServicer):
-    """Serves every caller, from the model registry in memory."""
+    """Answers the calls of every role, from the model registry in memory."""
 
     def __init__(self, models: ModelRegistry) -> None:
         self._models = models
 
     async def ListModels(self, request: pb.ListModelsRequest, _received: ReceivedRequest) -> pb.ListModelsResponse:
-        """Return a summary of every bundle; the summary of an invalid bundle states the problem."""
+        """Return a summary of every bundle. The summary of an invalid bundle states the problem."""
         serving = self._models.current
         entries = [entry for entry in serving.entries.values() if request.family in {"", entry.family}]
         summaries = [summary_message(serving, entry) for entry in entries]

@@ -1,4 +1,4 @@
-"""Access to old and current bundles and policy files by digest, for replay.
+"""Access to bundles and policy files by their digests, so that old decisions can be replayed.
 
-The bundles and the policy in force today are in server/registry.
+The models that serve now and the policy in force are in server/registry.
 """

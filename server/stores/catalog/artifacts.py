@@ -1,6 +1,6 @@
-"""Checks that the bundles and policy files of all recorded decisions are still available.
+"""Checks the bundles of all recorded decisions, and all stored policy files.
 
-A decision cannot be replayed without its bundle and its policy file.
+A decision can be replayed only if its bundle can be opened and its policy file is intact.
 """
 
 from collections.abc import Iterator
@@ -16,11 +16,11 @@ from server.stores.tables import POLICIES, RECORDS
 
 
 def missing_artifacts(database: Database, bundles: BundleCache) -> Iterator[str]:
-    """Yield one sentence for each unreadable bundle that made decisions, and for each damaged policy file.
+    """Yield one sentence for each missing or invalid bundle that made decisions, and for each damaged policy file.
 
     Args:
         database: The database with the records and the policy files.
-        bundles: The bundles of the credit family.
+        bundles: The cache that opens bundles of the credit family.
 
     Raises:
         StoreUnavailable: The database does not answer.

@@ -1,6 +1,6 @@
-"""The bundle cache: opened bundles of the catalog by id.
+"""The bundle cache, which opens bundles of the catalog by id and keeps recently used ones in memory.
 
-Replays use it to open the bundle of an old decision, which may no longer serve.
+Replays use the cache to open the bundle of an old decision, even if the bundle no longer serves.
 """
 
 import threading
@@ -12,11 +12,11 @@ from models.errors import BundleInvalid
 from models.model import Model, open_model
 from server.errors import BundleNotReadable, BundleUnknown
 
-_OPEN_MAX = 8  # models in memory; auditors use few bundles at a time
+_OPEN_MAX = 8  # largest number of models in memory per family; auditors use few bundles at a time
 
 
 class BundleCache:
-    """Opens the bundles of a family, and caches the most recently used ones. Its methods may be called from any thread."""
+    """Opens the bundles of a family, and caches recently used ones. Its methods may be called from any thread."""
 
     def __init__(self, bundles: Path, family: str) -> None:
         self._folder = bundles / family
@@ -43,8 +43,8 @@ class BundleCache:
             model = open_model(read_bundle(self._folder / bundle_id))
         except BundleInvalid as error:
             raise BundleNotReadable(f"the bundle is invalid: {error}", bundle_id=bundle_id) from error
-        # The bundle is opened outside the lock, because opening is slow. Two threads may open the same bundle: both get equal
-        # models, and the second one replaces the first in the cache.
+        # The bundle is opened outside the lock, because opening is slow. Therefore two threads may open the same
+        # bundle. Their models are equal, and the cache keeps the model that is stored last.
         with self._lock:
             self._models[bundle_id] = model
             while len(self._models) > _OPEN_MAX:
@@ -53,12 +53,12 @@ class BundleCache:
 
 
 class BundleCaches:
-    """The bundle cache of each family, created at first use. May be used from any thread."""
+    """Creates the bundle cache of each family at its first use. Its methods may be called from any thread."""
 
     def __init__(self, bundles: Path) -> None:
         self._bundles = bundles
         self._caches: dict[str, BundleCache] = {}
 
     def for_family(self, family: str) -> BundleCache:
-        """Return the cache of a family."""
+        """Return the bundle cache of a family."""
         return self._caches.setdefault(family, BundleCache(self._bundles, family))

@@ -1,4 +1,4 @@
-"""The policy store: every policy file that was ever in force, by SHA-256.
+"""The policy store, which keeps every policy file that was ever in force, by SHA-256.
 
 A decision can be replayed only with the policy file that was in force when the decision was made.
 """
@@ -20,7 +20,7 @@ class PolicyStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._verified: dict[str, bytes] = {}  # files that match their digests, by digest; an entry never becomes stale
+        self._verified: dict[str, bytes] = {}  # contents that were found to match their digests, by digest
 
     def save(self, content: bytes) -> None:
         """Store a policy file durably, unless it is stored already.
@@ -38,11 +38,11 @@ class PolicyStore:
             pass  # another process stored the same file first
 
     def find(self, sha256: str, source: ConnectionSource | None = None) -> bytes | None:
-        """Return the content of the policy file with this digest; None if no such file was saved.
+        """Return the content of the policy file with a digest; None if the store has no such file.
 
         Args:
             sha256: SHA-256 of the file, hexadecimal.
-            source: A snapshot to read from; None reads from the database.
+            source: The snapshot to read from; None reads the newest state of the database.
 
         Raises:
             RecordDamaged: The stored content does not match the digest.
@@ -60,7 +60,7 @@ class PolicyStore:
         return content
 
     def _read(self, sha256: str, source: ConnectionSource) -> bytes | None:
-        """Return the stored content for a digest, unchecked; None if nothing is stored for it."""
+        """Return the content that is stored for a digest, without checking it; None if no content is stored."""
         with source.reading() as connection:
             found = connection.execute(_SELECT_CONTENT, {"wanted": sha256}).scalar()
         return None if found is None else bytes(found)
