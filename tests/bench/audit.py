@@ -43,7 +43,7 @@ from server.stores.record_log.tiles import write_tiles
 from server.stores.tables import LOG_HEAD, RECORDS
 from tests.bench.record import databases, prepare_server
 
-REAL = 256  # number of decisions that the server itself makes; all other records have copies of their bodies
+REAL = 256  # number of decisions that the server makes; the bodies of all other records are copies of these decisions
 BATCH_ROWS = 20_000
 BATCHES_AHEAD = 4
 SAID_RECORDS = 500_000
@@ -51,7 +51,7 @@ READS = 500
 SAMPLES = 3
 AMOUNT = Decimal(100_000)
 PURPOSE = "Benchmark"
-STEP_US = 5_000_000  # one decision every five seconds, which is five million decisions in ten months
+STEP_US = 5_000_000  # 5 seconds between two decisions, so that 5 million decisions cover ten months
 Say = Callable[[str], None]
 
 
@@ -107,7 +107,7 @@ def _measure_in(config: Path, features: Path, count: int, say: Say) -> dict[str,
 
 @contextmanager
 def _serve(config: Path) -> Iterator[Client]:
-    """Start a server process; yield a client of it."""
+    """Start a server process; yield a client that is connected to this server."""
     settings = tomllib.loads(config.read_text(encoding="utf-8"))
     environment = {f"GROUNDS_{name.upper()}": str(value) for name, value in settings.items()}
     with (
@@ -139,7 +139,7 @@ def _fill(config: Path, count: int, say: Say) -> dict[str, Any]:
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as sealing:
 
         def more(number: int) -> list[Future[list[tuple[int, Header, SealedRecord]]]]:
-            """Submit the next batches for sealing; few at a time, because sealed batches wait in memory."""
+            """Submit the next batches for sealing; only few at a time, because sealed batches wait in memory."""
             ranges = [range(first, min(first + BATCH_ROWS, count)) for first in islice(firsts, number)]
             return [sealing.submit(_seal_batch, templates, indices) for indices in ranges]
 
@@ -180,7 +180,7 @@ def _templates(connection: Connection, log: RecordLog) -> list[Template]:
 
 
 def _seal_batch(templates: Sequence[Template], indices: range) -> list[tuple[int, Header, SealedRecord]]:
-    """Return the sealed records of a range of indices; runs in a process of its own."""
+    """Return the sealed records of a range of indices; this function runs in a worker process."""
     return [(index, *_seal_copy(templates[index % len(templates)], index)) for index in indices]
 
 
@@ -209,7 +209,7 @@ def _sizes(database: Database, templates: Sequence[Template]) -> dict[str, Any]:
 
 
 def _ask(client: Client, config: Path) -> dict[str, Any]:
-    """Time the calls of an auditor, for decisions at random positions in the record log."""
+    """Time the calls of an auditor; the decisions are at random positions in the record log."""
     database = Database(read_settings(config).database)
     draw = random.Random(20260101)  # noqa: S311 - the same records in every run
     with database.reading() as connection:

@@ -16,7 +16,8 @@ from tests.conftest import ROOT
 LINES = (1_000_000, 5_000_000, 50_000_000)
 LINES_OF_CUSTOMER = 50
 AT = "2017-12-01"
-# Each customer has 12 orders at random times before an individual end; columns are named as in the shipped transaction log.
+# Each customer has 12 orders at random times before a random last date. The columns have the same names as in the
+# shipped transaction log.
 MADE = """
 COPY (
     SELECT

@@ -35,7 +35,7 @@ def _check(subject: Subject) -> float:
 
 
 def one_by_one(subject: Subject, rounds: int) -> dict[str, Any]:
-    """Time every way on single rows; each way starts right after a different way has used the CPU caches."""
+    """Time every way on single rows; at its start, the CPU caches have the data of a different way."""
     return timings(scoring_ways(subject, slow=True), single_rows(subject, ONE_ROW), rounds)
 
 
@@ -51,7 +51,7 @@ def single_rows(subject: Subject, count: int) -> list[FloatArray]:
 
 
 def in_batches(subject: Subject, rounds: int) -> dict[str, Any]:
-    """Time every way on a batch of 10,000 rows; without shap, which would take minutes."""
+    """Time every way except shap on a batch of 10,000 rows; shap would take minutes."""
     repeats = -(-BATCH // len(subject.rows))
     return timings(scoring_ways(subject, slow=False), [np.tile(subject.rows, (repeats, 1))[:BATCH]], rounds)
 

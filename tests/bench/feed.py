@@ -80,7 +80,7 @@ def _load(path: Path, settings: dict[str, str]) -> int:
 
 
 def _time_export(client: Client, customers: int) -> float:
-    """Return the seconds of an export up to Arrow tables; check that each customer occurs exactly once."""
+    """Return the seconds until an export is parsed into Arrow tables; check that each customer occurs exactly once."""
     begun = time.perf_counter()
     tables = []
     for part in client.export_churn_risks("DE"):
@@ -111,7 +111,7 @@ def list_pages(client: Client, order: pb.ChurnRiskOrder) -> Iterator[int]:
 
 
 def _time_pages(pages: Iterator[int]) -> dict[str, float]:
-    """Return statistics of the pages' times, measured at the client until the messages are parsed."""
+    """Return statistics of the time per page; the client measures until the messages of the page are parsed."""
     times, read, begun = [], 0, time.perf_counter()
     for count in pages:
         times.append((time.perf_counter() - begun) * 1000)
@@ -150,7 +150,7 @@ def write_made_run(to: Path, customers: int) -> None:
 
 
 def _made_table(first: int, log_odds: np.ndarray, contributions: np.ndarray, random: np.random.Generator) -> pa.Table:
-    """Generate some customers; ids ascend with the rank, because customers with equal probabilities are ordered by id."""
+    """Generate customers by rank; ids ascend too, because ids order customers with equal probabilities."""
     count = len(log_odds)
     pds = np.array([pd_from_log_odds(value) for value in log_odds.tolist()])
     spend = np.round(random.lognormal(11, 1, count)).astype(np.int64)

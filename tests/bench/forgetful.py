@@ -1,6 +1,6 @@
-"""The server without a record log, to measure what recording costs: `python -m tests.bench.forgetful CONFIG.toml`.
+"""The server without a record log, which shows how much recording costs: `python -m tests.bench.forgetful CONFIG.toml`.
 
-The configuration of a server cannot switch its record log off. This module, which is not part of the server, replaces it.
+The configuration of a server cannot switch off the record log. Therefore this module replaces the record log.
 """
 
 import asyncio

@@ -67,7 +67,7 @@ def audit_block(found: dict[str, Any]) -> str:
 
 
 def _share_text(share: float | None) -> str:
-    """Return a share as text; an empty string for None, because older results do not have this share."""
+    """Return a share as text; an empty string for None, which stands for older results without this share."""
     return "" if share is None else f"{share:.1%}"
 
 

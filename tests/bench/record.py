@@ -71,7 +71,7 @@ def measure_recording(bundle_folder: Path, features: Path, seconds: float, round
 
 
 def _figures(by_way: dict[str, list[Round]]) -> dict[str, Any]:
-    """Return the summary of the rounds; `share` is the median over the rounds of recorded / forgetful throughput."""
+    """Return the summary of the rounds; `share` is the median of throughput with a record log / without."""
     pairs = zip(by_way["recorded"], by_way["forgetful"], strict=True)
     recorded = by_way["recorded"]
     return {

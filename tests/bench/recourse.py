@@ -1,4 +1,4 @@
-"""Benchmark of the search for counterfactuals, for declined applicants of the hold-out, one by one."""
+"""Benchmark of the search for counterfactuals, one declined applicant of the hold-out after the other."""
 
 import statistics
 import time

@@ -18,7 +18,7 @@ LIBRARIES = ("lightgbm", "onnxruntime", "shap", "treelite", "numpy", "grpcio")
 
 
 def provenance() -> dict[str, Any]:
-    """Return the command, the commit and the machine; call this before measuring."""
+    """Return the command, the commit and the state of the machine; call this function before measuring."""
     return {
         "command": " ".join(["python -m tests.bench", *sys.argv[1:]]),
         "commit": _git("rev-parse", "--short=12", "HEAD"),

@@ -31,7 +31,7 @@ PAYMENTS = [f"PAY_AMT{month}" for month in range(1, 7)]
 
 @dataclass(frozen=True)
 class Subject:
-    """A model to time, with its exported files, real rows, and the baseline that its explanation compares with."""
+    """A model to time, with its exported files, with real rows, and with the baseline rows of its explanation."""
 
     name: str
     booster: lightgbm.Booster
@@ -82,7 +82,7 @@ def credit_columns(table: pd.DataFrame, columns: int) -> FloatArray:
 
 
 def scoring_ways(subject: Subject, *, slow: bool = True) -> dict[str, Way]:
-    """Return all ways to score or explain rows, by name; `slow` includes shap."""
+    """Return all ways to score or explain rows, by name; shap is included only if `slow` is true."""
     scorer = Scorer(subject.score, subject.explain)
     booster = subject.booster
     plain = open_session(subject.score, ("margin",))

@@ -12,7 +12,7 @@ from tests.bench.feed import measure_feed
 def test_the_feed_is_measured_without_the_developers_own_keys_and_bundles(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Point the keys at a folder that does not exist: loading a run or starting a server with them would fail."""
+    """The developer's keys are set to a folder that does not exist, so a benchmark that used these keys would fail."""
     nowhere = tmp_path / "nowhere"
     monkeypatch.setenv("GROUNDS_KEYS", f"sqlite:///{nowhere / 'keys.db'}")
     monkeypatch.setenv("GROUNDS_MASTER_KEY", str(nowhere / "master.key"))

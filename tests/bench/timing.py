@@ -20,8 +20,8 @@ class Timing:
     Attributes:
         median: Median over the rounds.
         low: 10 % quantile over the rounds.
-        ratio: Median over the rounds of the yardstick's time divided by this way's time in the same round; how many times
-            cheaper this way is than the yardstick.
+        ratio: How many times cheaper this way is than the yardstick: in each round, the yardstick's time is divided by
+            this way's time; `ratio` is the median over the rounds.
     """
 
     median: float

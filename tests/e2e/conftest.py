@@ -1,4 +1,4 @@
-"""Configuration files for server processes of the small family, one on each kind of database."""
+"""Configuration files for server processes that serve the small family, with one file for each kind of database."""
 
 from pathlib import Path
 

@@ -89,7 +89,7 @@ assert [row[0] for row in database.execute(changed)] == [sys.argv[2]]
 def export_chunk() -> bytes:
     """Return a chunk of an export in which the customer's values are only visible after decompression."""
     chance = random.Random(5)  # noqa: S311 - test data
-    # Only ten different bytes occur in the values, so that zstd compresses them.
+    # The values contain only ten different bytes, so that zstd compresses the values.
     values = [f"{chance.randrange(10**8):08d}" for _ in range(400)]
     rows = [{"customer_id": value, "decline_probability": struct.unpack("<d", value.encode())[0]} for value in values]
     rows.insert(200, {"customer_id": CUSTOMER_ID, "decline_probability": EXPORTED_VALUE})
@@ -242,7 +242,7 @@ async def test_after_an_erasure_no_file_contains_the_customers_values_as_plain_t
 async def test_the_search_finds_a_value_that_is_left_only_in_a_chunk_of_the_export(
     serving: Serving, tmp_path: Path
 ) -> None:
-    """Delete all other data of the customer first, so that only the chunk still contains a canary."""
+    """All other data of the customer are deleted first, so that only the chunk still contains a canary."""
     database = sqlalchemy.create_engine(serving.settings.database)
     with database.begin() as connection:
         connection.execute(FEATURES.delete().where(FEATURES.c.customer_id == CUSTOMER_ID))

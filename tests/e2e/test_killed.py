@@ -32,7 +32,7 @@ class Load:
     Attributes:
         address: Host and port of the server.
         answered: The received answers, by the bytes of their requests.
-        unanswered: Requests that failed, which the server may have recorded or not.
+        unanswered: Requests whose calls failed; it is unknown whether the server recorded them.
     """
 
     address: str
@@ -100,7 +100,7 @@ def check_answers(server: Process, load: Load, config: Path, random_: random.Ran
 def kill_repeatedly(config: Path, rounds: int) -> None:
     """Kill, restart and check a server several times; each checkpoint must be consistent with the previous one."""
     seed = uuid.uuid4().int % 2**32
-    random_, notes, answered = random.Random(seed), [], 0  # noqa: S311 - times, no secrets
+    random_, notes, answered = random.Random(seed), [], 0  # noqa: S311 - draws times, not secrets
     settings = read_settings(config)
     server = start(config)
     try:

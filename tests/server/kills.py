@@ -1,4 +1,4 @@
-"""Ends a process's work at the n-th step of its databases: a transaction's begin, a statement, a commit, or right after one."""
+"""Stops work at the n-th database step: a transaction's begin, a statement, a commit, or a commit's end."""
 
 from collections.abc import Callable
 
@@ -10,14 +10,14 @@ STEPS_MAX = 200
 
 
 class Killed(BaseException):
-    """The process is no more."""
+    """Stops the work as if the process had been killed."""
 
 
 class Kill:
-    """Kills at a step.
+    """Raises Killed at a given database step.
 
     Attributes:
-        left: Steps until then; None: never.
+        left: Number of steps before the kill; None if the work is not killed.
     """
 
     def __init__(self, steps: int, *databases: Database) -> None:
@@ -28,14 +28,14 @@ class Kill:
             event.listen(database.engine, "commit", self.commit)
 
     def commit(self, connection: Connection) -> None:
-        """Count a commit twice: before it is done, and after."""
+        """Count a commit as two steps: one before the commit, and one after it."""
         self.step(connection)
         if self.left == 0:
             connection.connection.commit()
         self.step(connection)
 
     def step(self, _connection: Connection) -> None:
-        """Kill if it is time."""
+        """Count a step, and raise Killed if it is the chosen step."""
         if self.left is None:
             return
         if self.left == 0:
@@ -45,7 +45,7 @@ class Kill:
 
 
 def at_every_step(work: Callable[[int], bool]) -> int:
-    """Do something that is killed at step 0, 1, 2 and so on, until it ends by itself; gives after how many steps."""
+    """Run `work` with a kill at step 0, 1, 2 and so on, until it ends without a kill; return the number of this run."""
     for step in range(STEPS_MAX):
         if work(step):
             return step

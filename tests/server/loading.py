@@ -1,4 +1,7 @@
-"""Loading as a test does it, also in a process that can be killed: the keys of the log lie beside the database."""
+"""Loads files for tests, in the test process or in a separate process that can be killed.
+
+The keys of the log are in the same folder as the database.
+"""
 
 import datetime as dt
 import multiprocessing
@@ -14,9 +17,9 @@ from server.stores.runs.pruning import RunRetention
 from tests.conftest import key_places
 
 KEEP = RunRetention.from_settings(read_settings())
-STARTER = multiprocessing.get_context("forkserver")  # a child of a fresh process: no thread of the test is in it
+STARTER = multiprocessing.get_context("forkserver")  # children of a fresh process have no threads of the test process
 STARTER.set_forkserver_preload(["tests.server.loading"])
-FOLDERS: dict[str, Path] = {}  # of each test's database that is no file
+FOLDERS: dict[str, Path] = {}  # folder of the keys of each database that is not a file, by database name
 
 
 def keys_beside(database: Database) -> KeyLocations:
@@ -28,12 +31,12 @@ def keys_beside(database: Database) -> KeyLocations:
 
 
 def load_file(database: Database, path: Path, load_time: dt.datetime, keep: RunRetention = KEEP) -> LoadResult:
-    """Load a file as `python -m server load` does."""
+    """Load a file in the same way as `python -m server load`."""
     return files.load_file(database, path, load_time, keys_beside(database), keep)
 
 
 def load_little_by_little(url: str, path: Path, load_time: dt.datetime, keys: KeyLocations) -> None:
-    """Load in small transactions, so that a kill finds the loader between and within many of them."""
+    """Load in many small transactions, so that a kill can hit the loader between two transactions or within one."""
     files.BATCH_ROWS = runs.BATCH_ROWS = 20
     database = Database(url)
     files.load_file(database, path, load_time, keys, KEEP)
@@ -41,7 +44,7 @@ def load_little_by_little(url: str, path: Path, load_time: dt.datetime, keys: Ke
 
 
 def start_loading(url: str, path: Path, load_time: dt.datetime) -> BaseProcess:
-    """Start to load, in a process of its own that begins at once."""
+    """Start loading a file in a separate process, and return the process."""
     database = Database(url)
     keys = keys_beside(database)
     database.close()

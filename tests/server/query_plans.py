@@ -1,4 +1,4 @@
-"""The statements that a database is sent, and how SQLite would run them: its plans do not depend on how much there is."""
+"""Collects the SQL statements of a block and SQLite's plans, which do not depend on the number of rows."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ Sent = dict[str, Any]
 
 @contextmanager
 def sent_statements(database: Database) -> Iterator[Sent]:
-    """Collect every statement that is sent meanwhile, with the values of its first time."""
+    """Collect every distinct statement that is sent during the block, with the values of its first execution."""
     found: Sent = {}
 
     def keep(_connection: Connection, _cursor: object, statement: str, parameters: Any, *more: Any) -> None:
@@ -27,7 +27,7 @@ def sent_statements(database: Database) -> Iterator[Sent]:
 
 
 def plans(database: Database, statements: Sent) -> dict[str, list[str]]:
-    """Return the steps of each statement that reads or changes rows."""
+    """Return the steps of SQLite's plan for each statement that reads or changes rows."""
     found = {}
     with database.reading() as connection:
         for statement, values in statements.items():

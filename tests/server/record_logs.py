@@ -1,4 +1,4 @@
-"""Logs on a database of each kind, and what is written into them."""
+"""Record logs for tests, and entries to append to them."""
 
 import datetime as dt
 import uuid
@@ -26,7 +26,7 @@ def key_locations(folder: Path, **changes: Any) -> KeyLocations:
 
 @contextmanager
 def open_test_log(url: str, folder: Path, **changes: Any) -> Iterator[RecordLog]:
-    """Open a log as a process does."""
+    """Open a log on a database, and close it at the end of the block."""
     database = Database(url)
     try:
         database.migrate()
@@ -40,7 +40,7 @@ def open_test_log(url: str, folder: Path, **changes: Any) -> Iterator[RecordLog]
 
 
 def entry(body: bytes = b"body", **changes: Any) -> LogEntry:
-    """Make an entry of a request of its own."""
+    """Return an entry with a new id and a new request; `changes` replaces fields."""
     asked: dict[str, Any] = {
         "kind": "CREDIT_DECISION",
         "record_id": str(uuid.uuid4()),
@@ -56,5 +56,5 @@ def entry(body: bytes = b"body", **changes: Any) -> LogEntry:
 
 
 def newest_checkpoint(log: RecordLog) -> Checkpoint:
-    """Return the newest checkpoint, its signature verified."""
+    """Verify the signature of the newest checkpoint, and return the checkpoint."""
     return open_checkpoint(ProofReader(log.database).read_head().checkpoint, log.verifier)

@@ -1,4 +1,4 @@
-"""Valid requests to a server of the small family, of which a test changes single fields, and errors with all details."""
+"""Valid requests to a server of the small family, and errors with all details; a test can change single fields."""
 
 import uuid
 from collections.abc import Awaitable
@@ -16,7 +16,8 @@ from grounds.customer.v1.customer_pb2 import Customer
 from grounds.explain.v1.explain_pb2 import FeatureValue
 
 UNKNOWN_CUSTOMER = "NOBODY77"
-# gRPC refuses larger trailers, at random up to 16 KB and always above; some room is left for its own entries.
+# gRPC rejects some trailers above 8 KB at random, and all trailers above 16 KB. The limit leaves room for gRPC's own
+# entries.
 TRAILER_BYTES_MAX = 8000
 
 
@@ -25,9 +26,9 @@ class CallError:
     """A failed call.
 
     Attributes:
-        problems: What is said of each field, by its path.
-        kinds: The kind of problem, by the field's path.
-        everything: Everything that the client received, to search it for what it must not contain.
+        problems: Description of the problem of each field, by path of the field.
+        kinds: Kind of the problem of each field, by path of the field.
+        everything: All text that the client received, which a test searches for text that must not be in it.
     """
 
     code: grpc.StatusCode
@@ -40,7 +41,7 @@ class CallError:
 
 
 async def call_error(call: Awaitable[Any]) -> CallError:
-    """Return the error of a call, after checking the form that every error has."""
+    """Return the error of a failed call; check that the error has the form that all errors have."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     error = caught.value
@@ -70,7 +71,7 @@ async def call_error(call: Awaitable[Any]) -> CallError:
 
 
 def trailer_bytes(error: grpc.aio.AioRpcError) -> int:
-    """Return the bytes that an error takes in the trailers: the message is percent-encoded, and repeated in the details."""
+    """Return the size of an error in the trailers, which have the message percent-encoded, and in the details."""
     message = sum(1 if 0x20 <= byte <= 0x7E and byte != 0x25 else 3 for byte in (error.details() or "").encode())
     return message + sum(len(key) + len(value) + 32 for key, value in error.trailing_metadata() or ())
 
@@ -91,30 +92,30 @@ def numbers(**values: float) -> dict[str, FeatureValue]:
 
 
 def score_request(**changes: Any) -> pb.ScoreCreditRequest:
-    """Return a request for a decision; None leaves a field out."""
+    """Return a request for a decision; a change to None leaves the field out."""
     asked = {"request_id": str(uuid.uuid4()), "customer": customer(), "requested_amount": euros(500)}
     return pb.ScoreCreditRequest(**{**asked, **changes})
 
 
 def simulate_request(**changes: Any) -> pb.SimulateCreditRequest:
-    """Return a request for a simulation; None leaves a field out."""
+    """Return a request for a simulation; a change to None leaves the field out."""
     asked = {"customer": customer(), "requested_amount": euros(500)}
     return pb.SimulateCreditRequest(**{**asked, **changes})
 
 
 def raw_method(channel: grpc.aio.Channel, method: str) -> Any:
-    """Return a method of CreditService that takes and returns bytes, as on the wire."""
+    """Return a method of CreditService that sends and returns serialized messages."""
     return channel.unary_unary(f"/grounds.credit.v1.CreditService/{method}")
 
 
 def field(number: int, content: bytes | Message) -> bytes:
-    """Return a field of wire type 2, as a client of another contract or language might send it."""
+    """Return the serialized form of a field of wire type 2, even if the .proto files do not define this field."""
     value = content if isinstance(content, bytes) else content.SerializeToString()
     return _varint(number << 3 | 2) + _varint(len(value)) + value
 
 
 def _varint(number: int) -> bytes:
-    """Return a number as protobuf encodes it: seven bits a byte, least significant first."""
+    """Return a number in protobuf's encoding, which has seven bits per byte, the least significant bits first."""
     content = bytearray()
     while number > 127:
         content.append(number & 127 | 128)

@@ -1,4 +1,4 @@
-"""The oracle of a run's rows: their hashing written again, and runs as earlier releases recorded them."""
+"""Expected hashes of a run's rows, computed independently of the server, and runs in the form of an earlier release."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ def leaves_of(log: RecordLog, market: str) -> list[bytes]:
 
 
 def root_over(hashes: Sequence[bytes]) -> bytes:
-    """Return MTH of RFC 6962, section 2.1, over leaf hashes."""
+    """Return the root over leaf hashes, which RFC 6962 defines as MTH in section 2.1."""
     if len(hashes) == 1:
         return hashes[0]
     k = 1
@@ -39,7 +39,7 @@ def root_over(hashes: Sequence[bytes]) -> bytes:
 
 
 def climb(index: int, size: int, leaf: bytes, hashes: Sequence[bytes]) -> bytes:
-    """Return the root to which an audit path leads, by its recursive definition."""
+    """Return the root that follows from a leaf and its audit path, by the recursive definition."""
     if size == 1:
         return leaf
     k = 1
@@ -51,12 +51,12 @@ def climb(index: int, size: int, leaf: bytes, hashes: Sequence[bytes]) -> bytes:
 
 
 def old_digest(rows: Sequence[Any]) -> bytes:
-    """Return the digest of rows as the previous release wrote it."""
+    """Return the digest of rows in the form of the previous release."""
     return hashlib.sha256(b"".join(sorted(old_hash(row) for row in rows))).digest()
 
 
 def old_hash(row: Any) -> bytes:
-    """Hash a row as the release before did: names in order, each value with its type and its length."""
+    """Hash a row in the same way as the previous release: names ascending, each value with its type and its length."""
     content = b""
     for name in sorted(set(row) - {"run_number", "chunk"}):
         value = row[name]
@@ -73,7 +73,7 @@ def old_hash(row: Any) -> bytes:
 
 
 def add_old_run(log: RecordLog, market: str, run_id: str = OLD_ID) -> None:
-    """Add a copy of the run of a market as the release before loaded and recorded it: without leaves."""
+    """Add a copy of a market's run in the form of the previous release, which did not store leaves."""
     with log.database.writing() as connection:
         line = dict(connection.execute(select(RUNS).where(RUNS.c.market == market)).mappings().one())
         old, number = line["run_number"], 1000
@@ -93,12 +93,12 @@ def add_old_run(log: RecordLog, market: str, run_id: str = OLD_ID) -> None:
 
 
 def all_of(connection: Any, table: Table, number: int) -> list[dict[str, Any]]:
-    """Read the rows of a run."""
+    """Return all rows of a run in a table."""
     return [dict(row) for row in connection.execute(select(table).where(table.c.run_number == number)).mappings()]
 
 
 def change_row(log: RecordLog, customer_id: str, **values: Any) -> None:
-    """Change a customer's row in every run, as somebody with access to the database could."""
+    """Change a customer's row in every run, as an attacker with write access to the database could."""
     with log.database.writing() as connection:
         connection.execute(update(RISKS).where(RISKS.c.customer_id == customer_id).values(**values))
 
@@ -110,5 +110,5 @@ def run_ids(log: RecordLog) -> set[str]:
 
 
 def problems(log: RecordLog) -> list[str]:
-    """Return how the runs differ from their records."""
+    """Return descriptions of the differences between the runs and their records."""
     return list(run_problems(log, find_erasure_problems(log)[1]))

@@ -23,7 +23,7 @@ PATIENCE_SECONDS = 10.0
 
 @asynccontextmanager
 async def serve(settings: Settings) -> AsyncIterator[Serving]:
-    """Serve with these settings."""
+    """Start a server with these settings, and stop it at the end of the block."""
     application = Application(settings)
     await application.start()
     try:
@@ -52,9 +52,9 @@ def record_count(serving: Serving) -> int:
 def block_store_threads(
     serving: Serving, threads: StoreThreads | None = None
 ) -> Iterator[Callable[[int], Awaitable[None]]]:
-    """Block every store thread, of the loan desk unless others are named.
+    """Block every store thread of a pool during the block; the default pool is the loan desk's.
 
-    The body gets what waits until so many calls stand before the store.
+    Yield a function that waits until a given number of calls are in the queue of the pool.
     """
     free, pool = threading.Event(), (threads or serving.application.threads)._pool
     for _ in range(serving.settings.store_threads):
@@ -66,14 +66,14 @@ def block_store_threads(
 
 
 async def wait_until(holds: Callable[[], Awaitable[bool]]) -> None:
-    """Check a condition repeatedly until it holds; fail after a deadline."""
+    """Check a condition repeatedly until it is true; fail after 10 seconds."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not await holds():  # noqa: ASYNC110 - files and counters set no event
+        while not await holds():  # noqa: ASYNC110 - no event reports changes of files and counters
             await asyncio.sleep(0.01)
 
 
 async def list_models(serving: Serving) -> dict[str, model_pb2.ModelSummary]:
-    """Return the server's summaries of the catalog by bundle."""
+    """Return the server's summaries of the bundles in the catalog, by bundle_id."""
     answer = await serving.models.ListModels(model_pb2.ListModelsRequest())
     return {summary.bundle_id: summary for summary in answer.models}
 
@@ -90,7 +90,7 @@ async def wait_for_state(serving: Serving, bundle_id: str, state: model_pb2.Mode
 
 
 def copy_bundle(bundle_folder: Path, bundles: Path) -> Path:
-    """Copy a bundle into a catalog, without activating it."""
+    """Copy a bundle into a catalog without activating the bundle."""
     return shutil.copytree(bundle_folder, bundles / bundle_folder.parent.name / bundle_folder.name)
 
 
@@ -102,7 +102,7 @@ async def swap_model(serving: Serving, bundle_folder: Path) -> None:
 
 
 def flip_a_byte(path: Path) -> None:
-    """Flip one bit of a file, as a bad disk does."""
+    """Flip one bit of a file, as a faulty disk could."""
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)

@@ -22,7 +22,7 @@ from tests.conftest import ROOT, key_environment
 from tests.e2e.test_process import FAST_RECONNECT, free_port
 from tests.server.requests import score_request
 
-CALLS = 100  # more lines than a pipe of 4 KB holds
+CALLS = 100  # the log lines of these calls exceed the capacity of a pipe of 4 KB
 
 
 def wait_for(condition: Any, seconds: float = 5.0) -> None:
@@ -37,7 +37,7 @@ def test_lines_without_room_are_dropped_at_once_and_every_line_is_written_or_cou
     reading, writing = os.pipe()
     writer = LogWriter(writing, lines_max=100)
     start = time.monotonic()
-    for number in range(20_000):  # nobody reads: a pipe holds some thousand lines
+    for number in range(20_000):  # no process reads the pipe, which is full after a few thousand lines
         writer.write(f'{{"event": "call", "number": {number}}}\n')
     took = time.monotonic() - start
     content = b""
@@ -69,7 +69,7 @@ def test_a_closed_pipe_and_a_full_disk_raise_nothing() -> None:
 
 @contextmanager
 def serve_with_log(settings: Settings, folder: Path, stderr: int) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """Serve in a process whose standard error is a descriptor that fails."""
+    """Start a server in a separate process whose standard error is the given, failing file descriptor."""
     port = free_port()
     given = {"bundles": settings.bundles, "policy": settings.policy, "database": settings.database, "port": port}
     environment = {f"GROUNDS_{name.upper()}": str(value) for name, value in given.items()} | key_environment(folder)

@@ -1,4 +1,4 @@
-"""Background tasks continue after any failure, which is logged once."""
+"""Background tasks continue after any failure, and log a repeated failure only once."""
 
 import asyncio
 import shutil
@@ -32,14 +32,14 @@ class PlantedBug:
     """A bug that a test can switch on.
 
     Attributes:
-        met: How often it was met.
+        met: Number of times that the bug was reached.
     """
 
     def __init__(self) -> None:
         self.on, self.met = False, 0
 
     def step(self) -> None:
-        """Raise while it is on, with customer data in the message."""
+        """Raise an error with customer data in its message while the bug is switched on."""
         if self.on:
             self.met += 1
             raise KeyError(WORDS)
@@ -51,7 +51,7 @@ class FragileModelRegistry(ModelRegistry):
     bug: PlantedBug
 
     def refresh(self) -> ServingModels:
-        """Refresh, or fail."""
+        """Refresh the models, or fail if the bug is switched on."""
         self.bug.step()
         return super().refresh()
 
@@ -62,7 +62,7 @@ class FragileAnchor(CheckpointAnchor):
     bug: PlantedBug
 
     def push(self) -> None:
-        """Push, or fail."""
+        """Push the checkpoint, or fail if the bug is switched on."""
         self.bug.step()
         super().push()
 
@@ -73,24 +73,24 @@ class FragileIndexer(HeaderIndexer):
     bug: PlantedBug
 
     async def build_missing_chunks(self) -> None:
-        """Build them, or fail."""
+        """Build the missing chunks, or fail if the bug is switched on."""
         self.bug.step()
         await super().build_missing_chunks()
 
 
 class FragileLog(RecordLog):
-    """A record log that a test can make hang, with a bug in its probe."""
+    """A record log whose appends a test can make hang, and whose probe has a bug."""
 
     bug: PlantedBug
     free: threading.Event
 
     def append(self, entries: Sequence[LogEntry]) -> list[AppendResult]:
-        """Append, or hang as a disk does."""
+        """Append the entries; first wait as long as the test makes the log hang, as a slow disk would."""
         self.free.wait(10)
         return super().append(entries)
 
     def probe(self) -> None:
-        """Probe, or fail."""
+        """Probe the log, or fail if the bug is switched on."""
         self.bug.step()
         super().probe()
 
@@ -113,7 +113,7 @@ class FragileApplication(Application):
         self.chunker.bug = self.make
 
     def _open_log(self) -> RecordLog:
-        """Open the log with its bug."""
+        """Open the record log that has a bug."""
         whole = super()._open_log()
         log = FragileLog(whole.database, whole.key_store, whole._signing_key, whole.tags_key, whole.high_water_mark)
         log.bug, log.free = self.probe, self.free
@@ -122,7 +122,7 @@ class FragileApplication(Application):
 
 @asynccontextmanager
 async def serve_fragile(settings: Settings) -> AsyncIterator[tuple[FragileApplication, Serving]]:
-    """Serve with bugs that are not switched on yet; check that the server stops in time."""
+    """Serve with bugs that are switched off at first; check at the end that the server stops in time."""
     application = FragileApplication(settings.model_copy(update={"anchor_seconds": 0.05}))
     await application.start()
     try:

@@ -1,4 +1,4 @@
-"""The configuration: environment over file over default, checked once."""
+"""The configuration: the environment overrides the file, which overrides the defaults; values are checked."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from server.errors import ConfigRefused
 
 
 def config(folder: Path, text: str) -> Path:
-    """Write a configuration."""
+    """Write a configuration file; return its path."""
     path = folder / "config.toml"
     path.write_text(text)
     return path
@@ -109,7 +109,7 @@ def test_settings_never_change() -> None:
 
 def test_a_misspelt_setting_in_the_environment_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GROUNDS_PROT", "1")
-    monkeypatch.setenv("GROUNDS_ADDRESS", "127.0.0.1:1")  # the client's, and no mistake
+    monkeypatch.setenv("GROUNDS_ADDRESS", "127.0.0.1:1")  # a setting of the client, which the server must ignore
 
     with pytest.raises(ConfigRefused, match=r"unknown settings in the environment: GROUNDS_PROT;"):
         read_settings()

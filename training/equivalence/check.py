@@ -1,4 +1,4 @@
-"""Checks that exported files compute the margins of LightGBM, and contributions as the explanation is defined."""
+"""Checks that exported files compute LightGBM's margins, and the contributions that the definition requires."""
 
 import hashlib
 import math
@@ -40,8 +40,8 @@ class ExportedModel:
         booster: The LightGBM model.
         score: Bytes of score.onnx.
         explain: Bytes of explain.onnx.
-        baseline: Shape (n_baseline, features), NaN where missing: the rows that an interventional explanation compares
-            with; None for a path-dependent explanation.
+        baseline: The rows that an interventional explanation compares an explained row with, shape
+            (n_baseline, features), NaN where missing; None for a path-dependent explanation.
         base_margin: Log-odds before calibration to which the contributions of a row are added to obtain its margin.
     """
 
@@ -133,7 +133,7 @@ def gate_document(report: EquivalenceReport) -> GateDocument:
 
 
 def check_scores(model: ExportedModel, card: Scorecard, rows: NDArray[np.float64]) -> None:
-    """Compare the pds, scores, grades and points that the files lead to with the references, for up to 10,000 rows.
+    """Compare pds, scores, grades and points, computed with the files, with the references, for the first 10,000 rows.
 
     Args:
         model: The model and its files.
@@ -157,7 +157,7 @@ def check_answers(
 ) -> None:
     """Compare the explained scores of rows with LightGBM's margins and the reference contributions.
 
-    The references are calibrated and scaled as the scorecard is defined.
+    The references are calibrated and scaled by the formulas that define the scorecard.
 
     Raises:
         ExportMismatch: An answer differs from its reference; the error has the first row that differs.
@@ -172,7 +172,8 @@ def check_answers(
 def reference_base_margin(booster: lightgbm.Booster, baseline: NDArray[np.float64] | None) -> float:
     """Return the base margin by definition, in log-odds before calibration.
 
-    It is the mean margin of the baseline. Without a baseline, it is the mean over the training rows by the covers of the splits.
+    With a baseline, it is the mean margin of the baseline rows. Without a baseline, it is the base value that LightGBM
+    computes from the number of training rows at each node.
     """
     if baseline is None:
         return path_dependent_shap(booster, np.zeros((1, booster.num_feature())))[1]

@@ -23,8 +23,8 @@ class Counterexample:
         row_number: Position among the rows of that kind, from 0.
         row: The values, NaN where missing.
         quantity: Name of the quantity that differs, such as "margin of score.onnx" or "contribution of PAY_0".
-        expected: Value that LightGBM or the definition leads to.
-        actual: Value that the file leads to.
+        expected: Value that LightGBM computes, or that the definition requires.
+        actual: Value that the file computes.
         divergence: Description of the tree and the node; empty if the quantity is not a margin.
     """
 
@@ -93,7 +93,7 @@ def _describe_difference(expected: ReferencePath, actual: list[_ExportedStep]) -
 
 
 class _ExportedTrees:
-    """The trees of a graph's margin, read from its bytes and followed without ONNX Runtime."""
+    """The trees that compute the margin in a graph, read from the graph's bytes and run without ONNX Runtime."""
 
     def __init__(self, graph: bytes) -> None:
         node = next(node for node in onnx.load_from_string(graph).graph.node if "margin" in node.output)
@@ -126,7 +126,7 @@ class _ExportedTrees:
         return bool(same and attributes["nodes_trueleafs"][index] and attributes["nodes_falseleafs"][index])
 
     def _goes_left(self, index: int, value: float) -> bool:
-        """Return whether a raw value goes left at a node; the codes of members are shifted by 1."""
+        """Return whether a raw value goes left at a node; the sets of the file contain category codes plus 1."""
         if index in self._members:
             code = np.floor(max(value, 0.0)) + 1.0 if -1.0 < value < 2.0**31 else 0.0
             return code in self._members[index]
@@ -135,7 +135,7 @@ class _ExportedTrees:
         return bool(value <= self._attributes["nodes_splits"][index])
 
     def _members_by_node(self) -> dict[int, set[float]]:
-        """Return the set of every member node; the operator concatenates the sets and ends each by NaN."""
+        """Return the set of codes of every member node; in the operator's list of codes, a NaN ends each set."""
         nodes = [index for index, mode in enumerate(self._attributes["nodes_modes"]) if mode == _BRANCH_MEMBER]
         values = list(self._attributes.get("membership_values", []))
         members: dict[int, set[float]] = {}

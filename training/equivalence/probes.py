@@ -96,7 +96,7 @@ def _training_domains(dump: Mapping[str, Any]) -> list[_Domain]:
 
 
 def _random_rows(domains: Sequence[_Domain], random: np.random.Generator, count: int) -> NDArray[np.float64]:
-    """Return random rows within the training ranges and half a range beyond them, some values missing."""
+    """Return random rows whose values exceed the training ranges by up to half a range; some values are missing."""
     columns = []
     for domain in domains:
         if isinstance(domain, _CodeList):
@@ -131,7 +131,7 @@ def _scatter_among_thresholds(
 def _split_rows(paths: Sequence[ReferencePath], source: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return for every split rows that reach the split, with the values at which the split can be wrong.
 
-    If an earlier split on the same feature sends a value to a different branch, the row is returned nevertheless.
+    A row is also returned if an earlier split on the same feature sends its value to a different branch.
     """
     blocks = [source[:0]]
     for number, (split, steps) in enumerate(_splits_with_steps(paths)):
@@ -213,7 +213,8 @@ def _splits_with_steps(paths: Sequence[ReferencePath]) -> Iterator[tuple[dict[st
 def _critical_values(split: Mapping[str, Any]) -> tuple[float, ...]:
     """Return the values at which a split can be wrong.
 
-    They are the threshold, both neighbours and NaN; for categories, each code, a fraction above it and the next code.
+    For a threshold, they are the threshold, both neighbouring doubles, and NaN. For a set of codes, they are each code,
+    a fraction above the code, and the next code.
     """
     if split["decision_type"] == "==":
         codes = [float(code) for code in str(split["threshold"]).split("||")]
@@ -238,7 +239,8 @@ def _steer(
         by_feature.setdefault(int(step.split["split_feature"]), []).append(step)
     for feature, value in fixed.items():
         steered[feature] = value
-    # Features are independent: each needs one value that takes all steps on this feature, if possible that of the source row.
+    # Features are independent of each other. Each feature needs one value that takes all steps on this feature. The
+    # value of the source row is preferred.
     for feature, found in by_feature.items():
         candidates = [fixed[feature]] if feature in fixed else [row[feature], *_candidate_values(found)]
         values = np.array(candidates)

@@ -22,8 +22,8 @@ class PathStep:
     """One split on the path to a leaf.
 
     Attributes:
-        split: The node of LightGBM's dump.
-        left: Whether the path goes left.
+        split: The split as a node of LightGBM's dump.
+        left: Whether the path goes left at the split.
     """
 
     split: dict[str, Any]
@@ -89,11 +89,12 @@ def goes_left(split: dict[str, Any], values: NDArray[np.float64]) -> NDArray[np.
 def interventional_shap(
     booster: lightgbm.Booster, rows: NDArray[np.float64], baseline: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the interventional Shapley values: the mean over the baseline rows.
+    """Return the interventional Shapley values, each of which is a mean over the baseline rows.
 
-    A leaf is a game of two kinds of players: features that only the row satisfies (A) and features that only the
-    baseline row satisfies (B). A feature that neither satisfies makes the leaf unreachable for every coalition
-    (Laberge & Pequignot 2022, arXiv:2209.15123).
+    For each leaf and each baseline row, the features on the path are the players of a game. A is the set of features
+    whose conditions only the explained row satisfies, and B is the set of features whose conditions only the baseline
+    row satisfies. If neither row satisfies the conditions on some feature, no coalition reaches the leaf (Laberge &
+    Pequignot 2022, arXiv:2209.15123).
 
     Args:
         booster: The model.
@@ -144,7 +145,7 @@ def reference_pd(card: Scorecard, margin: float) -> float:
 
 
 def reference_score(card: Scorecard, margin: Any) -> Any:
-    """Return the score of a margin, or of an array of margins, before rounding; `pdo` points double the odds of good."""
+    """Return the score of a margin, or of an array of margins, before rounding; `pdo` points more double the odds."""
     good_to_bad = -(card.slope * margin + card.intercept) / math.log(2.0)
     return card.base_score + card.pdo * (good_to_bad - math.log2(card.base_odds))
 
@@ -156,7 +157,7 @@ def reference_grade(card: Scorecard, pd: float) -> str:
 
 
 def _exact_dump(booster: lightgbm.Booster) -> dict[str, Any]:
-    """Return the dump with the thresholds of the model text, because the dump clips thresholds to +-1e300."""
+    """Return the dump with exact thresholds from the model text, because the dump clips thresholds to +-1e300."""
     dump: dict[str, Any] = booster.dump_model()
     lines = (
         booster.model_to_string().split("\nend of trees")[0].splitlines()

@@ -1,9 +1,9 @@
 """Bins of feature values that a model cannot tell apart.
 
 The thresholds of all splits on a feature divide the values of the feature into intervals. At every split, all values of an
-interval go to the same side. All intervals whose values go to the same sides at every split form one class. The missing value
-belongs to such a class as well, or forms a class by itself. The classes of a row's values therefore determine the margin and
-the contributions of the row.
+interval go to the same side. Intervals whose values go to the same side as each other at every split form one class.
+The missing value belongs to one of these classes, or forms a class by itself. The classes of a row's values therefore
+determine the margin and the contributions of the row.
 """
 
 from collections.abc import Mapping
@@ -33,11 +33,11 @@ class FeatureBins:
     Attributes:
         feature: Column index.
         splits: The distinct splits of the model on this feature.
-        edges: Shape (intervals - 1,), ascending. Interval i is (edges[i-1], edges[i]]. Edges have the unit of the tree input:
-            for a category it is the code plus CODE_SHIFT, or 0 if a value has no code.
+        edges: Shape (intervals - 1,), ascending. Interval i is (edges[i-1], edges[i]]. Edges are compared with the tree
+            input, which for a category is the code plus CODE_SHIFT, or 0 if a value has no code.
         classes: Shape (intervals,); the class of each interval.
         missing_class: The class of a missing value.
-        goes_left: Shape (classes, splits); whether the values of a class go left at a split.
+        goes_left: Shape (classes, splits), whether the values of a class go left at a split.
     """
 
     feature: int
@@ -102,7 +102,7 @@ def row_classes(
     classes = {}
     for feature, feature_bins in bins.items():
         values = rows[:, feature]
-        # This corresponds to the nodes that `graph.preprocessing` adds for zero_as_missing.
+        # In the exported graphs, the nodes that `graph.preprocessing` adds for zero_as_missing do the same.
         if feature in ensemble.zero_as_missing:
             values = np.where(np.abs(values) <= ZERO_THRESHOLD, np.nan, values)
         classes[feature] = feature_bins.classify(values)
@@ -139,7 +139,7 @@ def _code_intervals(splits: list[CategoricalSplit]) -> tuple[NDArray[np.float64]
 
 
 def _goes_left(split: Split, values: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return for each value of the split's feature whether it goes left: shape (n,) of (n,)."""
+    """Return whether each value of the split's feature goes left; `values` and the result have shape (n,)."""
     if isinstance(split, CategoricalSplit):
         return np.isin(category_codes(values), sorted(split.codes))
     left: NDArray[np.bool_] = np.where(np.isnan(values), split.missing_left, values <= split.threshold)

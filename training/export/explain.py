@@ -44,8 +44,9 @@ def explain_onnx(ensemble: Ensemble, baseline: NDArray[np.float64] | None, layou
 
     Args:
         ensemble: The model.
-        baseline: Shape (n_baseline, features), NaN where missing: the rows that an interventional explanation compares
-            with. None for a path-dependent explanation, which uses the covers of the splits.
+        baseline: The rows that an interventional explanation compares an explained row with, shape
+            (n_baseline, features), NaN where missing. None for a path-dependent explanation, which uses the covers of
+            the splits.
         layout: Layout of the lookup tables; by default the fastest layout that fits.
 
     Raises:
@@ -81,7 +82,7 @@ def explain_onnx(ensemble: Ensemble, baseline: NDArray[np.float64] | None, layou
 
 
 def _class_trees(bins: dict[int, FeatureBins]) -> TreeEnsembleBuilder:
-    """Return one search tree for each feature; its leaves number the classes of all features consecutively."""
+    """Return one search tree per feature; the classes of all features have consecutive numbers."""
     builder, first_class = TreeEnsembleBuilder(), 0
     for target, feature_bins in enumerate(bins.values()):
         builder.add_root(_ClassTree(builder, feature_bins, target, first_class).add())
@@ -99,7 +100,7 @@ class _ClassTree:
         self._bins = bins
         self._target = target
         self._first_class = first_class
-        # An interval of the class of missing values; the search leads missing values to this interval.
+        # If some interval has the class of missing values, the search leads missing values to this interval.
         found = np.flatnonzero(bins.classes == bins.missing_class)
         self._own_missing_class = not len(found)  # no interval belongs to this class
         self._missing_interval = len(bins.edges) if self._own_missing_class else int(found[0])
@@ -115,7 +116,7 @@ class _ClassTree:
         return node
 
     def _add_search(self, low: int, high: int) -> ChildRef:
-        """Append the search among the intervals from `low` to `high`, both included."""
+        """Append the search among the intervals `low` to `high`, including both, and return its root."""
         if low == high:
             return self._add_class(int(self._bins.classes[low]))
         half = (low + high) // 2
@@ -128,15 +129,16 @@ class _ClassTree:
         return node
 
     def _add_class(self, number: int) -> ChildRef:
-        """Append the leaf of a class."""
+        """Append the leaf of a class and return it."""
         return self._builder.add_leaf(self._target, float(self._first_class + number))
 
 
 def _steps_table(bins: dict[int, FeatureBins], groups: Sequence[LeafGroup]) -> NDArray[np.int32]:
     """Return what each class adds to the line number of each group: shape (classes of all features, groups).
 
-    The line number is the number of the cell plus the first line of the group's table. The number of the cell is a
-    mixed-radix number whose digits the classes determine. The sum of the steps of a row's classes is its line number.
+    A line number is the number of a cell plus the number of the first line of the group's table. The number of the cell
+    is a mixed-radix number whose digits the classes determine. The steps of a row's classes in a group add up to the
+    row's line number in the group.
     """
     class_counts = [len(feature_bins.goes_left) for feature_bins in bins.values()]
     first_class = dict(zip(bins, np.cumsum([0, *class_counts]), strict=False))

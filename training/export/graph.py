@@ -1,4 +1,4 @@
-"""Parts that score.onnx and explain.onnx share: preprocessing of rows, versions of the operators, and reproducible bytes."""
+"""The common parts of score.onnx and explain.onnx: preprocessing, operator versions, and reproducible bytes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -80,7 +80,7 @@ def build_model(
 
 
 def _zeros_to_missing(rows: str, mask: NDArray[np.bool_]) -> Preprocessing:
-    """Return the nodes that replace |x| <= ZERO_THRESHOLD by NaN in the columns of the mask."""
+    """Return the nodes that replace every value x with |x| <= ZERO_THRESHOLD by NaN in the columns of the mask."""
     nodes = (
         helper.make_node("Abs", [rows], ["magnitudes"]),
         helper.make_node("LessOrEqual", ["magnitudes", "zero_max"], ["zeros"]),
@@ -96,7 +96,7 @@ def _zeros_to_missing(rows: str, mask: NDArray[np.bool_]) -> Preprocessing:
 
 
 def _values_to_codes(rows: str, mask: NDArray[np.bool_]) -> Preprocessing:
-    """Return the nodes that replace each value in the columns of the mask by its code plus CODE_SHIFT, or by 0 without a code."""
+    """Return the nodes that replace each value in the mask's columns by its code plus CODE_SHIFT, or by 0."""
     nodes = (
         # Both comparisons are false for NaN, so a missing value has no code.
         helper.make_node("Greater", [rows, "code_above"], ["not_negative"]),

@@ -11,11 +11,12 @@ from training.export.merging import TableBudget, merge_within_budget
 from training.export.trees import Ensemble, Leaf, SplitNode, Tree
 
 EXPLAIN_BYTES_MAX = 24_000_000  # a bundle has at most 30 MB; the remaining 6 MB are for its other files
-# Groups are merged until the tables have this size. The size was chosen by measurements on 189 trees of 8 leaves over 19
-# features. The figures are microseconds for one row, interleaved with other explainers, and in a warm loop (in parentheses):
-#   each tree is merged with the group that grows least, up to
+# Groups are merged while the tables stay within this size. The size was chosen by measurements on 189 trees of 8 leaves
+# over 19 features. The figures are microseconds for one row, interleaved with other explainers, and in a warm loop (in
+# parentheses):
+#   each tree is merged with the group that grows least, while a group has at most
 #        1024 cells: 134 groups, 8 MB: 50.6 (41.2)      2048 cells:  93 groups, 21 MB: 42.0 (41.3)
-#   the pair of groups that grows least of all pairs is merged, up to
+#   the pair of groups that grows least of all pairs is merged, while the tables have at most
 #        3 MB: 176 groups: 48.6 (45.8)    8 MB: 130 groups: 42.5 (41.9)    11 MB: 114 groups: 40.9 (41.4)
 #       15 MB:  98 groups: 39.2 (38.6)   21 MB:  89 groups: 39.0 (41.9)    24 MB:  86 groups: 37.8 (40.2)
 TABLES_BYTES_MAX = 16_000_000
@@ -23,10 +24,10 @@ TABLES_BYTES_MAX = 16_000_000
 # trees of 8 leaves over 6 features takes 7.2 s to export instead of 0.7 s; it then has 9 groups instead of 28, which saves
 # only 0.3 microseconds per row.
 _CELLS_MAX = 4096
-# Largest number of values of dense lines that are read to explain a row, which is groups * features. A dense value costs about
-# 3 ns. Sparse lines have fewer values, but each costs about 12 ns, and summing them costs about 8 microseconds more.
-# Measured microseconds, dense and sparse: 1,800 values 23 and 38; 13,500 values 75 and 90; 41,000 values 154 and 79; 75,000
-# values 218 and 69.
+# To explain a row, groups * features values of dense lines are read. Above this limit, lines are sparse. A dense value
+# costs about 3 ns. Sparse lines have fewer values, but each costs about 12 ns, and summing them costs about 8
+# microseconds more. Measured microseconds, dense and sparse: 1,800 values 23 and 38; 13,500 values 75 and 90; 41,000
+# values 154 and 79; 75,000 values 218 and 69.
 DENSE_NUMBERS_MAX = 20_000
 _SPARSE_FEATURES_MAX = 8  # all sparse lines are as wide as the widest line
 _NUMBER_BYTES, _STEP_BYTES = 8, 4
@@ -111,7 +112,7 @@ def build_layout(
 
 
 def truncate_tree(tree: Tree, depth: int) -> Tree:
-    """Return a tree with leaves of value 0 in place of all nodes at a depth; the root has depth 0."""
+    """Return a tree in which leaves of value 0 replace all inner nodes at a depth; the root has depth 0."""
     if isinstance(tree, Leaf):
         return tree
     if depth == 0:
@@ -146,7 +147,10 @@ def _deepest_fit(ensemble: Ensemble, too_deep: int, bytes_max: int) -> int:
 
 
 def _fits_at_depth(ensemble: Ensemble, depth: int, bytes_max: int) -> bool:
-    """Return whether sparse tables of trees of a depth would fit, with a reserve because new trees grow elsewhere."""
+    """Return whether sparse tables of trees truncated at `depth` fit into bytes_max / 2.
+
+    The other half is a reserve, because trees that are fitted again with this depth have larger tables.
+    """
     shallow = replace(ensemble, trees=tuple(truncate_tree(tree, depth) for tree in ensemble.trees))
     bins, budget = ensemble_bins(shallow), bytes_max // _REFIT_GROWTH
     return build_layout(shallow, bins, initial_groups(shallow, bins), budget, sparse=True).size <= budget

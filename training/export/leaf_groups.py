@@ -1,10 +1,10 @@
 """Groups of leaves whose contributions fit into one lookup table for every possible row.
 
-For one leaf, the contributions depend on one boolean per feature on the path of the leaf: whether the row satisfies all
-conditions of the path on that feature. For a group of leaves, a feature has one boolean per leaf. The class of the feature's
-value (`bins`) determines these booleans. The distinct combinations of booleans that the classes lead to are numbered, and this
-number is the digit of the feature. The digits of all features form a mixed-radix number, the cell. The lookup table of the
-group has one line for each cell.
+For one leaf, the contributions depend on one boolean per feature on the path of the leaf. The boolean states whether
+the row satisfies all conditions of the path on that feature. For a group of leaves, a feature has one boolean per leaf.
+The class of the feature's value (`bins`) determines these booleans. The distinct combinations of booleans that the
+classes lead to are numbered, and this number is the digit of the feature. The digits of all features form a mixed-radix
+number, the cell. The lookup table of the group has one line for each cell.
 
 Leaves whose paths have the same splits have the same digits, even if the leaves are in different trees. Merging their groups
 (`merging`) adds few cells, and each explained row needs one lookup less.
@@ -33,9 +33,9 @@ class PathCondition:
 
     Attributes:
         feature: Column index.
-        satisfied: Shape (classes of the feature,); whether the values of a class satisfy the conditions.
+        satisfied: Shape (classes of the feature,), whether the values of a class satisfy the conditions.
         cover: Product of the covers of the path's splits on the feature, from 0 to 1. The cover of a split is the share of
-            the training rows at its node that went on along the path.
+            the training rows at the split's node that reached the next node of the path.
     """
 
     feature: int
@@ -49,7 +49,7 @@ class DecisionPath:
 
     Attributes:
         value: The leaf's log-odds before calibration.
-        conditions: One for each feature on the path, in ascending order of the features.
+        conditions: One condition for each feature on the path, in ascending order of the features.
     """
 
     value: float
@@ -62,7 +62,8 @@ class LeafGroup:
 
     Attributes:
         paths: The paths to the leaves.
-        digits: For each feature, in ascending order: the digit of each class, shape (classes of the feature,).
+        digits: The digits of the classes by feature, features ascending; each array has shape (classes of the
+            feature,).
     """
 
     paths: tuple[DecisionPath, ...]
@@ -107,7 +108,7 @@ def initial_groups(
 def partition_tree(
     tree: Tree, bins: Mapping[int, FeatureBins], cells_max: int, path: tuple[PathCondition, ...] = ()
 ) -> list[LeafGroup]:
-    """Partition one tree into groups: the largest subtrees of at most `cells_max` cells.
+    """Partition one tree into groups. Each group is a largest possible subtree of at most `cells_max` cells.
 
     Args:
         tree: The tree, or a subtree during the recursion.
@@ -167,7 +168,7 @@ def _single_leaf_group(path: DecisionPath) -> LeafGroup:
 def _dense_ranks(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the rank of each number among the distinct numbers, from 0 without gaps.
 
-    The numbers must be 0 and up. They are small, so counting is faster than `np.unique`.
+    The numbers must not be negative. They are small, so counting is faster than `np.unique`.
     """
     occurs = np.zeros(int(numbers.max()) + 1, dtype=np.int64)
     occurs[numbers] = 1

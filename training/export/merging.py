@@ -1,9 +1,9 @@
-"""Merges leaf groups greedily, because with each group less an explained row needs one lookup and one addition less.
+"""Merges leaf groups greedily, because each merge saves one lookup and one addition for every explained row.
 
-The growth of a merge is the number of cells that the merged group has more than its two parts together. Each step merges the
-two groups with the least growth, until the tables would exceed their budget. Comparing all pairs of groups would take quadratic
-time. Therefore each group is only compared with a limited number of other groups: those with the least lower bounds of growth,
-which follow from the numbers of digits and are cheap to compute.
+The growth of a merge is the number of cells of the merged group minus the number of cells of its two parts. Each step
+merges the two groups with the least growth, until the tables would exceed their budget. Comparing all pairs of groups
+would take quadratic time. Therefore each group is only compared with a limited number of other groups, for which the
+lower bound of the growth is least. The lower bound follows from the numbers of digits and is cheap to compute.
 """
 
 import heapq
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from training.export.leaf_groups import LeafGroup, merge_groups
 
 COMPARED_MAX = 64  # partners compared for each group; keeps the search about linear in the size of the model
-_CELLS_EXACT = 2**53  # doubles represent all integers up to this exactly; no table has so many cells
+_CELLS_EXACT = 2**53  # doubles represent all integers up to 2**53 exactly; every table has fewer cells
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +68,14 @@ def merge_within_budget(groups: Sequence[LeafGroup], budget: TableBudget) -> lis
     while heap:
         candidate = heapq.heappop(heap)
         first, second = candidate.first, candidate.second
-        # Lazy deletion: if the slot has changed since, it is empty or the heap has a newer candidate for it already.
+        # Lazy deletion: if the first slot has changed since the growth was computed, either the slot is empty or the
+        # heap already has a newer candidate for the slot.
         if search.versions[first] != candidate.versions[0]:
             continue
-        # If only the partner has changed since, nothing is merged, and this slot gets a new candidate below.
+        # If only the second slot has changed, nothing is merged, and the first slot gets a new candidate below.
         if search.versions[second] == candidate.versions[1]:
             more = candidate.growth * budget.line_bytes - budget.group_bytes
-            # Candidates are in ascending order of growth, so no later candidate fits either.
+            # Later candidates grow at least as much, so they do not fit either.
             if more > 0 and size + more > budget.bytes_max:
                 break
             size += more
@@ -136,8 +137,8 @@ class MergeSearch:
         """Return the slots whose groups may be merged with a slot's group, and a lower bound of each merge's growth.
 
         In a merged group, a feature has at least as many digits as in either part, which bounds the number of cells from
-        below. The division by the partner's own digits is exact, because they divide the partner's cells and doubles
-        represent all integers up to 2**53.
+        below. The division by the partner's number of digits is exact, because this number divides the partner's number
+        of cells, and doubles represent all integers up to 2**53.
 
         Returns:
             Slots and lower bounds, two arrays of shape (partners,).
@@ -177,7 +178,7 @@ def merged_cell_count(first: LeafGroup, second: LeafGroup, cells_max: int) -> in
             # A pair of digits becomes a digit of the merged group if some class has both.
             pairs = sum(1 for one in class_sets for other in other_sets if one & other)
             cells = cells // len(other_sets) * pairs
-        # Merging a feature never makes the count smaller, so the search can stop at the first excess.
+        # No further feature makes the count smaller, so the loop can stop when the count exceeds the maximum.
         if cells > cells_max:
             return None
     return cells

@@ -1,8 +1,8 @@
 """Representatives of threshold intervals, which replace the values of real people in all published files.
 
 The representative of an interval is its upper end; for the last interval it is the next double above the last threshold. The
-model treats a value and its representative alike, so a row keeps its margin and its contributions. Two customers whose values
-are in the same intervals become equal rows.
+model treats a value and its representative alike, so the row of representatives has the same margin and contributions
+as the original row. If the values of two customers are in the same intervals, their rows of representatives are equal.
 """
 
 import math
@@ -83,7 +83,7 @@ def _categorical_splits(ensemble: Ensemble, feature: int) -> list[CategoricalSpl
 
 
 def _preserve_zeros(values: NDArray[np.float64], chosen: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return representatives that are zero exactly where the value is zero, for a column in which zero means missing."""
+    """Return representatives that count as zero only where the value does, for a zero_as_missing column."""
     # The upper end of an interval near zero can count as zero. For a nonzero value it is replaced by the smallest double that
     # does not count as zero.
     smallest_nonzero = math.nextafter(ZERO_THRESHOLD, math.inf)

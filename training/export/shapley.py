@@ -9,9 +9,9 @@ with o = 0 and z = 1. The Shapley value phi_i of feature i is
     phi_i = - v |A|! (|B|-1)! / (|A|+|B|)!   for i in B
 
 If some feature has o = z = 0, then phi = 0, because no coalition reaches the leaf. The contribution of a feature is the mean of
-phi over the baseline rows, summed over all leaves. The contribution depends on the explained row only through the o_f.
-Therefore a table with one line per cell contains the contributions of every possible row, and the size of the baseline does
-not affect the time to explain a row.
+phi over the baseline rows, summed over all leaves. Of the explained row, the contribution depends only on the booleans
+o_f. Therefore a table with one line per cell contains the contributions of every possible row, and the size of the
+baseline does not affect the time to explain a row.
 
 Path-dependent contributions use probabilities instead of baseline rows. A feature f in D is satisfied with the probability r_f,
 which is the product of the covers of the splits on f along the path:
@@ -83,8 +83,8 @@ def interventional_table(value: float, baseline: NDArray[np.int64], width: int) 
     Returns:
         Shape (2**width, width), for every set of features that an explained row can satisfy, in the order of the bits.
     """
-    # All baseline rows with the same set have the same result. Each set is computed once, so that the time does not depend on
-    # the size of the baseline.
+    # All baseline rows with the same set have the same result. Each set that occurs is computed once, so that the time
+    # does not grow with the size of the baseline.
     counts = np.bincount(baseline, minlength=1 << width).astype(np.float64)
     occurring = np.flatnonzero(counts)
     total = np.zeros((1 << width, width))
@@ -112,7 +112,7 @@ def path_dependent_table(value: float, covers: NDArray[np.float64]) -> NDArray[n
     # The integrand is a polynomial of degree width - 1; Gauss-Legendre with n points is exact up to degree 2n - 1.
     points, weights = np.polynomial.legendre.leggauss((width + 1) // 2)
     integral = np.zeros_like(satisfied)
-    for point, weight in zip((points + 1) / 2, weights / 2, strict=True):  # from [-1, 1] to [0, 1]
+    for point, weight in zip((points + 1) / 2, weights / 2, strict=True):  # maps [-1, 1] to [0, 1]
         factors = covers + point * (satisfied - covers)
         for bit in range(width):
             # Dividing the full product by one factor would be faster, but loses precision if the factor is near 0.
@@ -126,7 +126,7 @@ def signed_weights(width: int, baseline: NDArray[np.int64]) -> NDArray[np.float6
 
     Args:
         width: Number of features on the path.
-        baseline: Shape (n_sets,); sets of features that baseline rows satisfy, as bits.
+        baseline: Shape (n_sets,), the sets of features that baseline rows satisfy, as bits.
 
     Returns:
         Shape (2**width explained sets, n_sets, width features).
@@ -177,7 +177,7 @@ def _path_table(path: DecisionPath, baseline: Mapping[int, NDArray[np.int64]] | 
 
 
 def _satisfied_by_digit(condition: PathCondition, digits: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return for each digit whether it satisfies a condition; all classes of one digit agree, so the first class is used."""
+    """Return whether each digit satisfies a condition; all classes of a digit agree, so its first class is used."""
     return condition.satisfied[np.unique(digits, return_index=True)[1]]
 
 

@@ -17,7 +17,7 @@ _POST_TRANSFORM_NONE = 0  # ONNX Runtime ignores all other values
 
 @dataclass(frozen=True, slots=True)
 class ChildRef:
-    """A reference to a child node: `index` is an index among the leaves if is_leaf is 1, and among the inner nodes if it is 0."""
+    """A reference to a child: leaf number `index` if is_leaf is 1, inner node number `index` if is_leaf is 0."""
 
     index: int
     is_leaf: int
@@ -51,14 +51,14 @@ class TreeEnsembleBuilder:
         return ChildRef(len(self._weights) - 1, 1)
 
     def add_split(self, split: Split) -> ChildRef:
-        """Append an inner node without children; `set_children` adds them, so that parents precede children."""
+        """Append an inner node; `set_children` sets its children later, so that parents precede children."""
         self._features.append(split.feature)
         if isinstance(split, CategoricalSplit):
             self._modes.append(_BRANCH_MEMBER)
             self._thresholds.append(math.nan)
             self._missing_true.append(0)
-            # The operator reads one set per member node, in node order, each followed by NaN. Codes are shifted by one, as
-            # `graph.preprocessing` shifts the codes of the rows, because onnx.reference takes a 0 for the end of a set.
+            # The operator reads one set per member node, in the order of the nodes; a NaN follows each set. Codes are
+            # shifted by one here and in `graph.preprocessing`, because onnx.reference treats a 0 as the end of a set.
             self._members += [*(float(code + CODE_SHIFT) for code in sorted(split.codes)), math.nan]
         else:
             self._modes.append(_BRANCH_LEQ)
@@ -69,7 +69,7 @@ class TreeEnsembleBuilder:
         return ChildRef(len(self._features) - 1, 0)
 
     def set_children(self, node: ChildRef, left: ChildRef, right: ChildRef) -> None:
-        """Set the children of an inner node; a value goes left where the split is true."""
+        """Set the children of an inner node; a row goes to `left` if the split is true for its value."""
         self._true_children[node.index] = left
         self._false_children[node.index] = right
 

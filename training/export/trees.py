@@ -116,7 +116,7 @@ def read_ensemble(booster: lightgbm.Booster) -> Ensemble:
 
 
 def tree_splits(tree: Tree) -> Iterator[Split]:
-    """Return every split of a tree, parents before children."""
+    """Yield every split of a tree, parents before children."""
     if isinstance(tree, SplitNode):
         yield tree.split
         yield from tree_splits(tree.left)
@@ -139,13 +139,14 @@ def _check_supported(dump: dict[str, Any]) -> None:
 def _trees_text(booster: lightgbm.Booster) -> str:
     """Return the part of the model text that describes the trees.
 
-    Later lines may begin with the name of a feature, which could be equal to a key that the reader searches for.
+    The lines after this part may begin with the name of a feature, which could equal a key that the reader searches
+    for.
     """
     return str(booster.model_to_string()).partition("\nend of trees")[0]
 
 
 def _restore_thresholds(structures: Sequence[dict[str, Any]], trees_text: str) -> None:
-    """Replace the thresholds of the dump by those of the model text, because the dump clips thresholds to +-1e300."""
+    """Write the exact thresholds of the model text into the dump, because the dump clips thresholds to +-1e300."""
     blocks = trees_text.split("\nTree=")[1:]
     for structure, block in zip(structures, blocks, strict=True):
         line = next((line for line in block.splitlines() if line.startswith("threshold=")), "threshold=")
@@ -194,7 +195,7 @@ def _raw_value_threshold(threshold: float) -> float:
 def _columns_where(
     structures: Sequence[dict[str, Any]], condition: Callable[[dict[str, Any]], bool], conflict: str
 ) -> frozenset[int]:
-    """Return the columns whose splits all meet a condition of the dump.
+    """Return the columns whose splits all meet a condition.
 
     Raises:
         ModelRejected: Some splits of a column meet the condition and others do not, as happens if training was continued
@@ -221,7 +222,7 @@ def _is_zero_as_missing(split: dict[str, Any]) -> bool:
 
 
 def _dumped_splits(structure: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Return every split of one tree of the dump."""
+    """Yield every split of one tree of the dump."""
     if "split_index" in structure:
         yield structure
         yield from _dumped_splits(structure["left_child"])

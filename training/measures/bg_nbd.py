@@ -4,8 +4,8 @@ While alive, a customer buys at random at an individual rate. After each purchas
 Purchase rates are gamma distributed over customers (r, alpha); probabilities of leaving are beta distributed (a, b).
 
 Known limits of the model: A customer without a repeat purchase counts as alive with certainty, because the model only
-lets a customer leave after a repeat purchase. The model assumes random purchase times, also for customers who buy at
-regular intervals, such as every week.
+lets a customer leave after a repeat purchase. The model assumes random purchase times, so it does not fit customers who
+buy at regular intervals, such as every week.
 
 Source: Fader, Hardie and Lee 2005, "Counting Your Customers" the easy way, Marketing Science 24(2), 275-284.
 """
@@ -30,7 +30,7 @@ class PurchaseHistories:
     """The purchase histories of n customers. All times have the same unit, such as days.
 
     Attributes:
-        frequency: x, shape (n,): number of repeat purchases, not counting the first purchase; integers, 0 and up.
+        frequency: x, shape (n,): number of purchases after the first purchase; integers, 0 and up.
         recency: t_x, shape (n,): time from the first to the last purchase; 0 exactly for customers without a repeat
             purchase.
         age: T, shape (n,): time from the first purchase to today; above 0, at least the recency.
@@ -89,7 +89,7 @@ class BgNbd:
         x, recency, age = histories.frequency, histories.recency, histories.age
         shared = gammaln(self.r + x) - gammaln(self.r) + self.r * np.log(self.alpha) - betaln(self.a, self.b)
         alive = betaln(self.a, self.b + x) - (self.r + x) * np.log(self.alpha + age)
-        repeats = np.maximum(x, 1.0)  # keeps the branch that np.where discards finite
+        repeats = np.maximum(x, 1.0)  # avoids infinities in the branch that np.where discards
         left = betaln(self.a + 1.0, self.b + repeats - 1.0) - (self.r + x) * np.log(self.alpha + recency)
         found: _FloatArray = shared + np.where(x > 0.0, np.logaddexp(alive, left), alive)
         return found

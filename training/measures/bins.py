@@ -56,7 +56,7 @@ class NumberBins:
 
 @dataclass(frozen=True, slots=True)
 class CategoryBins:
-    """Bins of categories: one bin per level, then one for all other levels, then one for missing values.
+    """Bins of categories: one bin per level, then one bin for all other levels, and then one bin for missing values.
 
     Attributes:
         levels: The distinct levels, as names or as codes.
@@ -90,7 +90,7 @@ Bins = NumberBins | CategoryBins
 
 
 def quantile_bins(values: Values, bins: int = 10) -> NumberBins:
-    """Return about `bins` bins with equally many rows each; equal values share a bin, so there may be fewer bins.
+    """Return about `bins` bins with equally many rows each; equal values share a bin, so there can be fewer.
 
     Args:
         values: Shape (n,), values of the development sample; NaN counts as missing and does not affect the edges.

@@ -18,8 +18,8 @@ from training.measures.inputs import Labels, Pds, check_matching
 
 Statistic = Callable[[Labels, Pds], float]
 
-# A statistic is undefined in a draw that has only one outcome. Such draws are left out, but if they exceed this share, the
-# remaining draws are not representative.
+# A statistic is undefined in a draw that has only one outcome. Such draws are left out. If more than this share of
+# the draws is undefined, the remaining draws are not representative, so there is no interval.
 _UNDEFINED_SHARE_MAX = 0.05
 # Number of weights (draws times rows) that the fast path for the AUC holds in memory: 4 MB, which fits into the CPU cache.
 _WEIGHTS_MAX = 500_000
@@ -124,7 +124,7 @@ def bootstrap_difference_interval(
 def auc_interval(labels: Labels, pds: Pds, customers: NDArray[np.generic], resampling: Resampling) -> Interval:
     """Return the same interval as `bootstrap_interval(auc, ...)`, but sort the rows only once instead of for every draw.
 
-    Each end of the interval of the Gini is 2 * end - 1.
+    The ends of the Gini's interval are 2 * low - 1 and 2 * high - 1.
 
     Raises:
         DataInvalid: For the same reasons as in `bootstrap_interval`.
@@ -191,7 +191,7 @@ def _statistic_or_nan(statistic: Statistic, labels: Labels, pds: Pds) -> float:
 def _draw_aucs(labels: Labels, pds: Pds, owners: NDArray[np.int64], resampling: Resampling) -> NDArray[np.float64]:
     """Return the AUC of every draw: shape (draws,).
 
-    The rows are sorted once. Each draw then weights each row by how often the row is drawn.
+    The rows are sorted once. In each draw, the weight of a row is the number of times that the row is drawn.
     """
     order = np.argsort(pds, kind="stable")
     starts = np.flatnonzero(np.diff(pds[order], prepend=np.nan) != 0.0)  # first position of each run of equal pds

@@ -1,7 +1,8 @@
-"""Calibration measures: do probabilities and outcomes agree overall, by bin, and in log-odds?
+"""Calibration measures: whether probabilities and outcomes agree overall, by bin, and in log-odds.
 
-The rows are sorted by pd and divided into bins with equally many rows. Rows with equal pds stay in their given order, so
-if many pds are equal and the rows are sorted by outcome, shuffle the rows first. Tests of single grades are in `grades`.
+The rows are sorted by pd and divided into bins with equally many rows. Rows with equal pds stay in their given order.
+Therefore shuffle the rows first if many pds are equal and the rows are sorted by outcome. Tests of single grades are in
+`grades`.
 """
 
 from dataclasses import dataclass
@@ -257,7 +258,8 @@ def _check_inputs(labels: Labels, pds: Pds) -> None:
 def equal_mass_bins(pds: Pds, bins: int) -> list[NDArray[np.int64]]:
     """Return the row numbers of each bin, the bin with the lowest pds first.
 
-    The sizes of the bins differ by at most one. Empty bins are left out, so there are fewer bins if there are fewer rows.
+    The sizes of the bins differ by at most one. Empty bins are left out. If there are fewer rows than `bins`, each row
+    is a bin by itself.
     """
     if bins < 1:
         raise DataInvalid(f"bins must be at least 1, got {bins}")
@@ -265,14 +267,15 @@ def equal_mass_bins(pds: Pds, bins: int) -> list[NDArray[np.int64]]:
 
 
 def _newton_step(design: NDArray[np.float64], labels: Labels, line: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the Newton step, halved as often as needed for the likelihood not to decrease."""
+    """Return the Newton step, halved until the step does not decrease the likelihood, but at most 30 times."""
     scores = design @ line
     fitted = expit(scores)
     curvature = (design * (fitted * (1.0 - fitted))[:, None]).T @ design
     if not np.linalg.cond(curvature) < 1.0 / np.finfo(np.float64).eps:
         raise DataInvalid(_SEPARATED)
     step = np.asarray(np.linalg.solve(curvature, design.T @ (labels - fitted)), dtype=np.float64)
-    # Far from the maximum a full step can overshoot. Near the maximum the tolerance absorbs rounding errors.
+    # Far from the maximum, a full step can overshoot. Near the maximum, rounding errors can decrease the likelihood
+    # slightly, which the tolerance allows.
     for _ in range(30):
         if _log_likelihood(design @ (line + step), labels) >= _log_likelihood(scores, labels) - 1e-12 * len(labels):
             break

@@ -13,7 +13,7 @@ from training.errors import DataInvalid
 
 @dataclass(frozen=True, slots=True)
 class Concentration:
-    """The concentration of a distribution over grades, which is usually compared with that of the development sample.
+    """The concentration of a distribution over grades, to compare with that of the development sample.
 
     Attributes:
         grades: Number of grades of the master scale, including empty grades.

@@ -1,7 +1,7 @@
 """Discrimination measures: AUC, Gini, KS, curves, lift and capture.
 
-In every measure a higher pd means a higher risk. A pair of rows with equal pds (a tie) counts one half. This is the same
-as connecting the points of a curve before and after the tie by a straight line.
+In every measure a higher pd means a higher risk. A pair of a bad and a good row with equal pds (a tie) counts one half.
+In a curve, this corresponds to a straight line from the point before the tie to the point after the tie.
 
 Sources: Hanley and McNeil 1982 (AUC and pairs); Engelmann, Hayden and Tasche 2003 (CAP, and Gini = accuracy ratio).
 """
@@ -45,8 +45,8 @@ class Capture:
 
     Attributes:
         customers: Number of customers with the highest pds that are counted, 1 to n.
-        bads: Number of bads among these customers. If several customers have the same pd as the last one counted, they
-            count proportionally, so the number may be fractional.
+        bads: Number of bads among these customers. If only some of the customers with a certain pd are counted, the
+            bads with this pd count proportionally, so the number may be fractional.
         precision: bads / customers.
         recall: bads / all bads; the capture rate.
         lift: precision / bad rate of all rows; 1 for a random ranking.

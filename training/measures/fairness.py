@@ -2,9 +2,9 @@
 
 Approval is the favourable decision. The selection rate is the share of customers who are approved. The TPR (true positive
 rate) is the share of good customers who are approved (equal opportunity: Hardt et al. 2016). The FPR (false positive rate)
-is the share of bad customers who are approved. The disparate impact ratio is the selection rate of a group divided by that
-of the reference group; a ratio below 0.8 violates the four-fifths rule of the US Uniform Guidelines of 1978. All gaps and
-ratios have intervals, because small groups differ by chance.
+is the share of bad customers who are approved. The disparate impact ratio is the selection rate of a group divided by
+the selection rate of the reference group; a ratio below 0.8 violates the four-fifths rule of the US Uniform Guidelines
+of 1978. All gaps and ratios have intervals, because small groups differ by chance.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,8 @@ class GroupFairness:
     Attributes:
         name: Name of the group.
         rows: Number of rows.
-        small: Whether the group has fewer rows than the minimum, even after pooling; its rates are then not meaningful.
+        small: Whether the group has fewer rows than the minimum even after pooling, so that its rates are not
+            meaningful.
         selection_rate: Share of the rows that are approved.
         tpr: Share of the good rows that are approved; None without good rows.
         fpr: Share of the bad rows that are approved; None without bad rows.
@@ -148,5 +149,5 @@ def _compare_group(name: str, rates: dict[str, _GroupRates], reference: str, row
 
 
 def _rate_gap(own: Estimate | None, other: Estimate | None) -> Estimate | None:
-    """Return the difference of two rates; None if one is missing."""
+    """Return the difference of two rates; None if at least one rate is None."""
     return None if own is None or other is None else proportion_difference(own, other)

@@ -58,7 +58,7 @@ def jeffreys_p_value(rows: int, bads: int, pd: float) -> float:
 
 
 def binomial_p_value(rows: int, bads: int, pd: float) -> float:
-    """Return P(X >= D) for a binomial X with N trials and probability PD; for arguments and errors see `jeffreys_p_value`."""
+    """Return P(X >= D) for a binomial X with N trials and probability PD; arguments as in `jeffreys_p_value`."""
     _check_counts(rows, bads, pd)
     return float(binom.sf(bads - 1, rows, pd))
 
@@ -69,7 +69,8 @@ def grade_tests(labels: Labels, grades: NDArray[np.str_], grade_pds: Mapping[str
     Args:
         labels: Shape (n,), labels of independent rows.
         grades: Shape (n,), the grade of every row.
-        grade_pds: The pd of every grade, the safest grade first. Either a fixed pd or the mean pd of the grade's rows.
+        grade_pds: The pd of every grade, the safest grade first. It is either a fixed pd or the mean pd of the grade's
+            rows.
 
     Raises:
         DataInvalid: Shapes do not match, a grade has no pd, or a pd is outside [0, 1].

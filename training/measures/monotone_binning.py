@@ -1,4 +1,4 @@
-"""Monotone bins of a numeric feature: from bin to bin the bad rate only moves in the expected direction of the feature.
+"""Monotone bins of a numeric feature: the bad rate never moves against the expected direction of the feature.
 
 The expected direction is the sign of the feature: 1 if a higher value must not lower the risk, -1 if it must not raise the
 risk. Binning starts with quantile bins and merges neighbours in three steps:
@@ -21,7 +21,7 @@ from training.measures.bins import NumberBins, Values, quantile_bins
 from training.measures.inputs import Labels
 
 _PRE_BINS = 20  # number of quantile bins at the start
-BIN_SHARE_MIN = 0.05  # share of the rows with a value; the bad rate of a smaller bin is mostly noise
+BIN_SHARE_MIN = 0.05  # minimum share of the rows with a value; the bad rate of a smaller bin is mostly noise
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def monotone_bins(values: Values, labels: Labels, sign: int, bins_max: int) -> N
     Args:
         values: Shape (n,); NaN counts as missing. Missing values have a bin of their own, which the sign ignores.
         labels: Shape (n,).
-        sign: 1 if the bad rate must rise from bin to bin, -1 if it must fall, 0 if it may do both.
+        sign: 1 if the bad rate must rise from bin to bin, -1 if the bad rate must fall, 0 if its direction is free.
         bins_max: Maximum number of bins, not counting the bin for missing values; at least 1.
 
     Returns:
@@ -84,7 +84,7 @@ def _pool_violators(blocks: list[_Block], sign: int) -> list[_Block]:
     pooled: list[_Block] = []
     for block in blocks:
         pooled.append(block)
-        # A merged block may violate the order together with the block before it, so merge backwards until it does not.
+        # The merged block may in turn violate the order with the block before it, so merging continues backwards.
         while len(pooled) > 1 and sign * (pooled[-1].bad_rate - pooled[-2].bad_rate) <= 0.0:
             pooled = _merge_with_next(pooled, len(pooled) - 2)
     return pooled
@@ -96,7 +96,7 @@ def _merge_unfit(blocks: list[_Block], unfit: Callable[[_Block], bool]) -> list[
         index = next((index for index, block in enumerate(blocks) if unfit(block)), None)
         if index is None:
             break
-        # The candidates for a merge: the unfit block with the block before it, and with the block after it.
+        # The unfit block can be merged with the block before it or with the block after it.
         lower = [low for low in (index - 1, index) if 0 <= low < len(blocks) - 1]
         blocks = _merge_with_next(blocks, min(lower, key=lambda low: _merge_loss(blocks[low], blocks[low + 1])))
     return blocks

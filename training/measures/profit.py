@@ -74,8 +74,8 @@ def empc(labels: Labels, pds: Pds, campaign: CampaignEconomics) -> ExpectedProfi
         clv * [(gamma * (1 - d/clv) - f/clv) * churners * y - (d + f)/clv * others * x]
 
     where `churners` and `others` are the shares of both kinds in the base. The most profitable point (x, y) is a corner
-    of the hull. When gamma rises above a bound, the next corner becomes the most profitable. Between two bounds the
-    integral over the beta distribution is a difference of incomplete beta functions.
+    of the hull. For each corner there is a bound: when gamma rises above the bound, the next corner is more profitable.
+    Between two bounds, the integral over the beta distribution is a difference of incomplete beta functions.
 
     Args:
         labels: Shape (n,); 1 for a customer who left.
@@ -89,7 +89,7 @@ def empc(labels: Labels, pds: Pds, campaign: CampaignEconomics) -> ExpectedProfi
     corners = _hull_corners(roc.x, roc.y)
     churners = float(np.mean(labels))
     left, others = churners * roc.y[corners], (1.0 - churners) * roc.x[corners]
-    gain = left * (campaign.clv - campaign.offer_cost)  # times gamma
+    gain = left * (campaign.clv - campaign.offer_cost)  # the gain per unit of gamma
     cost = left * campaign.contact_cost + others * (campaign.offer_cost + campaign.contact_cost)
     # A bound is the gamma at which the extra gain of the next corner equals the extra cost of that corner.
     steps = np.diff(gain)

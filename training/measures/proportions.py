@@ -1,7 +1,7 @@
 """Confidence intervals of a proportion, and of the difference and the ratio of two proportions; valid for small groups.
 
-Sources: Wilson 1927 for a proportion; Newcombe 1998, method 10, for the difference; Donner and Zou 2012 for the ratio, from
-the limits of both proportions. Rows are assumed to be independent.
+Sources: Wilson 1927 for a proportion; Newcombe 1998, method 10, for the difference; Donner and Zou 2012 for the ratio,
+which uses the limits of both proportions. Rows are assumed to be independent.
 """
 
 import math

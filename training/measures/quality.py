@@ -11,7 +11,7 @@ from training.measures.discrimination import auc, ks
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """The main figures of a model on a set of rows. The names of the fields occur in the names of metrics.json.
+    """The main figures of a model on a set of rows. The names in metrics.json contain the names of these fields.
 
     Attributes:
         rows: Number of rows.

@@ -54,7 +54,7 @@ class WoeScorecard:
     """A fitted scorecard: log-odds of bad = intercept - sum of weight * WOE.
 
     Attributes:
-        characteristics: One for each feature, in the order of the columns.
+        characteristics: One characteristic for each feature, in the order of the columns.
         intercept: Log-odds of bad where every WOE is 0.
     """
 
@@ -128,7 +128,7 @@ def fit_scorecard(
 
 
 def _category_bins(codes: Values) -> CategoryBins:
-    """Return a bin for each level with enough rows."""
+    """Return bins in which each level with enough rows has its own bin."""
     levels, counts = np.unique(codes[~np.isnan(codes)], return_counts=True)
     return level_bins(levels[counts >= BIN_SHARE_MIN * len(codes)].tolist())
 
@@ -144,8 +144,8 @@ def _unweighted_characteristic(bins: Bins, values: Values, labels: Labels) -> Ch
 def _fit_non_negative_logistic(features: NDArray[np.float64], labels: Labels) -> tuple[float, list[float]]:
     """Fit an intercept and non-negative weights by penalised maximum likelihood.
 
-    The loss is strictly convex and the bounds are convex, so there is exactly one minimum. The bound sets a weight to 0
-    where it would otherwise be negative.
+    The loss is strictly convex and the bounds are convex, so there is exactly one minimum. A weight that would be
+    negative without its bound is 0.
 
     Args:
         features: Shape (n, features).

@@ -25,7 +25,8 @@ from scipy.stats import chi2
 from training.errors import DataInvalid
 from training.measures.bins import Bins
 
-# An empty bin counts as half a row, because ln 0 is undefined. A fixed small share instead could cause an alarm by itself.
+# An empty bin counts as half a row, because ln 0 is undefined. A fixed tiny share would make a large PSI from one empty
+# bin.
 _EMPTY_BIN_ROWS = 0.5
 _ROWS_MIN = 100
 WATCH_PSI = 0.10
@@ -37,7 +38,7 @@ StabilityVerdict = Literal["TOO_FEW_ROWS", "STABLE", "WATCH", "ACT"]
 
 @dataclass(frozen=True, slots=True)
 class ReferenceDistribution:
-    """The distribution of the development sample: the bins, and the number of rows of each bin in the order of the codes."""
+    """The bins, and the number of development rows in each bin, in the order of the bin codes."""
 
     bins: Bins
     rows: tuple[int, ...]
@@ -55,7 +56,7 @@ class StabilityIndex:
         expected_by_chance: (B - 1) * (1/N + 1/M), the approximate mean PSI if the distribution has not shifted.
         critical: Critical value, which chance alone exceeds in at most 5 % of cases.
         verdict: TOO_FEW_ROWS if a sample is too small. Otherwise ACT if the PSI is at least 0.25 and above `critical`,
-            WATCH if the PSI is at least 0.10 and above `critical`, and else STABLE.
+            WATCH if the PSI is at least 0.10 and above `critical`, and STABLE in all other cases.
     """
 
     psi: float
@@ -152,7 +153,7 @@ def _critical_psi(rows_then: int, rows_now: int, pooled: NDArray[np.float64]) ->
 
 
 def _verdict(psi: float, critical: float) -> StabilityVerdict:
-    """Return the verdict on a PSI: an alarm requires a shift that chance does not explain and that is large enough."""
+    """Return the verdict on a PSI. WATCH and ACT require a shift that is large and that chance does not explain."""
     if psi <= critical or psi < WATCH_PSI:
         return "STABLE"
     return "WATCH" if psi < ACT_PSI else "ACT"

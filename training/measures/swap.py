@@ -41,8 +41,8 @@ class SwapSet:
         both_declined: Rows that both models decline.
         champion_approved: Share of all rows that the champion approves, 0 to 1.
         challenger_approved: Share of all rows that the challenger approves, 0 to 1.
-        champion_bad_rate: Bad rate of the rows that the champion approves; None if it approves none.
-        challenger_bad_rate: Bad rate of the rows that the challenger approves; None if it approves none.
+        champion_bad_rate: Bad rate of the rows that the champion approves; None if the champion approves no row.
+        challenger_bad_rate: Bad rate of the rows that the challenger approves; None if the challenger approves no row.
     """
 
     both_approved: SwapCell

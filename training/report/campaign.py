@@ -32,12 +32,12 @@ from training.validation.campaign import CampaignFindings, CampaignMetrics
 _TENTHS = 10
 _EXAMPLE_QUANTILES = (0.995, 0.95, 0.8, 0.5)  # quantiles of the pd at which example customers are shown
 _PART_TITLES = {"FIT": "fit", "CALIBRATION": "calibration", "HOLD_OUT": "hold-out"}
-# A test at 95 % detects a difference of 1.96 + 0.84 standard errors with a power of 80 %.
+# A test at the 95 % level detects a difference of 1.96 + 0.84 = 2.8 standard errors with a probability of 80 %.
 _DETECTABLE_STANDARD_ERRORS = 2.8
 
 
 def campaign_sections(spec: Spec, evaluation: ModelEvaluation, drivers: DriverTexts) -> Iterator[str]:
-    """Yield the sections; nothing if the spec has no [log] section."""
+    """Yield the sections; yield nothing if the spec has no [log] section."""
     found = evaluation.campaign
     if found is None:
         return
@@ -78,7 +78,7 @@ def campaign_sections(spec: Spec, evaluation: ModelEvaluation, drivers: DriverTe
 
 
 def _gain_plot(evaluation: ModelEvaluation) -> Figure:
-    """Plot the share of leaving customers reached, by the model and up to three rivals, for the riskier half of the customers."""
+    """Plot the share of leaving customers who are reached by calling up to half of all customers."""
     figure, axes = new_figure(4.0)
     draw_curves(axes, evaluation, cap_points, with_auc=False)
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, label="at random")
@@ -105,7 +105,7 @@ def _lift_plot(evaluation: ModelEvaluation) -> Figure:
 
 
 def _snapshot_auc_plot(found: CampaignFindings) -> Figure:
-    """Plot the AUC of every snapshot with its interval, by part of the split."""
+    """Plot the AUC of every snapshot with its interval; the colour shows the part of the split."""
     figure, axes = new_figure(3.4)
     for part, color in (("FIT", GREY), ("CALIBRATION", GREY), ("HOLD_OUT", BLUE)):
         some = [(at, month.auc) for at, month in enumerate(found.snapshots) if month.part == part and month.auc]

@@ -1,4 +1,4 @@
-"""The model card, card.md: what a model is for and how good it is, for readers without training in statistics."""
+"""The model card, card.md, which explains a model's purpose and quality to readers without statistics."""
 
 from collections.abc import Iterator, Sequence
 

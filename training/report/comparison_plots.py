@@ -15,7 +15,7 @@ from training.report.tables import CELL_TITLES
 from training.validation.rivals import SwapComparison
 
 _PSI_MIN = 1e-4  # smaller values are drawn at this value, because the scale is logarithmic
-_LINE_MAX = 18  # characters of a line below a bar
+_LINE_MAX = 18  # maximum number of characters per line of a bar's label
 
 
 def shift_plot(evaluation: ModelEvaluation) -> Figure:
@@ -24,7 +24,7 @@ def shift_plot(evaluation: ModelEvaluation) -> Figure:
     known = [(name, shift) for name, shift in found.items() if shift is not None][::-1]
     figure, axes = new_figure(1.4 + 0.2 * len(known))
     at = np.arange(len(known), dtype=np.float64)
-    # The scale is logarithmic, because critical values are often a hundredth of the limits 0.10 and 0.25.
+    # The scale is logarithmic, because critical values are often a hundred times smaller than the limits 0.10 and 0.25.
     axes.plot([max(one.psi, _PSI_MIN) for _, one in known], at, "o", color=BLUE, markersize=5, label="measured")
     axes.plot([one.critical for _, one in known], at, "|", color=ORANGE, markersize=10, label="chance, 95 %")
     axes.set_xscale("log")

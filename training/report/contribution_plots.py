@@ -1,4 +1,4 @@
-"""Plots of what drives the model: gain of the features in the fit, and contributions from explain.onnx."""
+"""Plots of the effect of each feature on the score: its gain in the fit, and its contributions from explain.onnx."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -10,7 +10,7 @@ from training.export.trees import ZERO_THRESHOLD
 from training.report.svg import BLUE, GREY, INK, WIDTH, label_axes, new_figure
 from training.spec import FeatureEntry
 
-_FEATURES_SHOWN = 12  # all other features hardly affect the score
+_FEATURES_SHOWN = 12  # the most important features; the others hardly affect the score
 DEPENDENCE_PLOTS = 6
 _TICKS_MAX = 6
 _COLORS = "cividis"  # readable with any colour vision, and in greyscale
@@ -32,7 +32,7 @@ def importance_plot(evaluation: ModelEvaluation, names: tuple[str, ...]) -> Figu
 
 
 def beeswarm_plot(evaluation: ModelEvaluation, names: tuple[str, ...]) -> Figure:
-    """Plot one line for each feature, with one point for the contribution in each explained row."""
+    """Plot the contributions: one line of points per feature, with one point per explained row."""
     found = evaluation.contributions
     order = found.features_by_importance()[:_FEATURES_SHOWN][::-1]
     figure, axes = new_figure(1.4 + 0.36 * len(order))
@@ -114,21 +114,21 @@ def dependence_plot(evaluation: ModelEvaluation, column: int, feature: FeatureEn
 
 
 def _interval_names(thresholds: NDArray[np.float64]) -> list[str]:
-    """Return the name of every interval: its upper end, or the lower end for the last interval."""
+    """Return the name of every interval, which is its upper end; the last interval is named after its lower end."""
     if not len(thresholds):
         return ["any"]
     return [*(_upper_end_name(end) for end in thresholds.tolist()), f"> {_short_number(thresholds[-1])}"]
 
 
 def _upper_end_name(end: float) -> str:
-    """Return the name of the interval below a threshold; a threshold of LightGBM next to zero is about 1e-35 and shown as 0."""
+    """Return the name of the interval below a threshold; LightGBM's threshold of about 1e-35 is shown as 0."""
     if abs(end) <= ZERO_THRESHOLD:
         return "< 0" if end < 0.0 else "\u2264 0"
     return f"\u2264 {_short_number(end)}"
 
 
 def _code_positions(codes: NDArray[np.float64]) -> tuple[list[str], NDArray[np.float64]]:
-    """Return the names of the codes that occur, and for each row the index of its code among them."""
+    """Return the names of the codes that occur, and the index of each row's code among these names."""
     distinct = np.unique(codes[np.isfinite(codes)])
     return [f"{code:g}" for code in distinct] or ["any"], np.searchsorted(distinct, codes).astype(np.float64)
 

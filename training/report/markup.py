@@ -62,7 +62,7 @@ def figure(title: str, reading: str, drawing: str) -> str:
 
 
 def _class_attribute(kind: str) -> str:
-    """Return a class attribute, or an empty string."""
+    """Return an HTML class attribute; an empty string if `kind` is empty."""
     return f' class="{kind}"' if kind else ""
 
 

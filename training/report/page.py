@@ -1,6 +1,6 @@
-"""The page report.html: one file that works offline. The first screen is a summary for all readers.
+"""The page report.html, a single file that works offline.
 
-All later sections are for validators.
+The first screen is a summary for all readers. All later sections are for validators.
 """
 
 from collections.abc import Iterator, Sequence
@@ -246,7 +246,7 @@ def _drift_section(evaluation: ModelEvaluation) -> Iterator[str]:
 
 
 def _comparison_sections(evaluation: ModelEvaluation) -> Iterator[str]:
-    """Yield the sections on swap set and fairness, if the spec asks for them."""
+    """Yield the sections on the swap set and on fairness; a section without results is left out."""
     if evaluation.swap:
         plot = render_svg(
             comparison_plots.swap_plot(evaluation.swap), "swaps", "Bad rate of the four cells of the swap set"

@@ -32,7 +32,7 @@ def roc_plot(evaluation: ModelEvaluation) -> Figure:
 
 
 def cap_plot(evaluation: ModelEvaluation) -> Figure:
-    """Plot the CAP curves of the model and the rivals, with those of a random ranking and of a perfect model."""
+    """Plot the CAP curves of the model, the rivals, a random ranking and a perfect model."""
     figure, axes = new_figure(4.2)
     bad_rate = evaluation.test_quality.bad_rate
     axes.plot([0, bad_rate, 1], [0, 1, 1], color=GREY, linewidth=0.8, label="perfect model")
@@ -96,7 +96,7 @@ def calibration_plot(evaluation: ModelEvaluation) -> Figure:
 def draw_intervals(
     axes: Axes, at: NDArray[np.float64], estimates: list[Estimate], label_text: str, *, horizontal: bool = False
 ) -> None:
-    """Draw estimates with their intervals, horizontally if `horizontal` and else vertically."""
+    """Draw estimates with their intervals, as horizontal lines if `horizontal` is true, else as vertical lines."""
     values = np.array([one.value for one in estimates])
     ends = np.array([[one.value - one.low for one in estimates], [one.high - one.value for one in estimates]])
     style = {"fmt": "o", "color": BLUE, "markersize": 5, "linewidth": 1.4, "capsize": 3, "label": label_text}

@@ -1,7 +1,8 @@
 """Renders matplotlib figures as SVG inside an HTML page: reproducible bytes, no external references.
 
-matplotlib writes a DOCTYPE, namespaces and RDF metadata with external addresses. An <svg> element within HTML needs none of
-them: HTML parsers know the element, and SVG 2 has a plain `href` attribute.
+matplotlib writes a DOCTYPE, namespaces and RDF metadata with external addresses. This module removes them,
+because an <svg> element within HTML needs none of them: HTML parsers know the element, and SVG 2 has a plain `href`
+attribute.
 """
 
 import io
@@ -43,7 +44,7 @@ WIDTH = 5.0  # inches; text stays readable when the page is 360 pixels wide
 
 
 def new_figure(height: float = 3.5) -> tuple[Figure, Axes]:
-    """Return an empty figure of the page's width; call it, and draw, within `plot_style`."""
+    """Return an empty figure of the page's width; call this function and draw the figure within `plot_style`."""
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     return figure, figure.add_subplot()
 
@@ -87,7 +88,7 @@ def _inline(text: str, name: str, description: str) -> str:
     text = re.sub(r'\bhref="#', f'href="#{name}-', text)
     text = re.sub(r"url\(#", f"url(#{name}-", text)
     text = re.sub(r'<svg width="[^"]*" height="[^"]*"', "<svg", text, count=1)
-    # A hundredth of a point is finer than any screen. Only inside tags: numbers in text keep their digits.
+    # Two decimals are enough for any screen. Only numbers inside tags are shortened; text is unchanged.
     text = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), text)
     return text.replace("<svg", f'<svg role="img" aria-label="{escape(description, quote=True)}"', 1).strip()
 

@@ -19,7 +19,7 @@ _PART_TITLES = {
     "HOLD_OUT": "hold-out: evaluated once",
     "OUT_OF_TIME": "out of time: later, evaluated once",
 }
-# The cells of a swap set.
+# Titles of the cells of a swap set, by name of the cell.
 CELL_TITLES = {
     "both_approved": "both approve",
     "swapped_in": "only this model approves",
@@ -45,7 +45,7 @@ def gate_table(lines: Sequence[GateResult]) -> str:
 
 
 def waterfall_table(samples: Samples) -> str:
-    """Return the table from the rows read to the rows used."""
+    """Return the table of row counts at each step from the rows that were read to the rows that are used."""
     rows = [(what, f"{count:,}") for what, count in samples.waterfall]
     reading = "From the rows read to the rows used. Each excluded row is counted under exactly one code, so the counts add up."
     return table("Rows.", reading, ("what", "count"), rows)

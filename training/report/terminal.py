@@ -12,7 +12,7 @@ from training.validation.campaign import CampaignFindings
 
 
 def waterfall_table(samples: Samples) -> Table:
-    """Return the table from the rows read to the rows used."""
+    """Return the table of row counts at each step from the rows that were read to the rows that are used."""
     table = Table(title="Rows", title_justify="left", show_header=False)
     table.add_column("what")
     table.add_column("count", justify="right")

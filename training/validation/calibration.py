@@ -51,7 +51,8 @@ class GradeCalibration:
     """One grade of the master scale on the hold-out.
 
     Attributes:
-        test: Jeffreys and binomial tests of its bads against the mean pd of its rows, which is 0 for an empty grade.
+        test: Jeffreys and binomial tests of the grade's bads against the mean pd of its rows; the pd is 0 for an empty
+            grade.
         min_pd: Lower bound of the pd, exclusive.
         max_pd: Upper bound of the pd, inclusive.
         share: Share of all rows of the hold-out, from 0 to 1.
@@ -100,7 +101,7 @@ class CalibrationFindings:
 
     @property
     def order_violations(self) -> int:
-        """Return the number of grades whose bad rate is not above that of the previous grade; empty grades are skipped."""
+        """Return how many grades have a bad rate at or below that of the previous grade; empty grades are skipped."""
         rates = [grade.test.bad_rate for grade in self.grades if grade.test.bad_rate is not None]
         return sum(before >= after for before, after in pairwise(rates))
 
@@ -154,7 +155,7 @@ def _measure_grades(
     for grade in scale:
         pds = hold_out.pds[hold_out.grades == grade.grade]
         mean_pds[grade.grade] = float(pds.mean()) if len(pds) else 0.0
-    lower_bounds = [0.0, *(grade.max_pd for grade in scale)]  # one more than there are grades; zip ignores the last one
+    lower_bounds = [0.0, *(grade.max_pd for grade in scale)]  # one more bound than grades; zip ignores the last bound
     return tuple(
         GradeCalibration(
             test=test,

@@ -1,4 +1,4 @@
-"""The results of a campaign that contacts the customers with the highest risk, by the model and by each benchmark model (rival).
+"""The results of a campaign to the riskiest customers, who are selected by the model or by a benchmark model (rival).
 
 All models are measured on the same rows.
 """
@@ -25,7 +25,7 @@ class CampaignMetrics:
     """The measures of one model on the hold-out.
 
     Attributes:
-        auc: AUC with its bootstrap interval over customers; None if it cannot be measured.
+        auc: AUC with its bootstrap interval over customers; None if the interval cannot be measured.
         pr_auc: Average precision; about the bad rate for a random ranking.
         lift: Bad rate of the riskiest tenth divided by the bad rate of all rows; about 1 for a random ranking.
         capture_rate: Share of all bads who are among the `capacity` riskiest customers of their snapshot, from 0 to 1; None
@@ -65,7 +65,7 @@ class SnapshotMetrics:
 
 @dataclass(frozen=True, slots=True)
 class CampaignFindings:
-    """The campaign metrics of all models.
+    """The results of all models.
 
     Attributes:
         model: The measures of the candidate model.
@@ -86,7 +86,7 @@ def measure_campaign(
     Args:
         campaign: The spec's campaign section; capacity and economics are optional.
         sample: The rows of all parts.
-        rivals: For each rival its probabilities for the rows of the hold-out, shape (n_hold_out,).
+        rivals: The probabilities of each rival for the rows of the hold-out, shape (n_hold_out,), by name.
         remarks: List to which a remark is appended for each measure that could not be computed.
     """
     hold_out = sample.subset((sample.rows["sample"] == "HOLD_OUT").to_numpy())
@@ -129,7 +129,7 @@ def _capture_rate(hold_out: ScoredSample, pds: NDArray[np.float64], capacity: in
 
 
 def _captured_bads(labels: NDArray[np.int64], pds: NDArray[np.float64], capacity: int) -> float:
-    """Return the number of bads among the riskiest customers of one snapshot; it can be fractional if pds are equal."""
+    """Return the number of bads among the riskiest customers of a snapshot; ties can make it fractional."""
     # `capture_at_capacity` requires both outcomes. With only one outcome, the ranking has no effect on the result.
     if labels.all() or not labels.any():
         return float(min(capacity, int(labels.sum())))
@@ -137,7 +137,7 @@ def _captured_bads(labels: NDArray[np.int64], pds: NDArray[np.float64], capacity
 
 
 def _economics(spec: ProfitSpec) -> CampaignEconomics:
-    """Return the costs and the acceptance that the spec states."""
+    """Return the campaign economics of the spec."""
     return CampaignEconomics(spec.clv, spec.offer_cost, spec.contact_cost, spec.acceptance_alpha, spec.acceptance_beta)
 
 

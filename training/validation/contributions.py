@@ -1,4 +1,4 @@
-"""Contributions of a sample of the hold-out, for plots of what drives the model.
+"""Contributions of a sample of the hold-out, for the plots that show which features affect the score.
 
 A report must not contain the data of a real person. Therefore every value is replaced by the representative of its
 threshold interval, as in the baseline. This changes neither the scores nor the contributions.

@@ -23,7 +23,8 @@ class FeatureStatistics:
         information: Information value on development rows.
         acknowledged: The spec's explanation why an information value above 0.5 is not target leakage; None if the spec has
             no explanation.
-        shift: Drift from development to the hold-out, on the latest row of each customer; None if it cannot be measured.
+        shift: Drift from the development rows to the hold-out, on the latest row of each customer; None if the drift
+            cannot be measured.
         missing_share: Share of the development rows without a value, from 0 to 1.
     """
 
@@ -79,7 +80,7 @@ def measure_score_shift(development: ScoredSample, later: ScoredSample, remarks:
 def _measure_shift(
     bins: Bins, before: NDArray[np.float64], after: NDArray[np.float64], what: str, remarks: list[str]
 ) -> StabilityIndex | None:
-    """Return the drift from the values `before` to the values `after`; None with a remark if it cannot be measured."""
+    """Return the drift from `before` to `after`; if it cannot be measured, append a remark and return None."""
     before_codes, after_codes = bins.codes(before), bins.codes(after)
     return measure_or_remark(
         remarks, what, lambda: stability_index(reference_distribution(before_codes, bins), after_codes)

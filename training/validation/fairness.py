@@ -17,7 +17,8 @@ def measure_fairness(spec: Spec, hold_out: ScoredSample, remarks: list[str]) -> 
         remarks: List to which a remark is appended for each attribute that could not be measured.
 
     Returns:
-        The result of each attribute by its column; empty if the spec has no reference policy.
+        The results by column of the attribute; an attribute that cannot be measured is left out. Empty if the spec has
+        no reference policy.
     """
     if spec.reference_policy is None:
         return {}

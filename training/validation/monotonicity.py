@@ -33,10 +33,11 @@ class MonotonicitySweep:
         rows: Number of real rows.
         value_count: Number of values that the feature was set to in each row.
         complete: Whether these values cover all threshold intervals of the model.
-        violations: Number of rows in which the margin moves against the sign between at least two values.
-        worst_move: Largest move against the sign, in log-odds before calibration; 0 without violations.
-        missing_position: Mean position of the margin of a missing value between that of the safest value (0) and that of
-            the riskiest value (1); can be outside of 0 to 1. None if the feature does not change the margin of any row.
+        violations: Number of rows in which at least one step to the next value moves the margin against the sign.
+        worst_move: Largest move against the sign in one step, in log-odds before calibration; 0 without violations.
+        missing_position: Position of the margin of a missing value on a scale from the margin of the safest value (0)
+            to that of the riskiest value (1); the mean over the rows. The position can be below 0 or above 1. None if
+            the feature does not change the margin of any row.
     """
 
     feature: str
@@ -83,7 +84,7 @@ def _sweep_feature(
     """Sweep one feature over its values in every row."""
     values, complete = _swept_values(thresholds)
     margins = np.column_stack([_margins_with(scorer, rows, column, value) for value in values])
-    # Comparing neighbouring values is enough: if no step between neighbours is wrong, no move between any two values is wrong.
+    # Comparing neighbouring values is enough, because a margin that is monotone in each step is monotone overall.
     against_sign = np.maximum(0.0, -sign * np.diff(margins, axis=1))
     span = np.ptp(margins, axis=1)
     moved = span > 0.0

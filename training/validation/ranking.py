@@ -17,7 +17,7 @@ class MarketGini:
     """The Gini of a market, or of several pooled markets.
 
     Attributes:
-        markets: Name of the market, or the names of all markets that have too few bads.
+        markets: Name of the market, or the names of the pooled markets.
         rows: Number of rows.
         bads: Number of rows with a bad outcome.
         gini: Gini with its bootstrap interval; None if there are too few bads even after pooling.
@@ -67,7 +67,7 @@ def _gini_interval(auc: Interval) -> Interval:
 
 
 def _market_ginis(hold_out: ScoredSample, remarks: list[str]) -> tuple[MarketGini, ...]:
-    """Return the Gini of each market with enough bads, the largest market first, and that of all other markets pooled as last."""
+    """Return the Gini of each market with enough bads, the largest first, and then of all other markets pooled."""
     markets = hold_out.rows["market"].astype(str).to_numpy()
     names, counts = np.unique(markets, return_counts=True)
     by_size = [str(name) for name in names[np.argsort(-counts, kind="stable")]]

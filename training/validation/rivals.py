@@ -26,7 +26,7 @@ class RivalResult:
 
     Attributes:
         quality: The quality measures of the rival.
-        pds: Shape (n,), probabilities of the rival for the rows of the hold-out.
+        pds: Shape (n,), the rival's probabilities for the rows of the hold-out.
         auc_lead: AUC of the candidate minus AUC of the rival, with its bootstrap interval over customers; None if it cannot
             be measured.
     """
@@ -38,7 +38,7 @@ class RivalResult:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SwapComparison:
-    """The swap sets of a scorecard as the old model and the candidate as the new one.
+    """The swap sets in which the candidate replaces a scorecard.
 
     Attributes:
         rival: Name of the scorecard.

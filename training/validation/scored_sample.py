@@ -1,4 +1,4 @@
-"""A sample of rows with the scores of the exported files, which is the input of every measure."""
+"""Rows with the scores that the exported files compute for them; these scored rows are the input of every measure."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,7 +28,8 @@ class CandidateModel:
         card: Calibration, scaling and grades.
         base_margin: Mean margin of the baseline, in log-odds before calibration.
         ensemble: The model from which the files were exported; it contains the thresholds of each feature.
-        gain: For each feature its share of the gain of all splits in the fit; the shares add up to 1.
+        gain: Share of each feature in the gain of all splits of the fit, by name of the feature; the shares add up to
+            1.
         parameters: The hyperparameters that the search selected.
         equivalence: The report of the equivalence check.
     """

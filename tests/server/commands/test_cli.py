@@ -34,7 +34,7 @@ def config(tmp_path: Path) -> Path:
 
 
 def run_server(*words: str) -> subprocess.CompletedProcess[str]:
-    """Run a command and return what it printed."""
+    """Run a command of the server; return the completed process with its output."""
     command = [sys.executable, "-m", "server", *words]
     return subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=60)
 
@@ -99,7 +99,7 @@ def test_activate_names_a_bundles_folder_that_does_not_exist(config: Path, tmp_p
 
 
 def test_the_configuration_is_also_accepted_as_an_argument_but_not_twice(config: Path, tmp_path: Path) -> None:
-    """The argument is deprecated."""
+    """The argument is deprecated but still accepted."""
     served = events_until_serving(tmp_path, str(config))
     option, argument = run_server("public-key", "--config", str(config)), run_server("public-key", str(config))
     both = run_server("public-key", str(config), "--config", str(config))
@@ -126,7 +126,7 @@ def test_the_command_that_hold_prints_works_as_typed(config: Path) -> None:
 
 
 def test_completion_is_offered_by_the_console_script_only(tmp_path: Path) -> None:
-    """Installed as `python -m server` it would complete every command that starts with `python`."""
+    """Completion for `python -m server` would apply to every command that starts with `python`."""
     script = tmp_path / "grounds-server"
     script.write_text("import sys\nfrom server.commands.cli import main\nsys.exit(main())\n")
     home = tmp_path / "home"

@@ -42,7 +42,7 @@ def run_command(tmp_path: Path) -> RunCommand:
 
 
 def readable(folder: Path) -> int:
-    """Count the decisions that can be read."""
+    """Return the number of decisions that can be decrypted."""
     with open_test_log(f"sqlite:///{folder / 'log.db'}", folder, origin=ORIGIN) as log:
         assert find_key_and_run_problems(log.database, key_places(folder)) == []
         wanted = select(RECORDS.c.key_id).where(RECORDS.c.kind == "CREDIT_DECISION", RECORDS.c.ciphertext.is_not(None))
@@ -121,7 +121,7 @@ def test_a_hold_is_named_by_any_unambiguous_prefix_of_8_or_more_characters(
     run_command: RunCommand, tmp_path: Path
 ) -> None:
     with open_test_log(f"sqlite:///{tmp_path / 'log.db'}", tmp_path, origin=ORIGIN) as log:
-        # Ids begin with the time: two holds of one moment share their first characters.
+        # The ids of holds begin with the time, so two holds of the same moment have the same first characters.
         first, second = (place_hold(log, "DE", "C1", "lawsuit", OLD) for _ in range(2))
         other = place_hold(log, "DE", "C1", "lawsuit", OLD.replace(year=2002))
 
@@ -149,7 +149,7 @@ def test_a_hold_is_named_by_any_unambiguous_prefix_of_8_or_more_characters(
 def test_a_customer_that_no_request_can_name_is_rejected(
     run_command: RunCommand, command: tuple[str, ...], customer: tuple[str, str]
 ) -> None:
-    """A hold on such a customer would protect nobody."""
+    """A hold on such a customer would not protect any data."""
     done = run_command(command[0], *customer, "--reason", "lawsuit", *command[1:])
 
     assert isinstance(done.exception, ErasureRefused)

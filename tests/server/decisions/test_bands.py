@@ -28,7 +28,7 @@ def logit(pd_: float) -> float:
 
 
 def expected_band(log_odds: float, previous: int, margin: float) -> int:
-    """Return the band of one customer by the rule: leave the previous band only beyond its bound by the margin."""
+    """Return the expected band: a customer leaves the previous band only beyond its bound by the margin."""
     pd_ = 1 / (1 + math.exp(-log_odds))
     plain = next((place for place, bound in enumerate(BOUNDS) if pd_ <= bound), 3)
     if previous < 0:
@@ -54,7 +54,7 @@ def test_a_customer_leaves_a_band_only_beyond_its_bound_by_the_margin(
 
 
 def read_risks(database: Database, run_as_of: dt.datetime) -> dict[str, pb.ChurnRisk]:
-    """Read all customers of the run of a time, as ChurnService returns them."""
+    """Return the predictions of all customers of the run with this as-of time, as ChurnService returns them."""
     store = PredictionStore(database)
     with database.reading() as connection:
         number = connection.exec_driver_sql(
@@ -65,14 +65,14 @@ def read_risks(database: Database, run_as_of: dt.datetime) -> dict[str, pb.Churn
 
 
 def band_history(risk: pb.ChurnRisk) -> tuple[str, str, str]:
-    """Return band, previous band, and the time since which the band holds."""
+    """Return the band, the previous band, and the time since which the customer has had the band."""
     names = [pb.RiskBand.Name(band).removeprefix("RISK_BAND_") for band in (risk.risk_band, risk.previous_band)]
     since = f"{risk.band_since_time.ToDatetime():%m}" if risk.HasField("band_since_time") else ""
     return names[0], names[1], since
 
 
 def write_run_of(churn: ChurnFamily, folder: Path, as_of: dt.datetime, log_odds: dict[str, float | None]) -> Path:
-    """Write a run of these customers."""
+    """Write a run with these customers and log-odds; return the path of the file."""
     name = f"{as_of:%m}-{len(list(folder.iterdir()))}.parquet"
     return write_run(folder / name, churn.model, plain_rows(churn.model, log_odds, as_of))
 
@@ -80,7 +80,7 @@ def write_run_of(churn: ChurnFamily, folder: Path, as_of: dt.datetime, log_odds:
 def test_the_previous_band_survives_a_run_without_a_score(
     database: Database, churn_family: ChurnFamily, tmp_path: Path
 ) -> None:
-    bound = logit(0.4)  # between MEDIUM and HIGH
+    bound = logit(0.4)  # the bound between MEDIUM and HIGH
     inside = bound + MARGIN / 2
     runs: list[tuple[dt.datetime, dict[str, float | None]]] = [
         (FIRST, {"A": bound - 0.01, "B": bound - 0.01, "C": None}),

@@ -40,12 +40,12 @@ def kept(churn_family: ChurnFamily) -> StoredRisk:
 
 
 def replay_score(family: ChurnFamily, kept: StoredRisk, decline: Any = None) -> tuple[Any, str]:
-    """Return the verdict of SCORE."""
+    """Return the verdict of a replay in mode SCORE, and what the replay left out."""
     return compare_score(kept, recompute_explanation(family.model, kept), decline)
 
 
 def replay_explanation(family: ChurnFamily, kept: StoredRisk) -> tuple[Any, str]:
-    """Return the verdict of EXPLANATION."""
+    """Return the verdict of a replay in mode EXPLANATION, and what the replay left out."""
     return compare_explanation(kept, recompute_explanation(family.model, kept), family.model)
 
 
@@ -73,7 +73,7 @@ def test_a_difference_in_the_last_bit_is_runtime_differs_and_a_larger_one_a_mism
 def test_the_decline_probability_is_compared_if_its_bundle_and_features_are_here(
     churn_family: ChurnFamily, kept: StoredRisk
 ) -> None:
-    """The churn bundle serves as the decline bundle too: its answer is known."""
+    """The churn bundle is also used as the decline bundle, so that its answer is known."""
     right, wrong = dataclasses.replace(kept, decline_pd=kept.pd), dataclasses.replace(kept, decline_pd=0.5)
 
     assert replay_score(churn_family, right, churn_family.model) == (ReplayMatch(4), LEFT_OUT_AMOUNTS)
@@ -86,7 +86,7 @@ def test_the_decline_probability_is_compared_if_its_bundle_and_features_are_here
 
 
 def test_the_previous_band_is_kept_within_the_margin_only(churn_family: ChurnFamily, kept: StoredRisk) -> None:
-    """The thresholds are next to the customer, so that the band by threshold is the second one."""
+    """The bound is just below the customer's log-odds, so the threshold alone would lead to MEDIUM."""
     odds = kept.log_odds
     answer = recompute_explanation(churn_family.model, kept)
     for distance, held in ((MARGIN * 0.9, "LOW"), (MARGIN * 1.1, "MEDIUM")):

@@ -1,4 +1,4 @@
-"""Inputs of a credit decision, on plain values: sections, facts, and the merge of caller and store."""
+"""Inputs of a credit decision without a server: policy sections, facts, and values from the caller and the store."""
 
 import datetime as dt
 from dataclasses import replace

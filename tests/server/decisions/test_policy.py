@@ -1,4 +1,4 @@
-"""The policy: cut-offs, limits, amounts, hard rules, dates and its file, without a model."""
+"""The policy without a model: cut-offs, limits, amounts, hard rules, dates, and the policy file."""
 
 import datetime as dt
 from decimal import Decimal

@@ -16,7 +16,7 @@ FIELDS = st.dictionaries(st.text("abc.[0]pd", min_size=1, max_size=6), SCALARS, 
 
 
 def bits(value: Scalar) -> object:
-    """Return the bits of a double, any other value itself."""
+    """Return the bits of a double; return any other value unchanged."""
     return struct.pack("<d", value) if isinstance(value, float) else (type(value), value)
 
 

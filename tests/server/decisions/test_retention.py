@@ -1,4 +1,4 @@
-"""The retention table: years by market and kind, and errors with their lines."""
+"""The retention table: it has the years by market and kind, and errors report their lines."""
 
 import datetime as dt
 from pathlib import Path
@@ -30,7 +30,7 @@ years = 3
 
 
 def write_table(folder: Path, text: str = TABLE) -> Path:
-    """Write a table."""
+    """Write a retention table; return the path of the file."""
     path = folder / "retention.toml"
     path.write_text(text)
     return path

@@ -45,7 +45,7 @@ TYPES = [*KEY_COLUMNS, ("sample", pa.string()), *((name, pa.float64()) for name 
 
 
 def write(path: Path, rows: pd.DataFrame, manifest: Any = None, **types: pa.DataType) -> Path:
-    """Write a feature file as training does, but for what a test changes."""
+    """Write a feature file in the form that training writes, with the changes of a test."""
     columns = [(name, types.get(name, kind)) for name, kind in TYPES if name in rows.columns]
     columns.sort(key=lambda column: list(rows.columns).index(column[0]))
     default = {
@@ -61,7 +61,7 @@ def write(path: Path, rows: pd.DataFrame, manifest: Any = None, **types: pa.Data
 
 
 def counts(database: Database) -> dict[str, int]:
-    """Count the rows of every table that `load` fills."""
+    """Return the number of rows of every table that `load` fills."""
     with database.reading() as connection:
         tables = [METADATA.tables[name] for name in ("features", "runs", "risks")]
         return {
@@ -120,24 +120,24 @@ def change_columns(**columns: Any) -> Callable[[Path], Path]:
 
 
 def with_manifest(manifest: Any) -> Callable[[Path], Path]:
-    """Return a function that writes a feature file with another manifest."""
+    """Return a function that writes a feature file with the given manifest."""
     return lambda path: write(path, GOOD, manifest)
 
 
 def text(path: Path) -> Path:
-    """Write a text file."""
+    """Write a text file in place of a Parquet file; return its path."""
     path.write_text("customer_id,days_late\nC1,3\n")
     return path
 
 
 def without_manifest(path: Path) -> Path:
-    """Write a Parquet file of somebody else."""
+    """Write a Parquet file that training did not write, so it has no manifest."""
     GOOD.to_parquet(path)
     return path
 
 
 def folder(path: Path) -> Path:
-    """Make a folder."""
+    """Create a folder in place of a file; return its path."""
     path.mkdir()
     return path
 

@@ -1,4 +1,4 @@
-"""The loader killed at any moment: readers see a run whole or not at all, and the next load finishes or removes the rest."""
+"""A loader is killed at random moments: readers see only complete runs; the next load completes or removes the rest."""
 
 import datetime as dt
 import random
@@ -23,7 +23,7 @@ KILLS = 10
 
 
 def numbers(database: Database) -> dict[str, set[int]]:
-    """Return the runs that have rows, by table."""
+    """Return the numbers of the runs that have rows in each table, by name of the table."""
     with database.reading() as connection:
         return {
             table.name: set(connection.execute(select(table.c.run_number).distinct()).scalars())
@@ -32,7 +32,7 @@ def numbers(database: Database) -> dict[str, set[int]]:
 
 
 def content(database: Database) -> tuple[str, dt.datetime, list[tuple[object, ...]]]:
-    """Read the newest run whole, as a reader does."""
+    """Return id, time and rows of the newest run that readers see; check that the run is complete."""
     store = PredictionStore(database)
     run = store.find_newest_run("DE")
     assert run is not None
@@ -84,13 +84,13 @@ def test_a_loader_killed_at_ten_random_moments_leaves_the_old_run_or_the_new_one
 
 
 def moments() -> list[int]:
-    """Draw how many rows must be there when the loader is killed: from before the first to after the last."""
-    chance = random.Random(5)  # noqa: S311 - moments
+    """Draw the numbers of loaded rows at which the loader is killed, from 0 rows to all 1,500 rows."""
+    chance = random.Random(5)  # noqa: S311 - draws moments, not secrets
     return [0, 1, *(chance.randrange(20, 1500) for _ in range(KILLS - 3)), 1500]
 
 
 def wait_for_rows(database: Database, process: BaseProcess, rows: int, as_of: dt.datetime = SECOND) -> None:
-    """Wait until the run that is being loaded has so many rows, or the loader has ended."""
+    """Wait until the run with this time has at least `rows` rows, or until the loader has ended."""
     deadline = time.monotonic() + 60
     counted = select(func.coalesce(func.sum(RUNS.c.customer_count), 0)).where(RUNS.c.as_of == as_of)
     while time.monotonic() < deadline and process.is_alive():
@@ -150,7 +150,7 @@ def test_a_load_of_features_that_was_killed_is_finished_by_the_same_file(
 
 
 def feature_count(database: Database) -> int:
-    """Count rows of features."""
+    """Return the number of rows of features."""
     with database.reading() as connection:
         return int(connection.execute(select(func.count()).select_from(FEATURES)).scalar_one())
 

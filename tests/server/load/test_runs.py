@@ -1,4 +1,4 @@
-"""Loading run files: everything that a reader of the run needs is checked before any of it is stored."""
+"""Loading run files: a file is checked completely before any row is stored."""
 
 import datetime as dt
 import json
@@ -23,7 +23,7 @@ from tests.server.loading import load_file
 
 
 def write(churn: ChurnFamily, to: Path, change: Callable[[pd.DataFrame], Any], **manifest: Any) -> Path:
-    """Write the first run's customers in FR to a new file, with a test's changes; None omits a key of the manifest."""
+    """Write the FR customers of the first run to a new file, with changes; a manifest value None removes the key."""
     table = pq.read_table(churn.first_run)
     rows = pd.DataFrame(table.to_pylist())
     rows = rows[rows["market"] == "FR"].reset_index(drop=True)
@@ -42,7 +42,7 @@ def put(column: str, value: Any) -> Callable[[pd.DataFrame], None]:
 
 
 def as_it_is(_rows: pd.DataFrame) -> None:
-    """Change nothing."""
+    """Leave the rows unchanged."""
 
 
 def test_a_run_is_loaded_market_by_market_and_again_changes_nothing(

@@ -1,4 +1,4 @@
-"""The doctor of a log that is written meanwhile: no false alarm, and nothing overlooked."""
+"""The doctor checks a log while others write to it: it reports every fault, and no change that is not a fault."""
 
 import datetime as dt
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
 
 
 def test_what_is_written_and_anchored_while_the_doctor_reads_is_no_fault(log: RecordLog, tmp_path: Path) -> None:
-    """After each of its statements the log grows, and a new checkpoint is stored and anchored."""
+    """After each statement of the doctor, the log grows, and a new checkpoint is stored and anchored."""
     folder = tmp_path / "anchors"
     folder.mkdir()
     anchors, seen, busy = CheckpointAnchor(log.database, folder, None), set(), [False]
@@ -54,7 +54,7 @@ def test_what_is_written_and_anchored_while_the_doctor_reads_is_no_fault(log: Re
 
 
 def test_what_retention_removes_while_the_doctor_reads_is_no_fault(log: RecordLog, tmp_path: Path) -> None:
-    """The doctor has seen the head, but not the records, when they and the record that accounts for them change."""
+    """Retention runs after the doctor has read the head of the log, and before it reads the records."""
     running = remove_due_content(log, read_retention(write_table(tmp_path)), NOW + dt.timedelta(days=20 * 366))
     counts: list[int] = []
 
@@ -73,7 +73,7 @@ def test_what_retention_removes_while_the_doctor_reads_is_no_fault(log: RecordLo
 
 
 def test_a_kept_checkpoint_that_is_larger_than_the_log_is_a_fault(log: RecordLog) -> None:
-    """Somebody cut the log, and put its head back to what it was."""
+    """An attacker deletes the newest records and restores an earlier head of the log."""
     with log.database.reading() as connection:
         before = connection.execute(select(LOG_HEAD)).one()
     log.append([entry() for _ in range(2)])
@@ -93,7 +93,7 @@ def test_a_kept_checkpoint_that_is_larger_than_the_log_is_a_fault(log: RecordLog
 
 @pytest.mark.parametrize("damage", ["other", "short", "long", "none", "root"])
 def test_a_frontier_that_is_not_that_of_the_records_is_found(log: RecordLog, damage: str) -> None:
-    """Also one of fewer or more hashes that fold to the right root."""
+    """This includes a frontier with a wrong number of hashes that leads to the right root."""
     with log.database.writing() as connection:
         peaks = bytes(connection.execute(select(LOG_HEAD.c.peaks)).scalar_one())
         wrong = {

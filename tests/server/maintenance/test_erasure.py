@@ -1,4 +1,4 @@
-"""Erasure on SQLite and PostgreSQL: nothing about the customer can be decrypted, and the log still verifies."""
+"""After an erasure, on SQLite and PostgreSQL, no data of the customer can be decrypted, and the log is still valid."""
 
 import datetime as dt
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ C1, C2 = ("DE", "C1"), ("DE", "C2")
 
 @pytest.fixture
 def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
-    """Open a log in which two customers have two decisions and features each."""
+    """Open a log in which each of two customers has two decisions and two feature rows."""
     with open_test_log(database_url, tmp_path) as found:
         fill(found)
         yield found
@@ -52,21 +52,21 @@ def ids(log: RecordLog, customer: tuple[str, str]) -> list[str]:
 
 
 def erasures(log: RecordLog) -> list[pb.ErasureRecord]:
-    """Read the records of erasures."""
+    """Return the bodies of all erasure records."""
     with log.database.reading() as connection:
         names = connection.execute(select(RECORDS.c.record_id).where(RECORDS.c.kind == ERASURE)).scalars().all()
     return [pb.ErasureRecord.FromString(record.body) for name in names if (record := log.find_by_id(name)) is not None]
 
 
 def feature_rows(log: RecordLog) -> dict[str, int]:
-    """Count rows of features by customer."""
+    """Return the number of feature rows of each customer."""
     wanted = select(FEATURES.c.customer_id, func.count()).group_by(FEATURES.c.customer_id)
     with log.database.reading() as connection:
         return {row[0]: row[1] for row in connection.execute(wanted)}
 
 
 def verifies(log: RecordLog) -> bool:
-    """Return whether the log verifies."""
+    """Return whether the verification of the log finds no fault."""
     return check_log(log.database, log.verifier, None)[0]
 
 
@@ -122,7 +122,7 @@ def test_erasing_again_changes_nothing_and_a_later_decision_gets_a_new_key_and_c
 
 
 def parse_header_of(log: RecordLog, place: int) -> Header:
-    """Read a header."""
+    """Return the header of the record at an index."""
     with log.database.reading() as connection:
         return parse_header(
             connection.execute(select(RECORDS.c.header).where(RECORDS.c.record_index == place)).scalar_one()
@@ -207,7 +207,7 @@ def test_a_key_that_is_gone_without_an_erasure_and_one_that_is_there_after_it_ar
 
 @contextmanager
 def fresh(url: str, folder: Path) -> Iterator[RecordLog]:
-    """Open a filled log of its own."""
+    """Open a new log with the decisions and features of both customers."""
     folder.mkdir()
     with open_test_log(url, folder) as log:
         fill(log)
@@ -239,7 +239,7 @@ def test_killed_at_any_step_it_is_finished_by_the_same_command_and_recorded_once
 
 
 def look_after_a_kill(log: RecordLog) -> int:
-    """Check that all or nothing is recorded; return the number of keys that should not exist."""
+    """Check that the erasure is recorded completely or not at all; return how many keys should not exist."""
     assert verifies(log)
     if not erasures(log):
         assert all(log.find_by_id(record_id) for record_id in ids(log, C1))
@@ -248,7 +248,7 @@ def look_after_a_kill(log: RecordLog) -> int:
 
 
 def finish(log: RecordLog) -> None:
-    """Decide about the customer once more, then type the same command again."""
+    """Append one more decision about the customer, and then repeat the erasure."""
     recorded = len(erasures(log))
     (later,) = log.append([entry(customer=C1)])
     assert isinstance(later, Record)
@@ -265,12 +265,12 @@ def finish(log: RecordLog) -> None:
 
 
 def test_a_decision_that_is_made_while_a_customer_is_erased_is_never_lost(log: RecordLog) -> None:
-    """Between the erasure's commit and the key's end, nothing is sealed under that key."""
+    """After the erasure is committed, no record is sealed under the key that will be destroyed."""
     destroy = log.key_store.destroy
     between = []
 
     class Slow(type(log.key_store)):
-        """Lets a decision in before a key is destroyed."""
+        """Appends a decision before a key is destroyed."""
 
         def destroy(self, keys: object) -> None:
             between.extend(log.append([entry(customer=C1)]))

@@ -1,4 +1,4 @@
-"""A load and an erasure of the same database: one waits for the other, and the log stays true if either is killed."""
+"""A load and an erasure on the same database: one waits for the other, and the log stays valid if one is killed."""
 
 from pathlib import Path
 
@@ -26,13 +26,13 @@ ORIGIN = "grounds.local/log"
 
 
 def run_command(url: str, folder: Path, *words: str) -> Result:
-    """Type a command about a database."""
+    """Run a command of the server on a database."""
     config = write_config(folder / "config.toml", {"database": url, **key_settings(folder)})
     return CliRunner().invoke(app, [*words, "--config", str(config)])
 
 
 def problems(url: str, folder: Path) -> list[str]:
-    """Return what doctor reports about the log and its runs."""
+    """Return the doctor's report about the log and its runs."""
     with open_test_log(url, folder, origin=ORIGIN) as log:
         _, erased_rows = find_erasure_problems(log)
         holds, sentences = check_log(log.database, log.verifier, None)
@@ -40,7 +40,7 @@ def problems(url: str, folder: Path) -> list[str]:
 
 
 def customers(database: Database, market: str) -> int:
-    """Count the customers of the runs of a market that are shown."""
+    """Return the number of customers in the visible runs of a market."""
     wanted = select(func.count()).select_from(RISKS.join(RUNS)).where(RUNS.c.market == market, RUNS.c.state == "LOADED")
     with database.reading() as connection:
         return int(connection.execute(wanted).scalar_one())
@@ -98,7 +98,7 @@ def test_while_one_loads_or_erases_the_other_is_refused_and_nothing_is_done(
 
 
 def test_who_waits_for_the_lock_is_in_nobodys_way(database: Database) -> None:
-    """A session that is idle within a transaction keeps VACUUM from what is dead since."""
+    """A session that is idle in a transaction would prevent VACUUM from removing rows that were deleted since."""
     if database.engine.dialect.name != "postgresql":
         pytest.skip("SQLite's lock is a file's")
 

@@ -1,4 +1,4 @@
-"""Retention takes what is too old, records it, and nobody else can take anything unnoticed."""
+"""Retention removes content that is too old and records the removal; any other removal is detected."""
 
 import datetime as dt
 import uuid
@@ -32,23 +32,23 @@ US = dt.timedelta(microseconds=1)
 
 
 def decision(market: str, number: str, time: dt.datetime, **changes: Any) -> LogEntry:
-    """Make a decision of a time."""
+    """Return the entry of a decision at a given time."""
     return entry(customer=(market, number), time=time, labels={"market": market}, **changes)
 
 
 def fill(log: RecordLog) -> None:
-    """Write records on both sides of every line; due are 0, 3, 5 and 8."""
+    """Append records on both sides of every time limit; records 0, 3, 5 and 8 are due."""
     of_nobody: dict[str, Any] = {"customer": None, "request_id": "", "content": b""}
     log.append(
         [
             decision("DE", "C1", TEN - US),  # 0: due
-            decision("DE", "C1", TEN),  # 1: to the microsecond not
-            decision("FR", "C2", TWO),  # 2: FR has a line of its own
+            decision("DE", "C1", TEN),  # 1: not due, by one microsecond
+            decision("FR", "C2", TWO),  # 2: not due; FR has its own line in the table
             decision("FR", "C2", TWO - US),  # 3: due
-            decision("DE", "C3", TWO - US),  # 4: which is not DE's
+            decision("DE", "C3", TWO - US),  # 4: not due; the limit of FR does not apply to DE
             entry(kind="CHURN_RUN", time=NOW - dt.timedelta(3 * 366), labels={"run": "r"}, **of_nobody),  # 5: due
-            entry(kind="CHURN_RUN", time=NOW - dt.timedelta(365), labels={"run": "r"}, **of_nobody),  # 6
-            entry(kind="EVIDENCE_READ", time=TEN - dt.timedelta(9999), labels={}, **of_nobody),  # 7: no line
+            entry(kind="CHURN_RUN", time=NOW - dt.timedelta(365), labels={"run": "r"}, **of_nobody),  # 6: not due
+            entry(kind="EVIDENCE_READ", time=TEN - dt.timedelta(9999), labels={}, **of_nobody),  # 7: no line for it
             decision("DE", "C4", TEN - dt.timedelta(365)),  # 8: due
         ]
     )
@@ -70,7 +70,7 @@ def removed_records(log: RecordLog) -> list[int]:
 
 
 def accounts(log: RecordLog) -> list[list[int]]:
-    """Return the indexes that each RETENTION record names."""
+    """Return the record indexes in each RETENTION record."""
     wanted = select(RECORDS.c.header).where(RECORDS.c.kind == "RETENTION").order_by(RECORDS.c.record_index)
     with log.database.reading() as connection:
         headers = [parse_header(header) for header in connection.execute(wanted).scalars()]
@@ -78,7 +78,7 @@ def accounts(log: RecordLog) -> list[list[int]]:
 
 
 def problems(log: RecordLog) -> list[str]:
-    """Return what verification finds; nothing if the log holds."""
+    """Return the faults that the verification finds; an empty list if the log is valid."""
     holds, sentences = check_log(log.database, log.verifier, None)
     return [] if holds else sentences
 
@@ -182,7 +182,7 @@ def test_many_records_are_removed_by_several_records_of_retention(log: RecordLog
 
 
 def test_while_the_head_is_locked_only_the_records_of_the_batch_are_looked_at(log: RecordLog, tmp_path: Path) -> None:
-    """Every statement that searches due records in a transaction is limited to given records: no decision waits for a scan."""
+    """Statements under the lock only search the given records for due records, so no decision waits for a scan."""
     statements: list[str] = []
 
     def note(connection: Connection, _cursor: object, statement: str, *_: object) -> None:
@@ -199,7 +199,7 @@ def test_while_the_head_is_locked_only_the_records_of_the_batch_are_looked_at(lo
 
 
 def test_a_hold_that_is_placed_while_retention_runs_is_kept(log: RecordLog, tmp_path: Path) -> None:
-    """Due records are checked again once the head is locked."""
+    """Due records are checked again after the head is locked."""
     running = remove_due_content(log, read_retention(write_table(tmp_path)), NOW, batch=2)
     first = next(running)
     place_hold(log, "DE", "C4", "lawsuit", NOW)
@@ -296,5 +296,5 @@ def test_what_was_removed_is_in_no_file_of_sqlite(tmp_path: Path) -> None:
 
 
 def removed_at_end(files: list[bytes], pieces: list[bytes]) -> list[bytes]:
-    """Return the pieces that a file contains."""
+    """Return the pieces that at least one file contains."""
     return [piece for piece in pieces if any(piece in content for content in files)]

@@ -1,4 +1,4 @@
-"""Tombstones contain customers' numbers: they are deleted once no token can ask for them, in every market, by any command."""
+"""Tombstones contain customer numbers, so commands delete the tombstones that no valid token needs."""
 
 import datetime as dt
 from collections.abc import Callable
@@ -21,11 +21,11 @@ from tests.server.loading import load_file
 from tests.server.record_logs import open_test_log
 
 ORIGIN = "grounds.local/log"
-DAYS = 14  # a delta token's seven, and as many of the sync that it begins
+DAYS = 14  # seven days of a delta token, and seven days of the synchronization that the token starts
 
 
 def run_command(database: Database, folder: Path, *words: str) -> None:
-    """Type a command."""
+    """Run a command of the server."""
     url = database.engine.url.render_as_string(hide_password=False)
     settings = {"database": url, "retention": write_table(folder), **key_settings(folder)}
     config = write_config(folder / "config.toml", settings)
@@ -39,7 +39,7 @@ def load(database: Database, folder: Path, churn: ChurnFamily) -> None:
 
 
 def rows(churn: ChurnFamily) -> pd.DataFrame:
-    """Make a run of one customer."""
+    """Return the rows of a run with one customer."""
     return plain_rows(churn.model, {"A": 1.0}, FIRST)
 
 
@@ -63,12 +63,12 @@ def test_an_old_tombstone_goes_with_the_next_command_also_of_a_market_without_ru
     command: Callable[[Database, Path, ChurnFamily], None],
 ) -> None:
     with open_test_log(database_url, tmp_path, origin=ORIGIN):
-        pass  # the log is begun
+        pass  # opening creates the log
     now, hour = dt.datetime.now(dt.UTC), dt.timedelta(hours=1)
     ages = {"OLD": dt.timedelta(DAYS) + hour, "YOUNG": dt.timedelta(DAYS) - hour}
     stones = [
         {"market": market, "customer_id": f"{name}-{market}", "erase_time": now - age}
-        for market in ("DE", "IT")  # nothing was ever loaded for IT
+        for market in ("DE", "IT")  # no run was ever loaded for IT
         for name, age in ages.items()
     ]
     with database.writing() as connection:

@@ -1,4 +1,4 @@
-"""The model registry: which bundle serves while files of the catalog change."""
+"""The model registry serves the right bundle while files of the catalog change."""
 
 import asyncio
 import shutil
@@ -183,7 +183,7 @@ async def test_another_bundle_serves_without_a_restart_and_without_a_failed_call
         over.set()
 
     assert {bundle_id for pair in seen for bundle_id in pair} == {small.bundle_folder.name, other.bundle_folder.name}
-    assert all(known == simulated for known, simulated in seen)  # no request sees two states
+    assert all(known == simulated for known, simulated in seen)  # no request uses two different bundles
     assert seen[0][0] == small.bundle_folder.name
     assert seen[-1][0] == other.bundle_folder.name
 
@@ -223,7 +223,7 @@ async def test_an_invalid_activation_file_leaves_the_former_bundle_serving(
 ) -> None:
     (serving.settings.bundles / "credit" / ACTIVE).write_bytes(content)
     copy_bundle(other.bundle_folder, serving.settings.bundles)
-    await wait_for_state(serving, other.bundle_folder.name, AVAILABLE)  # the server has looked since
+    await wait_for_state(serving, other.bundle_folder.name, AVAILABLE)  # the catalog was read again
 
     assert await serving_bundle_id(serving) == small.bundle_folder.name
 

@@ -36,7 +36,7 @@ def test_a_policy_is_saved_once_and_found_by_digest_byte_for_byte(database: Data
 
 
 def test_two_processes_may_save_the_same_policy_at_once(database: Database, database_url: str) -> None:
-    """The second process saves between lookup and write of the first."""
+    """The second process saves the policy between the lookup and the write of the first process."""
     other = Database(database_url)
     raced: list[str] = []
 

@@ -58,7 +58,7 @@ def test_migrations_create_exactly_the_declared_tables(database: Database) -> No
 
 
 def test_two_servers_that_start_together_on_an_empty_database_both_start(database_url: str) -> None:
-    """The first has created the tables and not yet committed when the second starts."""
+    """The second server starts when the first has created the tables but not yet committed."""
     first, second = Database(database_url), Database(database_url)
     made, go_on = threading.Event(), threading.Event()
 
@@ -82,7 +82,7 @@ def test_two_servers_that_start_together_on_an_empty_database_both_start(databas
 
 
 def test_doubles_in_their_own_columns_come_back_bit_for_bit(database: Database) -> None:
-    """Except -0.0, which SQLite stores as 0.0 in a column; packed doubles keep it."""
+    """The exception is -0.0, which SQLite stores as 0.0 in a column; packed doubles preserve -0.0."""
     risks = METADATA.tables["risks"]
     times = {"as_of": NOW, "valid_until": NOW, "load_time": NOW}
     run = {"run_number": 1, "run_id": "0" * 32, "market": "DE", "state": "LOADED", "file_sha256": "0" * 64, **times}
@@ -152,7 +152,7 @@ def test_a_key_of_the_database_is_created_once_and_shared(database: Database, da
 
 def test_no_database_error_contains_a_value(database: Database, small: SmallFamily) -> None:
     digest = small.bundle().schema.feature_set_digest
-    secret = f"C{77_123}"  # which is in no line of this file
+    secret = f"C{77_123}"  # assembled, so that this source file does not contain the value
     row = {"market": "DE", "customer_id": secret, "feature_set_digest": digest, "as_of": NOW, "row": secret.encode()}
 
     def twice() -> None:

@@ -36,7 +36,7 @@ COLUMNS = 6
 
 
 def example_rows(count: int, seed: int) -> FloatArray:
-    """Return rows of large integers that are equal in float32, categories, numbers, and missing values."""
+    """Return rows with missing values; the columns are large integers equal in float32, categories, and numbers."""
     random = np.random.default_rng(seed)
     rows = random.normal(size=(count, COLUMNS))
     rows[:, 0] = np.round(1.7e9 + 40.0 * rows[:, 0])
@@ -71,7 +71,7 @@ def exported_model(
     baseline: FloatArray | None = None,
     claimed: FloatArray | None = None,
 ) -> ExportedModel:
-    """Return an exported model, correct by default; `claimed` is the baseline that the check uses for its references."""
+    """Return an exported model, by default without faults; the check's references use the baseline `claimed`."""
     right = read_ensemble(booster())
     population = example_rows(100, 5) if baseline is None else baseline
     reference = population if claimed is None else claimed
@@ -89,12 +89,12 @@ def path_dependent_model(explained: Ensemble | None = None) -> ExportedModel:
 
 
 def run_check(examined: ExportedModel) -> EquivalenceReport:
-    """Check with real rows and few random rows."""
+    """Check a model with real rows and with only few random rows."""
     return check_equivalence(examined, example_rows(500, 9), RANDOM_ROWS)
 
 
 def with_first_changed(wanted: type[Any], change: Callable[[Any], Any]) -> Ensemble:
-    """Return the model with its first split, leaf or node of a type changed."""
+    """Return the model with one change, to the first split, leaf or node of the wanted type."""
     done = [False]
 
     def visit(tree: Tree) -> Tree:
@@ -115,22 +115,22 @@ def with_first_changed(wanted: type[Any], change: Callable[[Any], Any]) -> Ensem
 
 
 def threshold_moved_up(split: NumericSplit) -> NumericSplit:
-    """Move a threshold by one unit in the last place."""
+    """Return the split with its threshold moved up by one unit in the last place."""
     return dataclasses.replace(split, threshold=math.nextafter(split.threshold, math.inf))
 
 
 def default_flipped(split: NumericSplit) -> NumericSplit:
-    """Flip a default direction."""
+    """Return the split with the opposite direction for missing values."""
     return dataclasses.replace(split, missing_left=not split.missing_left)
 
 
 def category_removed(split: CategoricalSplit) -> CategoricalSplit:
-    """Move one category to the other side."""
+    """Return the split with one category moved to the other side."""
     return dataclasses.replace(split, codes=split.codes - {min(split.codes)})
 
 
 def with_margin_of(explain: bytes, other: bytes) -> bytes:
-    """Return the one file's contributions with the other file's margin."""
+    """Return `explain` with the nodes that compute its margin replaced by the margin nodes of `other`."""
     file, source = onnx.load_from_string(explain), onnx.load_from_string(other)
     kept = [node for node in file.graph.node if "margin" not in node.output]
     margin = [node for node in source.graph.node if "margin" in node.output]
@@ -216,7 +216,7 @@ def test_the_base_margin_of_a_different_baseline_is_found() -> None:
 
 
 def changed_lines(explain: bytes, change: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> bytes:
-    """Change the table of contributions inside explain.onnx."""
+    """Return explain.onnx with a changed table of contributions."""
     model = onnx.load_from_string(explain)
     lines = next(tensor for tensor in model.graph.initializer if tensor.name == "lines")
     lines.CopyFrom(numpy_helper.from_array(change(numpy_helper.to_array(lines).copy()), "lines"))

@@ -24,8 +24,8 @@ from training.export.trees import (
     read_ensemble,
 )
 
-UNSEEN = frozenset({1000})  # a set of codes is never empty
-RANDOM_ROWS = 500  # few, so that the steered rows must show the faults
+UNSEEN = frozenset({1000})  # replaces a set that would become empty; no training row has this code
+RANDOM_ROWS = 500  # so few that the steered rows, not the random rows, must show the faults
 
 
 def fit_model(rows: FloatArray, categories: Sequence[int] = (), **settings: object) -> lightgbm.Booster:
@@ -69,7 +69,7 @@ Steps = tuple[tuple[Split, bool], ...]  # the splits on the path to a node, and 
 
 
 def nodes_with_steps(tree: Tree, steps: Steps = ()) -> Iterator[tuple[Tree, Steps]]:
-    """Return every node and leaf with the splits on the path to it."""
+    """Yield every inner node and every leaf of a tree with the splits on the path to this node or leaf."""
     yield tree, steps
     if isinstance(tree, SplitNode):
         yield from nodes_with_steps(tree.left, (*steps, (tree.split, True)))
@@ -88,23 +88,23 @@ def with_node_replaced(tree: Tree, old: Tree, new: Tree) -> Tree:
 
 
 def faults(ensemble: Ensemble) -> Iterator[tuple[str, Ensemble]]:
-    """Return the model with each single fault that some row can show."""
+    """Yield a description and a faulty model for each single fault that can change the margin of a row."""
     for number, tree in enumerate(ensemble.trees):
         for node, steps in nodes_with_steps(tree):
             if isinstance(node, SplitNode) and node.split.feature in ensemble.zero_as_missing and near_zero(node.split):
-                continue  # every value between the two thresholds is missing there
+                continue  # in this column, all values that such a fault would move to the other side are missing values
             for name, wrong in node_faults(node, steps):
                 trees = (*ensemble.trees[:number], with_node_replaced(tree, node, wrong), *ensemble.trees[number + 1 :])
                 yield f"tree {number}: {name}", dataclasses.replace(ensemble, trees=trees)
 
 
 def near_zero(split: Split) -> bool:
-    """Return whether a threshold is at the zero threshold of LightGBM."""
+    """Return whether a split's threshold is next to zero, closer than twice LightGBM's zero threshold."""
     return isinstance(split, NumericSplit) and abs(split.threshold) < 2 * ZERO_THRESHOLD
 
 
 def node_faults(node: Tree, steps: Steps) -> Iterator[tuple[str, Tree]]:
-    """Return the faults of a node by name."""
+    """Yield each faulty version of a node, with its name."""
     if isinstance(node, Leaf):
         yield f"leaf {node.value}", dataclasses.replace(node, value=node.value + 1e-9)
         return
@@ -113,7 +113,7 @@ def node_faults(node: Tree, steps: Steps) -> Iterator[tuple[str, Tree]]:
 
 
 def split_faults(right: Split, steps: Sequence[tuple[Split, bool]]) -> Iterator[Split]:
-    """Return a split with each fault; without faults that an earlier split hides from every value."""
+    """Yield each faulty version of a split, except those that no value can show because of an earlier split."""
     if isinstance(right, CategoricalSplit):
         for code in right.codes:
             if all((code in before.codes) == left for before, left in steps if isinstance(before, CategoricalSplit)):

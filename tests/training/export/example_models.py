@@ -12,7 +12,7 @@ from tests.oracles import FloatArray, model_thresholds
 
 COLUMNS = 6
 ROUNDS = 12
-ZERO_MAX = float(np.float32(1e-35))  # LightGBM replaces |x| up to this by 0
+ZERO_MAX = float(np.float32(1e-35))  # LightGBM replaces every x with |x| up to this value by 0
 SPECIAL_VALUES = (
     *(math.nan, 0.0, -0.0, math.inf, -math.inf, 1e300, -1e300),
     *(5e-324, -5e-324, 1e-310, -1e-310, 1e-35, -1e-35, 1e-34, -1e-34),
@@ -22,7 +22,7 @@ SPECIAL_VALUES = (
 
 
 def example_rows(count: int = 1200, columns: int = COLUMNS, *, seed: int = 0, gaps: float = 0.0) -> FloatArray:
-    """Return rows: even columns are continuous, odd ones are counts with many zeros, the last is constant."""
+    """Return rows: even columns are continuous, odd columns are counts with many zeros, the last column is constant."""
     random = np.random.default_rng(seed)
     rows = random.normal(size=(count, columns))
     rows[:, 1::2] = random.poisson(1.0, size=rows[:, 1::2].shape) - 1.0
@@ -64,22 +64,22 @@ def early_stopped_model() -> lightgbm.Booster:
 
 
 def constant_model() -> lightgbm.Booster:
-    """Return a model whose only tree is a leaf."""
+    """Return a model whose only tree is a single leaf."""
     return fit(example_rows(), {"min_data_in_leaf": 5000})
 
 
 def leaf_first_model() -> lightgbm.Booster:
-    """Return a model whose first tree is a leaf and whose other trees are not."""
+    """Return a model whose first tree is a single leaf and whose other trees have splits."""
     return fit(example_rows(), rounds=4, init_model=constant_model())
 
 
 def mixed_missing_types_model() -> lightgbm.Booster:
-    """Return a model whose first trees saw no missing values and whose later trees did."""
+    """Return a model whose first trees saw no missing values in training and whose later trees saw some."""
     return fit(example_rows(gaps=0.2), rounds=6, init_model=fit(example_rows(), rounds=6))
 
 
 def missingness_model() -> lightgbm.Booster:
-    """Return a model with splits that separate missing values only: their thresholds are infinite."""
+    """Return a model with splits that only separate missing values, whose thresholds are infinite."""
     rows = example_rows()
     rows[:, 2] = np.where(np.random.default_rng(1).random(len(rows)) < 0.3, np.nan, rows[:, 2])
     labels = (np.isnan(rows[:, 2]) | (rows[:, 0] > 1.0)).astype(np.float64)
@@ -140,12 +140,12 @@ MODELS: dict[str, Callable[[], lightgbm.Booster]] = {
 
 @cache
 def example_model(name: str) -> lightgbm.Booster:
-    """Return one of MODELS, fitted once."""
+    """Return one of MODELS; each model is fitted only once."""
     return MODELS[name]()
 
 
 def edge_case_rows(booster: lightgbm.Booster, rows: FloatArray, seed: int = 0) -> FloatArray:
-    """Return ordinary rows, rows on and beside every threshold, rows with special values, and rows with missing values."""
+    """Return ordinary rows, and rows with values at and next to thresholds, special values, and missing values."""
     random = np.random.default_rng(seed)
     gaps = rows[random.integers(0, len(rows), 100)].copy()
     gaps[random.random(gaps.shape) < 0.5] = np.nan
@@ -160,7 +160,7 @@ def edge_case_rows(booster: lightgbm.Booster, rows: FloatArray, seed: int = 0) -
 
 
 def threshold_rows(booster: lightgbm.Booster, rows: FloatArray) -> FloatArray:
-    """Return rows on every threshold of the model and on both its floating-point neighbours."""
+    """Return rows whose values are the thresholds of the model and both floating-point neighbours of each threshold."""
     placed = [
         row_with_value(rows, number, feature, value)
         for number, (feature, threshold) in enumerate(model_thresholds(booster))

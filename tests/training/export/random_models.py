@@ -24,7 +24,7 @@ ROWS_MAX = 2500  # rows of one model whose margins are compared
 
 
 def choice_from(values: tuple[float, ...]) -> Callable[[Random, int], FloatArray]:
-    """Return a function that draws a column from these values."""
+    """Return a function that draws a column whose values are chosen from `values`."""
     return lambda random, count: random.choice(values, count)
 
 
@@ -62,7 +62,7 @@ MISSING: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class ModelRecipe:
-    """The drawn kind of model; prints as one line, with the seed."""
+    """A random choice of the kind of model; its text is one line that contains the seed."""
 
     seed: int
     kinds: tuple[str, ...]
@@ -83,7 +83,7 @@ class ModelRecipe:
 
 
 def draw_recipe(seed: int) -> ModelRecipe:
-    """Draw the kind of model."""
+    """Draw the recipe of a seed."""
     random = np.random.default_rng([seed, 1])
     width = int(random.choice([random.integers(1, 7), random.integers(7, 21), 300], p=[0.6, 0.36, 0.04]))
     usual = [kind for kind in COLUMN_KINDS if kind != "many categories"]
@@ -117,7 +117,7 @@ def draw_parameters(random: Random, kinds: list[str]) -> dict[str, Any]:
         "seed": int(random.integers(1, 1000)),
     }
     if found["num_leaves"] > 31 and found["max_depth"] < 0:
-        found["max_depth"] = 9  # deeper ones may be too large
+        found["max_depth"] = 9  # the explanation of deeper trees may be too large
     few = "scattered categories" in kinds or "many categories" in kinds
     seldom: dict[str, tuple[float, Any]] = {
         "max_bin": (0.15, int(random.choice([2, 4, 16]))),
@@ -149,7 +149,7 @@ def draw_parameters(random: Random, kinds: list[str]) -> dict[str, Any]:
 
 
 def recipe_rows(recipe: ModelRecipe, part: int) -> FloatArray:
-    """Draw rows; each part of a seed is another draw of the same columns."""
+    """Draw rows; different parts of a recipe are different random rows with the same columns."""
     random = np.random.default_rng([recipe.seed, 2, part])
     rows = np.column_stack([COLUMN_KINDS[kind](random, recipe.count) for kind in recipe.kinds])
     share = recipe.missing_share * (random.random(rows.shape[1]) < 0.7)
@@ -158,14 +158,14 @@ def recipe_rows(recipe: ModelRecipe, part: int) -> FloatArray:
 
 
 def recipe_labels(recipe: ModelRecipe, rows: FloatArray, part: int) -> FloatArray:
-    """Draw labels that depend on the ranks of the values and on which are missing."""
+    """Draw labels that depend on the ranks of the values and on the number of missing values."""
     random = np.random.default_rng([recipe.seed, 3, part])
     if recipe.training_mode == "constant target":
         return np.full(len(rows), float(recipe.seed % 2))
     ranks = np.argsort(np.argsort(rows, axis=0), axis=0) / len(rows) - 0.5
     first = ranks[:, :8]
     signal = np.sin(7.0 * first).sum(axis=1) + 6.0 * first[:, 0] * first[:, -1] + np.isnan(rows[:, :8]).sum(axis=1)
-    noise = random.choice([0.5, 8.0]) * random.logistic(size=len(rows))  # much noise: trees ask every feature there is
+    noise = random.choice([0.5, 8.0]) * random.logistic(size=len(rows))  # much noise causes splits on all features
     labels = (signal - np.median(signal) + noise > 0.0).astype(np.float64)
     labels[:2] = 0.0, 1.0
     return labels
@@ -184,7 +184,8 @@ def fit_recipe(recipe: ModelRecipe) -> lightgbm.Booster:
         )
     if recipe.training_mode == "continued":
         before = lightgbm.train(parameters, recipe_dataset(recipe, 0), recipe.rounds)
-        # Columns of two values are no columns of zeros: other rows may change the missing type, which is refused.
+        # With different rows, a column could have a different missing type in the added trees, and the export rejects a
+        # model whose trees treat zeros differently. Therefore zero_as_missing models are continued with the same rows.
         other = 0 if recipe.missing == "zero as missing" else 1
         return lightgbm.train(parameters, recipe_dataset(recipe, other), 3, init_model=before)
     if recipe.training_mode == "early stopped":

@@ -1,4 +1,4 @@
-"""Two values share a class exactly if no split of the model separates them, and a class goes where LightGBM goes."""
+"""Values share a class if and only if no split separates them, and a class goes to the same side as in LightGBM."""
 
 import itertools
 import math
@@ -58,7 +58,7 @@ def distinct_numbers() -> list[float]:
 
 
 def distinct_codes() -> list[float]:
-    """Return CODES, fractions above them, their neighbours, and values without a code."""
+    """Return CODES, fractions above these codes, their neighbouring codes, and values without a code."""
     return [*ODD_CODES, *(float(code) + part for code in CODES for part in (0.0, 0.5, 1.0, 2.0))]
 
 
@@ -70,7 +70,7 @@ def goes_left_by_definition(split: Split, value: float) -> bool:
 
 
 def assert_classes_match(bins: FeatureBins, splits: list[Split], values: list[float]) -> None:
-    """Assert that two values share a class exactly if they take the same side at every split."""
+    """Assert that two values share a class if and only if they go to the same side at every split."""
     answers = [tuple(goes_left_by_definition(split, value) for split in splits) for value in values]
     classes = bins.classify(np.array(values)).tolist()
 
@@ -169,7 +169,7 @@ def test_codes_of_2000_levels_go_where_their_sets_say() -> None:
 def leaf_values(
     tree: Tree, bins: dict[int, FeatureBins], classes: dict[int, NDArray[np.int64]], among: NDArray[np.bool_]
 ) -> FloatArray:
-    """Return the value of each row's leaf, found by classes alone; 0 for rows that are not `among`."""
+    """Return the value of each row's leaf, which only the classes determine; 0 for rows where `among` is false."""
     if isinstance(tree, Leaf):
         return np.where(among, tree.value, 0.0)
     found = bins[tree.split.feature]
@@ -179,7 +179,7 @@ def leaf_values(
 
 
 def margins_by_classes(ensemble: Ensemble, rows: FloatArray) -> FloatArray:
-    """Return the margins by classes alone, summed in the order of the trees."""
+    """Return the margins computed from the classes of rows only, summed in the order of the trees."""
     bins = ensemble_bins(ensemble)
     classes = row_classes(ensemble, bins, rows)
     total = np.zeros(len(rows))
@@ -189,7 +189,7 @@ def margins_by_classes(ensemble: Ensemble, rows: FloatArray) -> FloatArray:
 
 
 def agrees_with_lightgbm(booster: lightgbm.Booster, rows: FloatArray) -> bool:
-    """Return whether the margins by classes equal those of LightGBM."""
+    """Return whether the margins computed from classes equal the margins of LightGBM."""
     return np.array_equal(margins_by_classes(read_ensemble(booster), rows), margins(booster, rows))
 
 

@@ -1,4 +1,4 @@
-"""explain.onnx returns the Shapley values of the definition, and they add up to the margin."""
+"""explain.onnx returns the Shapley values by definition; with the base margin, they add up to the margin."""
 
 import math
 from collections.abc import Callable
@@ -31,7 +31,7 @@ WIDE = 8  # features: 256 coalitions
 
 
 def scorer(booster: lightgbm.Booster, baseline: FloatArray) -> Scorer:
-    """Export both files and open them."""
+    """Export a model to both files, and return a scorer that runs them."""
     ensemble = read_ensemble(booster)
     return Scorer(score_onnx(ensemble), explain_onnx(ensemble, baseline))
 
@@ -143,7 +143,7 @@ def test_a_baseline_of_one_row_gives_that_row_contributions_of_zero() -> None:
 
 
 def with_zeroed_tables(explain: bytes) -> bytes:
-    """Return the file with the numbers of its tables set to zero."""
+    """Return explain.onnx with all values of its lookup tables set to zero."""
     file = onnx.load_from_string(explain)
     lines = next(tensor for tensor in file.graph.initializer if tensor.name == "lines")
     lines.raw_data = bytes(len(lines.raw_data))

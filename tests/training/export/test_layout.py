@@ -1,4 +1,4 @@
-"""All layouts give the same contributions; the fastest that fits is chosen; a model that fits none is rejected with a remedy."""
+"""All layouts have equal contributions, the fastest that fits is chosen, and a too large model is rejected."""
 
 import dataclasses
 import re
@@ -34,7 +34,7 @@ from training.export.trees import Ensemble, read_ensemble
 EQUAL = {"rtol": 0.0, "atol": 1e-12}
 COLUMNS = 30
 WIDE = 400
-# Size up to which groups are merged, and whether lines are sparse.
+# Each layout has a maximum size of the tables for merging, and states whether lines are sparse.
 LAYOUTS = ((TABLES_BYTES_MAX, False), (0, False), (TABLES_BYTES_MAX, True), (0, True))
 
 
@@ -74,7 +74,7 @@ def open_scorer(name: str, layout_number: int, *, path_dependent: bool = False) 
 
 
 def rows_for(name: str) -> FloatArray:
-    """Return rows for a model, more than a batch, with edge cases among them."""
+    """Return more rows than one batch for a model, including edge cases."""
     rows = edge_case_rows(named_booster(name), example_rows(100, named_booster(name).num_feature(), seed=77, gaps=0.05))
     return rows[np.random.default_rng(0).permutation(len(rows))[: 3 * BATCH_ROWS + 5]]
 

@@ -42,14 +42,14 @@ def ensemble_from(*trees: Tree) -> Ensemble:
 
 
 def merged_groups(ensemble: Ensemble, cells_max: int = 1024) -> list[LeafGroup]:
-    """Return the groups of a model, merged up to a number of cells."""
+    """Return the groups of a model, merged while no merged group exceeds `cells_max` cells."""
     return merge_within_budget(
         initial_groups(ensemble, ensemble_bins(ensemble), min(cells_max, 64)), TableBudget(10**7, 1, 1, cells_max, 20)
     )
 
 
 def chain(length: int) -> Tree:
-    """Return a tree with a split on another feature at every depth, which continues to the right."""
+    """Return a tree that only grows to the right, with a split on a different feature at every depth."""
     tree: Tree = Leaf(0.5, 10)
     for feature in reversed(range(length)):
         tree = SplitNode(
@@ -178,7 +178,7 @@ def test_two_splits_on_one_feature_are_one_condition_of_a_path() -> None:
 
     assert [len(path.conditions) for path in group.paths] == [1, 1, 1]
     assert [path.conditions[0].cover for path in group.paths] == [1 / 8, 3 / 8, 1 / 2]
-    assert group.cell_count == 3  # missing goes with the middle
+    assert group.cell_count == 3  # missing values have the same digit as the values in the middle
 
 
 def test_a_tree_of_a_single_leaf_has_no_group() -> None:
@@ -191,8 +191,8 @@ def test_a_tree_of_a_single_leaf_has_no_group() -> None:
 def shapley_by_definition(row: FloatArray, other: FloatArray) -> FloatArray:
     """Return the Shapley values of the game "every condition is satisfied", by the formula over all coalitions.
 
-    A coalition's worth is the product of the chances that its members bring (row) and the others have
-    (other): 1 or 0, or a cover.
+    The worth of a coalition is a product over the features. The factor of a feature is `row[feature]` if the feature is
+    a member of the coalition, and `other[feature]` otherwise. Factors are 1 or 0, or the cover of a condition.
     """
     width = len(row)
     values = np.zeros(width)
@@ -257,7 +257,7 @@ def test_a_baseline_of_more_sets_than_one_step_is_used_completely(width: int) ->
 
 
 def test_the_table_of_a_wide_leaf_has_bounded_memory() -> None:
-    """Without smaller steps, 128 sets would take 503 MB."""
+    """If one step computed 128 sets, as for narrow leaves, it would take 503 MB."""
     width, sets = 15, np.arange(BASELINE_SETS_MAX) * 250 + 11
     tracemalloc.start()
 
@@ -305,7 +305,10 @@ def line_by_definition(group: LeafGroup, cell: int, baseline: dict[int, NDArray[
 
 
 def cell_satisfies(group: LeafGroup, feature: int, met: NDArray[np.bool_], cell: int) -> float:
-    """Return whether a cell satisfies a condition, by any class of its digit; the first feature is least significant."""
+    """Return 1.0 if a cell satisfies the condition `met` on a feature, else 0.0.
+
+    The first feature has the least significant digit. All classes of a digit agree, so one of these classes is used.
+    """
     for one, size in group.radices.items():
         if one == feature:
             return float(met[group.digits[feature].tolist().index(cell % size)])

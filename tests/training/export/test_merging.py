@@ -29,7 +29,7 @@ def small_model() -> Ensemble:
 
 @cache
 def small_groups() -> list[LeafGroup]:
-    """Return the initial groups of that model; some have the same splits."""
+    """Return the initial groups of the small model; some groups have the same splits."""
     return initial_groups(small_model(), ensemble_bins(small_model()))
 
 
@@ -44,7 +44,7 @@ def tables_size(groups: list[LeafGroup]) -> int:
 
 
 def growth(one: LeafGroup, other: LeafGroup) -> int:
-    """Return the number of cells that a merge adds, by merging."""
+    """Return the number of cells that a merge adds, computed by merging the two groups."""
     return merge_groups(one, other).cell_count - one.cell_count - other.cell_count
 
 

@@ -1,6 +1,6 @@
-"""Any binary model within the limits is exported as LightGBM predicts it and as the definition explains it.
+"""For random models, the exported margins equal LightGBM's, and the contributions equal the definition.
 
-The number of a test is the seed of its model; a failure prints the recipe. To repeat one:
+The number of a test is the seed of its model, and a failed test prints the recipe. The command to repeat one test is:
 
     python -m pytest "tests/training/export/test_random_models.py" -k "seed-17]" -m ""
 """
@@ -33,7 +33,7 @@ from training.export.trees import read_ensemble
 
 USUAL, LONG = 200, 2000
 EQUAL = {"rtol": 0.0, "atol": 1e-9}
-FEW = 6  # features: 64 coalitions, each predicted for every row of the baseline
+FEW = 6  # number of features, which have 64 coalitions; each is predicted for every row of the baseline
 CHECKED_WIDTH_MAX = 10
 BASELINE_ROWS, EXPLAINED_ROWS, FORCED_ROWS = 12, 60, 8
 

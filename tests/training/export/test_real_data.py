@@ -35,9 +35,9 @@ class RealFamily:
     """One released family.
 
     Attributes:
-        booster: LightGBM's own reading of model.txt.
-        rows: Every row of its data.
-        answers: The bundle's answer to every row.
+        booster: The model that LightGBM reads from model.txt.
+        rows: All rows of the family's data.
+        answers: The bundle's explained score of every row.
     """
 
     family: str
@@ -66,7 +66,7 @@ def real(request: pytest.FixtureRequest, released: Released) -> RealFamily:
 
 
 def rows_with_missing_values(rows: FloatArray) -> FloatArray:
-    """Return rows with a random share of their values missing; in the first row all are missing."""
+    """Return rows with a random share of their values missing; in the first row all values are missing."""
     random = np.random.default_rng(11)
     gaps = rows[random.integers(0, len(rows), 3000)].copy()
     gaps[random.random(gaps.shape) < random.random((len(gaps), 1))] = np.nan
@@ -75,7 +75,7 @@ def rows_with_missing_values(rows: FloatArray) -> FloatArray:
 
 
 def different_margin_count(real: RealFamily, rows: FloatArray) -> int:
-    """Return the number of rows whose margin differs from LightGBM's in any bit."""
+    """Return the number of rows whose margin differs from LightGBM's margin in at least one bit."""
     return int((real.model.scorer.margins(rows) != margins(real.booster, rows)).sum())
 
 
@@ -86,7 +86,7 @@ def test_every_row_of_the_data_has_the_margin_of_lightgbm_to_the_bit(real: RealF
 
 
 def test_every_threshold_and_both_its_neighbours_have_the_margin_of_lightgbm_to_the_bit(real: RealFamily) -> None:
-    """Each threshold in ten different rows."""
+    """Each threshold and each of its neighbours is tested in ten different rows."""
     rows = np.concatenate([threshold_rows(real.booster, real.rows[first::10]) for first in range(10)])
 
     assert len(rows) == 10 * 3 * len(model_thresholds(real.booster)) > 5000
@@ -108,7 +108,7 @@ def test_every_customer_of_every_snapshot_has_the_margin_of_lightgbm_to_the_bit(
 
 
 def near_thresholds(booster: lightgbm.Booster, rows: FloatArray) -> FloatArray:
-    """Return which rows have a value within one float32 unit of a threshold; shap computes in float32."""
+    """Return a mask of rows with a value within one float32 unit of a threshold, because shap computes in float32."""
     near = np.zeros(len(rows), dtype=np.bool_)
     for feature, threshold in model_thresholds(booster):
         values = rows[:, feature]
@@ -118,7 +118,7 @@ def near_thresholds(booster: lightgbm.Booster, rows: FloatArray) -> FloatArray:
 
 
 def test_contributions_equal_those_of_shap_away_from_thresholds(real: RealFamily) -> None:
-    """500 rows, 100 background rows, both rounded to float32 first, as shap does."""
+    """Explain 500 rows with 100 background rows. All rows are rounded to float32 first, because shap rounds them."""
     order = np.random.default_rng(5).permutation(len(real.rows))
     rounded = real.rows.astype(np.float32).astype(np.float64)
     near = near_thresholds(real.booster, rounded)
@@ -173,7 +173,7 @@ def test_the_base_value_is_the_calibrated_mean_margin_of_the_baseline(real: Real
 
 
 def test_every_score_is_the_published_scaling_of_its_pd(real: RealFamily) -> None:
-    """600 points at 50:1, 20 points double the odds."""
+    """A score of 600 points means odds of 50:1, and 20 more points double the odds."""
     pds = np.array([answer.pd for answer in real.answers])
     exact = 487.1229 + 28.8539 * np.log((1.0 - pds) / pds)
 

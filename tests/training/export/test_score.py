@@ -40,7 +40,7 @@ def exported_margins(booster: lightgbm.Booster, rows: FloatArray) -> FloatArray:
 
 
 def with_first_threshold(booster: lightgbm.Booster, threshold: float) -> lightgbm.Booster:
-    """Return the model with another threshold at its first split, written into its text."""
+    """Return the model with a different threshold at its first split, changed in the text of the model."""
     lines = [line for line in booster.model_to_string().splitlines() if not line.startswith("tree_sizes=")]
     place = next(number for number, line in enumerate(lines) if line.startswith("threshold="))
     others = lines[place].removeprefix("threshold=").split()[1:]
@@ -88,7 +88,7 @@ def test_a_threshold_below_the_zero_threshold_sends_values_as_lightgbm_does(thre
 
 @pytest.mark.parametrize("threshold", [math.inf, 1e300, 2e300, 1.7e308, -1e300, -2e300, -1.7e308])
 def test_a_threshold_too_large_for_the_dump_is_exact(threshold: float) -> None:
-    """dump_model clips thresholds to +-1e300; the text of the model does not."""
+    """The function dump_model clips thresholds to +-1e300, but the text of the model has the exact thresholds."""
     booster = with_first_threshold(example_model("missing type NaN"), threshold)
     rows = np.concatenate([example_rows(50, gaps=0.2), threshold_rows(booster, example_rows(50))])
     beyond = [
@@ -132,7 +132,7 @@ def test_a_model_read_from_its_text_gives_the_same_file() -> None:
 
 
 def with_objective(parameters: dict[str, Any]) -> lightgbm.Booster:
-    """Fit one round with another objective or boosting."""
+    """Fit one round with unsupported parameters, such as a different objective or boosting."""
     return fit(example_rows(300), parameters, 2)
 
 
@@ -148,7 +148,7 @@ def zero_missing_in_some_trees() -> lightgbm.Booster:
 
 
 def without_trees() -> lightgbm.Booster:
-    """Return a model before its first round."""
+    """Return a model that has no trees, because no round was fitted."""
     rows = example_rows(300)
     return lightgbm.Booster({"objective": "binary", "verbose": -1}, lightgbm.Dataset(rows, example_labels(rows)))
 
@@ -198,7 +198,7 @@ def test_trees_with_missing_values_may_follow_trees_without() -> None:
 
 
 def with_categories() -> lightgbm.Booster:
-    """Return a model with a categorical column in which codes 0 and 5 matter, among others."""
+    """Return a model with a categorical column whose splits use codes 0 and 5 and other codes."""
     rows = example_rows(gaps=0.05)
     rows[:, 2] = np.random.default_rng(4).integers(0, 12, len(rows))
     labels = np.isin(rows[:, 2], [0.0, 5.0, 11.0]) ^ (np.random.default_rng(5).random(len(rows)) < 0.1)

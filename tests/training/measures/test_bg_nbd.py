@@ -1,7 +1,8 @@
-"""BG/NBD, against simulated customers, integration over every customer's rate and chance to leave, and the paper.
+"""BG/NBD results equal simulations, numerical integrals, and figures of the paper.
 
-The oracle knows the behaviour of one customer only (buys at random, and may leave after each purchase) and
-integrates it over the customers with Gauss's rules; no formula of the paper is in it.
+The numerical integration uses only the behaviour of a single customer, who buys at random and may leave after each
+purchase. It integrates over the rates and probabilities of leaving with Gaussian quadrature, and uses no formula of the
+paper.
 """
 
 from collections.abc import Callable
@@ -37,10 +38,10 @@ def integrate(model: BgNbd, customer: tuple[int, float, float], alive: Story, le
     """Integrate an outcome over rates and probabilities of leaving, weighted by the likelihood of the history.
 
     Args:
-        model: The distributions of both.
-        customer: Frequency, recency, age.
-        alive: Of (rate, chance to leave), for one who is alive today.
-        left: Of the same, for one who left after his last purchase.
+        model: The distributions of the rate and of the probability of leaving.
+        customer: Frequency, recency and age of the customer.
+        alive: Outcome as a function of rate and probability of leaving, for a customer who is alive today.
+        left: Outcome as a function of rate and probability of leaving, for a customer who left after the last purchase.
     """
     x, recency, age = customer
     rates, rate_weights = roots_genlaguerre(80, model.r + x - 1)
@@ -48,7 +49,8 @@ def integrate(model: BgNbd, customer: tuple[int, float, float], alive: Story, le
     chances = (nodes[None, :] + 1) / 2
 
     def worth(since: float, story: Story, likelihood: NDArray[np.float64]) -> float:
-        # Gamma density times rate**x * exp(-rate * since) is the weight of Gauss and Laguerre after scaling.
+        # The gamma density times rate**x * exp(-rate * since) is, after scaling, the weight function of Gauss-Laguerre
+        # quadrature.
         scale = model.alpha + since
         integrand = story(rates[:, None] / scale, chances) * likelihood * np.ones_like(rates[:, None])
         return float(rate_weights @ integrand @ chance_weights / scale ** (model.r + x))
@@ -59,12 +61,12 @@ def integrate(model: BgNbd, customer: tuple[int, float, float], alive: Story, le
 
 
 def one_everywhere(rates: NDArray[np.float64], chances: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the history that always happens."""
+    """Return 1 for every rate and probability: the outcome that always happens."""
     return np.ones(np.broadcast_shapes(rates.shape, chances.shape))
 
 
 def zero_everywhere(rates: NDArray[np.float64], chances: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the history that never happens."""
+    """Return 0 for every rate and probability: the outcome that never happens."""
     return np.zeros(np.broadcast_shapes(rates.shape, chances.shape))
 
 
@@ -86,8 +88,8 @@ def test_every_figure_of_a_customer_is_the_integral_over_all_rates_and_probabili
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_likelihoods_of_all_possible_histories_of_a_short_time_add_up_to_1(model: BgNbd) -> None:
-    # Over an age of 1 with at most 60 purchases; the times between purchases are integrated by their order: the
-    # x - 1 earlier ones lie anywhere below the last, t ** (x - 1) / (x - 1)!.
+    # The age is 1, and customers have at most 60 repeat purchases. The likelihood does not depend on the times of the x
+    # - 1 purchases before the last. If the last is at t, the integral over these times is t ** (x - 1) / (x - 1)!.
     nodes, weights = np.polynomial.legendre.leggauss(40)
     times, weights = (nodes + 1) / 2, weights / 2
     total = float(np.exp(model.log_likelihoods(one((0, 0.0, 1.0))))[0])
@@ -95,14 +97,14 @@ def test_the_likelihoods_of_all_possible_histories_of_a_short_time_add_up_to_1(m
     for x in range(1, 61):
         likelihoods = np.exp(model.log_likelihoods(PurchaseHistories(np.full(40, float(x)), times, np.ones(40))))
         room = room if x == 1 else room * times / (x - 1)
-        # Alive or left, the last purchase is at t; both densities are in the likelihood.
+        # The likelihood covers both cases: the customer is alive, or left after the last purchase at t.
         total += float(weights @ (likelihoods * room))
 
     assert total == pytest.approx(1.0, abs=1e-6)
 
 
 def simulate(model: BgNbd, count: int, seed: int, after: float = 0.0) -> tuple[PurchaseHistories, NDArray[np.int64]]:
-    """Simulate customers who buy and leave; return their histories and how often each buys in the time after."""
+    """Simulate customers; return their histories and how often each buys in the period of length `after`."""
     generator = np.random.default_rng(seed)
     age = generator.uniform(27.0, 39.0, count)
     rates = np.maximum(generator.gamma(model.r, 1 / model.alpha, count), 1e-12)

@@ -29,7 +29,7 @@ def test_calibration_in_the_large_is_mean_pd_against_bad_rate() -> None:
     found = calibration_in_the_large(np.array([1, 0, 0, 0]), np.array([0.5, 0.5, 0.5, 0.5]))
 
     assert (found.mean_pd, found.bad_rate, found.difference) == (0.5, 0.25, 0.25)
-    assert found.z == pytest.approx(-1.0)  # one bad less than two, at a spread of sqrt(4 * 0.25)
+    assert found.z == pytest.approx(-1.0)  # one bad instead of the expected two, divided by sqrt(4 * 0.25)
     assert abs(calibration_in_the_large(LABELS, PDS).z) < 3
 
 
@@ -80,7 +80,7 @@ def test_the_components_of_the_brier_score_add_up_to_the_score(rows: list[tuple[
 
 
 def test_the_components_of_a_forecast_with_two_values_equal_those_computed_by_hand() -> None:
-    # 4 rows at 0.25 with 1 bad, 4 rows at 0.75 with 2 bads.
+    # Four rows have the pd 0.25 and one bad; four rows have the pd 0.75 and two bads.
     labels, pds = np.array([1, 0, 0, 0, 1, 1, 0, 0]), np.repeat([0.25, 0.75], 4)
 
     parts = brier_decomposition(labels, pds, bins=2)
@@ -116,7 +116,8 @@ def test_correct_pds_stay_within_the_noise_floor_and_wrong_pds_do_not() -> None:
 
 
 def test_the_hosmer_lemeshow_statistic_equals_the_sum_over_groups_computed_by_hand() -> None:
-    # Three groups of four rows with pds 0.25, 0.5, 0.75 and 1, 1, 4 bads: 0 + (1-2)^2/1 + (4-3)^2/0.75.
+    # Three groups of four rows have the pds 0.25, 0.5 and 0.75, and 1, 1 and 4 bads. The statistic is therefore
+    # 0 + (1-2)^2/1 + (4-3)^2/0.75.
     labels = np.array([1, 0, 0, 0, 1, 0, 0, 0, 1, 1, 1, 1])
 
     found = hosmer_lemeshow_test(labels, np.repeat([0.25, 0.5, 0.75], 4), groups=3)

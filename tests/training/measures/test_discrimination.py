@@ -64,7 +64,7 @@ def test_ks_pr_auc_and_the_roc_curve_equal_those_of_scipy_and_scikit_learn(drawn
 
     with np.errstate(
         divide="ignore", invalid="ignore"
-    ):  # in the p-value of a pair of rows; the exact one gives up on some others
+    ):  # scipy warns about the p-value for very few rows; its exact method fails for some inputs
         statistic = ks_2samp(pds[labels == 1], pds[labels == 0], method="asymp").statistic
     assert ks(labels, pds) == pytest.approx(statistic, abs=1e-12)
     assert pr_auc(labels, pds) == pytest.approx(average_precision_score(labels, pds), abs=1e-12)
@@ -94,7 +94,7 @@ def test_flipping_the_sign_of_the_pd_flips_the_gini() -> None:
 
 
 def test_lift_and_capture_of_ten_customers_equal_those_counted_by_hand() -> None:
-    # The two riskiest are both bad: 2 of 3 bads at a bad rate of 0.3.
+    # The two riskiest rows are both bad. They are 2 of 3 bads, and the bad rate of all rows is 0.3.
     two = capture_at_capacity(LABELS, PDS, 2)
 
     assert (two.bads, two.precision, two.recall) == (2.0, 1.0, pytest.approx(2 / 3))
@@ -104,7 +104,8 @@ def test_lift_and_capture_of_ten_customers_equal_those_counted_by_hand() -> None
 
 
 def test_ties_at_the_end_of_the_call_list_count_proportionally() -> None:
-    # Places 6 and 7 share the pd 0.2, one of them bad: a list of six finds 2 + 1/2.
+    # The rows at positions 6 and 7 both have the pd 0.2, and one of them is bad, so the first six rows have 2 + 1/2
+    # bads.
     assert capture_at_capacity(LABELS, PDS, 6).bads == pytest.approx(2.5)
     assert capture_at_capacity(LABELS, np.zeros(10), 4).lift == pytest.approx(1.0)
 

@@ -1,4 +1,4 @@
-"""Differences between groups equal counts by hand and scipy, and 95 % of the intervals contain the true value."""
+"""Group differences equal values computed by hand and by scipy; 95 % of intervals contain the true value."""
 
 import math
 
@@ -12,8 +12,9 @@ from training.errors import DataInvalid
 from training.measures.fairness import group_fairness
 from training.measures.proportions import Estimate, proportion, proportion_difference, proportion_ratio
 
-# Group a: 100 rows, 60 good of whom 50 approved, 40 bad of whom 10 approved. Group b: 50 rows, 30 good of whom 15
-# approved, 20 bad of whom 3 approved. Group c: 4 rows, d: 3 rows, all good and approved.
+# Group a has 100 rows: 60 are good, 50 of these are approved; 40 are bad, 10 of these are approved. Group b has 50
+# rows: 30 are good, 15 of these are approved; 20 are bad, 3 of these are approved. Groups c and d have 4 and 3 rows,
+# all good and approved.
 COUNTS = (("a", 0, 50, 10), ("a", 1, 10, 30), ("b", 0, 15, 15), ("b", 1, 3, 17), ("c", 0, 4, 0), ("d", 0, 3, 0))
 ROWS = [(name, bad, i < yes) for name, bad, yes, no in COUNTS for i in range(yes + no)]
 ATTRIBUTE = [name for name, _, _ in ROWS]

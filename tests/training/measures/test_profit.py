@@ -10,14 +10,14 @@ from scipy.stats import beta
 from training.errors import DataInvalid
 from training.measures.profit import CampaignEconomics, empc
 
-# The example of the R package EMP; its campaign is a telephone company's.
+# The example of the R package EMP, which describes the campaign of a telephone company.
 TELEPHONE = CampaignEconomics(clv=200, offer_cost=10, contact_cost=1, alpha=6, beta=14)
 
 
 def brute_force_profit(
     labels: NDArray[np.int64], pds: NDArray[np.float64], campaign: CampaignEconomics
 ) -> tuple[float, float]:
-    """Return profit and share contacted by trying every list length at 4,000 equally probable acceptance rates."""
+    """Return profit and contacted share, from every list length at 4,000 equally probable acceptance rates."""
     n = len(labels)
     order = np.argsort(-pds, kind="stable")
     ends = [0, *[i + 1 for i in range(n) if i + 1 == n or pds[order[i]] != pds[order[i + 1]]]]
@@ -25,7 +25,7 @@ def brute_force_profit(
     loyal = np.array(ends) - churners
     gammas = beta.ppf((np.arange(4000) + 0.5) / 4000, campaign.alpha, campaign.beta)[:, None]
     d, f = campaign.offer_cost, campaign.contact_cost
-    # A churner who accepts stays, worth clv less the offer; everybody costs a contact; the loyal take the offer.
+    # Every contact costs f. A churner who accepts stays, which is worth clv - d. A loyal customer always accepts.
     profits = (gammas * churners * (campaign.clv - d) - f * churners - (d + f) * loyal) / n
     best = profits.argmax(axis=1)
     return float(profits.max(axis=1).mean()), float(np.mean(np.array(ends)[best]) / n)

@@ -62,7 +62,7 @@ def test_a_planted_shift_is_detected() -> None:
 def test_with_many_rows_the_critical_value_is_the_chi_square_quantile_times_the_factor_of_the_rows() -> None:
     found = psi_from_counts(np.full(10, 100_000), np.full(10, 100_000))
 
-    # 16.919 is the 95 % point of chi-square with 9 degrees of freedom in every table.
+    # 16.919 is the 95 % quantile of the chi-square distribution with 9 degrees of freedom.
     assert found.critical == pytest.approx(16.919 * 2 / 1_000_000, rel=1e-3)
     assert psi_from_counts(np.full(10, 10), NOW).critical > 16.919 * 2 / 100
 

@@ -13,7 +13,7 @@ FIGURES = {"roc", "cap", "calibration", "scores", "grades", "shares", "importanc
 CREDIT_FIGURES = FIGURES | {"swaps", "approvals"}
 CHURN_FIGURES = FIGURES | {"gain", "lift", "months", "rates"}
 DEPENDENCE = {"credit": 6, "churn": 6, "small": 4}
-# Elements without an end tag in HTML.
+# HTML elements that have no end tag.
 EMPTY = {"meta", "br", "hr", "img", "link", "input"}
 
 
@@ -88,7 +88,7 @@ def test_every_figure_has_marks_and_names_on_its_axes(family: str, request: pyte
         assert page.texts[f"{name}-x-label-0"].strip(), name
         marks = [one for one in page.ids if one.startswith(f"{name}-mark-")]
         assert sum(page.drawn.get(mark, 0) for mark in marks) > 0, name
-    upright = names - {"importance", "beeswarm", "shifts", "approvals"}  # these name the features on their lines
+    upright = names - {"importance", "beeswarm", "shifts", "approvals"}  # label lines with feature names
     assert all(page.texts[f"{name}-y-label-0"].strip() for name in upright)
 
 
@@ -102,7 +102,7 @@ def test_every_figure_has_a_caption_and_ids_are_unique(released: Released) -> No
 
 @pytest.mark.parametrize("family", ["credit", "churn"])
 def test_the_page_refers_to_no_external_address(released: Released, family: str) -> None:
-    # matplotlib writes a DOCTYPE, RDF metadata and namespaces; in HTML an <svg> needs none, so all are gone.
+    # matplotlib writes a DOCTYPE, RDF metadata and namespaces, which the report removes.
     text = text_of(released.bundle_folder(family))
 
     page = Page(text)

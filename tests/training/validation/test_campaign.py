@@ -1,4 +1,4 @@
-"""Campaign metrics against figures counted by hand or by scikit-learn."""
+"""Campaign metrics equal values computed by hand or by scikit-learn."""
 
 import numpy as np
 import pandas as pd
@@ -42,7 +42,7 @@ def test_auc_lift_and_capture_equal_those_counted_row_by_row() -> None:
         assert one.auc.low < one.auc.estimate < one.auc.high
         assert one.pr_auc == pytest.approx(average_precision_score(labels, pds))
         assert one.profit is not None
-    # The rival has no ties, so that its first 20 of each snapshot are known.
+    # The pds of the rival have no ties, so its 20 riskiest customers of each snapshot are unambiguous.
     first = [
         half[np.argsort(-own)[:20]].sum() for half, own in zip(np.split(labels, 2), np.split(rival, 2), strict=True)
     ]
@@ -81,7 +81,7 @@ def test_what_the_spec_does_not_state_is_not_measured_with_a_remark() -> None:
 def test_bg_nbd_is_fitted_to_all_customers_and_predicts_each_customers_horizon() -> None:
     random = np.random.default_rng(1)
     histories = []
-    for _ in range(500):  # the assumptions of the model: own rates, and a chance to leave after each purchase
+    for _ in range(500):  # BG/NBD customers: each has a purchase rate and a probability of leaving after a purchase
         tenure, rate, leaves = random.integers(60, 300), random.gamma(1.0, 0.08), random.beta(1.0, 8.0)
         days = [0.0]
         while random.random() > leaves and (day := days[-1] + random.exponential(1.0 / rate) + 1.0) < tenure:

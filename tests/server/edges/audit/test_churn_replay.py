@@ -60,7 +60,7 @@ async def test_every_prediction_of_the_run_matches_to_the_bit(serving: Serving) 
 async def test_a_band_kept_by_hysteresis_matches_and_a_changed_band_is_a_mismatch(
     serving: Serving, churn_family: ChurnFamily
 ) -> None:
-    """In the second run twenty customers are twice as late; some keep their band only because of the hysteresis."""
+    """In the second run twenty customers pay twice as late; hysteresis keeps some of them in their band."""
     loading.load_file(serving.application.database, churn_family.second_run, utc_now())
     with serving.application.database.reading() as connection:
         run_id = connection.execute(select(RUNS.c.run_id).where(RUNS.c.as_of != FIRST).limit(1)).scalar_one()

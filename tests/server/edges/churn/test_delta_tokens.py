@@ -1,4 +1,4 @@
-"""Tokens of a synchronization: an expired or foreign token, or one of a removed run, requires a full synchronization."""
+"""A delta token that is expired, foreign, or from a removed run is rejected and requires a full synchronization."""
 
 import datetime as dt
 import random

@@ -1,4 +1,4 @@
-"""The export: it equals pages and single reads to the bit, is sent in parts, and can be resumed."""
+"""The export equals pages and single reads to the bit, is sent in parts, and can be resumed."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -32,7 +32,7 @@ def small_settings(small_settings: Settings, database_url: str) -> Settings:
 
 @pytest.fixture
 async def loaded_serving(serving: Serving, churn_family: ChurnFamily, tmp_path: Any) -> Serving:
-    """Serve two runs with customers of every status; the second in small parts."""
+    """Serve two runs with customers of every status; the export of the second run has small parts."""
     for as_of in (FIRST, SECOND):
         rows = scored_rows(churn_family.model, churn_family.customers.head(300), as_of)
         rows.loc[0:40, "decline_pd"] = 0.1 + 0.2
@@ -69,7 +69,7 @@ def parse_part(content: bytes) -> list[dict[str, Any]]:
 
 
 def expected_row(risk: pb.ChurnRisk, texts: dict[str, list[str]]) -> dict[str, Any]:
-    """Return the expected export row of a customer, from the pages."""
+    """Return the expected export row of a customer, computed from the customer's prediction on a page."""
 
     def band(value: int) -> str | None:
         return pb.RiskBand.Name(value).removeprefix("RISK_BAND_") if value else None

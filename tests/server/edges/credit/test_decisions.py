@@ -96,7 +96,7 @@ async def test_a_larger_amount_changes_only_the_policy_result_and_never_improves
         for part in ("model_output", "explanation", "recommendation"):
             assert len({getattr(answer.assessment, part).SerializeToString() for answer in answers}) == 1
         assert len({answer.assessment.policy_result.approvable_amount.SerializeToString() for answer in answers}) == 1
-        assert answers[2].decision == answers[0].decision  # the largest amount itself is still within the rule
+        assert answers[2].decision == answers[0].decision  # the rule still allows the largest amount itself
         assert answers[3].decision >= pb.DECISION_REFER
     assert outcomes == {pb.DECISION_APPROVE, pb.DECISION_REFER, pb.DECISION_DECLINE}
 

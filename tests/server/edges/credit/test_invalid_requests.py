@@ -60,7 +60,7 @@ async def test_an_unknown_customer_is_not_found_and_the_error_omits_the_id(servi
     for customer_id in (
         UNKNOWN_CUSTOMER,
         "C00001",
-    ):  # the second is a customer in FR: ids are unique only within a market
+    ):  # the second id exists only in FR; ids are unique only within a market
         error = await call_error(serving.credit.ScoreCredit(score_request(customer=customer("DE", customer_id))))
 
         assert (error.code, error.reason) == (grpc.StatusCode.NOT_FOUND, "CUSTOMER_UNKNOWN")

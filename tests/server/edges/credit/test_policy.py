@@ -1,4 +1,4 @@
-"""GetPolicy: sections, facts, limits and override reasons, of the shipped policy and of a policy with facts."""
+"""GetPolicy returns sections, facts, limits and override reasons of the shipped policy and of a policy with facts."""
 
 import datetime as dt
 

@@ -1,4 +1,4 @@
-"""A log with two complete subtrees of 256 records, and the same as release 0008 left it."""
+"""A log with two complete subtrees of 256 records, and the same log in the form of database revision 0008."""
 
 import hashlib
 from collections.abc import Iterator
@@ -11,13 +11,13 @@ from server.stores.record_log.log import RecordLog
 from server.stores.tables import RECORDS, TREE_BLOCKS, TREE_TWIGS
 from tests.server.record_logs import entry, open_test_log
 
-SIZE = 600  # twice 256 records with leaf tiles, and a rest without
+SIZE = 600  # 2 * 256 records with leaf tiles, and 88 records without a tile
 NODES = select(RECORDS.c.nodes).order_by(RECORDS.c.record_index)
 
 
 @contextmanager
 def grown_log(url: str, folder: Path) -> Iterator[RecordLog]:
-    """Yield a log that grew past 256 records within a batch, and past 512 at the end of one."""
+    """Yield a log in which one batch starts below 256 records and ends exactly at 512 records."""
     with open_test_log(url, folder) as found:
         for size in (250, 262, SIZE - 512):
             found.append([entry() for _ in range(size)])

@@ -45,7 +45,7 @@ def test_customers_erased_since_the_as_of_time_of_a_run_are_skipped_and_counted(
         as_of: plain_rows(churn_family.model, {"C1": 1.0, "C2": 2.0, "C3": None}, as_of) for as_of in (FIRST, SECOND)
     }
     old, newer = (write_run(tmp_path / f"{as_of:%m}.parquet", churn_family.model, rows[as_of]) for as_of in rows)
-    features = write(tmp_path / "features.parquet", GOOD)  # DE C1 among them
+    features = write(tmp_path / "features.parquet", GOOD)  # contains the customer DE C1
     with open_test_log(database_url, tmp_path) as log:
         load_file(log.database, features, LOAD_TIME, key_locations(tmp_path), KEEP)
         erase_customer(log, ("DE", "C1"), "request 7", FIRST + day)

@@ -90,7 +90,7 @@ def test_a_forked_database_is_refused_even_if_it_is_longer_than_the_lost_one(
     older = copy_database(database_url)
     append(database_url, tmp_path, 2)
     mark = (tmp_path / "signing.mark").read_bytes()
-    (tmp_path / "signing.mark").unlink()  # a host that never had the mark lets the fork grow
+    (tmp_path / "signing.mark").unlink()  # a host without the high-water mark accepts the fork
     append(older, tmp_path, 9)
     (tmp_path / "signing.mark").write_bytes(mark)
 
@@ -112,7 +112,7 @@ def test_a_process_refuses_a_longer_log_that_contradicts_its_own_last_append(
     with open_test_log(older, tmp_path, mark=tmp_path / "other" / "mark") as log:
         for _ in range(5):
             log.append([entry()])
-        log.last_frontier = remembered  # the process whose database failed over to the other one
+        log.last_frontier = remembered  # simulates a process whose database failed over to the other database
 
         with capture_logs() as lines, pytest.raises(StoreUnavailable):
             log.append([entry()])
@@ -166,7 +166,7 @@ def test_a_fork_is_detected_by_an_anchor_alone_and_is_not_anchored(
     database.close()
     anchored = {path.name: path.read_text() for path in folder.iterdir()}
     (tmp_path / "signing.mark").unlink()
-    append(older, tmp_path, 2)  # to the same size, without the anchors in sight
+    append(older, tmp_path, 2)  # to the same size, by a process without configured anchors
 
     problem = refusal_of_append(older, tmp_path, anchor_folder=folder)
     database = Database(older)

@@ -1,4 +1,4 @@
-"""The header index on SQLite and PostgreSQL: the same samples with chunks and without, and every damage is reported."""
+"""The header index on SQLite and PostgreSQL: samples are equal with and without chunks, and all damage is reported."""
 
 import asyncio
 import datetime as dt

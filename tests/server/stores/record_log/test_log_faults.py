@@ -35,14 +35,14 @@ from tests.small import SmallFamily
 DOWN = (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 STATEMENTS_MAX = 40
-WAL_STEP = 2060  # half a page with its header: a write is cut within a page, and between two
+WAL_STEP = 2060  # half of a WAL frame (header and page), so that writes fail within a page and between two pages
 
 
 class Fault:
     """Makes the n-th step of a writing transaction fail: a statement, a commit, or the reply to a successful commit.
 
     Attributes:
-        left: Steps until the fault; at 0 the next step fails, and later ones succeed.
+        left: Number of steps before the fault. If 0, the next step fails, and later steps succeed.
     """
 
     def __init__(self, *databases: Database) -> None:
@@ -58,7 +58,7 @@ class Fault:
             self.step(connection)
 
     def commit(self, connection: Connection) -> None:
-        """Count a commit twice: a failure before it, and one after it whose reply is lost."""
+        """Count a commit as two steps: the commit itself can fail, or its reply can be lost after the commit."""
         self.step(connection)
         if self.left == 0:
             connection.connection.commit()
@@ -81,7 +81,7 @@ class Breakable(Application):
     fault: Fault
 
     def _open_log(self) -> RecordLog:
-        """Open the log with a fault, before anything uses it."""
+        """Open the log, and install the fault before the server uses the log."""
         log = super()._open_log()
         self.fault = Fault(log.database, log.key_store.database)
         return log
@@ -113,7 +113,7 @@ async def test_after_any_failed_write_no_answer_is_unrecorded_and_a_retry_succee
     fault = either.application.fault  # type: ignore[attr-defined]
     answers: dict[str, bytes] = {}
     for number in range(STATEMENTS_MAX):
-        # A new customer each time, whose key is a write too.
+        # Each request has a new customer, so that the write of the customer's key can fail too.
         asked = score_request(customer=customer("DE", f"C{2 * number:05d}"))
         fault.left = number
         call = raw_method(either.channel, "ScoreCredit")(asked.SerializeToString())
@@ -145,7 +145,7 @@ async def test_health_is_not_serving_while_nothing_can_be_written(either: Servin
         connection.exec_driver_sql("ALTER TABLE log_head RENAME TO away")
     error = await call_error(either.credit.ScoreCredit(score_request()))
     during = [(await health.Check(request)).status for request in (asked, health_pb2.HealthCheckRequest())]
-    await asyncio.sleep(0.7)  # a probe fails meanwhile
+    await asyncio.sleep(0.7)  # long enough for a probe to fail
     still = (await health.Check(asked)).status
 
     with engine.begin() as connection:
@@ -173,7 +173,7 @@ def files_no_longer_than(limit: int) -> Iterator[None]:
 
 
 def test_a_batch_is_atomic_wherever_the_disk_fills_up(tmp_path: Path) -> None:
-    """On SQLite, at every half page that a batch writes."""
+    """The disk is full at every half page that a batch writes; the database is SQLite."""
     url, failures = f"sqlite:///{tmp_path / 'log.db'}", 0
     with open_test_log(url, tmp_path) as log:
         acknowledged = [outcome.header.record_id for outcome in log.append([entry()]) if isinstance(outcome, Record)]

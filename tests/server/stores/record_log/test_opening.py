@@ -44,7 +44,7 @@ def test_servers_that_start_together_on_an_empty_database_share_one_log(database
 
 
 def test_keys_that_sealed_records_of_another_log_are_refused_for_a_new_one(tmp_path: Path) -> None:
-    """Otherwise a mistyped database URL would start a second log with the same name and keys."""
+    """If the keys were accepted, a mistyped database URL would create a second log with the same name and keys."""
     with open_test_log(f"sqlite:///{tmp_path / 'log.db'}", tmp_path) as log:
         log.append([entry()])
 
@@ -67,7 +67,7 @@ def test_a_start_reuses_keys_that_a_killed_start_created(tmp_path: Path) -> None
 
 
 def test_connections_that_open_a_new_sqlite_file_together_all_succeed(tmp_path: Path) -> None:
-    """Without retries SQLite rejects 7 of 100 that switch a new file to a write-ahead log, three at a time."""
+    """Without retries, SQLite rejects 7 of 100 connections, if three at a time switch a file to a write-ahead log."""
     together = threading.Barrier(3)
 
     def read(name: str) -> str:
@@ -83,7 +83,7 @@ def test_connections_that_open_a_new_sqlite_file_together_all_succeed(tmp_path: 
 
 
 def start_again(url: str, folder: Path, **changes: object) -> str:
-    """Open an existing log; return why it is refused."""
+    """Open an existing log that is refused; return the reason."""
     with pytest.raises(LogRefused) as caught, open_test_log(url, folder, **changes):
         pass
     return str(caught.value)

@@ -1,4 +1,4 @@
-"""Hashes read for one tree prove a record in later trees, so that evidence needs no second read of the database."""
+"""Hashes that are read for one tree also prove a record in later trees, so evidence reads the database only once."""
 
 import random
 from pathlib import Path
@@ -30,7 +30,7 @@ def frontiers_of(log: RecordLog) -> tuple[list[bytes], list[Frontier]]:
 def test_inclusion_hashes_prove_a_record_in_later_trees_or_are_reported_as_insufficient(
     database_url: str, tmp_path: Path
 ) -> None:
-    draw = random.Random(3)  # noqa: S311 - the same in every run
+    draw = random.Random(3)  # noqa: S311 - the same numbers in every run
     with open_test_log(database_url, tmp_path) as log:
         log.append([entry() for _ in range(SIZE)])
         leaves, frontiers = frontiers_of(log)
@@ -80,7 +80,7 @@ async def test_evidence_is_proved_before_the_first_append_of_a_server(serving: S
     decision = await score_customer(serving)
     log = serving.application.log
     assert log is not None
-    log.last_frontier = Frontier()  # as after a start
+    log.last_frontier = Frontier()  # the state after a start
 
     found = await read_evidence(serving, decision.record_ref.decision_id)
 

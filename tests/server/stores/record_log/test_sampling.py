@@ -32,7 +32,7 @@ def samples(tmp_path: Path) -> Iterator[SampleDrawer]:
 
 
 def names_of(drawn: Strata) -> set[str]:
-    """Return the last digits of the ids that were drawn."""
+    """Return the last digits of the ids in a sample."""
     ((_, names),) = drawn.values()
     return {name[-1] for name in names}
 
@@ -73,7 +73,7 @@ def test_close_ends_the_standby_worker(samples: SampleDrawer) -> None:
 
 
 class Prepared(Application):
-    """A server that starts its standby worker at once."""
+    """A server that starts its standby worker without delay."""
 
     standby_delay_seconds = 0.0
 

@@ -21,7 +21,7 @@ def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
 
 
 def check(log: RecordLog) -> tuple[bool, str]:
-    """Return whether everything holds, and the last sentence of `doctor`."""
+    """Return whether `doctor` finds the log valid, and the last sentence of its report."""
     holds, found = check_log(log.database, log.verifier, None)
     return holds, found[-1]
 

@@ -31,7 +31,7 @@ from tests.server.stores.record_log.grown_logs import NODES, SIZE, downgrade_to_
 INSIDE = (
     RECORDS.c.record_index < 512,
     RECORDS.c.record_index % 256 != 255,
-)  # the others also have hashes above leaf tiles
+)  # all other logs also have hashes above the leaf tiles
 MANY = 65_536 + 300  # completes the first tile of level 16
 
 
@@ -49,7 +49,7 @@ def leaf_tiles(log: RecordLog) -> list[int]:
 
 
 def proofs_of(log: RecordLog) -> list[tuple[bytes, ...]]:
-    """Return inclusion proofs of records all over the log, and consistency proofs of older trees."""
+    """Return inclusion proofs of records spread over the whole log, and consistency proofs of older trees."""
     proofs = ProofReader(log.database)
     with log.database.reading() as connection:
         names = connection.execute(select(RECORDS.c.record_id).order_by(RECORDS.c.record_index)).scalars().all()
@@ -126,7 +126,7 @@ def test_one_leaf_tile_proves_a_record(log: RecordLog) -> None:
 
 @pytest.fixture
 def large(database: Database) -> Iterator[tuple[Connection, list[bytes]]]:
-    """Yield a table of records with hashes only, whose tiles were written in steps, and the leaf hashes."""
+    """Yield the leaf hashes and a connection to a log of hashes, whose tiles were written in several steps."""
     leaves = [hashlib.sha256(b"\x00%d" % place).digest() for place in range(MANY)]
     frontier, rows = Frontier(), []
     for place, leaf in enumerate(leaves):

@@ -48,7 +48,7 @@ def test_the_recorded_root_is_the_root_of_the_sorted_leaves_of_all_rows(log: Rec
 def test_the_same_rows_have_different_leaves_in_a_different_log(
     log: RecordLog, churn_family: ChurnFamily, tmp_path: Path
 ) -> None:
-    """A leaf outlives an erasure: without the log's key, guessed rows cannot be compared with it."""
+    """A leaf remains after an erasure; as it depends on a key of the log, guessed rows cannot be tested."""
     (tmp_path / "other").mkdir()
     with open_test_log(f"sqlite:///{tmp_path / 'other.db'}", tmp_path / "other") as second:
         load_file(second.database, churn_family.first_run, LOAD_TIME, key_locations(tmp_path / "other"), KEEP)

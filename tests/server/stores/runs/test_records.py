@@ -1,4 +1,4 @@
-"""A scoring run and its record are committed together or not at all; a row that was changed since is reported."""
+"""A run and its record are committed together or not at all; a row that changed after the commit is reported."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,7 +102,7 @@ def test_a_recorded_run_with_other_rows_is_refused_and_not_loaded(
         connection.execute(delete(RISK_CHUNKS))
         connection.execute(delete(RISK_LEAVES))
         connection.execute(delete(RUNS))
-    other = write(churn_family, tmp_path / "other.parquet", as_it_is)  # FR alone, under the whole run's name
+    other = write(churn_family, tmp_path / "other.parquet", as_it_is)  # only FR, with the same run_id
 
     with pytest.raises(LoadRefused, match="was already loaded with different rows"):
         load_file(log.database, other, NOW, key_locations(tmp_path), KEEP)
@@ -136,7 +136,7 @@ def test_a_load_killed_at_any_step_leaves_run_and_record_or_neither(churn_family
 
 
 def recorded_runs(log: RecordLog) -> int:
-    """Return how many runs are recorded."""
+    """Return the number of records of runs."""
     with log.database.reading() as connection:
         headers = connection.execute(select(RECORDS.c.header)).scalars().all()
     return sum(parse_header(header).kind == "CHURN_RUN" for header in headers)
