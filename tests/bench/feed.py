@@ -1,4 +1,4 @@
-"""Benchmark of the churn feed: a generated scoring run is loaded, exported, and read page by page over a real channel."""
+"""Benchmark of the churn feed: a generated run is loaded, exported, and read page by page over a real channel."""
 
 import datetime as dt
 import json

@@ -146,7 +146,7 @@ def test_a_run_loaded_late_is_compared_with_the_run_before_its_time_and_changes_
 def test_the_previous_run_is_the_latest_with_an_earlier_time_in_the_market(
     empty: Database, churn_family: ChurnFamily, tmp_path: Path, market: str
 ) -> None:
-    load_file(empty, churn_family.first_run, LOAD_TIME)  # both markets
+    load_file(empty, churn_family.first_run, LOAD_TIME)  # the first run has customers in both markets
     rows = pd.concat([plain_rows(churn_family.model, {"A": 1.0}, SECOND, name) for name in ("DE", "IT")])
     load_file(empty, write_run(tmp_path / "next.parquet", churn_family.model, rows), LOAD_TIME)
 

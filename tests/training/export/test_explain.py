@@ -27,7 +27,7 @@ from training.export.score import score_onnx
 from training.export.trees import Ensemble, read_ensemble
 
 EQUAL = {"rtol": 0.0, "atol": 1e-9}
-WIDE = 8  # features: 256 coalitions
+WIDE = 8  # number of features, which have 256 coalitions
 
 
 def scorer(booster: lightgbm.Booster, baseline: FloatArray) -> Scorer:

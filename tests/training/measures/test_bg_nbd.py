@@ -88,8 +88,9 @@ def test_every_figure_of_a_customer_is_the_integral_over_all_rates_and_probabili
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_likelihoods_of_all_possible_histories_of_a_short_time_add_up_to_1(model: BgNbd) -> None:
-    # The age is 1, and customers have at most 60 repeat purchases. The likelihood does not depend on the times of the x
-    # - 1 purchases before the last. If the last is at t, the integral over these times is t ** (x - 1) / (x - 1)!.
+    # The age is 1, and customers have at most 60 repeat purchases. The likelihood does not depend on the times of the
+    # x - 1 purchases before the last. If the last purchase is at t, the integral over these times is
+    # t ** (x - 1) / (x - 1)!.
     nodes, weights = np.polynomial.legendre.leggauss(40)
     times, weights = (nodes + 1) / 2, weights / 2
     total = float(np.exp(model.log_likelihoods(one((0, 0.0, 1.0))))[0])

@@ -65,7 +65,7 @@ def test_the_interval_covers_the_true_auc_in_about_95_percent_of_samples() -> No
     found = [auc_interval(*make_sample(200, seed), np.arange(200), Resampling(seed, draws=200)) for seed in range(100)]
 
     covered = sum(one.low <= truth <= one.high for one in found)
-    assert 88 <= covered <= 100  # 95 % of 100, within three standard errors
+    assert 88 <= covered <= 100  # 95 of 100 are expected, within three standard errors
 
 
 def test_the_interval_of_a_difference_is_narrower_than_the_intervals_of_both_models() -> None:

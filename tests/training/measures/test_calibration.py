@@ -124,7 +124,7 @@ def test_the_hosmer_lemeshow_statistic_equals_the_sum_over_groups_computed_by_ha
 
     assert found.statistic == pytest.approx(1 + 1 / 0.75)
     assert found.degrees_of_freedom == 3
-    # Chi-square with 4 degrees of freedom has the tail exp(-x / 2) (1 + x / 2).
+    # With 4 degrees of freedom, a chi-square variable exceeds x with the probability exp(-x / 2) (1 + x / 2).
     four = hosmer_lemeshow_test(np.tile(labels, 2)[:16], np.repeat([0.25, 0.5, 0.75, 0.75], 4), 4)
     assert four.p_value == pytest.approx(np.exp(-four.statistic / 2) * (1 + four.statistic / 2))
 

@@ -64,7 +64,7 @@ def test_ks_pr_auc_and_the_roc_curve_equal_those_of_scipy_and_scikit_learn(drawn
 
     with np.errstate(
         divide="ignore", invalid="ignore"
-    ):  # scipy warns about the p-value for very few rows; its exact method fails for some inputs
+    ):  # the p-value of very few rows causes warnings; the exact method fails for some other rows
         statistic = ks_2samp(pds[labels == 1], pds[labels == 0], method="asymp").statistic
     assert ks(labels, pds) == pytest.approx(statistic, abs=1e-12)
     assert pr_auc(labels, pds) == pytest.approx(average_precision_score(labels, pds), abs=1e-12)

@@ -42,7 +42,7 @@ def test_the_interval_of_a_proportion_equals_wilsons(drawn: tuple[int, int]) -> 
 
 
 def test_the_interval_of_a_difference_equals_newcombes_published_example() -> None:
-    # Newcombe 1998, table II, first example, method 10: 56/70 - 48/80.
+    # The expected interval of 56/70 - 48/80 is the first example of table II in Newcombe 1998, by method 10.
     found = proportion_difference(proportion(56, 70), proportion(48, 80))
 
     assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)

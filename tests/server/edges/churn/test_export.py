@@ -32,7 +32,7 @@ def small_settings(small_settings: Settings, database_url: str) -> Settings:
 
 @pytest.fixture
 async def loaded_serving(serving: Serving, churn_family: ChurnFamily, tmp_path: Any) -> Serving:
-    """Serve two runs with customers of every status; the export of the second run has small parts."""
+    """Serve two runs; the second run has customers of every status."""
     for as_of in (FIRST, SECOND):
         rows = scored_rows(churn_family.model, churn_family.customers.head(300), as_of)
         rows.loc[0:40, "decline_pd"] = 0.1 + 0.2
@@ -250,7 +250,7 @@ def test_an_oversized_row_is_a_part_of_its_own() -> None:
 )
 def test_an_erasure_between_two_parts_of_a_chunk_skips_no_other_customer(erased: str, next_customer: str) -> None:
     chunk = chunks.encode_chunk(customers(200))
-    left = 190  # C000 to C009 were sent
+    left = 190  # the customers C000 to C009 were sent before
 
     _, chunk = chunks.remove_customer(chunk, erased)
     part, _ = chunks.uncompressed_part(chunk, left)

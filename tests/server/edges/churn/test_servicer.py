@@ -168,7 +168,7 @@ async def test_a_market_without_a_run_is_rejected_with_no_run(serving: Serving) 
 
 
 async def test_an_unknown_customer_is_not_found_and_the_error_omits_the_id(serving: Serving) -> None:
-    for customer_id in (UNKNOWN_CUSTOMER, "C00729"):  # the second is in the run of FR
+    for customer_id in (UNKNOWN_CUSTOMER, "C00729"):  # the second customer exists only in FR
         error = await call_error(
             serving.churn.GetChurnRisk(pb.GetChurnRiskRequest(customer=customer("DE", customer_id)))
         )

@@ -67,7 +67,7 @@ def test_a_start_reuses_keys_that_a_killed_start_created(tmp_path: Path) -> None
 
 
 def test_connections_that_open_a_new_sqlite_file_together_all_succeed(tmp_path: Path) -> None:
-    """Without retries, SQLite rejects 7 of 100 connections, if three at a time switch a file to a write-ahead log."""
+    """Three at a time switch a new file to a write-ahead log; without retries, SQLite rejects 7 of 100 connections."""
     together = threading.Barrier(3)
 
     def read(name: str) -> str:

@@ -31,7 +31,7 @@ from tests.server.stores.record_log.grown_logs import NODES, SIZE, downgrade_to_
 INSIDE = (
     RECORDS.c.record_index < 512,
     RECORDS.c.record_index % 256 != 255,
-)  # all other logs also have hashes above the leaf tiles
+)  # all other records also have hashes above the leaf tiles
 MANY = 65_536 + 300  # completes the first tile of level 16
 
 
