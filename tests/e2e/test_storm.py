@@ -1,4 +1,4 @@
-"""Duplicate requests at the same time: each request yields exactly one decision, and every duplicate receives its answer.
+"""Duplicate requests at the same time yield one decision per request, and all duplicates receive the same answer.
 
 Two client processes each send every one of 100 requests five times, in random order. Each client calls a server of its own;
 both servers use the same database.

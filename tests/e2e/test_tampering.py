@@ -200,7 +200,8 @@ async def test_rewritten_records_are_reported_although_the_owner_signed_correct_
     assert log is not None
     change(auditor.serving, lambda c: truncate_log(c, auditor.serving, 4))
     log.last_frontier = Frontier()  # the state after a restart
-    log.high_water_mark.path.unlink()  # the owner of the log can also delete its high-water mark, but not the auditor's checkpoint
+    # The owner of the log can also delete its high-water mark, but not the auditor's checkpoint.
+    log.high_water_mark.path.unlink()
     log.append([entry(customer=("DE", "C00000")) for _ in range(SIZE - 4)])
 
     status, output = await auditor.verify()

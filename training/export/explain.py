@@ -171,9 +171,10 @@ def _dense_sum() -> list[onnx.NodeProto]:
 
 
 def _sparse_lines(layout: TableLayout, tables: list[NDArray[np.float64]]) -> list[onnx.TensorProto]:
-    """Return lines with one column per feature of their group, and the feature that each column of each group belongs to.
+    """Return the sparse lines, and the feature of each column of each group.
 
-    The lines have shape (lines, width), the features shape (1, groups * width).
+    A line has one column for each feature of its group. The lines have shape (lines, width), and the features have shape
+    (1, groups * width).
     """
     lines = np.zeros((sum(len(table) for table in tables), layout.width))
     owners = np.zeros((len(layout.groups), layout.width), dtype=np.int64)  # an unused column adds 0.0 to feature 0

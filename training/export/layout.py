@@ -32,8 +32,8 @@ DENSE_NUMBERS_MAX = 20_000
 _SPARSE_FEATURES_MAX = 8  # all sparse lines are as wide as the widest line
 _NUMBER_BYTES, _STEP_BYTES = 8, 4
 _NAMED_TREES = 5
-# If trees are fitted again with a smaller maximum depth, they grow elsewhere. In measurements, their tables are 1.0 to 2.0
-# times as large as the tables of the original trees truncated at that depth.
+# Trees that are fitted again with a smaller maximum depth have different splits. In measurements, their tables are 1.0 to
+# 2.0 times as large as the tables of the original trees truncated at that depth.
 _REFIT_GROWTH = 2
 
 
@@ -86,7 +86,9 @@ def choose_layout(
 def build_layout(
     ensemble: Ensemble, bins: Mapping[int, FeatureBins], groups: Sequence[LeafGroup], bytes_max: int, *, sparse: bool
 ) -> TableLayout:
-    """Return a layout whose groups are merged while the tables stay within `bytes_max`, or if a merge makes them smaller.
+    """Return a layout with merged groups.
+
+    Groups are merged while the tables stay within `bytes_max`. A merge that makes the tables smaller is always done.
 
     Args:
         ensemble: The model.

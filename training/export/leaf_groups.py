@@ -128,7 +128,7 @@ def partition_tree(
 
 
 def merge_groups(first: LeafGroup, second: LeafGroup) -> LeafGroup:
-    """Return one group with the leaves of two groups; it distinguishes all classes that either of the two distinguishes."""
+    """Return a group with the leaves of two groups; it distinguishes all classes that one of its parts distinguishes."""
     digits = dict(first.digits)
     for feature, more in second.digits.items():
         known = digits.get(feature)

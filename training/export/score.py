@@ -15,8 +15,8 @@ def score_onnx(ensemble: Ensemble) -> bytes:
 def margin_trees(ensemble: Ensemble) -> TreeEnsembleBuilder:
     """Return the trees of the model.
 
-    The trees stay in the order of the model. Floating-point addition is not associative, so only this order leads to the same
-    sum as in LightGBM.
+    The trees stay in the order of the model. Floating-point addition is not associative, so only this order is certain to
+    lead to the same sum as in LightGBM.
     """
     builder = TreeEnsembleBuilder()
     for tree in ensemble.trees:

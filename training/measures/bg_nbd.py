@@ -3,8 +3,8 @@
 While alive, a customer buys at random at an individual rate. After each purchase the customer may leave for good.
 Purchase rates are gamma distributed over customers (r, alpha); probabilities of leaving are beta distributed (a, b).
 
-Known limits of the model: A customer without a repeat purchase counts as alive with certainty, because the model only
-lets a customer leave after a repeat purchase. The model assumes random purchase times, so it does not fit customers who
+Known limits of the model: A customer without a repeat purchase counts as alive with certainty, because in the model
+customers only leave after a repeat purchase. The model assumes random purchase times, so it does not fit customers who
 buy at regular intervals, such as every week.
 
 Source: Fader, Hardie and Lee 2005, "Counting Your Customers" the easy way, Marketing Science 24(2), 275-284.

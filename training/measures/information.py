@@ -100,6 +100,6 @@ def weights_of_evidence(goods: NDArray[np.int64], bads: NDArray[np.int64]) -> ND
 
 
 def _bin_shares(goods: NDArray[np.int64], bads: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return each bin's share of all goods and of all bads; 0.5 is added to both counts of a bin if one of them is 0."""
+    """Return each bin's share of all goods and of all bads; if a bin has no goods or no bads, 0.5 is added to both counts."""
     extra = np.where((goods == 0) | (bads == 0), _ZERO_CELL_ROWS, 0.0)
     return (goods + extra) / goods.sum(), (bads + extra) / bads.sum()

@@ -106,7 +106,7 @@ def summary_lines(evaluation: ModelEvaluation) -> list[str]:
 
 
 def leak_alarms(evaluation: ModelEvaluation) -> list[str]:
-    """Return the features whose information value suggests target leakage, one line for each explanation of the spec."""
+    """Return one line for each explanation of the spec, with the features whose information value suggests leakage."""
     features_by_reason: dict[str, list[str]] = {}
     for name, feature in evaluation.features.items():
         if feature.information.leak_suspected:

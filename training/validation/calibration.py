@@ -150,7 +150,7 @@ def _calibration_bins(sample: ScoredSample) -> tuple[CalibrationBin, ...]:
 def _measure_grades(
     hold_out: ScoredSample, development: ScoredSample, scale: Sequence[Grade]
 ) -> tuple[GradeCalibration, ...]:
-    """Test each grade against the mean pd of its rows, which is the average prediction for the customers in the grade."""
+    """Test each grade against the mean pd of the grade's rows."""
     mean_pds = {}
     for grade in scale:
         pds = hold_out.pds[hold_out.grades == grade.grade]

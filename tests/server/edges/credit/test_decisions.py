@@ -238,7 +238,9 @@ async def test_a_new_section_is_in_force_without_a_restart_and_an_invalid_file_c
     async with serve(settings) as serving:
 
         async def is_answered() -> bool:
-            await serving.credit.SimulateCredit(simulate_request())  # calls succeed while the policy is reloaded
+            await serving.credit.SimulateCredit(
+                simulate_request()
+            )  # every call must succeed while the policy is reloaded
             try:
                 return (await serving.credit.SimulateCredit(request)).simulated.policy_result.product == "LEASING"
             except grpc.aio.AioRpcError:
