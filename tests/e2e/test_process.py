@@ -173,7 +173,7 @@ def test_a_second_server_on_the_same_port_reports_the_conflict_and_exits_with_1(
         )
 
     assert second.returncode == 1
-    assert "choose another port" in second.stderr
+    assert "configure another port" in second.stderr
 
 
 def test_the_application_log_contains_no_customer_number_and_no_value(settings: dict[str, str], tmp_path: Path) -> None:

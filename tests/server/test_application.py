@@ -123,7 +123,7 @@ async def test_a_file_that_is_no_database_stops_the_start(small_settings: Settin
     application = Application(small_settings.model_copy(update={"database": f"sqlite:///{tmp_path / 'garbage.db'}"}))
 
     try:
-        with pytest.raises(StoreUnavailable, match="is no database"):
+        with pytest.raises(StoreUnavailable, match="is not a database"):
             await application.start()
     finally:
         release_unstarted(application)

@@ -12,6 +12,7 @@ is acceptable, because a power failure loses no records, and a log that is large
 
 import fcntl
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,9 +40,12 @@ class HighWaterMark:
         self.path = path
         self._descriptor = -1
         self._synced_at = 0.0
+        self._thread_lock = threading.Lock()  # a file lock excludes other processes, but not other threads of this one
 
     def read(self, key: VerifierKey) -> Checkpoint | None:
-        """Return the newest checkpoint in the file; None if the file does not exist.
+        """Return the newest checkpoint in the file; None if the file does not exist or is empty.
+
+        It is empty for a moment while another process creates it.
 
         Args:
             key: Public key of the log, which verifies the signatures.
@@ -62,6 +66,8 @@ class HighWaterMark:
                 found.append(open_checkpoint(note, key))
             except RecordError:
                 continue  # a crash interrupted the write, or the checkpoint belongs to a different log
+        if not notes:
+            return None
         if not found:
             raise LogRefused(
                 f"{self.path}: contains no checkpoint of this log; restore the file, or delete it to trust only the database and "
@@ -108,17 +114,18 @@ class HighWaterMark:
 
     @contextmanager
     def _lock(self) -> Iterator[int]:
-        """Open the file unless it is open, and lock it against other processes on this machine. Yield the descriptor."""
-        if self._descriptor >= 0 and os.fstat(self._descriptor).st_nlink == 0:
-            os.close(self._descriptor)  # the open file was deleted or replaced, so writes to it would be lost
-            self._descriptor = -1
-        if self._descriptor < 0:
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-        try:
-            yield self._descriptor
-        finally:
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        """Open the file unless it is open, and lock it against other threads and other processes on this machine. Yield the descriptor."""
+        with self._thread_lock:
+            if self._descriptor >= 0 and os.fstat(self._descriptor).st_nlink == 0:
+                os.close(self._descriptor)  # the open file was deleted or replaced, so writes to it would be lost
+                self._descriptor = -1
+            if self._descriptor < 0:
+                self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            try:
+                yield self._descriptor
+            finally:
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def _sync(self, descriptor: int) -> None:
         """Flush the file to the disk, at most once per second."""

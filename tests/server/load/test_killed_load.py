@@ -139,7 +139,7 @@ def test_a_load_of_features_that_was_killed_is_finished_by_the_same_file(
         process.join()
         seen.append(feature_count(database))
 
-    with pytest.raises(LoadRefused, match="other values"):
+    with pytest.raises(LoadRefused, match="different values"):
         load_file(database, write(tmp_path / "other.parquet", rows.assign(years=2.0)), LOAD_TIME)
     refused = feature_count(database)
     done = load_file(database, path, LOAD_TIME)
@@ -162,7 +162,7 @@ def test_other_values_are_refused_before_anything_is_kept_also_in_the_last_batch
     last = write(tmp_path / "last.parquet", rows.tail(1).assign(years=9.0))
     load_file(database, last, LOAD_TIME)
 
-    with pytest.raises(LoadRefused, match="other values"):
+    with pytest.raises(LoadRefused, match="different values"):
         load_file(database, write(tmp_path / "all.parquet", rows), LOAD_TIME)
 
     assert feature_count(database) == 1

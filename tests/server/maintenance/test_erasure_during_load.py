@@ -66,7 +66,7 @@ def test_who_was_in_a_load_that_was_killed_is_erased_from_nothing_and_the_same_f
     done = load_file(database, run, LOAD_TIME)
 
     assert isinstance(refused.exception, StoreUnavailable)
-    assert "a load or an erasure is under way" in str(refused.exception)
+    assert "another load or erasure is running" in str(refused.exception)
     assert erased.exit_code == 0, erased.output
     assert "1 feature rows, 0 run rows" in erased.output
     assert (done.added, customers(database, "DE")) == (1499, 1499)
@@ -82,7 +82,7 @@ def test_while_one_loads_or_erases_the_other_is_refused_and_nothing_is_done(
 
     with lock_loading(database):
         for file in (path, churn_family.first_run):
-            with pytest.raises(StoreUnavailable, match="a load or an erasure is under way"):
+            with pytest.raises(StoreUnavailable, match="another load or erasure is running"):
                 load_file(database, file, LOAD_TIME)
         shown = run_command(database_url, tmp_path, *words)
         refused = run_command(database_url, tmp_path, *words, "--apply")

@@ -177,7 +177,7 @@ async def test_verify_reports_a_decision_that_was_moved_out_of_the_tree(serving:
     verdict, result = (await replay(serving, decision_id, "VERIFY"))["VERIFY"]
 
     assert (verdict, result.field) == ("mismatch", "HASH_ALTERED")
-    assert "not where it was written" in result.recomputed
+    assert "index of the record was changed" in result.recomputed
 
 
 async def test_a_small_difference_in_a_different_runtime_has_the_verdict_runtime_differs(serving: Serving) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,7 @@ def test_an_anchor_is_never_replaced(tmp_path: Path) -> None:
     write_exclusively(path, "one")
     write_exclusively(path, "one")
 
-    with pytest.raises(AnchorContradicted, match="another checkpoint"):
+    with pytest.raises(AnchorContradicted, match="a different checkpoint"):
         write_exclusively(path, "two")
 
     assert path.read_text() == "one"
@@ -310,3 +311,27 @@ def test_the_command_lists_the_lost_records_and_adopts_the_fork_only_with_apply(
     assert "records 0 to 4 are given up" in done.output
     assert isinstance(again.exception, ForkRefused)
     append(url, tmp_path, 1)
+
+
+def test_logs_that_start_together_share_one_new_mark(database_url: str, tmp_path: Path) -> None:
+    def start(_number: int) -> None:
+        with open_test_log(database_url, tmp_path) as log:
+            log.append([entry()])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(start, range(24)))
+
+    with open_test_log(database_url, tmp_path) as log:
+        mark = HighWaterMark(tmp_path / "signing.mark").read(log.verifier)
+    assert mark is not None
+    assert mark.size == 24
+
+
+def test_a_mark_that_another_process_is_creating_is_empty_and_no_fork(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'log.db'}"
+    with open_test_log(url, tmp_path):
+        pass
+    (tmp_path / "signing.mark").touch(0o600)
+
+    with open_test_log(url, tmp_path) as log:
+        assert len(log.append([entry()])) == 1
