@@ -13,7 +13,7 @@ from models.tolerances import LOG_ODDS_TOLERANCE
 
 
 def best_baseline_values(bundle: Bundle) -> dict[str, float]:
-    """Return the safest value in the baseline of each feature that has a sign; features missing in every row are left out."""
+    """Return, for each feature that has a sign, its safest value in the baseline. Features missing in every row are left out."""
     best = {}
     for position, feature in enumerate(bundle.schema.features):
         cells = [row[position] for row in bundle.baseline.rows]

@@ -1,7 +1,7 @@
 """Every error class of the server.
 
 A `ServerError` ends a call: `server.edges.status` maps each subclass to the gRPC status and reason that the caller
-receives. An `OperatorError` ends the start of the server or a command: the operator receives its message.
+receives. An `OperatorError` stops the server from starting, or aborts a command; the operator receives its message.
 """
 
 from collections.abc import Sequence
@@ -63,7 +63,7 @@ class MethodUnknown(ServerError):
 
 
 class FeaturesInvalid(ServerError):
-    """A feature is unknown, may not be provided by the caller, or has a value of the wrong type or out of range."""
+    """A feature is unknown, is one that callers are not allowed to provide, or has a value of the wrong type or out of range."""
 
 
 class MethodNotAllowed(ServerError):

@@ -46,7 +46,7 @@ class LeafProof:
 
 
 def build_leaf_tiles(leaves: Iterable[bytes]) -> list[LeafTile]:
-    """Return the tiles over leaf hashes in any order; an empty list if there are no leaves."""
+    """Return the tiles, in ascending order, over leaf hashes given in any order; an empty list if there are none."""
     ordered = sorted(leaves)
     parts = [ordered[start : start + TILE_LEAVES] for start in range(0, len(ordered), TILE_LEAVES)]
     return [LeafTile(part[0], merkle_root(part), b"".join(part)) for part in parts]

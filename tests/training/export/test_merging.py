@@ -1,4 +1,4 @@
-"""Groups are merged by least growth within the budget, and deterministically."""
+"""The groups whose merge adds the fewest cells are merged first, until the budget is used. The result is deterministic."""
 
 import hashlib
 import itertools

@@ -77,7 +77,7 @@ async def test_the_second_of_concurrent_overrides_is_checked_against_the_first(
 
 
 async def test_concurrent_outcomes_without_a_conflict_are_all_recorded(fleet: list[Serving]) -> None:
-    """One request is sent twice at the same time and must be recorded once."""
+    """Of four concurrent calls, two are the same request, which must be recorded once."""
     decision = await score_with_outcome(fleet[0], pb.DECISION_APPROVE)
     requests = [outcome_request(decision, days_past_due=pb.DaysPastDue(days=days)) for days in (1, 31, 61, 91)]
     requests[1].request_id = requests[0].request_id = str(uuid.uuid4())
