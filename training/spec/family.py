@@ -198,7 +198,8 @@ class Spec(SpecPart):
             raise ValueError("a [log] requires [snapshots] and [[features]]")
         if self.table is None and (self.fairness.attributes or self.out_of_time):
             raise ValueError(
-                "[fairness] and [out_of_time] require a [table]; remove them, because a [log] already has later test snapshots"
+                "[fairness] and [out_of_time] are only for a [table]; remove them. A model of a [log] is tested on the later "
+                "dates in snapshots.test"
             )
         if self.log is None and (self.status or any(rival.kind == "bg_nbd" for rival in self.rivals)):
             raise ValueError("[status] and rivals of kind 'bg_nbd' require a [log]")
@@ -213,8 +214,8 @@ class Spec(SpecPart):
         """Reject a validation that would use later rows of a log to predict earlier rows."""
         if self.snapshots is not None and len(self.snapshots.fit) > 1 and self.search.validation == "folds":
             raise ValueError(
-                "search.validation = 'folds' mixes the snapshots of a [log], so a fold would be fitted on later rows of the "
-                "customers that it validates on; use validation = 'forward'"
+                "search.validation = 'folds' is not possible with several dates in snapshots.fit: a model would be fitted on "
+                "a later date and validated on an earlier one; set search.validation = 'forward'"
             )
         if self.log is not None and self.cross_validation_folds:
             raise ValueError(
