@@ -47,6 +47,7 @@ from server.stores.record_log.sampling import SampleDrawer
 from server.stores.runs.changes import ChangeStore
 from server.stores.runs.evidence import RunEvidenceReader
 from server.stores.runs.predictions import PredictionStore
+from server.worker_status import Peers
 
 LOG = structlog.get_logger()
 SERVICES = (
@@ -62,6 +63,7 @@ _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 # request of more than this multiple of `request_bytes_max`, without an ErrorInfo.
 TRANSPORT_LIMIT_FACTOR = 4
 _OWN_CONNECTIONS = 4  # database connections: one each for recorder, anchoring and header index, and one in reserve
+_PEER_SECONDS = 0.25  # interval at which a worker reports its status and reads those of the others
 _IDLE_SECONDS = 0.1  # a draining server counts as idle after this time without a new call
 
 
@@ -93,8 +95,15 @@ class Application:
     header_chunk_seconds = 60.0
     standby_delay_seconds = 5.0
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, peers: Peers | None = None) -> None:
+        """Create a server that is not listening yet.
+
+        Args:
+            settings: The settings.
+            peers: All workers that share the port, this server included; None if the server has the port for itself.
+        """
         self.settings = settings
+        self._peers = peers
         self.port = 0
         self.database = Database(settings.database, connections=2 * settings.store_threads + _OWN_CONNECTIONS)
         self.threads, self.readers = StoreThreads(settings.store_threads), StoreThreads(settings.store_threads)
@@ -160,7 +169,8 @@ class Application:
         """Build the gRPC server with every service."""
         options = [
             ("grpc.max_receive_message_length", TRANSPORT_LIMIT_FACTOR * self.settings.request_bytes_max),
-            ("grpc.so_reuseport", 0),  # a second server on this port is a mistake, not load balancing
+            # Without workers, a second server on this port is a mistake, not load balancing.
+            ("grpc.so_reuseport", 0 if self._peers is None else 1),
         ]
         server = grpc.aio.server(
             interceptors=[self.interceptor],
@@ -249,9 +259,15 @@ class Application:
 
         CreditService and the server are SERVING while a credit model is active and records can be written. The other
         services are always SERVING: if the database does not answer, each of their calls fails with STORE_UNAVAILABLE.
+        With several workers, CreditService is SERVING only while this is true in every worker, because a caller cannot
+        choose its worker.
         """
         writable = self.recorder is not None and self.recorder.writable
-        credit = _SERVING if writable and self.models.current.markets(CREDIT_FAMILY) else _NOT_SERVING
+        can_score = writable and bool(self.models.current.markets(CREDIT_FAMILY))
+        if self._peers is not None:
+            self._peers.report(serving=can_score)
+            can_score = can_score and self._peers.all_serving()
+        credit = _SERVING if can_score else _NOT_SERVING
         statuses = {_AUDIT: _SERVING, _CREDIT: credit, _CHURN: _SERVING, _MODEL: _SERVING, "": credit}
         for service, status in statuses.items():
             await self._health.set(service, status)
@@ -268,6 +284,8 @@ class Application:
         background.repeat(
             lambda: attempt("header chunks", self.chunker.build_missing_chunks()), seconds=self.header_chunk_seconds
         )
+        if self._peers is not None:
+            background.repeat(lambda: attempt("worker status", self._update_health()), seconds=_PEER_SECONDS)
         # The delay keeps the start of the worker from competing with the first calls for the processor.
         background.run_later(
             lambda: attempt("standby worker", self.readers.run(self.samples.start_standby)),
@@ -294,6 +312,8 @@ class Application:
                 calls in progress have a quarter to end, and gRPC has a quarter to stop.
         """
         await self._health.enter_graceful_shutdown()
+        if self._peers is not None:
+            self._peers.leave()
         await self.interceptor.wait_until_idle(_IDLE_SECONDS, seconds / 2)
         self.interceptor.draining = True
         await self.interceptor.wait_until_idle(_IDLE_SECONDS, seconds / 4)
@@ -313,15 +333,26 @@ def utc_now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then drain and stop."""
+async def serve(settings: Settings, peers: Peers | None = None, stop_descriptor: int | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, then drain and stop.
+
+    Args:
+        settings: The settings.
+        peers: All workers that share the port, this server included; None if the server has the port for itself.
+        stop_descriptor: File descriptor that becomes readable when the server must stop as after SIGTERM. None if there
+            is none.
+    """
     freeze_startup_objects()
-    application = Application(settings)
+    application = Application(settings, peers)
     await application.start()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    if stop_descriptor is not None:
+        loop.add_reader(stop_descriptor, stop.set)
     await stop.wait()
+    if stop_descriptor is not None:
+        loop.remove_reader(stop_descriptor)
     LOG.info("draining")
     await application.stop()

@@ -89,8 +89,12 @@ class LogWriter:
         return True
 
 
-def configure_logging() -> None:
-    """Configure structlog to write every event of level INFO or above as one line. Call this once, at startup."""
+def configure_logging(worker: int | None = None) -> None:
+    """Configure structlog to write every event of level INFO or above as one line. Call this once, at startup.
+
+    Args:
+        worker: Number of the worker, which every line contains; None if the process is not one of several workers.
+    """
     writer = LogWriter(sys.stderr.fileno())
     atexit.register(writer.wait_until_written)
 
@@ -103,8 +107,13 @@ def configure_logging() -> None:
             except Exception:  # noqa: BLE001 - the caller's work continues without the line
                 writer.count_dropped(1)
 
+    def add_worker(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        """Add the number of the worker to an event."""
+        return event if worker is None else {**event, "worker": worker}
+
     structlog.configure(
         processors=[
+            add_worker,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.JSONRenderer(),

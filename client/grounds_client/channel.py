@@ -6,8 +6,9 @@ import grpc
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 _ATTEMPTS_MAX = 5  # the most that gRPC allows
-# Only UNAVAILABLE is retried, because only this status means that the server did not handle the call. A retried ScoreCredit
-# repeats its request_id, so the server returns the first decision instead of making a second one.
+# UNAVAILABLE means that the server did not handle the call. CANCELLED is the answer of a stopping server to calls that have
+# arrived but have not begun; gRPC does not retry a call that the client itself cancels. A retried ScoreCredit repeats its
+# request_id, so the server returns the first decision instead of making a second one.
 _SERVICE_CONFIG = {
     "methodConfig": [
         {
@@ -17,7 +18,7 @@ _SERVICE_CONFIG = {
                 "initialBackoff": "0.1s",
                 "maxBackoff": "2s",
                 "backoffMultiplier": 3,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
             },
         }
     ]

@@ -1,13 +1,10 @@
 """Assembles the command line and runs it: `grounds-server`, or `python -m server` in a checkout."""
 
-import sys
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-from grounds_record.errors import RecordError
-from models.errors import ModelError
 from server.commands.catalog import activate
 from server.commands.customers import erase, hold, release
 from server.commands.doctor import doctor
@@ -17,7 +14,7 @@ from server.commands.loading import load
 from server.commands.options import runs_as_script
 from server.commands.retention import retain
 from server.commands.serving import serve
-from server.errors import OperatorError, RecordDamaged, StoreUnavailable
+from server.exit_status import run_command
 
 
 class _ServeByDefault(TyperGroup):
@@ -56,13 +53,5 @@ app.command(epilog="Example: python -m server adopt-fork --reason 'restored the 
 
 
 def main() -> int:
-    """Run a command, and return the exit status.
-
-    If the operator can fix an error, print its message on standard error and return 1.
-    """
-    try:
-        app()
-    except (OperatorError, ModelError, RecordError, RecordDamaged, StoreUnavailable) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    return 0
+    """Run a command, and return the exit status."""
+    return run_command(app)

@@ -46,16 +46,17 @@ def write_config(path: Path, settings: Mapping[str, Any]) -> Path:
     return path
 
 
-def start(config: Path, number: int = 0) -> Process:
+def start(config: Path, number: int = 0, workers: int = 1) -> Process:
     """Start a server, and wait until it accepts calls; `number` distinguishes the log files of several servers."""
     log = config.with_name(f"server-{number}.log")
+    command = [sys.executable, "-m", "server", "--config", str(config), "--workers", str(workers)]
     with log.open("w") as lines:
-        process = subprocess.Popen([sys.executable, "-m", "server", "--config", str(config)], cwd=ROOT, stderr=lines)
+        process = subprocess.Popen(command, cwd=ROOT, stderr=lines)
     deadline = time.monotonic() + START_SECONDS_MAX
     while time.monotonic() < deadline and process.poll() is None:
         for line in log.read_text().splitlines():
             event = json.loads(line) if line.startswith("{") and line.endswith("}") else {}
-            if event.get("event") == "serving":
+            if event.get("event") == ("serving" if workers == 1 else "all workers serving"):
                 return Process(process, str(event["address"]))
         time.sleep(0.02)
     process.kill()

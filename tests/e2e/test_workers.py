@@ -1,0 +1,282 @@
+"""Several workers on one port: they share the load and the record log, and a worker that fails is replaced."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from grounds.credit.v1 import credit_pb2 as pb
+from grounds.credit.v1 import credit_pb2_grpc
+from grounds_client.channel import open_channel
+from grounds_record.key_files import read_signing_key
+from server.config import read_settings
+from server.maintenance.doctor import check_log
+from server.stores.database import Database
+from tests.conftest import ROOT
+from tests.e2e.processes import Process, start
+from tests.server.requests import customer, numbers, score_request
+
+WORKERS = 2
+SECONDS_MAX = 60
+# The tests of processes and sockets do not depend on the kind of database.
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+@pytest.fixture
+def server(config: Path) -> Iterator[Process]:
+    """Start a server with two workers."""
+    process = start(config, workers=WORKERS)
+    yield process
+    if process.process.poll() is None:
+        process.process.terminate()
+        process.process.wait(SECONDS_MAX)
+
+
+def events(config: Path, name: str) -> list[dict[str, object]]:
+    """Return the lines of the server's application log with this event."""
+    lines = config.with_name("server-0.log").read_text().splitlines()
+    return [event for event in map(json.loads, lines) if event["event"] == name]
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait until a condition is true."""
+    deadline = time.monotonic() + SECONDS_MAX
+    while not condition():
+        assert time.monotonic() < deadline, "the condition is still false"
+        time.sleep(0.05)
+
+
+def listeners(server: Process) -> dict[int, int]:
+    """Return the number of established connections of each process that listens on the port, by its id."""
+    port = int(server.address.rsplit(":", 1)[1])
+    connections: dict[int, int] = {}
+    for child in psutil.Process(server.process.pid).children(recursive=True):
+        try:
+            own = [c for c in child.net_connections("tcp") if c.laddr.port == port]
+        except psutil.NoSuchProcess:  # it has ended since it was listed
+            continue
+        if any(c.status == psutil.CONN_LISTEN for c in own):
+            connections[child.pid] = sum(c.status == psutil.CONN_ESTABLISHED for c in own)
+    return connections
+
+
+def new_channel(server: Process) -> grpc.Channel:
+    """Open a channel with a connection of its own."""
+    return grpc.insecure_channel(server.address, [("grpc.use_local_subchannel_pool", 1)])
+
+
+def health_of_new_connection(server: Process) -> int:
+    """Return the health status of CreditService over a new connection; -1 if the call fails."""
+    with new_channel(server) as channel:
+        request = health_pb2.HealthCheckRequest(service="grounds.credit.v1.CreditService")
+        try:
+            return int(health_pb2_grpc.HealthStub(channel).Check(request, timeout=1).status)
+        except grpc.RpcError:
+            return -1
+
+
+def request_with(turnover: float) -> pb.ScoreCreditRequest:
+    """Return a request with an id of its own."""
+    return score_request(
+        request_id=str(uuid.uuid4()), customer=customer("DE", "C00000"), features=numbers(turnover=turnover)
+    )
+
+
+def test_all_workers_answer_on_one_port_and_write_one_record_log(server: Process, config: Path) -> None:
+    """Calls over twenty connections reach both workers, and a repeated request gets its answer from any worker."""
+    channels = [new_channel(server) for _ in range(20)]
+    stubs = [credit_pb2_grpc.CreditServiceStub(channel) for channel in channels]
+    requests = [request_with(1000.0 + number) for number in range(len(stubs))]
+    answers = [stub.ScoreCredit(request, timeout=10) for stub, request in zip(stubs, requests, strict=True)]
+    busy = listeners(server)
+    again = [stub.ScoreCredit(requests[0], timeout=10) for stub in stubs]
+    for channel in channels:
+        channel.close()
+    server.stop()
+    assert len(busy) == WORKERS
+    assert all(busy.values())
+    assert again == [answers[0]] * len(stubs)
+    settings = read_settings(config)
+    verifier = read_signing_key(settings.signing_key, settings.log_origin).verifier()
+    database = Database(settings.database)
+    sound, sentences = check_log(database, verifier, None)
+    database.close()
+    assert sound, sentences
+
+
+@ON_SQLITE
+def test_a_killed_worker_is_replaced_and_the_other_worker_keeps_answering(server: Process, config: Path) -> None:
+    """The application log names the ended worker and its signal; afterwards both workers answer again."""
+    (victim, survivor) = listeners(server)
+    os.kill(victim, signal.SIGKILL)
+    wait_for(lambda: bool(events(config, "worker ended")))
+    (ended,) = events(config, "worker ended")
+    assert (ended["pid"], ended["exit_status"]) == (victim, -signal.SIGKILL)
+    wait_for(lambda: len(listeners(server)) == WORKERS)
+    assert survivor in listeners(server)
+    assert [event["worker"] for event in events(config, "worker replaced")] == [ended["worker"]]
+    wait_for(lambda: health_of_new_connection(server) == health_pb2.HealthCheckResponse.SERVING)
+    server.stop()
+
+
+@ON_SQLITE
+def test_health_of_every_worker_is_not_serving_while_one_worker_does_not_respond(server: Process) -> None:
+    """A stopped worker accepts connections and never answers, so health must not recommend the port."""
+    (stopped, _) = listeners(server)
+    os.kill(stopped, signal.SIGSTOP)
+    # The operating system selects the worker: a check that reaches the stopped worker fails, and is repeated.
+    wait_for(lambda: health_of_new_connection(server) == health_pb2.HealthCheckResponse.NOT_SERVING)
+    os.kill(stopped, signal.SIGCONT)
+    wait_for(lambda: health_of_new_connection(server) == health_pb2.HealthCheckResponse.SERVING)
+
+
+@ON_SQLITE
+def test_a_worker_that_does_not_respond_is_killed_and_replaced(config: Path, tmp_path: Path) -> None:
+    """The supervisor of this test waits one second instead of half a minute."""
+    script = tmp_path / "supervise.py"
+    script.write_text(
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from server.application_log import configure_logging\n"
+        "from server.config import read_settings\n"
+        "from server.workers.supervisor import Supervisor\n"
+        "if __name__ == '__main__':\n"
+        "    config = Path(sys.argv[1])\n"
+        "    configure_logging()\n"
+        "    sys.exit(Supervisor(read_settings(config), config, 2, hang_seconds=1.0).run())\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    with config.with_name("server-0.log").open("w") as lines:
+        process = subprocess.Popen([sys.executable, script, config], env=environment, stderr=lines)
+    try:
+        wait_for(lambda: bool(events(config, "all workers serving")))
+        server = Process(process, str(events(config, "all workers serving")[0]["address"]))
+        (stopped, _) = listeners(server)
+        os.kill(stopped, signal.SIGSTOP)
+        wait_for(lambda: bool(events(config, "worker does not respond and is killed")))
+        wait_for(lambda: len(listeners(server)) == WORKERS and stopped not in listeners(server))
+        server.stop()
+    finally:
+        process.kill()
+        process.wait(SECONDS_MAX)
+
+
+@ON_SQLITE
+def test_sigterm_drains_all_workers(server: Process, config: Path) -> None:
+    """Calls in progress are answered, and no process remains."""
+    children = psutil.Process(server.process.pid).children(recursive=True)
+    server.stop()
+    assert len(events(config, "stopped")) == WORKERS
+    _, alive = psutil.wait_procs(children, timeout=SECONDS_MAX)
+    assert alive == []
+
+
+@ON_SQLITE
+def test_workers_stop_when_their_supervisor_is_killed(server: Process, config: Path) -> None:
+    """Workers without a supervisor would not be replaced, so they drain and end."""
+    workers = [psutil.Process(pid) for pid in listeners(server)]
+    server.kill()
+    _, alive = psutil.wait_procs(workers, timeout=SECONDS_MAX)
+    assert alive == []
+    assert len(events(config, "stopped")) == WORKERS
+
+
+async def test_sighup_replaces_all_workers_and_no_call_fails(server: Process) -> None:
+    """Callers with the retry policy of the client library see no error while one worker after the other is replaced."""
+    before = set(listeners(server))
+    loop = asyncio.get_running_loop()
+    failures: list[grpc.RpcError] = []
+    replaced = asyncio.Event()
+
+    def score_repeatedly(number: int) -> int:
+        calls = 0
+        while not replaced.is_set():
+            with open_channel(server.address) as channel:
+                stub = credit_pb2_grpc.CreditServiceStub(channel)
+                for _ in range(20):
+                    try:
+                        stub.ScoreCredit(request_with(1000.0 + number), timeout=20)
+                    except grpc.RpcError as error:
+                        failures.append(error)
+                    calls += 1
+        return calls
+
+    callers = [loop.run_in_executor(None, score_repeatedly, number) for number in range(4)]
+    server.process.send_signal(signal.SIGHUP)
+    try:
+        await asyncio.to_thread(
+            wait_for, lambda: len(listeners(server)) == WORKERS and not before & set(listeners(server))
+        )
+    finally:
+        replaced.set()
+        answered = sum(await asyncio.gather(*callers))
+    assert failures == []
+    assert answered > 0
+
+
+@ON_SQLITE
+def test_a_port_that_another_server_uses_is_refused(server: Process, config: Path) -> None:
+    """A second server with workers does not join the workers of the first."""
+    port = server.address.rsplit(":", 1)[1]
+    done = subprocess.run(
+        [sys.executable, "-m", "server", "--config", str(config), "--workers", "2"],
+        cwd=ROOT,
+        env={**os.environ, "GROUNDS_PORT": port},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=SECONDS_MAX,
+    )
+    assert done.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}: another process listens there" in done.stderr
+
+
+@ON_SQLITE
+def test_an_error_at_the_start_ends_the_server_with_one_message(config: Path) -> None:
+    """The first worker reports the error, and the supervisor starts no other worker."""
+    policy = read_settings(config).policy
+    broken = config.with_name("broken.toml")
+    broken.write_text(config.read_text().replace(str(policy), str(policy.with_name("absent.toml"))))
+    done = subprocess.run(
+        [sys.executable, "-m", "server", "--config", str(broken), "--workers", "2"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=SECONDS_MAX,
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("error:") == 1
+    assert "absent.toml" in done.stderr
+
+
+@ON_SQLITE
+def test_a_foreign_socket_on_the_port_is_refused(config: Path) -> None:
+    """A socket that allows sharing the port is found too."""
+    with socket.socket() as foreign:
+        foreign.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        foreign.bind(("127.0.0.1", 0))
+        foreign.listen()
+        done = subprocess.run(
+            [sys.executable, "-m", "server", "--config", str(config), "--workers", "2"],
+            cwd=ROOT,
+            env={**os.environ, "GROUNDS_PORT": str(foreign.getsockname()[1])},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=SECONDS_MAX,
+        )
+    assert done.returncode == 1
+    assert "another process listens there" in done.stderr
