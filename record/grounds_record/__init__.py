@@ -12,6 +12,7 @@ The only dependency is `cryptography`, so an auditor can verify a log on any mac
 """
 
 from grounds_record.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint, sign_checkpoint
+from grounds_record.cosignature import WitnessKey, add_cosignature, parse_witness_key, verify_cosignatures, witness_key
 from grounds_record.errors import (
     CheckpointMalformed,
     CheckpointOriginMismatch,
@@ -36,13 +37,14 @@ from grounds_record.header import Header, RemovedRecord, parse_header
 from grounds_record.merkle import leaf_hash, verify_consistency, verify_inclusion
 from grounds_record.note import SigningKey, VerifierKey, parse_signing_key, parse_verifier_key
 from grounds_record.sealed_record import SealedRecord, open_record, parse_leaf_data, seal_record
-from grounds_record.verification import verify
+from grounds_record.verification import CosignatureRule, verify
 from grounds_record.verification_report import Fault, FaultKind, VerificationReport
 
 __all__ = [
     "Checkpoint",
     "CheckpointMalformed",
     "CheckpointOriginMismatch",
+    "CosignatureRule",
     "CustomerKeyMismatch",
     "Export",
     "ExportMalformed",
@@ -67,7 +69,9 @@ __all__ = [
     "StoredRecord",
     "VerificationReport",
     "VerifierKey",
+    "WitnessKey",
     "WrappedKeyInvalid",
+    "add_cosignature",
     "leaf_hash",
     "open_checkpoint",
     "open_record",
@@ -76,11 +80,14 @@ __all__ = [
     "parse_leaf_data",
     "parse_signing_key",
     "parse_verifier_key",
+    "parse_witness_key",
     "read_export",
     "seal_record",
     "sign_checkpoint",
     "verify",
     "verify_consistency",
+    "verify_cosignatures",
     "verify_inclusion",
+    "witness_key",
     "write_export",
 ]

@@ -17,6 +17,7 @@ from typing import IO, Any
 from grounds_record.errors import ExportMalformed
 from grounds_record.export import Export, RetentionProof, StoredRecord
 from grounds_record.note import decode_base64, encode_base64
+from grounds_record.private_files import replace_file
 
 _FORMAT = 1
 _LINE_BYTES_MAX = 32 * 1024 * 1024  # the body of a record has at most 16 MiB, and base64 adds a third
@@ -43,13 +44,12 @@ def write_export(path: Path, export: Export, checkpoint: str) -> int:
         ],
         "consistency": [[size, _encode_hashes(proof)] for size, proof in export.consistency],
     }
-    partial, count = path.with_name(f"{path.name}.partial"), 0
-    with partial.open("w", encoding="ascii") as file:
+    count = 0
+    with replace_file(path) as temporary, temporary.open("w", encoding="ascii") as file:
         file.write(json.dumps(head) + "\n")
         for record in export.records:
             file.write(json.dumps(_record_document(record)) + "\n")
             count += 1
-    partial.replace(path)
     return count
 
 

@@ -31,7 +31,7 @@ _KEY_ID_BYTES = 4
 PRIVATE_KEY_PREFIX = "PRIVATE+KEY+"
 _NOTE_BYTES_MAX = 1_000_000
 _SIGNATURES_MAX = 100  # the limit of Go's note package; readers must accept at least 16 signatures
-_SIGNATURE_START = "\u2014 "  # an em dash and a space
+SIGNATURE_START = "\u2014 "  # an em dash and a space
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class VerifierKey:
     public: bytes
 
     def __post_init__(self) -> None:
-        _check_key_name(self.name)
+        check_key_name(self.name)
         if len(self.public) != KEY_BYTES:
             raise KeyMalformed(f"a public key must have {KEY_BYTES} bytes, got {len(self.public)}")
 
@@ -80,7 +80,7 @@ class SigningKey:
     seed: bytes = field(repr=False)
 
     def __post_init__(self) -> None:
-        _check_key_name(self.name)
+        check_key_name(self.name)
         if len(self.seed) != KEY_BYTES:
             raise KeyMalformed(f"a private key must have {KEY_BYTES} bytes, got {len(self.seed)}")
 
@@ -100,9 +100,9 @@ def parse_verifier_key(text: str) -> VerifierKey:
     Raises:
         KeyMalformed: The text is not a public key. The message states the invalid part.
     """
-    name, key_id, key = _parse_key_text(text)
+    name, key_id, key = parse_key_text(text)
     verifier = VerifierKey(name, key)
-    _check_key_id(verifier, key_id)
+    check_key_id(verifier.key_id, key_id)
     return verifier
 
 
@@ -114,9 +114,9 @@ def parse_signing_key(text: str) -> SigningKey:
     """
     if not text.startswith(PRIVATE_KEY_PREFIX):
         raise KeyMalformed(f"a private key must begin with {PRIVATE_KEY_PREFIX}")
-    name, key_id, seed = _parse_key_text(text.removeprefix(PRIVATE_KEY_PREFIX))
+    name, key_id, seed = parse_key_text(text.removeprefix(PRIVATE_KEY_PREFIX))
     signer = SigningKey(name, seed)
-    _check_key_id(signer.verifier(), key_id)
+    check_key_id(signer.verifier().key_id, key_id)
     return signer
 
 
@@ -135,7 +135,7 @@ def sign_note(text: str, key: SigningKey) -> str:
         raise NoteMalformed("the text of a note must not be empty and must end in a newline")
     private, key_id = _load_signer(key)
     line = base64.b64encode(key_id + private.sign(text.encode())).decode()
-    return f"{text}\n{_SIGNATURE_START}{key.name} {line}\n"
+    return f"{text}\n{SIGNATURE_START}{key.name} {line}\n"
 
 
 @lru_cache(maxsize=4)
@@ -193,9 +193,9 @@ def parse_note(note: str) -> tuple[str, list[tuple[str, bytes, bytes]]]:
 def _parse_signature(line: str, number: int) -> tuple[str, bytes, bytes]:
     """Parse one signature line. `number` is the number of the line, from 1."""
     where = f"signature line {number}"
-    if not line.startswith(_SIGNATURE_START):
+    if not line.startswith(SIGNATURE_START):
         raise NoteMalformed(f"{where} must begin with an em dash and a space")
-    name, space, encoded = line.removeprefix(_SIGNATURE_START).partition(" ")
+    name, space, encoded = line.removeprefix(SIGNATURE_START).partition(" ")
     if not space or not is_key_name(name):
         raise NoteMalformed(f"{where} has no valid key name: a name must not be empty, and has no spaces and no '+'")
     decoded = decode_base64(encoded)
@@ -204,32 +204,38 @@ def _parse_signature(line: str, number: int) -> tuple[str, bytes, bytes]:
     return name, decoded[:_KEY_ID_BYTES], decoded[_KEY_ID_BYTES:]
 
 
-def _parse_key_text(text: str) -> tuple[str, bytes, bytes]:
-    """Parse name+hexhash+base64. The base64 part may contain '+'."""
+def parse_key_text(text: str, kind: bytes = _ED25519) -> tuple[str, bytes, bytes]:
+    """Parse name+hexhash+base64, where the base64 part may contain '+'. Return the name, the hash and the bytes of the key.
+
+    Raises:
+        KeyMalformed: The text is malformed, or the number of its signature type is not `kind`.
+    """
     parts = text.split("+", 2)
     if len(parts) != 3:  # noqa: PLR2004 - name, hash, key
         raise KeyMalformed("a key must have the format name+hexhash+base64")
     name, key_id, encoded = parts
-    _check_key_name(name)
+    check_key_name(name)
     if not re.fullmatch("[0-9a-f]{8}", key_id):
         raise KeyMalformed("the middle part of a key must be 8 hexadecimal digits in lowercase")
     decoded = decode_base64(encoded)
     if decoded is None or len(decoded) != 1 + KEY_BYTES:
         raise KeyMalformed(f"the last part of a key must be the base64 of {1 + KEY_BYTES} bytes")
-    if decoded[:1] != _ED25519:
-        raise KeyMalformed(f"the key is of type {decoded[0]}; only Ed25519, type 1, is supported")
+    if decoded[:1] != kind:
+        raise KeyMalformed(
+            f"the key is of type {decoded[0]}; expected type {kind[0]} (1: key of a log, 4: key of a witness)"
+        )
     return name, bytes.fromhex(key_id), decoded[1:]
 
 
-def _check_key_id(key: VerifierKey, key_id: bytes) -> None:
+def check_key_id(computed: bytes, key_id: bytes) -> None:
     """Reject a key whose text contains a wrong key id, which shows a typing error."""
-    if key.key_id != key_id:
+    if computed != key_id:
         raise KeyMalformed(
-            f"the key contains the hash {key_id.hex()}, but its computed hash is {key.key_id.hex()}; copy the key again"
+            f"the key contains the hash {key_id.hex()}, but its computed hash is {computed.hex()}; copy the key again"
         )
 
 
-def _check_key_name(name: str) -> None:
+def check_key_name(name: str) -> None:
     """Reject an invalid key name."""
     if not is_key_name(name):
         raise KeyMalformed("a key name must not be empty, and must not contain spaces, '+' or control characters")

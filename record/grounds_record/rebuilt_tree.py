@@ -4,13 +4,14 @@ The tree is computed in one pass over the records. It needs 32 bytes of memory p
 for five million records.
 """
 
+import datetime as dt
 import hashlib
 import itertools
 from collections.abc import Collection, Iterable
 
 from grounds_record.errors import HeaderInvalid
 from grounds_record.export import StoredRecord
-from grounds_record.header import parse_header
+from grounds_record.header import Header, parse_header
 from grounds_record.header_columns import mismatched_columns
 from grounds_record.merkle import HASH_BYTES, Frontier, Node, children, completed_node_count, covering_nodes, node_hash
 from grounds_record.verification_report import Fault, FaultKind
@@ -21,6 +22,9 @@ _GAP_MAX = 1_000_000
 _MISMATCHES_MAX = (
     1_000_000  # limit of stored mismatches, which bounds the memory; a million are enough to locate faults
 )
+# Several servers append to one log, so the times of adjacent records may be in the wrong order by less than this.
+_ORDER_TOLERANCE_US = 5 * 60 * 1_000_000
+_WARNINGS_MAX = 1000
 _DERIVED_MAX = 64  # limit of candidates for one node that ends after the exported records
 
 
@@ -36,6 +40,7 @@ class RebuiltTree:
         mismatches: Stored hashes that differ from the computed hashes, by node.
         faults: Faults in the sequence of records: missing, repeated and misplaced records.
         column_faults: Faults of columns that differ from the header.
+        warnings: Sentences about records whose time is before that of the preceding record. Their bytes are unchanged.
     """
 
     def __init__(self, start: int, before: tuple[bytes, ...], sizes: Collection[int]) -> None:
@@ -54,6 +59,8 @@ class RebuiltTree:
         self.mismatches: dict[Node, bytes] = {}
         self.faults: list[Fault] = []
         self.column_faults: list[Fault] = []
+        self.warnings: list[str] = []
+        self._previous: Header | None = None  # header of the preceding record
         self._sizes = sizes
         # Computed hashes of the nodes that end within the exported records: for each level, one concatenation of hashes.
         self._levels: list[bytearray] = []
@@ -114,7 +121,7 @@ class RebuiltTree:
         # The index alone determines how many hashes are stored with a record. So this check usually detects a moved record.
         if len(record.nodes) != completed_node_count(index):
             self.miscounted.append(index)
-        self._compare_columns(index, record)
+        self._check_header(index, record)
         self._append_leaf(self._leaf_hash(index, record), record.nodes)
 
     def _leaf_hash(self, index: int, record: StoredRecord) -> bytes:
@@ -130,17 +137,28 @@ class RebuiltTree:
             return _UNKNOWN_LEAF
         return stored
 
-    def _compare_columns(self, index: int, record: StoredRecord) -> None:
-        """Compare the columns of a record with its header."""
-        if record.columns is None:
-            return
+    def _check_header(self, index: int, record: StoredRecord) -> None:
+        """Compare the columns of a record with its header, and its time with that of the preceding record."""
         try:
-            different = mismatched_columns(parse_header(record.header), record.columns)
+            header = parse_header(record.header)
         except HeaderInvalid:
             return  # the leaf hash reveals a changed header
+        self._compare_times(index, header)
+        different = mismatched_columns(header, record.columns) if record.columns is not None else ()
         if different:
             detail = f"its columns {', '.join(different)} differ from its header"
             self.column_faults.append(Fault(FaultKind.COLUMN_ALTERED, index, index, detail))
+
+    def _compare_times(self, index: int, header: Header) -> None:
+        """Add a warning if the time of a record is before that of the preceding record."""
+        previous, self._previous = self._previous, header
+        if previous is None or header.time_us >= previous.time_us - _ORDER_TOLERANCE_US:
+            return
+        if len(self.warnings) < _WARNINGS_MAX:
+            here, before = (_time_text(each.time_us) for each in (header, previous))
+            self.warnings.append(
+                f"record {index}: its time is {here}, but the record before it is of {before}: a clock was wrong"
+            )
 
     def _append_leaf(self, leaf: bytes, nodes: tuple[bytes, ...]) -> None:
         """Append a leaf, and compare the hashes of the nodes that it completes with the stored hashes."""
@@ -162,3 +180,11 @@ class RebuiltTree:
     def _add_fault(self, kind: FaultKind, index: int, detail: str) -> None:
         """Add a fault of one record."""
         self.faults.append(Fault(kind, index, index, detail))
+
+
+def _time_text(time_us: int) -> str:
+    """Return microseconds since 1970 as text, to the second."""
+    try:
+        return f"{dt.datetime(1970, 1, 1) + dt.timedelta(microseconds=time_us):%Y-%m-%d %H:%M:%S} UTC"  # noqa: DTZ001 - shown as UTC
+    except OverflowError:
+        return f"{time_us} microseconds after 1970"

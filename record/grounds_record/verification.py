@@ -15,10 +15,12 @@ checkpoints gets a narrower range. A fault can hide other faults near it, so ver
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from grounds_record.checkpoint import Checkpoint, open_checkpoint
-from grounds_record.errors import ProofInvalid, RecordError
+from grounds_record.cosignature import WitnessKey, verify_cosignatures
+from grounds_record.errors import ProofInvalid, RecordError, SignatureInvalid
 from grounds_record.export import Export, RetentionProof
 from grounds_record.header import RETENTION_KIND, parse_header
 from grounds_record.merkle import (
@@ -45,13 +47,29 @@ _HASH_ALTERED = "the record is unchanged, but the hashes stored with it were cha
 _REST_DOUBTED = ", or the export contains wrong hashes of the rest of the log"
 
 
-def verify(export: Export, checkpoints: Sequence[str], key: VerifierKey) -> VerificationReport:
+@dataclass(frozen=True, slots=True)
+class CosignatureRule:
+    """The cosignatures that a verification requires.
+
+    Attributes:
+        witnesses: Public keys of the witnesses that the auditor trusts.
+        quorum: Number of these witnesses that must have cosigned one and the same checkpoint.
+    """
+
+    witnesses: tuple[WitnessKey, ...]
+    quorum: int
+
+
+def verify(
+    export: Export, checkpoints: Sequence[str], key: VerifierKey, cosignatures: CosignatureRule | None = None
+) -> VerificationReport:
     """Verify that the exported records are the records that the checkpoints cover, and locate differences.
 
     Args:
         export: The exported records and hashes, which are not trusted. The records are iterated once.
         checkpoints: The log's newest checkpoint and the checkpoints that the auditor kept, as signed notes in any order.
         key: The log's public key. The name of the key is the log's origin.
+        cosignatures: The cosignatures that one of the proven checkpoints must have; None requires none.
 
     Returns:
         The report. Invalid content of the export does not raise an error; the report lists it as a fault.
@@ -76,7 +94,19 @@ def verify(export: Export, checkpoints: Sequence[str], key: VerifierKey) -> Veri
     faults += _retention_faults(tree, export.retentions, newest)
     proven = sorted(comparison.proven + _prove_other_checkpoints(tree, export, accepted, faults))
     size = newest.size if newest else 0
-    return VerificationReport(export.start, end, size, tuple(proven), tuple(comparison.refuted), merge_faults(faults))
+    cosigned: tuple[str, ...] = ()
+    if cosignatures is not None:
+        cosigned = _check_cosignatures(checkpoints, key, cosignatures, proven, faults)
+    return VerificationReport(
+        export.start,
+        end,
+        size,
+        tuple(proven),
+        tuple(comparison.refuted),
+        merge_faults(faults),
+        tuple(tree.warnings),
+        cosigned,
+    )
 
 
 @dataclass(slots=True)
@@ -303,6 +333,33 @@ def _prove_other_checkpoints(
         else:
             proven.append(size)
     return proven
+
+
+def _check_cosignatures(
+    notes: Sequence[str], key: VerifierKey, rule: CosignatureRule, proven: Sequence[int], faults: list[Fault]
+) -> tuple[str, ...]:
+    """Check that enough witnesses cosigned a proven checkpoint; add faults. Return a sentence for each cosigned checkpoint."""
+    times: dict[int, dict[str, int]] = {}
+    for note in notes:
+        with suppress(RecordError):  # `_accept_checkpoints` reports a checkpoint that cannot be parsed or verified
+            size = open_checkpoint(note, key).size
+            try:
+                found = verify_cosignatures(note, rule.witnesses)
+            except SignatureInvalid as error:
+                faults.append(
+                    Fault(FaultKind.COSIGNATURE_INVALID, None, None, f"the checkpoint of {size} records: {error}")
+                )
+                continue
+            times.setdefault(size, {}).update(found)
+    if not any(len(times.get(size, {})) >= rule.quorum for size in proven):
+        names = ", ".join(witness.name for witness in rule.witnesses)
+        detail = f"no checkpoint that holds is cosigned by at least {rule.quorum} of the witnesses {names}"
+        faults.append(Fault(FaultKind.COSIGNATURES_MISSING, None, None, detail))
+    return tuple(
+        f"the checkpoint of {size} records is cosigned by {', '.join(sorted(times[size]))}"
+        for size in sorted(times)
+        if times[size] and size in proven
+    )
 
 
 def _incomplete(detail: str) -> Fault:

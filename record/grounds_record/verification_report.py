@@ -33,6 +33,8 @@ class FaultKind(str, Enum):
     CIPHERTEXT_MISSING = (
         "CIPHERTEXT_MISSING"  # each: the ciphertext is missing, and no retention record lists the record
     )
+    COSIGNATURE_INVALID = "COSIGNATURE_INVALID"  # a cosignature by a witness that the auditor trusts does not verify
+    COSIGNATURES_MISSING = "COSIGNATURES_MISSING"  # too few witnesses cosigned a checkpoint that holds
     RETENTION_REFUSED = "RETENTION_REFUSED"  # each: it was exported as a retention record, but this is not proven
 
     def __str__(self) -> str:
@@ -76,6 +78,9 @@ class VerificationReport:
         proven: Sizes of the checkpoints that the records match, in ascending order.
         refuted: Sizes of the checkpoints that the records do not match, in ascending order.
         faults: All faults. Faults that do not concern records are first; the others are sorted by index.
+        warnings: Sentences about records that are unchanged but that a reader must know about: records whose time is before
+            that of the preceding record.
+        cosignatures: Sentences about the witnesses that cosigned checkpoints that hold.
     """
 
     start: int
@@ -84,6 +89,8 @@ class VerificationReport:
     proven: tuple[int, ...]
     refuted: tuple[int, ...]
     faults: tuple[Fault, ...]
+    warnings: tuple[str, ...] = ()
+    cosignatures: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -91,16 +98,21 @@ class VerificationReport:
         return not self.faults
 
     def sentences(self) -> tuple[str, ...]:
-        """Return the report as sentences: a summary, at most 20 faults, and the checkpoints."""
+        """Return the report as sentences: a summary, at most 20 faults, at most 20 warnings, and the checkpoints."""
         lines = [fault.sentence() for fault in self.faults[:_FAULTS_LISTED_MAX]]
         if len(self.faults) > _FAULTS_LISTED_MAX:
             lines.append(f"and {len(self.faults) - _FAULTS_LISTED_MAX} more faults")
+        lines += [f"warning: {warning}" for warning in self.warnings[:_FAULTS_LISTED_MAX]]
+        if len(self.warnings) > _FAULTS_LISTED_MAX:
+            lines.append(f"and {len(self.warnings) - _FAULTS_LISTED_MAX} more warnings")
         lines += [f"the checkpoint of {size} records holds" for size in self.proven]
+        lines += self.cosignatures
         lines += [f"the checkpoint of {size} records does not hold" for size in self.refuted]
         if self.end > self.size:
             lines.append(f"no checkpoint covers the records {max(self.start, self.size)} to {self.end - 1} yet")
         records = f"{self.end - self.start} records, {self.start} up to {self.end}"
-        return (f"{records}: " + ("verified" if self.holds else "NOT verified"), *lines)
+        warned = f", with {len(self.warnings)} warning{'s' if len(self.warnings) > 1 else ''}" if self.warnings else ""
+        return (f"{records}: " + ("verified" if self.holds else "NOT verified") + warned, *lines)
 
 
 def merge_faults(faults: Iterable[Fault]) -> tuple[Fault, ...]:

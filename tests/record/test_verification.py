@@ -8,9 +8,23 @@ from hypothesis import strategies as st
 
 from grounds_record.export import Export
 from grounds_record.note import SigningKey
+from grounds_record.sealed_record import seal_record
 from grounds_record.verification import verify
 from grounds_record.verification_report import Fault, FaultKind
-from tests.record.logs import KEY, LOG, NEW, OLD, SIZE, check, fault_positions, flip_bit, honest_log
+from tests.record.logs import (
+    CUSTOMER_KEY,
+    KEY,
+    LOG,
+    NEW,
+    OLD,
+    SIZE,
+    append_records,
+    check,
+    fault_positions,
+    flip_bit,
+    header,
+    honest_log,
+)
 
 
 def test_an_honest_log_is_verified_and_the_report_lists_the_proven_checkpoints() -> None:
@@ -285,3 +299,20 @@ def test_an_empty_log_is_verified_against_its_checkpoint() -> None:
 
     assert check([], empty).holds
     assert check(LOG.rows, empty, NEW).proven == (0, 100)
+
+
+def test_a_record_that_is_dated_before_the_preceding_record_is_reported_although_the_log_verifies() -> None:
+    year = 365 * 86_400 * 1_000_000
+    times = [130 * year, 56 * year, 56 * year + 1, 56 * year - 4 * 60 * 1_000_000]
+    sealed = [seal_record(header(index, time_us=time), b"body", CUSTOMER_KEY) for index, time in enumerate(times)]
+    log = append_records([(each.header, each.ciphertext) for each in sealed])
+
+    report = check(log.rows, log.checkpoint(4))
+
+    assert report.holds
+    summary, warning = report.sentences()[:2]
+    assert summary == "4 records, 0 up to 4: verified, with 1 warning"
+    assert warning == (
+        "warning: record 1: its time is 2025-12-18 00:00:00 UTC, but the record before it is of 2099-11-30 00:00:00 UTC: "
+        "a clock was wrong"
+    )
