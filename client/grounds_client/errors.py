@@ -68,3 +68,7 @@ class CallFailed(Exception):
 
 class PullRefused(Exception):
     """A pull cannot start or continue; the message states what to do next."""
+
+
+class WitnessRefused(Exception):
+    """A witness cannot cosign; the message states what to do next."""

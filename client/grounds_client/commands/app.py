@@ -5,8 +5,9 @@ from pathlib import Path
 
 import typer
 
-from grounds_client.commands import audit, churn, credit, models, record_log
-from grounds_client.errors import CallFailed, PullRefused
+from grounds_client.commands import audit, churn, credit, models, record_log, witness
+from grounds_client.commands.output import print_message
+from grounds_client.errors import CallFailed, PullRefused, WitnessRefused
 from grounds_record.errors import RecordError
 
 # Shell completion is registered under the program's name. `python -m client` would change the completion of every Python
@@ -42,6 +43,9 @@ app.command(name="export-log", epilog="Example: grounds export-log today.log --c
     record_log.export_log
 )
 app.command(epilog="Example: grounds verify today.log --key grounds.pub --checkpoint old.txt")(record_log.verify)
+app.command(epilog="Example: grounds witness state --key grounds.pub --name audit.example.com/w1 --every 60")(
+    witness.witness
+)
 
 _churn = typer.Typer(
     no_args_is_help=True, help="Churn risks: the customers most at risk, one customer, or a local copy."
@@ -57,11 +61,11 @@ def main() -> int:
     try:
         app(standalone_mode=True)
     except CallFailed as error:
-        sys.stderr.write(f"error: {error}\n")
+        print_message(f"error: {error}", err=True)
         for problem in error.problems:
-            sys.stderr.write(f"  {problem.field}: {problem.problem}\n")
+            print_message(f"  {problem.field}: {problem.problem}", err=True)
         return 1
-    except (OSError, PullRefused, RecordError) as error:
-        sys.stderr.write(f"error: {error}\n")
+    except (OSError, PullRefused, RecordError, WitnessRefused) as error:
+        print_message(f"error: {error}", err=True)
         return 1
     return 0

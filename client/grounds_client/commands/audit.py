@@ -13,7 +13,7 @@ from grounds_client.channel import DEFAULT_ADDRESS
 from grounds_client.client import DEFAULT_PAGE_SIZE, Client
 from grounds_client.commands.evidence_subject import resolve_subject
 from grounds_client.commands.options import Address, AsJson, AsJsonLines, Locale
-from grounds_client.commands.output import print_json, print_json_lines
+from grounds_client.commands.output import print_json, print_json_lines, print_message
 from grounds_client.commands.parsers import check_market, parse_choice, resolve_bundle_id
 from grounds_client.commands.record_log import parse_key_option
 from grounds_client.evidence.checks import describe_key
@@ -22,6 +22,7 @@ from grounds_client.formatting import enum_name
 from grounds_client.terminal.audit import show_checks, show_decisions, show_replay, show_sample
 from grounds_client.terminal.console import make_console
 from grounds_record.note import parse_verifier_key
+from grounds_record.private_files import replace_file
 
 _MODES = ("VERIFY", "FEATURES", "SCORE", "EXPLANATION")
 _STRATUM_KEYS = ("MARKET", "DECISION", "GRADE")
@@ -77,8 +78,10 @@ def evidence(
     checks = subject.check(pack, verifier_key)
     if html is not None:
         key_text = describe_key(verifier_key, given=given_key is not None)
-        html.write_text(subject.render(pack, verdicts, checks, purpose=purpose, key=key_text), encoding="utf-8")
-        typer.echo(f"{html}: the evidence of {subject.description}", err=as_json)
+        page = subject.render(pack, verdicts, checks, purpose=purpose, key=key_text)
+        with replace_file(html) as temporary:
+            temporary.write_text(page, encoding="utf-8")
+        print_message(f"{html}: the evidence of {subject.description}", err=as_json)
     if as_json:
         print_json(pack)
     elif html is None:

@@ -13,12 +13,13 @@ from grounds.churn.v1 import churn_pb2
 from grounds_client.channel import DEFAULT_ADDRESS
 from grounds_client.client import DEFAULT_PAGE_SIZE, Client
 from grounds_client.commands.options import Address, AsJson, AsJsonLines, CustomerId, Locale, Market
-from grounds_client.commands.output import print_json, print_json_lines
+from grounds_client.commands.output import print_json, print_json_lines, print_message
 from grounds_client.commands.parsers import check_market, parse_choice
 from grounds_client.errors import PullRefused
 from grounds_client.formatting import enum_name
 from grounds_client.terminal.churn import show_risk, show_risks
-from grounds_client.terminal.console import make_console
+from grounds_client.terminal.console import make_console, print_line
+from grounds_record.printable_text import escape_line
 
 _VALUE_MAX = 1e15  # its hundredths fit into the int64 field of the request
 _ORDERS = {
@@ -77,7 +78,7 @@ def show(
         return
     console = make_console()
     show_risk(console, risk)
-    console.print(f"run {risk.run_id}", style="dim")
+    print_line(console, f"run {risk.run_id}", style="dim")
 
 
 def pull(
@@ -104,7 +105,7 @@ def pull(
         market = market or _only_market(client)
         result = MarketPull(client, to, state, report).run(market, locale)
     changes = f"{result.changed:,} changed, {result.removed:,} removed since the last pull"
-    typer.echo(f"{to}: {result.customers:,} customers of {market}, run {result.run_id}; {changes}")
+    print_message(f"{to}: {result.customers:,} customers of {market}, run {result.run_id}; {changes}")
 
 
 def _only_market(client: Client) -> str:
@@ -122,10 +123,10 @@ def _progress_reporter() -> Iterator[Callable[[str], None]]:
     """Yield a function that reports progress on standard error; on a terminal, it updates one line."""
     console = make_console(stderr=True)
     if not console.is_terminal:
-        yield lambda line: typer.echo(line, err=True)
+        yield lambda line: print_message(line, err=True)
         return
     with console.status("connecting") as status:
-        yield lambda line: status.update(Text(line))
+        yield lambda line: status.update(Text(escape_line(line)))
 
 
 def _parse_bands(names: Sequence[str]) -> list[churn_pb2.RiskBand]:

@@ -10,7 +10,7 @@ from grounds.model.v1 import model_pb2
 from grounds_client.channel import DEFAULT_ADDRESS
 from grounds_client.client import Client, OutcomeEvent
 from grounds_client.commands.options import Address, Amount, AsJson, CustomerId, DecisionId, Locale, Market, RequestId
-from grounds_client.commands.output import print_json
+from grounds_client.commands.output import print_json, print_message
 from grounds_client.commands.parsers import check_market, parse_amount, parse_choice, parse_values
 from grounds_client.errors import CallFailed
 from grounds_client.formatting import outcome_text, override_text
@@ -156,7 +156,7 @@ def override(
     if as_json:
         print_json(recorded)
     else:
-        typer.echo(override_text(recorded))
+        print_message(override_text(recorded))
 
 
 def outcome(
@@ -185,7 +185,7 @@ def outcome(
     if as_json:
         print_json(recorded)
     else:
-        typer.echo(outcome_text(recorded))
+        print_message(outcome_text(recorded))
 
 
 def policy(

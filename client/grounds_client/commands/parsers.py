@@ -7,6 +7,7 @@ import typer
 
 from grounds_client.client import Client, Value
 from grounds_client.money import Amount
+from grounds_record.printable_text import escape_line
 
 _PREFIX_LENGTH_MIN = 8
 _BUNDLE_ID_LENGTH = 64
@@ -101,6 +102,6 @@ def _unique_match(prefix: str, ids: Collection[str], kind: str, option: str) -> 
         raise typer.BadParameter(f"{prefix!r} is not the beginning of a {kind}", param_hint=option)
     if len(matches) > 1:
         raise typer.BadParameter(
-            f"{prefix!r} is ambiguous: {', '.join(matches)}; type more characters", param_hint=option
+            f"{prefix!r} is ambiguous: {escape_line(', '.join(matches))}; type more characters", param_hint=option
         )
     return matches[0]

@@ -1,7 +1,7 @@
 """Commands of the record log: export a range of records, and verify an export without a server."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,11 +12,14 @@ from grounds.audit.v1 import audit_pb2
 from grounds_client.channel import DEFAULT_ADDRESS
 from grounds_client.client import Client
 from grounds_client.commands.options import Address
+from grounds_client.commands.output import print_message
 from grounds_record.checkpoint import parse_checkpoint
+from grounds_record.cosignature import WitnessKey, parse_witness_key
 from grounds_record.errors import KeyMalformed, RecordError
 from grounds_record.export import Export, RetentionProof, StoredRecord
 from grounds_record.export_file import read_export, write_export
 from grounds_record.note import PRIVATE_KEY_PREFIX, VerifierKey, parse_note, parse_verifier_key
+from grounds_record.verification import CosignatureRule
 from grounds_record.verification import verify as verify_export
 
 _Checkpoints = Annotated[
@@ -43,20 +46,36 @@ def export_log(
         proof = client.get_range_proof(first, last, size, checkpoint_sizes=known_sizes)
         messages = progress.track(client.list_records(first, last), total=last - first, description="records")
         count = write_export(to, _export(first, messages, proof), checkpoint)
-    typer.echo(f"{to}: {count:,} records, {first} up to {last}, and the checkpoint of {size:,} records")
+    print_message(f"{to}: {count:,} records, {first} up to {last}, and the checkpoint of {size:,} records")
 
 
 def verify(
     export: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `export-log` wrote.")],
     key: Annotated[str, typer.Option(help="The log's public key, or a file that contains it.", metavar="KEY")],
     checkpoints: _Checkpoints = None,
+    witnesses: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--witness", metavar="KEY", help="Public key of a witness, or a file that contains it; repeatable."
+        ),
+    ] = None,
+    cosigned_by: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="How many of the witnesses must have cosigned a checkpoint; default: all.", min=1
+        ),
+    ] = None,
 ) -> None:
-    """Verify exported records against the log's public key and the checkpoints that you saved. Needs no server."""
+    """Verify exported records against the log's public key and the checkpoints that you saved. Needs no server.
+
+    With --witness, a checkpoint that holds must be cosigned too, so that the log cannot have shown you a history of its own.
+    """
+    rule = _cosignature_rule(witnesses or [], cosigned_by)
     records, newest = read_export(export)
     notes = [path.read_text(encoding="utf-8") for path in checkpoints or []]
-    verdict = verify_export(records, [newest, *notes], parse_key_option(key))
+    verdict = verify_export(records, [newest, *notes], parse_key_option(key), rule)
     for sentence in verdict.sentences():
-        typer.echo(sentence)
+        print_message(sentence)
     if not verdict.holds:
         raise typer.Exit(1)
 
@@ -77,6 +96,31 @@ def parse_key_option(text: str) -> VerifierKey:
         return parse_verifier_key(key)
     except KeyMalformed as error:
         raise KeyMalformed(f"--key: must be a public key or an existing file that contains one: {error}") from error
+
+
+def _cosignature_rule(witnesses: Sequence[str], quorum: int | None) -> CosignatureRule | None:
+    """Return the rule of `--witness` and `--cosigned-by`; None if no cosignature is required."""
+    keys = {key.text(): key for key in map(_parse_witness_option, witnesses)}
+    if quorum is not None and quorum > len(keys):
+        raise typer.BadParameter(
+            f"must be at most the number of different witnesses, {len(keys)}, got {quorum}", param_hint="--cosigned-by"
+        )
+    return CosignatureRule(tuple(keys.values()), quorum or len(keys)) if keys else None
+
+
+def _parse_witness_option(text: str) -> WitnessKey:
+    """Parse `--witness`: a public key, or the name of a file that contains one.
+
+    Raises:
+        KeyMalformed: The text is neither.
+    """
+    key = Path(text).read_text(encoding="ascii").strip() if Path(text).is_file() else text
+    try:
+        return parse_witness_key(key)
+    except KeyMalformed as error:
+        raise KeyMalformed(
+            f"--witness: must be the public key of a witness or a file that contains one: {error}"
+        ) from error
 
 
 def _checkpoint_size(note: str) -> int:

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from grounds_record.printable_text import escape_text
+
 
 class Markup(str):
     """HTML that is safe to insert: a constant of the source code, or the result of `tag`."""
@@ -20,7 +22,7 @@ def tag(name: str, *children: str | None, **attributes: str | float | None) -> M
             None is skipped.
     """
     present = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items() if value is not None}
-    attribute_text = "".join(f' {key}="{escape(str(value))}"' for key, value in present.items())
+    attribute_text = "".join(f' {key}="{escape(escape_text(str(value)))}"' for key, value in present.items())
     content = "".join(_escape(child) for child in children if child is not None)
     return Markup(f"<{name}{attribute_text}>{content}</{name}>")
 
@@ -62,5 +64,5 @@ def text_list(lines: Iterable[str], kind: str = "ul") -> Markup:
 
 
 def _escape(child: str) -> str:
-    """Return text with its markup characters escaped, and Markup unchanged."""
-    return child if isinstance(child, Markup) else escape(child)
+    """Return text with its markup and its hidden characters escaped, and Markup unchanged."""
+    return child if isinstance(child, Markup) else escape(escape_text(child))

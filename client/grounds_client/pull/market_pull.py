@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from grounds_client.client import DEFAULT_PAGE_SIZE, Client
 from grounds_client.errors import CallFailed, PullRefused
-from grounds_client.pull.files import file_sha256, replace_file
+from grounds_client.pull.files import file_sha256
 from grounds_client.pull.state import UP_TO_DATE, PullState, StateFile
 from grounds_client.pull.table import (
     CUSTOMER_SCHEMA,
@@ -31,6 +31,7 @@ from grounds_client.pull.table import (
     run_columns,
     write_copy,
 )
+from grounds_record.private_files import make_folder, replace_file
 
 _RESYNCS_MAX = 3
 
@@ -190,7 +191,7 @@ class MarketPull:
             write_copy(temporary, self._to.suffix, table)
         state = self._save(replace(state, phase=UP_TO_DATE, parts=0, file_sha256=file_sha256(self._to)))
         shutil.rmtree(self._state_file.parts_folder)
-        self._state_file.parts_folder.mkdir()
+        make_folder(self._state_file.parts_folder)
         return state
 
     def _save(self, state: PullState) -> PullState:

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from grounds_client.errors import PullRefused
-from grounds_client.pull.files import replace_file
+from grounds_record.private_files import make_folder, open_lock_file, replace_file
 
 _FORMAT = 1
 _Phase = Literal["FULL", "DELTA", "APPLY_FULL", "APPLY_DELTA", "IN_STEP"]
@@ -58,13 +59,13 @@ class StateFile:
         Raises:
             PullRefused: Another pull has the lock.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.with_name(self.path.name + ".lock").open("w") as lock_file:
+        make_folder(self.path.parent)
+        with os.fdopen(open_lock_file(self.path.with_name(self.path.name + ".lock")), "w") as lock_file:
             try:
                 fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise PullRefused(f"another pull with {self.path} is running; wait for it to end") from error
-            self.parts_folder.mkdir(exist_ok=True)
+            make_folder(self.parts_folder)
             yield
 
     def read(self) -> PullState | None:

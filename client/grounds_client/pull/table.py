@@ -17,6 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from grounds.churn.v1 import churn_pb2
 from grounds_client.formatting import band_name, enum_name
 from grounds_client.money import hundredths
+from grounds_record.printable_text import escape_line
 
 _DRIVERS_MAX = 3
 _TIME = pa.timestamp("us", tz="UTC")
@@ -147,12 +148,22 @@ def run_columns(run: churn_pb2.ChurnRun) -> dict[str, Any]:
 def write_copy(path: Path, kind: str, table: pa.Table) -> None:
     """Write the copy; `kind` is ".parquet" or ".csv".
 
-    In CSV, an empty cell is a missing value, and "" is an empty text.
+    In CSV, an empty cell is a missing value, and "" is an empty text. People look at CSV files in terminals, so hidden
+    characters in texts are escaped.
     """
     if kind == ".csv":
-        pcsv.write_csv(table, path)
+        pcsv.write_csv(_escape_texts(table), path)
     else:
         pq.write_table(table, path)
+
+
+def _escape_texts(table: pa.Table) -> pa.Table:
+    """Return the table with the hidden characters of its texts escaped."""
+    for number, field in enumerate(table.schema):
+        if pa.types.is_string(field.type) and not pc.all(pc.utf8_is_printable(table[field.name]), min_count=0).as_py():
+            texts = [None if text is None else escape_line(text) for text in table[field.name].to_pylist()]
+            table = table.set_column(number, field, pa.array(texts, field.type))
+    return table
 
 
 def read_copy(path: Path, kind: str) -> pa.Table:

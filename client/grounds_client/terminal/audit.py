@@ -9,14 +9,14 @@ from grounds_client.evidence.checks import EvidenceCheck
 from grounds_client.evidence.verdicts import mode_text, verdict_holds, verdict_name, verdict_text
 from grounds_client.formatting import BUNDLE_ID_SHOWN, band_name, decision_name, score_text, time_text
 from grounds_client.terminal.churn import show_risk
-from grounds_client.terminal.console import add_row, make_table, print_uncut
+from grounds_client.terminal.console import add_row, make_table, print_line, print_uncut
 from grounds_client.terminal.credit import show_decision
 
 
 def show_decision_evidence(console: Console, evidence: audit_pb2.Evidence) -> None:
     """Print the decision, its bundle, policy and runtime. The HTML page has all of the evidence."""
     if not evidence.HasField("record"):
-        console.print(f"decision {evidence.decision_id}: its content was erased; its proof remains")
+        print_line(console, f"decision {evidence.decision_id}: its content was erased; its proof remains")
         return
     record, runtime = evidence.record, evidence.record.runtime
     show_decision(console, evidence.decision, evidence.bundle.model if evidence.HasField("bundle") else None)
@@ -27,28 +27,28 @@ def show_decision_evidence(console: Console, evidence: audit_pb2.Evidence) -> No
         f"computed by Grounds {runtime.grounds}, ONNX Runtime {runtime.onnxruntime}, Python {runtime.python}",
     )
     for line in lines:
-        console.print(line, markup=False)
+        print_line(console, line)
 
 
 def show_churn_evidence(console: Console, evidence: audit_pb2.ChurnEvidence) -> None:
     """Print the prediction, its run and bundle. The HTML page has all of the evidence."""
     if not evidence.HasField("churn_risk"):
         customer = f"customer {evidence.customer.market} {evidence.customer.customer_id}"
-        console.print(f"{customer} was erased from run {evidence.run_id}; the proofs remain", markup=False)
+        print_line(console, f"{customer} was erased from run {evidence.run_id}; the proofs remain")
         return
     show_risk(console, evidence.churn_risk)
-    console.print(f"run {evidence.run_id}, loaded {time_text(evidence.record.load_time)}", markup=False)
-    console.print(f"bundle {evidence.run.bundle_id}", markup=False)
+    print_line(console, f"run {evidence.run_id}, loaded {time_text(evidence.record.load_time)}")
+    print_line(console, f"bundle {evidence.run.bundle_id}")
 
 
 def show_checks(console: Console, checks: Sequence[EvidenceCheck], *, given: bool) -> None:
     """Print the checks. `given` is True if the reader supplied the public key."""
-    console.print("Checked here:", markup=False)
+    print_line(console, "Checked here:")
     for check in checks:
-        console.print(f"  {'holds' if check.holds else 'FAILS'}  {check.claim}", markup=False)
+        print_line(console, f"  {'holds' if check.holds else 'FAILS'}  {check.claim}")
     if not given:
         note = "the public key is the one that this server reports; specify yours with --key"
-        console.print(f"  note   {note}", style="dim", markup=False)
+        print_line(console, f"  note   {note}", style="dim")
 
 
 def show_replay(console: Console, replay: audit_pb2.ReplayDecisionResponse | audit_pb2.ReplayChurnRiskResponse) -> None:
@@ -63,7 +63,7 @@ def show_replay(console: Console, replay: audit_pb2.ReplayDecisionResponse | aud
     for result in replay.results:
         if result.HasField("what_if") and (text := _what_if_text(result.what_if)):
             bundle_id = result.what_if.bundle_id[:BUNDLE_ID_SHOWN]
-            console.print(f"bundle {bundle_id} would have returned: {text}", markup=False)
+            print_line(console, f"bundle {bundle_id} would have returned: {text}")
 
 
 def show_decisions(console: Console, decisions: Sequence[sample_pb2.DecisionSummary]) -> None:
@@ -88,17 +88,17 @@ def show_decisions(console: Console, decisions: Sequence[sample_pb2.DecisionSumm
 
 def show_sample(console: Console, sample: sample_pb2.SampleDecisionsResponse, seed: str) -> None:
     """Print a sample, with the inputs that are needed to draw it again."""
-    console.print(
+    print_line(
+        console,
         f"{sample.population_count:,} decisions among the first {sample.tree_size:,} records of the log, ordered by "
         f"SHA-256({seed!r} + decision_id)",
-        markup=False,
     )
     for stratum in sample.strata:
         name = decision_name(stratum.decision) if stratum.decision else ""
         keys = " ".join(text for text in (stratum.market, name, stratum.grade) if text) or "all"
-        console.print(f"{keys}: {len(stratum.decision_ids)} of {stratum.population_count:,}", markup=False)
+        print_line(console, f"{keys}: {len(stratum.decision_ids)} of {stratum.population_count:,}")
         for decision_id in stratum.decision_ids:
-            console.print(f"  {decision_id}", markup=False)
+            print_line(console, f"  {decision_id}")
 
 
 def _what_if_text(what_if: evidence_pb2.WhatIf) -> str:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from grounds.churn.v1 import churn_pb2
 from grounds_client.formatting import band_name, contact_text, enum_name, money_text, value_text
-from grounds_client.terminal.console import add_row, make_table
+from grounds_client.terminal.console import add_row, lines_cell, make_table, print_line
 from grounds_client.terminal.credit import show_reasons
 
 _BAND_COLOURS = {"LOW": "green", "MEDIUM": "yellow", "HIGH": "red", "CRITICAL": "bold red"}
@@ -38,7 +38,7 @@ def show_risks(console: Console, risks: Sequence[churn_pb2.ChurnRisk]) -> None:
             Text(band, _BAND_COLOURS[band]),
             _day(risk.band_since_time),
             money_text(risk.value_at_risk),
-            "\n".join(reason.text for reason in risk.drivers.reasons),
+            lines_cell(reason.text for reason in risk.drivers.reasons),
         )
     console.print(table)
 
@@ -51,17 +51,18 @@ def _show_standing(console: Console, risk: churn_pb2.ChurnRisk) -> None:
         before = f", before that {band_name(risk.previous_band)}" if risk.previous_band else ""
         head = (f" {band} ", f"reverse {_BAND_COLOURS[band]}")
         standing = f"  customer {_customer(risk)}, rank {risk.rank}, {band} since {_day(risk.band_since_time)}{before}"
-        console.print(Text.assemble(head, standing))
-        console.print(
+        print_line(console, head, standing)
+        print_line(
+            console,
             f"probability of leaving {risk.churn_probability:.2%}, at stake {money_text(risk.value_at_risk)} "
-            f"of {money_text(risk.expected_spend)} expected"
+            f"of {money_text(risk.expected_spend)} expected",
         )
         if risk.HasField("decline_probability"):
-            console.print(f"probability that the spend declines {risk.decline_probability:.2%}")
+            print_line(console, f"probability that the spend declines {risk.decline_probability:.2%}")
     else:
-        console.print(Text.assemble((f" {status} ", "reverse"), f"  customer {_customer(risk)}"))
+        print_line(console, (f" {status} ", "reverse"), f"  customer {_customer(risk)}")
     validity = f"as of {_day(risk.as_of_time)}, valid until {_day(risk.valid_until_time)}"
-    console.print(f"{status}, {validity}; {contact_text(risk)}")
+    print_line(console, f"{status}, {validity}; {contact_text(risk)}")
 
 
 def _log_odds_table(risk: churn_pb2.ChurnRisk) -> Table:

@@ -1,9 +1,13 @@
 """Consoles and tables that the other modules of the package share."""
 
+from collections.abc import Iterable
+
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from grounds_record.printable_text import escape_line, escape_text
 
 _WIDTH_WITHOUT_TERMINAL = 120
 _WIDTH_MAX = 1000
@@ -21,8 +25,30 @@ def make_table() -> Table:
 
 
 def add_row(table: Table, *cells: str | Text, style: str | None = None) -> None:
-    """Add a row. Square brackets in a cell stay text, although rich reads plain strings as its markup."""
-    table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in cells), style=style)
+    """Add a row. A plain string is escaped and stays text, although rich reads plain strings as its markup."""
+    table.add_row(*(cell if isinstance(cell, Text) else Text(escape_line(cell)) for cell in cells), style=style)
+
+
+def lines_cell(lines: Iterable[str]) -> Text:
+    """Return a cell with several lines of text."""
+    return Text("\n".join(map(escape_line, lines)))
+
+
+def print_line(console: Console, *parts: str | tuple[str, str], style: str = "") -> None:
+    """Print one line of text from outside. Nothing in it acts on the terminal, begins a new line or is read as markup.
+
+    Args:
+        console: The console.
+        parts: The parts of the line: a text, or a text with its style.
+        style: Style of the parts that have none.
+    """
+    texts = (escape_line(part) if isinstance(part, str) else (escape_line(part[0]), part[1]) for part in parts)
+    console.print(Text.assemble(*texts, style=style))
+
+
+def print_text(console: Console, text: str) -> None:
+    """Print a text of several lines from outside."""
+    console.print(Text(escape_text(text)))
 
 
 def print_uncut(console: Console, table: Table) -> None:

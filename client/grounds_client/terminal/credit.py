@@ -21,7 +21,7 @@ from grounds_client.formatting import (
     time_text,
     value_text,
 )
-from grounds_client.terminal.console import add_row, make_table
+from grounds_client.terminal.console import add_row, make_table, print_line
 
 _BAR_WIDTH = 16
 _COLOURS = {
@@ -44,16 +44,16 @@ def show_decision(console: Console, decision: credit_pb2.CreditDecision, model: 
     name = decision_name(decision.decision)
     customer = f"customer {decision.customer.market} {decision.customer.customer_id}"
     amount = money_text(decision.requested_amount)
-    console.print(Text.assemble((f" {name} ", f"reverse bold {_COLOURS[name]}"), f"  {customer}, {amount}"))
+    print_line(console, (f" {name} ", f"reverse bold {_COLOURS[name]}"), f"  {customer}, {amount}")
     _show_assessment(console, decision.assessment, model)
     ref = decision.record_ref
-    console.print(f"decision {ref.decision_id}, {time_text(ref.decide_time)} UTC", style="dim")
+    print_line(console, f"decision {ref.decision_id}, {time_text(ref.decide_time)} UTC", style="dim")
 
 
 def show_history(console: Console, history: credit_pb2.GetCreditDecisionResponse) -> None:
     """Print the overrides and outcomes of a decision."""
     for line in (*map(override_text, history.overrides), *map(outcome_text, history.outcomes)):
-        console.print(line, markup=False, highlight=False)
+        print_line(console, line)
 
 
 def show_policy(console: Console, policy: credit_pb2.GetPolicyResponse) -> None:
@@ -61,14 +61,14 @@ def show_policy(console: Console, policy: credit_pb2.GetPolicyResponse) -> None:
     for section in policy.sections:
         since = "from" if section.in_force else "not before"
         until = f" until {section.effective_until}" if section.effective_until else ""
-        console.print(f"{section.market} {section.product}, {since} {section.effective_from}{until}", markup=False)
+        print_line(console, f"{section.market} {section.product}, {since} {section.effective_from}{until}")
         table = make_table()
         for title in ("what", "value"):
             table.add_column(title)
         for name, value in _policy_lines(section):
             add_row(table, name, value)
         console.print(table)
-    console.print(f"policy {policy.policy_version}, sha256 {policy.policy_sha256}", style="dim")
+    print_line(console, f"policy {policy.policy_version}, sha256 {policy.policy_sha256}", style="dim")
 
 
 def _policy_lines(section: credit_pb2.PolicySection) -> Iterator[tuple[str, str]]:
@@ -92,8 +92,8 @@ def show_simulation(console: Console, answer: credit_pb2.SimulateCreditResponse,
     for title, assessment in (("as known", answer.known), ("what if", answer.simulated)):
         name = decision_name(assessment.policy_result.decision)
         styled = (f" {name} ", f"reverse {_COLOURS[name]}")
-        console.print(Text.assemble(f"{title:<9}", styled, f"  {score_text(assessment)}"))
-    console.print("what if (decides nothing, records nothing):", style="dim")
+        print_line(console, f"{title:<9}", styled, f"  {score_text(assessment)}")
+    print_line(console, "what if (decides nothing, records nothing):", style="dim")
     _show_assessment(console, answer.simulated, model)
     if answer.HasField("recourse"):
         _show_recourse(console, answer.recourse)
@@ -102,24 +102,24 @@ def show_simulation(console: Console, answer: credit_pb2.SimulateCreditResponse,
 def _show_recourse(console: Console, recourse: credit_pb2.Recourse) -> None:
     """Print the changes that would bring the customer to the approve cut-off."""
     status = enum_name(credit_pb2.RecourseStatus, recourse.status)
-    console.print(f"Ways to the approve cut-off: {_RECOURSE_TEXTS[status]}", highlight=False)
+    print_line(console, f"Ways to the approve cut-off: {_RECOURSE_TEXTS[status]}")
     for number, counterfactual in enumerate(recourse.counterfactuals, start=1):
         changes = "; ".join(
             f"{change.feature} from {value_text(change.current)} to {value_text(change.proposed)}"
             for change in counterfactual.changes
         )
         result = f"{counterfactual.score} points, {counterfactual.pd:.2%}"
-        console.print(f"  {number}. {changes}: {result}", markup=False, highlight=False)
+        print_line(console, f"  {number}. {changes}: {result}")
 
 
 def show_reasons(console: Console, reasons: Reasons, title: str) -> None:
     """Print reasons under a title, the most important first."""
     if not reasons.reasons:
         return
-    console.print(f"{title}:", markup=False)
+    print_line(console, f"{title}:")
     for number, reason in enumerate(reasons.reasons, start=1):
         points = f" ({reason.points:+d} points)" if reason.HasField("points") else ""
-        console.print(f"  {number}. {reason.text}{points}", markup=False, highlight=False)
+        print_line(console, f"  {number}. {reason.text}{points}")
 
 
 def _points_table(assessment: credit_pb2.CreditAssessment, model: model_pb2.Model | None) -> Table:
@@ -152,14 +152,16 @@ def _show_assessment(console: Console, assessment: credit_pb2.CreditAssessment, 
     """Print score, reasons, and the points that add up."""
     if assessment.HasField("model_output"):
         recommendation = assessment.recommendation
-        console.print(
+        print_line(
+            console,
             f"{score_text(assessment)} (approve up to {recommendation.approve_max_pd:.0%}, "
-            f"refer up to {recommendation.refer_max_pd:.0%})"
+            f"refer up to {recommendation.refer_max_pd:.0%})",
         )
         policy = assessment.policy_result
-        console.print(
+        print_line(
+            console,
             f"approvable without a person: {money_text(policy.approvable_amount)}; "
-            f"expected loss of the requested amount: {money_text(policy.expected_loss)}"
+            f"expected loss of the requested amount: {money_text(policy.expected_loss)}",
         )
     show_reasons(console, assessment.reasons, "What speaks against")
     if assessment.HasField("explanation"):

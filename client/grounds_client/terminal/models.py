@@ -6,7 +6,7 @@ from rich.console import Console
 
 from grounds.model.v1 import model_pb2
 from grounds_client.formatting import BUNDLE_ID_SHOWN, enum_name, number_text
-from grounds_client.terminal.console import add_row, make_table
+from grounds_client.terminal.console import add_row, make_table, print_line, print_text
 
 
 def show_models(console: Console, models: Sequence[model_pb2.ModelSummary]) -> None:
@@ -23,7 +23,7 @@ def show_models(console: Console, models: Sequence[model_pb2.ModelSummary]) -> N
 
 def show_model(console: Console, model: model_pb2.Model) -> None:
     """Print one bundle: its card, its features and its full id."""
-    console.print(model.card, markup=False, highlight=False)
+    print_text(console, model.card)
     table = make_table()
     for title in ("feature", "unit", "min", "max", "source", "sign", "description"):
         table.add_column(title)
@@ -35,5 +35,5 @@ def show_model(console: Console, model: model_pb2.Model) -> None:
         name = feature.name + (" *" if feature.mandatory else "")
         add_row(table, name, feature.unit, low, high, source, sign, feature.description)
     console.print(table)
-    console.print("* mandatory: a customer without this value cannot be scored", style="dim")
-    console.print(f"bundle {model.summary.bundle_id}", style="dim")
+    print_line(console, "* mandatory: a customer without this value cannot be scored", style="dim")
+    print_line(console, f"bundle {model.summary.bundle_id}", style="dim")

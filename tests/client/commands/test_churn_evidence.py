@@ -13,8 +13,8 @@ from grounds_client import Client
 from grounds_client.evidence.checks import check_churn_evidence
 from grounds_client.evidence.churn_page import render_churn_page
 from grounds_record.note import SigningKey, parse_verifier_key
-from server.application import utc_now
 from server.maintenance.erasure import erase_customer
+from server.stores.clock import utc_now
 from tests.client.command_line import run, run_streams
 from tests.client.page import Page
 from tests.conftest import Serving

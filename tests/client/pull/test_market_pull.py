@@ -17,8 +17,8 @@ import pytest
 from grounds_client import Client
 from grounds_client.pull import MarketPull, PullRefused, PullResult
 from grounds_client.pull.table import COPY_SCHEMA, CUSTOMER_SCHEMA, _customer_row
-from server.application import utc_now
 from server.load import runs
+from server.stores.clock import utc_now
 from server.stores.runs.erasure import erase_predictions
 from tests.conftest import Serving
 from tests.server.churn_runs import (
