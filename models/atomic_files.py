@@ -2,13 +2,15 @@
 
 Every write follows the same steps: write to a temporary name in the same folder, fsync, rename to the target, fsync the
 folder. The rename is atomic because both names are in one file system. The last fsync makes the rename durable.
+
+New files have mode 0600 and new folders 0700 from their creation, because they may contain customers' features.
 """
 
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -35,7 +37,6 @@ def replace_file(path: Path) -> Iterator[Path]:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        temporary.chmod(0o644)  # mkstemp creates it with mode 0600
         temporary.rename(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -49,12 +50,11 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> bool:
     Returns:
         True if the folder was created; False if the folder exists already, in which case its files are not changed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name[:16]}."))
     try:
         for name, content in files.items():
             write_file(temporary / name, content)
-        temporary.chmod(0o755)  # mkdtemp creates it with mode 0700
         is_new = not path.exists()
         if is_new:
             temporary.rename(path)
@@ -62,6 +62,13 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> bool:
         shutil.rmtree(temporary, ignore_errors=True)
     _sync_folder(path.parent)
     return is_new
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder and its missing parents with mode 0700. Existing folders keep their mode."""
+    for folder in reversed([path, *path.parents]):
+        with suppress(FileExistsError):
+            folder.mkdir(0o700)
 
 
 def _sync_folder(path: Path) -> None:

@@ -1,7 +1,6 @@
 """The server application: builds the server from its parts, starts, drains and stops it."""
 
 import asyncio
-import datetime as dt
 import signal
 
 import grpc
@@ -31,10 +30,12 @@ from server.edges.reflection import add_reflection
 from server.edges.thread_pool import StoreThreads
 from server.edges.warm_up import compile_validation_rules, freeze_startup_objects, warm_up
 from server.errors import PortInUse
+from server.maintenance.erasure import apply_listed_erasures
 from server.registry.model_registry import CREDIT_FAMILY, ModelRegistry
 from server.registry.policy_registry import PolicyRegistry
 from server.stores.catalog.bundle_cache import BundleCaches
 from server.stores.catalog.policies import PolicyStore
+from server.stores.clock import Clock, utc_now
 from server.stores.database import Database
 from server.stores.features import FeatureStore
 from server.stores.record_log.anchors import CheckpointAnchor
@@ -84,6 +85,7 @@ class Application:
         anchors: Pushes checkpoints of the record log to the anchor folder or command.
         chunker: Builds the header chunks that are used for sampling.
         samples: Draws samples of decisions, in a standby worker.
+        clock: Checks the clock before each append. Calls read the time from `utc_now`.
         log: The record log; None before `start`.
         recorder: Appends records to the log; None before `start`.
         idle_probe_seconds: Time in seconds without a write, after which the log is probed.
@@ -111,6 +113,7 @@ class Application:
         self.interceptor = CallInterceptor(settings.request_bytes_max)
         self.anchors = CheckpointAnchor(self.database, settings.anchor_folder, settings.anchor_command)
         self.chunker, self.samples = HeaderIndexer(self.database), SampleDrawer(self.database)
+        self.clock = Clock()
         self.log: RecordLog | None = None
         self.recorder: Recorder | None = None
         self._health = health.aio.HealthServicer()
@@ -160,8 +163,20 @@ class Application:
     # Assembly
 
     def _open_log(self) -> RecordLog:
-        """Open the record log with its key files. If neither log nor key files exist, create both."""
-        return open_log(self.database, KeyLocations.from_settings(self.settings))
+        """Open the record log with its key files. If neither log nor key files exist, create both.
+
+        Listed erasures that the log lost in a restore are applied before the server answers a call.
+        """
+        log = open_log(self.database, KeyLocations.from_settings(self.settings), self.clock)
+        try:
+            if count := apply_listed_erasures(log, utc_now):
+                LOG.warning(
+                    "erasures applied again", count=count, problem="the databases were restored from older copies"
+                )
+        except BaseException:
+            log.close()
+            raise
+        return log
 
     def _build_server(
         self, policies: PolicyRegistry, tokens: PageTokens, recorder: Recorder, log: RecordLog
@@ -326,11 +341,6 @@ class Application:
             await self._background.attempt("anchor", asyncio.to_thread(self.anchors.push))
         if self.log is not None:
             self.log.close()
-
-
-def utc_now() -> dt.datetime:
-    """Return the current time in UTC."""
-    return dt.datetime.now(dt.UTC)
 
 
 async def serve(settings: Settings, peers: Peers | None = None, stop_descriptor: int | None = None) -> None:

@@ -39,9 +39,9 @@ class LogWriter:
         threading.Thread(target=self._run, name="application-log", daemon=True).start()
 
     def write(self, text: str) -> None:
-        """Queue a line that ends in a newline, or drop it if the queue is full."""
+        """Queue a line of ASCII JSON that ends in a newline, or drop it if the queue is full. JSON leaves only DEL unescaped."""
         try:
-            self._lines.put_nowait(text.encode("utf-8", "backslashreplace"))
+            self._lines.put_nowait(text.replace("\x7f", "\\u007f").encode("utf-8", "backslashreplace"))
         except queue.Full:
             self.count_dropped(1)
 

@@ -40,6 +40,8 @@ class Settings(BaseSettings):
         signing_key: File of the key that signs checkpoints. The first start creates it.
         high_water_mark: File with the newest committed checkpoint. A backup of the database must never contain this
             file. None uses the path of the signing key with the suffix .mark.
+        erasure_list: File that lists which customers were erased. A backup of the databases must never contain this
+            file. None uses the path of the signing key with the suffix .erased.
         log_origin: Permanent and unique name of the record log.
         anchor_folder: Folder to which each checkpoint is written as a file. None writes no files.
         anchor_command: Command that receives each checkpoint on its standard input. None runs no command.
@@ -70,6 +72,7 @@ class Settings(BaseSettings):
     master_key: Path = Path("grounds-master.key")
     signing_key: Path = Path("grounds-signing.key")
     high_water_mark: Path | None = None
+    erasure_list: Path | None = None
     log_origin: str = "grounds.local/log"
     anchor_folder: Path | None = None
     anchor_command: str | None = None

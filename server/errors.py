@@ -188,7 +188,11 @@ class ForkRefused(OperatorError):
 
 
 class RetentionRefused(OperatorError):
-    """The retention table is invalid, or a record whose content is due for removal is damaged."""
+    """The retention table is invalid, a record whose content is due for removal is damaged, or too much is due."""
+
+
+class ClockRefused(OperatorError):
+    """The clock contradicts the record log, the database server or itself. Nothing was changed."""
 
 
 class PolicyRefused(OperatorError):

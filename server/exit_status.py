@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 
 from grounds_record.errors import RecordError
+from grounds_record.printable_text import escape_text
 from models.errors import ModelError
 from server.errors import OperatorError, RecordDamaged, StoreUnavailable
 
@@ -16,6 +17,6 @@ def run_command(command: Callable[[], object]) -> int:
     try:
         command()
     except (OperatorError, ModelError, RecordError, RecordDamaged, StoreUnavailable) as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {escape_text(str(error))}\n")
         return 1
     return 0

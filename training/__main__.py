@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from grounds_record.printable_text import escape_text
 from models.bundle import read_bundle
 from models.errors import ModelError
 from models.model import open_model
@@ -227,7 +228,7 @@ def main() -> int:
     try:
         app(standalone_mode=True)
     except (TrainingError, ModelError) as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command line
+        print(f"error: {escape_text(str(error))}", file=sys.stderr)  # noqa: T201 - the command line
         return 1
     return 0
 

@@ -3,13 +3,25 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import rich.console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
+
+from grounds_record.printable_text import escape_line, escape_text
 
 _PLAIN_WIDTH = 120
 _PROGRESS_SECONDS = 5.0
+
+
+class _PlainConsole(rich.console.Console):
+    """A console that shows strings, such as table cells with names from data, as they are: without markup and escape sequences."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return a string as text, with its hidden characters escaped."""
+        return super().render_str(escape_text(text), **{**options, "markup": False, "emoji": False})
 
 
 class Console:
@@ -21,12 +33,12 @@ class Console:
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
-        detected = rich.console.Console()
-        self._console = detected if detected.is_terminal else rich.console.Console(width=_PLAIN_WIDTH)
+        detected = _PlainConsole()
+        self._console = detected if detected.is_terminal else _PlainConsole(width=_PLAIN_WIDTH)
 
     def info(self, line: str) -> None:
         """Print one line."""
-        self._console.print(f"· {line}", markup=False, highlight=False)
+        self._console.print(f"· {escape_line(line)}", highlight=False)
 
     def print_table(self, table: Table) -> None:
         """Print a table."""

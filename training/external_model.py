@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from rich.table import Table
 
-from models.atomic_files import write_folder
+from models.atomic_files import make_folder, write_folder
 from models.bundle import document_bytes
 from training.console import Console
 from training.equivalence.check import (
@@ -81,7 +81,7 @@ def _check_target(to: Path) -> None:
     if to.exists() or to.is_symlink():
         raise DataInvalid(f"{to}: already exists; specify a new folder with --to")
     try:
-        to.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(to.parent)
     except OSError as error:
         raise DataInvalid(f"{to}: cannot be created: {error.strerror}; specify a different folder with --to") from error
     if not os.access(to.parent, os.W_OK):

@@ -6,6 +6,7 @@ import typer
 
 from server.commands.new_files import warn_missing_bundles
 from server.commands.options import Config
+from server.commands.output import print_line
 from server.config import read_settings
 
 
@@ -29,4 +30,4 @@ def activate(
     settings = read_settings(config)
     warn_missing_bundles(settings)
     activated, markets = activate_bundle(settings.bundles, bundle, tuple(market or ()))
-    typer.echo(f"{activated.manifest.family} {activated.bundle_id[:12]} serves {', '.join(markets)}")
+    print_line(f"{activated.manifest.family} {activated.bundle_id[:12]} serves {', '.join(markets)}")

@@ -6,6 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 from server.commands.catalog import activate
+from server.commands.clock import confirm_clock
 from server.commands.customers import erase, hold, release
 from server.commands.doctor import doctor
 from server.commands.forks import adopt_fork
@@ -49,6 +50,9 @@ app.command(epilog="Example: python -m server release 019adf31 --reason 'settled
 app.command(epilog="Example: python -m server retain --apply")(retain)
 app.command(epilog="Example: python -m server adopt-fork --reason 'restored the backup of 3 March, ticket 114'")(
     adopt_fork
+)
+app.command(epilog="Example: python -m server confirm-clock --today 2026-11-30 --reason 'idle since August' --apply")(
+    confirm_clock
 )
 
 

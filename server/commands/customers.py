@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from server.commands.options import Apply, Config, Reason, command_line, current_time, open_record_log
+from server.commands.options import Apply, Config, Reason, checked_clock, command_line, open_record_log
+from server.commands.output import print_line
 from server.config import read_settings
 
 if TYPE_CHECKING:  # at run time, each command imports only the modules that it needs
@@ -33,13 +34,14 @@ def erase(market: Market, customers: Customers, reason: Reason, apply: Apply = F
     with open_record_log(settings) as log:
         if not apply:
             for key in keys:
-                typer.echo(f"{' '.join(key)}: {_plan_text(preview_erasure(log, key, reason), applied=False)}")
-            typer.echo("nothing was changed; to erase, add --apply")
+                print_line(f"{' '.join(key)}: {_plan_text(preview_erasure(log, key, reason), applied=False)}")
+            print_line("nothing was changed; to erase, add --apply")
             return
-        for key, plan in erase_customers(log, keys, reason, current_time, settings.churn_token_days):
-            typer.echo(f"{' '.join(key)}: {_plan_text(plan, applied=True)}")
+        clock = checked_clock(log.database, settings, removes=True)
+        for key, plan in erase_customers(log, keys, reason, clock.now, settings.churn_token_days):
+            print_line(f"{' '.join(key)}: {_plan_text(plan, applied=True)}")
     days = 2 * settings.churn_token_days
-    typer.echo(
+    print_line(
         "the data are deleted, and the database files were rewritten. If a customer was in a run, the customer number remains "
         f"for {days:g} days, so that copies of the run can be updated. Delete backups and loaded files yourself."
     )
@@ -51,22 +53,25 @@ def hold(market: Market, customer: CustomerId, reason: Reason, unknown: Unknown 
     from server.maintenance.holds import hold_customer
 
     key = check_customer(market, customer)
-    with open_record_log(read_settings(config)) as log:
-        hold_id, plan = hold_customer(log, key, reason, current_time(), allow_unknown=unknown)
-    typer.echo(
+    settings = read_settings(config)
+    with open_record_log(settings) as log:
+        now = checked_clock(log.database, settings).now()
+        hold_id, plan = hold_customer(log, key, reason, now, allow_unknown=unknown)
+    print_line(
         f"{market} {customer}: hold {hold_id} covers {plan.records:,} records, {plan.feature_rows:,} feature rows and "
-        f"{len(plan.run_rows):,} run rows\n"
-        f"to release it: {command_line('release', hold_id, '--reason', _RELEASE_REASON, config=config)}"
+        f"{len(plan.run_rows):,} run rows"
     )
+    print_line(f"to release it: {command_line('release', hold_id, '--reason', _RELEASE_REASON, config=config)}")
 
 
 def release(hold_id: HoldId, reason: Reason, config: Config = None) -> None:
     """Release a legal hold. Other holds on the same customer remain."""
     from server.maintenance.holds import release_by_id
 
-    with open_record_log(read_settings(config)) as log:
-        released = release_by_id(log, hold_id, reason, current_time())
-    typer.echo(f"hold {released}: released")
+    settings = read_settings(config)
+    with open_record_log(settings) as log:
+        released = release_by_id(log, hold_id, reason, checked_clock(log.database, settings).now())
+    print_line(f"hold {released}: released")
 
 
 def _plan_text(plan: "ErasurePlan", *, applied: bool) -> str:

@@ -3,6 +3,7 @@
 import typer
 
 from server.commands.options import Config, PositionalConfig, open_database, single_config
+from server.commands.output import print_line
 from server.config import read_settings
 
 
@@ -17,6 +18,6 @@ def doctor(positional: PositionalConfig = None, config: Config = None) -> None:
     with open_database(settings) as database:
         diagnosis = diagnose(database, settings)
     for sentence in diagnosis.sentences:
-        typer.echo(sentence)
+        print_line(sentence)
     if not diagnosis.healthy:
         raise typer.Exit(1)

@@ -1,8 +1,7 @@
 """`adopt-fork`: accept a database that has lost records. The command changes data only with --apply."""
 
-import typer
-
-from server.commands.options import Apply, Config, Reason, current_time, open_record_log
+from server.commands.options import Apply, Config, Reason, open_record_log
+from server.commands.output import print_line
 from server.config import read_settings
 
 
@@ -11,14 +10,19 @@ def adopt_fork(reason: Reason, apply: Apply = False, config: Config = None) -> N
 
     Before that, stop every server of the database, and try to restore the newest backup.
     """
+    from server.maintenance.erasure import apply_listed_erasures
     from server.maintenance.forks import adopt_fork as adopt
     from server.maintenance.forks import find_lost_range
+    from server.stores.clock import utc_now
 
     with open_record_log(read_settings(config)) as log:
-        lost = adopt(log, reason, current_time()) if apply else find_lost_range(log)
+        # The clock is not compared with the newest record, because a database that was restored may be old.
+        lost = adopt(log, reason, utc_now()) if apply else find_lost_range(log)
+        if apply:
+            apply_listed_erasures(log, utc_now)
     first, last = lost.start - 1, lost.stop - 2
-    typer.echo(
+    print_line(
         f"records {first:,} to {last:,} {'are given up' if apply else 'would be given up'}: they are missing, or were replaced"
     )
     if not apply:
-        typer.echo("nothing was changed; to accept the present database, add --apply")
+        print_line("nothing was changed; to accept the present database, add --apply")

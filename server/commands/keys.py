@@ -1,8 +1,7 @@
 """`public-key`: print the key with which auditors verify the record log."""
 
-import typer
-
 from server.commands.options import Config, PositionalConfig, single_config
+from server.commands.output import print_line
 from server.config import read_settings
 
 
@@ -10,4 +9,4 @@ def public_key(positional: PositionalConfig = None, config: Config = None) -> No
     """Print the record log's public key. Deliver the key to auditors out of band, by a channel the server cannot influence."""
     from server.maintenance.doctor import read_verifier_key
 
-    typer.echo(read_verifier_key(read_settings(single_config(config, positional))).text())
+    print_line(read_verifier_key(read_settings(single_config(config, positional))).text())

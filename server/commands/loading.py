@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from server.commands.options import Config, current_time, open_database
+from server.commands.options import Config, checked_clock, open_database
+from server.commands.output import print_line
 from server.config import read_settings
 
 
@@ -23,15 +24,16 @@ def load(
 
     settings = read_settings(config)
     with open_database(settings) as database:
+        clock = checked_clock(database, settings, removes=True)
         for path in files:
             result = load_file(
                 database,
                 path,
-                current_time(),
+                clock.now(),
                 KeyLocations.from_settings(settings),
                 RunRetention.from_settings(settings),
             )
             erased = f", {result.erased:,} skipped: customer erased" if result.erased else ""
-            typer.echo(
+            print_line(
                 f"{path}: {result.family} {result.kind}: {result.added:,} added, {result.known:,} already loaded{erased}"
             )

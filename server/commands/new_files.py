@@ -5,12 +5,12 @@ silently create an empty database with new keys. PostgreSQL databases are not ch
 a connection to a database that does not exist.
 """
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
+from server.commands.output import print_error
 from server.config import Settings
 
 _LOG = structlog.get_logger()
@@ -51,15 +51,15 @@ def report_created(absent: list[AbsentFile]) -> None:
     """Write a line to standard error for each file that was absent and now exists."""
     for file in absent:
         if file.path.exists():
-            sys.stderr.write(
-                f"created a new {file.kind} at {file.path}; if you expected an existing one, check `{file.setting}`\n"
+            print_error(
+                f"created a new {file.kind} at {file.path}; if you expected an existing one, check `{file.setting}`"
             )
 
 
 def warn_missing_bundles(settings: Settings) -> None:
     """Write a line to standard error if the bundles folder does not exist."""
     if not settings.bundles.is_dir():
-        sys.stderr.write(f"the bundles folder {settings.bundles.absolute()} does not exist; check `bundles`\n")
+        print_error(f"the bundles folder {settings.bundles.absolute()} does not exist; check `bundles`")
 
 
 def log_new_files(settings: Settings) -> None:

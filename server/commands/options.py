@@ -1,6 +1,5 @@
 """Options and functions that several commands share."""
 
-import datetime as dt
 import shlex
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from server.commands.new_files import absent_files, report_created
 from server.config import Settings
 
 if TYPE_CHECKING:  # at run time, a command imports the stores only when it needs them
+    from server.stores.clock import Clock
     from server.stores.database import Database
     from server.stores.record_log.log import RecordLog
 
@@ -64,9 +64,24 @@ def single_config(option: Path | None, positional: Path | None) -> Path | None:
     return option or positional
 
 
-def current_time() -> dt.datetime:
-    """Return the present time, in UTC."""
-    return dt.datetime.now(dt.UTC)
+def checked_clock(database: "Database", settings: Settings, *, removes: bool = False) -> "Clock":
+    """Return the clock after its checks. A command that changes data calls this first.
+
+    Args:
+        database: The database of the record log.
+        settings: The settings, which contain the paths of the high-water mark and of the anchors.
+        removes: Whether the command removes data by age, so that a clock that is ahead would remove too much.
+
+    Raises:
+        ClockRefused: The clock may be wrong.
+    """
+    from server.maintenance.clock import check_clock
+    from server.stores.clock import Clock
+    from server.stores.record_log.opening import KeyLocations
+
+    clock, mark = Clock(), KeyLocations.from_settings(settings).high_water_mark().path
+    check_clock(database, clock, mark=mark, anchor_folder=settings.anchor_folder, removes=removes)
+    return clock
 
 
 @contextmanager

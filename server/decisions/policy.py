@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from grounds_record.printable_text import hidden_text_problems
 from models.field_problems import field_path, field_problems
 from models.identifiers import Code, FeatureName, LocaleTag, Market
 from models.reasons import DEFAULT_LOCALE, PlaceholderValue, TextFormatter
@@ -282,7 +283,10 @@ def read_policy(path: Path) -> Policy:
         content = path.read_bytes()
     except OSError as error:
         raise PolicyRefused(f"{path}: {error.strerror}") from error
-    return parse_policy(content, str(path))
+    policy = parse_policy(content, str(path))
+    if hidden := [f"  {field}: {problem}" for field, problem in hidden_text_problems(tomllib.loads(content.decode()))]:
+        raise PolicyRefused("\n".join([f"{path}:", *hidden]))
+    return policy
 
 
 def parse_policy(content: bytes, name: str) -> Policy:

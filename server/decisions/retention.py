@@ -10,15 +10,16 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from grounds_record.printable_text import hidden_text_problems
 from models.field_problems import field_path, field_problems
 from models.identifiers import MARKET_PATTERN
 from server.decisions.toml_positions import line_numbers, nearest_line
 from server.errors import RetentionRefused
 
 ALL_MARKETS = "*"
-# Records of these kinds explain removals, erasures and legal holds. They contain no personal data, and auditors need
+# Records of these kinds explain removals, erasures, legal holds, lost records and wrong clocks. They contain no personal data, and auditors need
 # them as long as the log exists.
-PERMANENT_KINDS = {"RETENTION", "ERASURE", "LEGAL_HOLD", "LEGAL_HOLD_RELEASE"}
+PERMANENT_KINDS = {"CLOCK_CONFIRMED", "RETENTION", "ERASURE", "FORK_ADOPTED", "LEGAL_HOLD", "LEGAL_HOLD_RELEASE"}
 _Kind = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,31}$")]
 
 
@@ -137,4 +138,6 @@ def read_retention(path: Path) -> RetentionTable:
         raise RetentionRefused("\n".join([f"{path}:", *problems])) from error
     except ValueError as error:  # not UTF-8, or not TOML
         raise RetentionRefused(f"{path}: is not TOML: {error}") from error
+    if hidden := [f"  {field}: {problem}" for field, problem in hidden_text_problems(tomllib.loads(text))]:
+        raise RetentionRefused("\n".join([f"{path}:", *hidden]))
     return RetentionTable(document, hashlib.sha256(content).hexdigest())

@@ -1,12 +1,14 @@
 """Validates requests against the rules in the .proto files, and reports all violations in one error."""
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 from protovalidate import Validator
 
+from grounds_record.printable_text import hidden_characters
 from server.errors import RequestInvalid, Violation, summarize_violations
 
 VALIDATOR = Validator()
@@ -33,6 +35,7 @@ def validate(request: Message) -> None:
         RequestInvalid: The request is invalid; the error lists every violated rule with its field.
     """
     violations = [_violation(violation) for violation in VALIDATOR.collect_violations(request)]
+    violations += _hidden_text_violations(request)
     if _has_unknown_fields(request):
         violations.append(
             Violation("", "has unknown fields; use the .proto files of this server's release", "UNKNOWN_FIELD")
@@ -70,6 +73,28 @@ def _has_unknown_fields(message: Message) -> bool:
     if len(UnknownFieldSet(message)):
         return True
     return any(_has_unknown_fields(part) for part in _submessages(message))
+
+
+def _hidden_text_violations(message: Message, path: str = "") -> Iterator[Violation]:
+    """Yield a violation for each text with control or invisible characters. Newlines and tabs are allowed.
+
+    Such a character means nothing in a request, but it can act on the terminal of a person who reads the record.
+    """
+    for field, value in message.ListFields():
+        name = f"{path}.{field.name}" if path else field.name
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            # The keys of every map have a pattern.
+            parts = [(f"{name}[{key!a}]", part) for key, part in value.items()]
+        elif field.is_repeated:
+            parts = [(f"{name}[{number}]", part) for number, part in enumerate(value)]
+        else:
+            parts = [(name, value)]
+        for part_path, part in parts:
+            if isinstance(part, Message):
+                yield from _hidden_text_violations(part, part_path)
+            elif isinstance(part, str) and not part.isprintable() and (found := hidden_characters(part, kept="\n\t")):
+                problem = f"must not contain control or invisible characters, found {', '.join(found)}"
+                yield Violation(part_path, problem, "HIDDEN_CHARACTERS")
 
 
 def _submessages(message: Message) -> list[Message]:

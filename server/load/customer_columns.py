@@ -1,5 +1,6 @@
 """Checks the columns market, customer_id and as_of of a whole file. Together they identify a row."""
 
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,15 @@ from server.stores.record_log.erased_customers import ErasedCustomers
 
 _MARKET = f"^{MARKET_PATTERN}$"
 _CUSTOMER_ID = r"^[A-Za-z0-9._:-]{1,64}$"
+_AHEAD_MAX = dt.timedelta(days=1)  # a day that is cut at midnight in any time zone is not in the future
 KEY_COLUMNS = {"market": pa.string(), "customer_id": pa.string(), "as_of": pa.timestamp("us", tz="UTC")}
 
 
-def check_customers(path: Path, table: pa.Table) -> None:
+def check_customers(path: Path, table: pa.Table, load_time: dt.datetime) -> None:
     """Raise LoadRefused if a row lacks a valid market, customer_id or as_of, or if two rows have the same three values.
 
-    A file without rows is invalid too.
+    A file without rows is invalid too. So is an as-of time after the load: the newest as-of time is served, so such a
+    row would be served instead of all later ones.
     """
     check_columns(path, table, KEY_COLUMNS)
     if table.num_rows == 0:
@@ -32,6 +35,12 @@ def check_customers(path: Path, table: pa.Table) -> None:
             raise LoadRefused(f"{path}: column {column!r}: {rule} in every row")
     if table["as_of"].null_count:
         raise LoadRefused(f"{path}: column 'as_of': must have no missing values")
+    newest = pc.max(table["as_of"]).as_py()
+    if newest > load_time + _AHEAD_MAX:
+        raise LoadRefused(
+            f"{path}: column 'as_of': must not be in the future, found {newest:%Y-%m-%d %H:%M} UTC, and the clock shows "
+            f"{load_time:%Y-%m-%d %H:%M} UTC; correct the file or the clock"
+        )
     distinct = table.group_by(list(KEY_COLUMNS)).aggregate([]).num_rows
     if distinct != table.num_rows:
         raise LoadRefused(

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import json as pj
 
+from grounds_record.printable_text import hidden_characters
 from models.identifiers import CODE_PATTERN, LOCALE_PATTERN
 from server.stores.runs.export_chunks import DRIVERS
 
@@ -112,6 +113,10 @@ def _text_maps(texts: pa.StructArray) -> pa.Array:
     present = pc.is_valid(sentences)
     lengths = present.to_numpy(zero_copy_only=False).reshape(rows, len(locales)).sum(axis=1)
     offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
+    if not pc.all(pc.utf8_is_printable(sentences.drop_null()), min_count=0).as_py():
+        for sentence in sentences.drop_null().to_pylist():
+            if hidden_characters(sentence):
+                raise DriversInvalid("column 'drivers': a text must not contain control or invisible characters")
     return pa.MapArray.from_arrays(offsets, keys.filter(present), sentences.filter(present))
 
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
+from grounds_record.printable_text import hidden_text_problems
 from server.errors import LoadRefused
 from server.load.customer_columns import KEY_COLUMNS, check_columns, check_customers, rows_to_load
 from server.load.manifest import REQUIRED_KEYS
+from server.load.parquet_limits import LimitedParquet, open_parquet
 from server.load.runs import load_run
 from server.stores.database import Database
 from server.stores.features import append_features, unstored_rows
@@ -76,7 +77,7 @@ def load_file(
         delete_unfinished_runs(database)
         erased_customers = read_erased_customers(database, keys)
         if manifest["kind"] == "features":
-            return _load_features(database, path, manifest, erased_customers)
+            return _load_features(database, path, manifest, erased_customers, load_time)
         log = open_log(database, keys)
         try:
             return LoadResult(
@@ -88,12 +89,14 @@ def load_file(
 
 def _read_manifest(path: Path) -> dict[str, Any]:
     """Read the manifest from the metadata of a Parquet file, and check its kind, format and keys."""
-    try:
-        with pq.ParquetFile(path) as file:
-            metadata = json.loads((file.schema_arrow.metadata or {}).get(b"grounds", b"{}"))
-    except (OSError, pa.ArrowException, ValueError) as error:
-        raise LoadRefused(f"{path}: cannot be read as Parquet: {error}") from error
+    with open_parquet(path) as file:
+        try:
+            metadata = json.loads((file.schema.metadata or {}).get(b"grounds", b"{}"))
+        except ValueError as error:
+            raise LoadRefused(f"{path}: the manifest is not JSON: {error}") from error
     manifest: dict[str, Any] = metadata if isinstance(metadata, dict) else {}
+    if hidden := [f"{field}: {problem}" for field, problem in hidden_text_problems(manifest)]:
+        raise LoadRefused(f"{path}: manifest: {'; '.join(hidden)}")
     kind = manifest.get("kind")
     if kind not in _MANIFEST_KEYS:
         raise LoadRefused(
@@ -114,36 +117,57 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 
 def _load_features(
-    database: Database, path: Path, manifest: dict[str, Any], erased_customers: ErasedCustomers
+    database: Database,
+    path: Path,
+    manifest: dict[str, Any],
+    erased_customers: ErasedCustomers,
+    load_time: dt.datetime,
 ) -> LoadResult:
     """Append the features of customers who are not erased.
 
-    Transactions are small, because decisions wait for each of them.
+    Transactions are small, because decisions wait for each of them. Only the key columns are read as a whole.
     """
-    table = pq.read_table(path)
-    check_customers(path, table)
-    names, digest = _read_feature_names(path, table, manifest), manifest["feature_set_digest"]
-    batches = table.filter(rows_to_load(table, erased_customers)).to_batches(BATCH_ROWS)
-    # Check every row against the store before appending any row. No other process can append rows meanwhile, because
-    # this process holds the loading lock. So the second loop cannot fail on a row that contradicts a stored row.
-    for batch in batches:
-        with database.reading() as connection:
-            deque(unstored_rows(connection, _feature_rows(batch, names, digest)), maxlen=0)
-    added = known = 0
-    for batch in batches:
-        with database.writing() as connection:
-            new, old = append_features(connection, _feature_rows(batch, names, digest))
-        added, known = added + new, known + old
-    return LoadResult("features", manifest["family"], added, known, table.num_rows - added - known)
+    with open_parquet(path) as file:
+        names, digest = _read_feature_names(path, file.schema, manifest), manifest["feature_set_digest"]
+        keys = file.read_columns(list(KEY_COLUMNS))
+        check_customers(path, keys, load_time)
+        # Check every row against the store before appending any row. No other process can append rows meanwhile, because
+        # this process holds the loading lock. So the second loop cannot fail on a row that contradicts a stored row.
+        for batch in _feature_batches(file, names, erased_customers):
+            _check_finite(path, batch, names)
+            with database.reading() as connection:
+                deque(unstored_rows(connection, _feature_rows(batch, names, digest)), maxlen=0)
+        added = known = 0
+        for batch in _feature_batches(file, names, erased_customers):
+            with database.writing() as connection:
+                new, old = append_features(connection, _feature_rows(batch, names, digest))
+            added, known = added + new, known + old
+    return LoadResult("features", manifest["family"], added, known, keys.num_rows - added - known)
 
 
-def _read_feature_names(path: Path, table: pa.Table, manifest: dict[str, Any]) -> list[str]:
+def _feature_batches(
+    file: LimitedParquet, names: list[str], erased_customers: ErasedCustomers
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of customers who are not erased, in batches of at most BATCH_ROWS."""
+    for batch in file.iterate_batches(BATCH_ROWS, [*KEY_COLUMNS, *names]):
+        yield batch.filter(rows_to_load(batch, erased_customers))
+
+
+def _check_finite(path: Path, batch: pa.RecordBatch, names: list[str]) -> None:
+    """Raise LoadRefused if a feature has an infinite value."""
+    for name in names:
+        if pc.any(pc.is_inf(batch[name])).as_py():
+            raise LoadRefused(f"{path}: column {name!r}: must not contain infinite values")
+
+
+def _read_feature_names(path: Path, schema: pa.Schema, manifest: dict[str, Any]) -> list[str]:
     """Return the names of the features.
 
     Raises:
-        LoadRefused: The columns differ from the manifest, have the wrong type, or contain infinite values.
+        LoadRefused: The columns differ from the manifest, or have the wrong type.
     """
-    names = [name for name in table.schema.names if name not in _NOT_FEATURES]
+    check_columns(path, schema, KEY_COLUMNS)
+    names = [name for name in schema.names if name not in _NOT_FEATURES]
     try:
         declared = _FEATURE_NAMES.validate_python(manifest["feature_names"])
     except ValidationError as error:
@@ -152,10 +176,7 @@ def _read_feature_names(path: Path, table: pa.Table, manifest: dict[str, Any]) -
         unmatched = sorted(set(names) ^ set(declared))
         problem = f"only one of the two contains {', '.join(unmatched)}" if unmatched else "the order differs"
         raise LoadRefused(f"{path}: the feature columns must equal feature_names of the manifest, but {problem}")
-    check_columns(path, table, dict.fromkeys(names, pa.float64()))
-    for name in names:
-        if pc.any(pc.is_inf(table[name])).as_py():
-            raise LoadRefused(f"{path}: column {name!r}: must not contain infinite values")
+    check_columns(path, schema, dict.fromkeys(names, pa.float64()))
     return names
 
 

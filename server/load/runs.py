@@ -13,7 +13,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from sqlalchemy import select
 
 from server.errors import LoadRefused
@@ -21,6 +20,7 @@ from server.load.batch_preparation import PreviousBands, prepare_batch
 from server.load.customer_columns import KEY_COLUMNS, check_columns, check_customers, rows_to_load
 from server.load.drivers import DriversInvalid
 from server.load.manifest import RunManifest, parse_manifest
+from server.load.parquet_limits import LimitedParquet, open_parquet
 from server.load.row_checks import RUN_COLUMNS, find_problem, find_rank_problem
 from server.stores.database import Database
 from server.stores.record_log.erased_customers import ErasedCustomers
@@ -70,11 +70,11 @@ def load_run(
     run_manifest, database = parse_manifest(path, manifest), log.database
     with path.open("rb") as content:
         file_sha256 = hashlib.file_digest(content, "sha256").hexdigest()
-    with pq.ParquetFile(path) as file:
-        check_columns(path, file.schema_arrow, {**KEY_COLUMNS, **RUN_COLUMNS})
+    with open_parquet(path) as file:
+        check_columns(path, file.schema, {**KEY_COLUMNS, **RUN_COLUMNS})
         if known := _loaded_customer_count(database, path, run_manifest.run_id, file_sha256):
             return 0, known, sum(run_manifest.counts.values()) - known
-        customers = _check_file(path, file, run_manifest)
+        customers = _check_file(path, file, run_manifest, load_time)
         line = {"load_time": load_time, "file_sha256": file_sha256, "header": json.dumps(manifest, sort_keys=True)}
         try:
             runs = {market: _begin_market(log, run_manifest, part, line) for market, part in customers.items()}
@@ -109,10 +109,10 @@ def _loaded_customer_count(database: Database, path: Path, run_id: str, file_sha
     return sum(run.customer_count for run in runs)
 
 
-def _check_file(path: Path, file: pq.ParquetFile, manifest: RunManifest) -> dict[str, pa.Table]:
+def _check_file(path: Path, file: LimitedParquet, manifest: RunManifest, load_time: dt.datetime) -> dict[str, pa.Table]:
     """Check customers, ranks and counts, which need the whole file. Return the key columns by market."""
-    table = file.read([*KEY_COLUMNS, "status", "rank", "pd"])
-    check_customers(path, table)
+    table = file.read_columns([*KEY_COLUMNS, "status", "rank", "pd"])
+    check_customers(path, table, load_time)
     counts = {count["values"]: count["counts"] for count in pc.value_counts(table["status"]).to_pylist()}
     if counts != {status: count for status, count in manifest.counts.items() if count}:
         raise LoadRefused(f"{path}: manifest: counts: must equal the number of rows for each status")
@@ -149,9 +149,9 @@ def _begin_market(log: RecordLog, manifest: RunManifest, customers: pa.Table, li
     return _MarketLoad(create_run(log, {**line, **identity, **times}), previous_bands)
 
 
-def _read_batches(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+def _read_batches(file: LimitedParquet) -> Iterator[pa.RecordBatch]:
     """Yield the rows of the file in batches of at most BATCH_ROWS."""
-    yield from file.iter_batches(BATCH_ROWS, columns=[*KEY_COLUMNS, *RUN_COLUMNS])
+    yield from file.iterate_batches(BATCH_ROWS, [*KEY_COLUMNS, *RUN_COLUMNS])
 
 
 def _empty_chunk(number: int) -> dict[str, Any]:

@@ -3,26 +3,30 @@
     in one transaction, with the head of the record log locked:
         check for holds -> append ERASURE -> delete feature and run rows -> retire the keys, so that they encrypt nothing more
     after the commit:
-        destroy the keys -> rewrite the database files
+        add the erasure to the erasure list -> destroy the keys -> rewrite the database files
 
 If the command is killed before the commit, nothing has changed. If it is killed after the commit, the erasure is recorded
 but its keys may still exist. In both cases, running the same command again completes the erasure. A decision that is
 made between the commit and the end of the command is encrypted under a new key.
+
+The erasure list is a file outside the databases. If both databases are restored from older copies, `apply_listed_erasures`
+erases the listed customers again before the server answers.
 """
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, delete, func, select
 
 from grounds.audit.v1 import bodies_pb2 as pb
 from grounds.customer.v1.customer_pb2 import Customer
-from grounds_record.header import Header
+from grounds_record.printable_text import hidden_characters
 from server.edges.validation import validate
-from server.errors import ErasureRefused, RequestInvalid
+from server.errors import ErasureRefused, LogRefused, RequestInvalid, StoreUnavailable
+from server.stores.erasure_list import ListedErasure
 from server.stores.record_log.entries import LogEntry, new_record_id
-from server.stores.record_log.erased_customers import ERASURE
+from server.stores.record_log.erased_customers import ERASURE, KEY_LABEL, destroyed_keys, read_recorded_erasures
 from server.stores.record_log.holds import OPERATOR, Hold, append_entry, read_active_holds
 from server.stores.record_log.key_store import LOG_OWNER
 from server.stores.record_log.log import RecordLog
@@ -32,10 +36,13 @@ from server.stores.runs.pruning import delete_unfinished_runs
 from server.stores.runs.publication import lock_loading
 from server.stores.runs.records import RowDigest, read_customer_rows
 from server.stores.secure_delete import rewrite_tables
-from server.stores.tables import FEATURES, RECORDS
+from server.stores.tables import FEATURES, RECORDS, RISKS, RUNS
 
-_KEY_LABEL = "key_"  # the labels key_0, key_1, ... of an ERASURE record contain the ids of the destroyed keys
+_RESTORED_REASON = (
+    "erased earlier; applied again from the erasure list, because the databases were restored from older copies"
+)
 _REASON_CHARACTERS_MAX = 500
+_ROWS_PER_FETCH = 10_000
 _PLAINTEXT_TABLES = (
     "features",
     "risks",
@@ -96,7 +103,7 @@ def check_customer(market: str, customer_id: str) -> CustomerKey:
 
 
 def check_reason(reason: str, customer: CustomerKey | None) -> None:
-    """Raise ErasureRefused if a reason is empty, is too long, or contains the customer's number.
+    """Raise ErasureRefused if a reason is empty, is too long, has hidden characters, or contains the customer's number.
 
     The reason is recorded permanently, so a customer number in it could never be erased.
 
@@ -106,6 +113,8 @@ def check_reason(reason: str, customer: CustomerKey | None) -> None:
     """
     if not reason.strip() or len(reason) > _REASON_CHARACTERS_MAX:
         raise ErasureRefused(f"--reason must contain 1 to {_REASON_CHARACTERS_MAX} characters that are not all spaces")
+    if hidden := hidden_characters(reason):
+        raise ErasureRefused(f"--reason must not contain control or invisible characters, found {', '.join(hidden)}")
     if customer is not None and customer[1] in reason:
         raise ErasureRefused(
             "--reason must not contain the customer number, because the reason is never erased; state the case instead"
@@ -122,7 +131,7 @@ def read_plan(connection: Connection, log: RecordLog, customer: CustomerKey) -> 
     counts = {row[0]: row[1] for row in connection.execute(key_counts) if row[0] != own_key}
     current = {key.key_id for key in log.key_store.find_by_owner({tag}).values()}
     present = current | set(log.key_store.find_by_id(counts.keys()))
-    recorded = {key for header in erasures for key in _destroyed_keys(header)}
+    recorded = {key for header in erasures for key in destroyed_keys(header)}
     features = select(func.count()).select_from(FEATURES).where(*_feature_condition(customer))
     return ErasurePlan(
         records=sum(count for key, count in counts.items() if key in present),
@@ -205,11 +214,94 @@ def erase_customer(log: RecordLog, customer: CustomerKey, reason: str, at: dt.da
             append_entry(log, connection, _erasure_entry(plan, log.customer_tag(*customer), customer[0], reason, at))
             connection.execute(delete(FEATURES).where(*_feature_condition(customer)))
             erase_predictions(connection, *customer, at)
+        erasures = read_recorded_erasures(connection, log.customer_tag(*customer))
         # Retire the keys immediately before the commit, so that a process that appends a record after the commit
         # creates a new key.
         log.key_store.retire(plan.present_keys)
+    log.key_store.erasure_list.add(erasures)
     log.key_store.destroy(plan.present_keys)
     return plan
+
+
+def read_missing_erasures(log: RecordLog) -> list[ListedErasure]:
+    """Return the listed erasures that the record log does not contain, because the databases were restored from older copies."""
+    with log.database.reading() as connection:
+        recorded = {each.record_id for each in read_recorded_erasures(connection)}
+    return [each for each in log.key_store.erasure_list.read() if each.record_id not in recorded]
+
+
+def apply_listed_erasures(log: RecordLog, clock: Callable[[], dt.datetime]) -> int:
+    """Erase again the listed customers whose erasure the record log lost; return their number.
+
+    Erasures in the log that the list lacks, for example those of earlier releases, are added to the list.
+
+    Raises:
+        LogRefused: The erasure list is damaged, or the erasures cannot be applied now. The message states what to do.
+    """
+    with log.database.reading() as connection:
+        recorded = read_recorded_erasures(connection)
+    if recorded:
+        log.key_store.erasure_list.add(recorded)
+    missing = read_missing_erasures(log)
+    if not missing:
+        return 0
+    try:
+        with lock_loading(log.database):
+            delete_unfinished_runs(log.database)
+            customers = _find_customers(log, {each.customer_tag for each in missing})
+            for each in missing:
+                _erase_again(log, each, customers.get(each.customer_tag), clock())
+            rewrite_files(log)
+    except StoreUnavailable as error:
+        raise LogRefused(
+            f"{len(missing)} erasures of the erasure list {log.key_store.erasure_list.path} are missing from the record log, because "
+            "the databases were restored from older copies, and they cannot be applied again now; if records are missing "
+            f"too, run adopt-fork, otherwise correct the problem and start again: {error}"
+        ) from error
+    return len(missing)
+
+
+def _erase_again(log: RecordLog, erasure: ListedErasure, customer: CustomerKey | None, at: dt.datetime) -> None:
+    """Apply one listed erasure again, and record it under its first id. `customer` is None if there are no rows."""
+    with log.database.writing() as connection:
+        log.lock_head(connection)
+        if erasure.record_id in {each.record_id for each in read_recorded_erasures(connection, erasure.customer_tag)}:
+            return  # another process applied it
+        labels = {f"{KEY_LABEL}{number}": key for number, key in enumerate(erasure.key_ids)}
+        body = pb.ErasureRecord(reason=_RESTORED_REASON)
+        if customer is not None:
+            labels["market"] = customer[0]
+            old = (*_feature_condition(customer), FEATURES.c.as_of <= erasure.time)
+            body.feature_rows = connection.execute(select(func.count()).select_from(FEATURES).where(*old)).scalar_one()
+            for row in read_customer_rows(connection, log, *customer):
+                body.run_rows.add(run_id=row.run_id, market=row.market, row_sha256=row.sha256)
+            connection.execute(delete(FEATURES).where(*old))
+            erase_predictions(connection, *customer, at)
+        entry = LogEntry(
+            kind=ERASURE,
+            record_id=erasure.record_id,
+            time=at,
+            caller=OPERATOR,
+            body=body.SerializeToString(deterministic=True),
+            subject_tag=erasure.customer_tag,
+            labels=labels,
+        )
+        append_entry(log, connection, entry)
+        log.key_store.retire(erasure.key_ids)
+    log.key_store.destroy(erasure.key_ids)
+
+
+def _find_customers(log: RecordLog, tags: Collection[str]) -> dict[str, CustomerKey]:
+    """Return the customers with these tags who have feature or run rows, by tag. A tag cannot be reversed, so all are tried."""
+    features = select(FEATURES.c.market, FEATURES.c.customer_id).distinct()
+    runs = select(RUNS.c.market, RISKS.c.customer_id).join_from(RISKS, RUNS).distinct()
+    found: dict[str, CustomerKey] = {}
+    with log.database.reading() as connection:
+        for statement in (features, runs):
+            for market, customer_id in connection.execute(statement, execution_options={"yield_per": _ROWS_PER_FETCH}):
+                if (tag := log.customer_tag(market, customer_id)) in tags:
+                    found[tag] = market, customer_id
+    return found
 
 
 def rewrite_files(log: RecordLog) -> None:
@@ -236,7 +328,7 @@ def find_erasure_problems(log: RecordLog) -> tuple[list[str], list[RowDigest]]:
     for record_id in ids:
         record = log.find_by_id(record_id)
         assert record is not None, "its id was just read, and records are never deleted"
-        destroyed |= dict.fromkeys(_destroyed_keys(record.header), record.index)
+        destroyed |= dict.fromkeys(destroyed_keys(record.header), record.index)
         body = pb.ErasureRecord.FromString(record.body)
         run_rows += [RowDigest(row.run_id, row.market, row.row_sha256) for row in body.run_rows]
     present = log.key_store.read_ids()
@@ -249,7 +341,12 @@ def find_erasure_problems(log: RecordLog) -> tuple[list[str], list[RowDigest]]:
         f"key {key} is missing although no erasure destroyed it; restore the key database, or erase the customer"
         for key in sorted(used_keys - present - set(destroyed))
     ]
-    return [*unfinished, *unexplained], run_rows
+    lost = (
+        f"record {each.record_id}: this erasure of {each.time:%Y-%m-%d} is in the erasure list, but the record log lost it, because "
+        "the databases were restored from older copies; start the server to apply it again"
+        for each in read_missing_erasures(log)
+    )
+    return [*unfinished, *unexplained, *lost], run_rows
 
 
 def _check_allowed(plan: ErasurePlan, customer: CustomerKey) -> None:
@@ -280,13 +377,8 @@ def _erasure_entry(plan: ErasurePlan, tag: str, market: str, reason: str, at: dt
         caller=OPERATOR,
         body=body.SerializeToString(deterministic=True),
         subject_tag=tag,
-        labels={"market": market} | {f"{_KEY_LABEL}{number}": key for number, key in enumerate(plan.unrecorded_keys)},
+        labels={"market": market} | {f"{KEY_LABEL}{number}": key for number, key in enumerate(plan.unrecorded_keys)},
     )
-
-
-def _destroyed_keys(header: Header) -> list[str]:
-    """Return the ids of the keys that an erasure destroyed, from the header of its record."""
-    return [key for name, key in header.labels.items() if name.startswith(_KEY_LABEL)]
 
 
 def _feature_condition(customer: CustomerKey) -> tuple[ColumnElement[bool], ...]:

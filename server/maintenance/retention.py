@@ -19,7 +19,8 @@ from grounds_record.errors import RecordError
 from grounds_record.header import REMOVED_MAX, RETENTION_KIND, RemovedRecord, parse_header
 from grounds_record.header_columns import mismatched_columns
 from server.decisions.retention import ALL_MARKETS, PERMANENT_KINDS, RetentionCutoff, RetentionTable
-from server.errors import RetentionRefused
+from server.errors import ClockRefused, RetentionRefused
+from server.stores.clock import Clock
 from server.stores.record_log.entries import LogEntry, new_record_id, stored_record, us_since_epoch
 from server.stores.record_log.holds import OPERATOR, append_entry, read_tags_on_hold
 from server.stores.record_log.log import RecordLog
@@ -28,6 +29,7 @@ from server.stores.secure_delete import reclaim_deleted_rows
 from server.stores.tables import RECORDS
 
 _ROWS_PER_FETCH = 10_000
+SHARE_MAX = 0.2  # a larger share of the records needs a second confirmation
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +40,13 @@ class DueCount:
         due_line: The line with its cut-off time.
         due: Number of records whose ciphertext the line removes.
         on_hold: Number of records that are old enough but remain because of a legal hold.
+        present: Number of all records to which the line applies and whose ciphertext still exists, whatever their age.
     """
 
     due_line: RetentionCutoff
     due: int
     on_hold: int
+    present: int
 
 
 def preview_retention(log: RecordLog, table: RetentionTable, now: dt.datetime) -> tuple[list[DueCount], dict[str, int]]:
@@ -56,30 +60,62 @@ def preview_retention(log: RecordLog, table: RetentionTable, now: dt.datetime) -
         lines = []
         for due in table.cutoffs(now):
             conditions = _line_conditions(due)
+            present = select(func.count()).select_from(RECORDS).where(*_scope_conditions(due))
             tags = select(RECORDS.c.customer_tag, func.count()).where(*conditions).group_by(RECORDS.c.customer_tag)
             counts = {row[0]: row[1] for row in connection.execute(tags)}
             count_on_hold = sum(count for tag, count in counts.items() if tag in tags_on_hold)
-            lines.append(DueCount(due, sum(counts.values()) - count_on_hold, count_on_hold))
+            present_count = connection.execute(present).scalar_one()
+            lines.append(DueCount(due, sum(counts.values()) - count_on_hold, count_on_hold, present_count))
         kinds = select(RECORDS.c.kind, func.count()).group_by(RECORDS.c.kind)
         without = {row[0]: row[1] for row in connection.execute(kinds) if row[0] not in table.kinds() | PERMANENT_KINDS}
     return lines, without
 
 
+def check_share(counts: Sequence[DueCount], confirmed: int | None) -> None:
+    """Check that a large share of the records is removed only after a second confirmation.
+
+    Args:
+        counts: The counts of `preview_retention`.
+        confirmed: The number of records whose removal the operator confirmed; None if there was no confirmation.
+
+    Raises:
+        RetentionRefused: More than SHARE_MAX of the records would be removed, and `confirmed` is not their number.
+    """
+    due, present = sum(count.due for count in counts), sum(count.present for count in counts)
+    if confirmed is not None and confirmed != due:
+        raise RetentionRefused(f"--confirm-records is {confirmed}, but {due} records are due; nothing was changed")
+    if confirmed is None and due > SHARE_MAX * present:
+        raise RetentionRefused(
+            f"{due} of {present} records are due, which is more than {SHARE_MAX:.0%}; check the clock and the retention table, then "
+            f"confirm the number with --confirm-records {due}; nothing was changed"
+        )
+
+
 def remove_due_content(
-    log: RecordLog, table: RetentionTable, now: dt.datetime, batch: int = REMOVED_MAX
+    log: RecordLog, table: RetentionTable, now: dt.datetime, batch: int = REMOVED_MAX, clock: Clock | None = None
 ) -> Iterator[int]:
     """Remove the ciphertext of due records. After each transaction, yield the number of records that it changed.
 
     The search for due records needs no lock. Each batch locks the head of the log while its records are checked again and
     their ciphertext is removed.
 
+    Args:
+        log: The record log.
+        table: The retention table.
+        now: The present time, from which the age of a record is counted.
+        batch: Largest number of records in one transaction.
+        clock: Clock that is checked before each transaction; None for no check.
+
     Raises:
+        ClockRefused: The clock was changed while this function ran. The removed records are recorded.
         RetentionRefused: A record is damaged. Its ciphertext remains as evidence.
         StoreUnavailable: The database does not respond, or readers keep it busy. The operator can retry.
     """
     lines = list(table.cutoffs(now))
     indexes = _due_indexes(log, lines)
     for start in range(0, len(indexes), batch):
+        if clock is not None and (problem := clock.step_problem()):
+            raise ClockRefused(problem)
         with log.database.writing() as connection:
             log.lock_head(connection)
             rows = _rows_still_due(connection, lines, indexes[start : start + batch])
@@ -133,12 +169,16 @@ def _due_condition(lines: Sequence[RetentionCutoff]) -> ColumnElement[bool]:
 
 def _line_conditions(due: RetentionCutoff) -> tuple[ColumnElement[bool], ...]:
     """Return the conditions for records that one line removes, ignoring holds."""
+    return *_scope_conditions(due), RECORDS.c.time_us < us_since_epoch(due.before)
+
+
+def _scope_conditions(due: RetentionCutoff) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions for records to which one line applies and whose ciphertext exists, whatever their age."""
     line, market = due.rule, RECORDS.c.market
     in_market = (
         or_(market.is_(None), market.not_in(due.others)) if line.market == ALL_MARKETS else market == line.market
     )
-    is_old = RECORDS.c.time_us < us_since_epoch(due.before)
-    return RECORDS.c.kind == line.kind, in_market, is_old, RECORDS.c.ciphertext.is_not(None)
+    return RECORDS.c.kind == line.kind, in_market, RECORDS.c.ciphertext.is_not(None)
 
 
 def _matching_line(row: Row[Any], lines: Sequence[RetentionCutoff]) -> RetentionCutoff:

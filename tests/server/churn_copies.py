@@ -7,7 +7,7 @@ from typing import Any
 
 import server.maintenance.erasure
 from grounds.churn.v1 import churn_pb2 as pb
-from server.application import utc_now
+from server.stores.clock import utc_now
 from tests.conftest import Serving
 from tests.server.churn_runs import ChurnFamily, plain_rows, write_run
 from tests.server.loading import load_file

@@ -1,7 +1,14 @@
 """Builds the HTML of the report; every text is escaped in this module."""
 
+import html
 from collections.abc import Iterable, Sequence
-from html import escape
+
+from grounds_record.printable_text import escape_text
+
+
+def escape(text: str) -> str:
+    """Return a text as HTML: its markup and its hidden characters are escaped."""
+    return html.escape(escape_text(text))
 
 
 def paragraph(text: str, kind: str = "") -> str:
@@ -37,7 +44,7 @@ def table(caption: str, reading: str, head: Sequence[str], rows: Iterable[Sequen
     body = "".join(f"<tr>{_cells(line, attributes)}</tr>" for line in lines)
     return (
         f'<div class="table"><p class="reading"><strong>{escape(caption)}</strong> {escape(reading)}</p>'
-        f'<div class="scroll"><table aria-label="{escape(caption, quote=True)}">'
+        f'<div class="scroll"><table aria-label="{escape(caption)}">'
         f"<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div></div>"
     )
 

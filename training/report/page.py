@@ -4,7 +4,6 @@ The first screen is a summary for all readers. All later sections are for valida
 """
 
 from collections.abc import Iterator, Sequence
-from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from training.evaluation.release_gates import GateResult
 from training.report import comparison_plots, contribution_plots, quality_plots, tables
 from training.report.campaign import campaign_sections
 from training.report.card import calibration_sentence, limitations, ranking_sentence, versions
-from training.report.markup import bullets, figure, paragraph, percent, section
+from training.report.markup import bullets, escape, figure, paragraph, percent, section
 from training.report.svg import plot_style, render_svg
 from training.report.terminal import leak_alarms
 from training.scoring.drivers import DriverTexts

@@ -8,7 +8,6 @@ attribute.
 import io
 import re
 from contextlib import AbstractContextManager
-from html import escape
 from typing import Any
 
 import matplotlib as mpl
@@ -16,6 +15,9 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.typing import RcKeyType
+
+from grounds_record.printable_text import escape_text
+from training.report.markup import escape
 
 # Okabe and Ito 2008: distinguishable with any colour vision, and in greyscale.
 BLUE, ORANGE, GREEN, GREY, INK = "#0072b2", "#d55e00", "#009e73", "#6b7280", "#1f2933"
@@ -74,7 +76,7 @@ def render_svg(figure: Figure, name: str, description: str) -> str:
     with io.StringIO() as written:
         metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(written, format="svg", metadata=metadata)
-        text = written.getvalue()
+        text = escape_text(written.getvalue())
     return _inline(text, name, description)
 
 
@@ -90,7 +92,7 @@ def _inline(text: str, name: str, description: str) -> str:
     text = re.sub(r'<svg width="[^"]*" height="[^"]*"', "<svg", text, count=1)
     # Two decimals are enough for any screen. Only numbers inside tags are shortened; text is unchanged.
     text = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), text)
-    return text.replace("<svg", f'<svg role="img" aria-label="{escape(description, quote=True)}"', 1).strip()
+    return text.replace("<svg", f'<svg role="img" aria-label="{escape(description)}"', 1).strip()
 
 
 def plot_style() -> AbstractContextManager[None]:

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from models.atomic_files import write_file
+from models.atomic_files import make_folder, write_file
 from models.schema import Schema
 
 _FORMAT = 1
@@ -43,5 +43,5 @@ def _write_table(path: Path, rows: pd.DataFrame, columns: list[tuple[str, Any]],
     table = table.replace_schema_metadata(arrow_schema.metadata)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_file(path, sink.getvalue().to_pybytes())

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from models.atomic_files import replace_file
+from models.atomic_files import make_folder, replace_file
 from models.model import Model
 from models.scorecard import log_odds_from_margin
 from training.errors import DataInvalid, SpecInvalid
@@ -166,7 +166,7 @@ def _write_run(inputs: _RunInputs, to: Path) -> int:
     drivers = DriverTexts(bundle.schema, bundle.baseline.typical)
     query = """SELECT * FROM scope LEFT JOIN ranks USING (market, customer_id) LEFT JOIN suppressed USING (market,
         customer_id) ORDER BY market, rank NULLS LAST, customer_id"""
-    to.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(to.parent)
     done = 0
     with replace_file(to) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         for rows in query_batches(connection, query):

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from grounds_record.printable_text import hidden_text_problems
 from training.errors import SpecInvalid
 from training.spec.family import Spec
 
@@ -17,8 +18,11 @@ def read_spec(path: Path) -> Spec:
     Raises:
         SpecInvalid: The file is unreadable or invalid; the message lists every problem with its field.
     """
+    content = _read_content(path)
+    if hidden := [f"  {field}: {problem}" for field, problem in hidden_text_problems(content)]:
+        raise SpecInvalid("\n".join([f"{path}:", *hidden]))
     try:
-        return Spec.model_validate(_read_content(path))
+        return Spec.model_validate(content)
     except ValidationError as error:
         problems = [f"  {'.'.join(str(part) for part in e['loc']) or 'spec'}: {e['msg']}" for e in error.errors()]
         raise SpecInvalid("\n".join([f"{path}:", *problems])) from error

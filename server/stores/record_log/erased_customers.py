@@ -4,14 +4,17 @@ import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
+from grounds_record.header import Header
 from server.stores.database import Database
-from server.stores.record_log.entries import time_from_us
+from server.stores.erasure_list import ListedErasure
 from server.stores.record_log.opening import KeyLocations, open_log
+from server.stores.record_log.record_reader import header_from_row
 from server.stores.tables import RECORDS
 
 ERASURE = "ERASURE"
+KEY_LABEL = "key_"  # the labels key_0, key_1, ... of an ERASURE record contain the ids of the destroyed keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class ErasedCustomers:
 
 
 def read_erased_customers(database: Database, locations: KeyLocations) -> ErasedCustomers:
-    """Read the erased customers from the erasure records of the log.
+    """Read the erased customers from the erasure records of the log and from the erasure list.
 
     The log's key derives the tags, so the log must be opened if a customer was erased. If no customer was erased, the log is not
     opened. Features can therefore be loaded before the log exists.
@@ -42,7 +45,10 @@ def read_erased_customers(database: Database, locations: KeyLocations) -> Erased
         LogRefused: The keys do not belong to the log.
     """
     with database.reading() as connection:
-        times = _read_erasure_times(connection)
+        erasures = read_recorded_erasures(connection)
+    times: dict[str, dt.datetime] = {}
+    for each in (*erasures, *locations.erasure_list().read()):
+        times[each.customer_tag] = max(each.time, times.get(each.customer_tag, each.time))
     if not times:
         return ErasedCustomers({}, lambda _market, _customer_id: "")
     log = open_log(database, locations)
@@ -50,7 +56,18 @@ def read_erased_customers(database: Database, locations: KeyLocations) -> Erased
     return ErasedCustomers(times, log.customer_tag)
 
 
-def _read_erasure_times(connection: Connection) -> dict[str, dt.datetime]:
-    """Return the time of each customer's last erasure, by customer tag."""
-    last = select(RECORDS.c.customer_tag, func.max(RECORDS.c.time_us)).where(RECORDS.c.kind == ERASURE)
-    return {row[0]: time_from_us(row[1]) for row in connection.execute(last.group_by(RECORDS.c.customer_tag))}
+def read_recorded_erasures(connection: Connection, customer_tag: str = "") -> list[ListedErasure]:
+    """Return the erasures that the record log contains, in the order of the log; if a tag is passed, only those of the customer."""
+    wanted = select(RECORDS).where(RECORDS.c.kind == ERASURE).order_by(RECORDS.c.record_index)
+    if customer_tag:
+        wanted = wanted.where(RECORDS.c.customer_tag == customer_tag)
+    headers = [header_from_row(row) for row in connection.execute(wanted).all()]
+    return [
+        ListedErasure(header.record_id, header.time_us, header.customer_tag, tuple(destroyed_keys(header)))
+        for header in headers
+    ]
+
+
+def destroyed_keys(header: Header) -> list[str]:
+    """Return the ids of the keys that an erasure destroyed, from the header of its record."""
+    return [key for name, key in header.labels.items() if name.startswith(KEY_LABEL)]

@@ -22,6 +22,7 @@ from grounds_record.customer_keys import key_id, new_customer_key, unwrap_key, w
 from grounds_record.errors import WrappedKeyInvalid
 from server.errors import LogRefused, RecordDamaged, StoreUnavailable
 from server.stores.database import CONNECTIONS, Database
+from server.stores.erasure_list import ErasureList
 from server.stores.key_tables import WRAPPED_KEYS
 from server.stores.keyed_query import KeyedQuery
 
@@ -51,10 +52,11 @@ class KeyStore:
 
     Attributes:
         database: The key database.
+        erasure_list: File outside the databases that lists which keys were destroyed for whom.
     """
 
-    def __init__(self, database: Database, master: bytes) -> None:
-        self.database = database
+    def __init__(self, database: Database, master: bytes, erasure_list: ErasureList) -> None:
+        self.database, self.erasure_list = database, erasure_list
         self._master = master
 
     def ensure(self, owners: Collection[str]) -> dict[str, WrappedKey]:

@@ -8,6 +8,7 @@ was committed, so the caller must not acknowledge any record of the batch. If th
 request_id returns the committed record.
 """
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -24,6 +25,7 @@ from grounds_record.merkle import Frontier, split_hashes
 from grounds_record.note import SigningKey
 from grounds_record.sealed_record import SealedRecord, seal_record
 from server.errors import LogRefused, ServerError, StoreUnavailable
+from server.stores.clock import Clock, read_newest_record
 from server.stores.database import Database, after_commit
 from server.stores.record_log.entries import (
     AppendResult,
@@ -32,6 +34,7 @@ from server.stores.record_log.entries import (
     RequestKey,
     record_row,
     request_id_reused,
+    time_from_us,
     us_since_epoch,
 )
 from server.stores.record_log.forks import RememberedCheckpoint, fork_problems
@@ -44,6 +47,7 @@ from server.stores.tables import LOG_HEAD, RECORDS
 
 HEAD_NAME = "log"
 _LOG_DAMAGED = "the record log is damaged; nothing was decided; run: python -m server doctor"
+_CLOCK_WRONG = "the clock of the server is wrong; nothing was decided; the application log states what to correct"
 _EVENTS = structlog.get_logger()
 # Statements are built once, because building a statement takes longer than running it.
 _LOCK_HEAD = select(LOG_HEAD).where(LOG_HEAD.c.name == HEAD_NAME).with_for_update()
@@ -77,6 +81,7 @@ class RecordLog:
         tags_key: bytes,
         high_water_mark: HighWaterMark,
         anchors: Sequence[RememberedCheckpoint] = (),
+        clock: Clock | None = None,
     ) -> None:
         """Create the log object without accessing the database.
 
@@ -87,6 +92,7 @@ class RecordLog:
             tags_key: Key that derives customer tags, 32 bytes.
             high_water_mark: File with the newest committed checkpoint. The log must extend it before the first append.
             anchors: Anchored checkpoints. The log must extend them before the first append.
+            clock: Clock that is checked before each append; None for no check.
         """
         self.database, self.key_store = database, key_store
         self._signing_key, self.tags_key = signing_key, tags_key
@@ -95,6 +101,8 @@ class RecordLog:
         self.reader = RecordReader(database, key_store)
         self.high_water_mark = high_water_mark
         self._anchors = tuple(anchors)
+        self._clock = clock
+        self._newest: dt.datetime | None = None  # time of the newest record that this process has read or written
         self._adopting = False  # whether an operator is accepting a fork, which disables the fork check
         self._reported = ""  # the last problem that was written to the application log
 
@@ -133,6 +141,7 @@ class RecordLog:
         """
         # Lock the head first. Every writer locks it before anything else, so writers queue and cannot deadlock.
         before = self.lock_head(connection)
+        self._check_clock(connection)
         # Find duplicates before checking preconditions: a retry returns its record even if its precondition is now false.
         results, new = self._find_duplicates(connection, entries)
         allowed = check_preconditions(connection, entries, new, results)
@@ -144,6 +153,7 @@ class RecordLog:
                 connection, before.size, after.size
             )  # reads hashes of the inserted rows, so it must run after the insert
             note = self._write_head(connection, after)
+            self._newest = time_from_us(rows[-1]["time_us"])
             after_commit(connection, lambda: self._remember(after.size, note))
         return [result for result in results if result is not None], after
 
@@ -167,10 +177,33 @@ class RecordLog:
         self._report(problem)
         raise StoreUnavailable(_LOG_DAMAGED)
 
-    def _report(self, problem: str) -> None:
+    def _check_clock(self, connection: Connection, *, reread: bool = False) -> None:
+        """Compare the clock with the time since the start of this process, and with the newest record.
+
+        Args:
+            connection: Connection to the log's database.
+            reread: Whether to read the newest record again, because an operator or another process may have appended
+                it, and to compare the clock with the database server's. A probe does so; an append is too frequent.
+
+        Raises:
+            StoreUnavailable: The clock is wrong. Nothing is appended.
+        """
+        if self._clock is None:
+            return
+        if reread or self._newest is None:
+            newest = read_newest_record(connection)
+            self._newest = newest[0] if newest else None
+        problem = self._clock.step_problem() or self._clock.behind_problem(self._newest)
+        if reread and not problem:
+            problem = self._clock.database_problem(connection)
+        if problem:
+            self._report(problem, event="clock wrong")
+            raise StoreUnavailable(_CLOCK_WRONG)
+
+    def _report(self, problem: str, event: str = "log damaged") -> None:
         """Write a problem to the application log, unless it is the last written one, because every probe finds it again."""
         if problem != self._reported:
-            _EVENTS.error("log damaged", problem=problem)
+            _EVENTS.error(event, problem=problem)
         self._reported = problem
 
     def _head_problem(self, frontier: Frontier, note: str) -> str:
@@ -358,11 +391,12 @@ class RecordLog:
         """Check that records can be appended, by updating rows of both databases without changing them.
 
         Raises:
-            StoreUnavailable: Records cannot be appended.
+            StoreUnavailable: Records cannot be appended, or the clock is wrong.
         """
         self.key_store.probe()
         with self.database.writing() as connection:
             frontier = self.lock_head(connection)
+            self._check_clock(connection, reread=True)
             # Writing the same size reaches the disk like any other write, but changes nothing.
             connection.execute(update(LOG_HEAD).where(LOG_HEAD.c.name == HEAD_NAME).values(size=frontier.size))
             after_commit(connection, lambda: self._remember(frontier.size, self.sign_checkpoint(frontier)))

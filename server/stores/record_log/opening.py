@@ -13,7 +13,9 @@ from grounds_record.merkle import EMPTY_ROOT
 from grounds_record.note import SigningKey
 from server.config import Settings
 from server.errors import LogRefused, RecordDamaged
+from server.stores.clock import Clock
 from server.stores.database import MIGRATION_LOCK, Database
+from server.stores.erasure_list import ErasureList
 from server.stores.record_log.anchors import read_newest_anchors
 from server.stores.record_log.high_water_mark import HighWaterMark
 from server.stores.record_log.key_store import LOG_OWNER, TAGS_OWNER, KeyStore, open_key_database
@@ -34,6 +36,7 @@ class KeyLocations:
         origin: Name of the log, which is also the name of its signing key.
         mark: Path of the high-water mark. None means the path of the signing key with the suffix .mark.
         anchor_folder: Folder with anchored checkpoints, which the log must extend. None means that there is no folder.
+        erasures: Path of the erasure list. None means the path of the signing key with the suffix .erased.
     """
 
     keys: str
@@ -42,6 +45,7 @@ class KeyLocations:
     origin: str
     mark: Path | None = None
     anchor_folder: Path | None = None
+    erasures: Path | None = None
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -53,15 +57,25 @@ class KeyLocations:
             settings.log_origin,
             settings.high_water_mark,
             settings.anchor_folder,
+            settings.erasure_list,
         )
 
     def high_water_mark(self) -> HighWaterMark:
         """Return the high-water mark of the log."""
         return HighWaterMark(self.mark or self.signing_key.with_suffix(".mark"))
 
+    def erasure_list(self) -> ErasureList:
+        """Return the erasure list of the log."""
+        return ErasureList(self.erasures or self.signing_key.with_suffix(".erased"))
 
-def open_log(database: Database, locations: KeyLocations) -> RecordLog:
+
+def open_log(database: Database, locations: KeyLocations, clock: Clock | None = None) -> RecordLog:
     """Open the log of a database. On first use, initialize the log and create its keys.
+
+    Args:
+        database: The database of the log.
+        locations: The locations of the log's keys and of its checkpoints outside the database.
+        clock: Clock that is checked before each append; None for no check.
 
     Raises:
         LogRefused: A key is missing, is accessible to other users, or belongs to a different log. The message states the key
@@ -80,7 +94,7 @@ def open_log(database: Database, locations: KeyLocations) -> RecordLog:
             exists_already = connection.execute(_SELECT_HEAD).first() is not None
             # Never create keys for an existing log, because new keys cannot decrypt its records.
             signing_key, master = _read_keys(locations, create=not exists_already)
-            store = KeyStore(key_database, master)
+            store = KeyStore(key_database, master, locations.erasure_list())
             if not exists_already:
                 _initialize_log(connection, signing_key, store)
             tags_key = _verify_keys(connection, signing_key, store, locations)
@@ -88,7 +102,7 @@ def open_log(database: Database, locations: KeyLocations) -> RecordLog:
         key_database.close()
         raise
     anchors = read_newest_anchors(locations.anchor_folder, signing_key.verifier())
-    return RecordLog(database, store, signing_key, tags_key, locations.high_water_mark(), anchors)
+    return RecordLog(database, store, signing_key, tags_key, locations.high_water_mark(), anchors, clock)
 
 
 def _refuse_lost_commits(connection: Connection) -> None:

@@ -9,6 +9,7 @@ state LOADED. After a crash, an unpublished run remains in the state LOADING unt
 import datetime as dt
 import fcntl
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from sqlalchemy import Connection, func, select, update
 
 from grounds_record.leaf_tiles import build_leaf_tiles
 from grounds_record.merkle import merkle_root
+from grounds_record.private_files import open_lock_file
 from server.errors import StoreUnavailable
 from server.stores.database import Database
 from server.stores.features import utc
@@ -57,7 +59,7 @@ def lock_loading(database: Database) -> Iterator[None]:
             finally:
                 connection.execute(select(func.pg_advisory_unlock(_LOADING_LOCK)))
         return
-    with Path(f"{url.database}.loading").open("w") as lock:
+    with os.fdopen(open_lock_file(Path(f"{url.database}.loading")), "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -10,8 +10,9 @@ from sqlalchemy import select
 from typer.testing import CliRunner, Result
 
 from server.__main__ import app
-from server.errors import ErasureRefused
+from server.errors import ErasureRefused, RetentionRefused
 from server.maintenance.doctor import find_key_and_run_problems
+from server.stores.clock import utc_now
 from server.stores.database import Database
 from server.stores.record_log.holds import place_hold
 from server.stores.tables import RECORDS
@@ -32,6 +33,9 @@ def run_command(tmp_path: Path) -> RunCommand:
     with open_test_log(database, tmp_path, origin=ORIGIN) as log:
         for number in (1, 2, 2, 3):
             log.append([entry(customer=("DE", f"C{number}"), time=OLD)])
+        log.append(
+            [entry(kind="EVIDENCE_READING", customer=None, time=utc_now(), request_id="", content=b"")]
+        )  # in use
     settings = {"database": database, "retention": write_table(tmp_path), **key_settings(tmp_path)}
     config = write_config(tmp_path / "config.toml", settings)
 
@@ -84,16 +88,18 @@ def test_a_hold_keeps_a_customer_from_erasure_and_retention_until_it_is_released
 
     refused = run_command("erase", "DE", "C1", "--reason", "request 7", "--apply")
     shown = run_command("retain")
-    done = run_command("retain", "--apply")
+    unconfirmed = run_command("retain", "--apply")
+    done = run_command("retain", "--apply", "--confirm-records", "3")
     left = readable(tmp_path)
     released = run_command("release", found[1].upper(), "--reason", "settled")
-    rest = run_command("retain", "--apply")
+    rest = run_command("retain", "--apply", "--confirm-records", "1")
 
     assert isinstance(refused.exception, ErasureRefused)
     assert found[1] in str(refused.exception)
     assert "CREDIT_DECISION: 3 from before" in shown.output
     assert "; 1 more are under a legal hold" in shown.output
     assert "nothing was changed; to remove the content of 3 records, add --apply" in shown.output
+    assert isinstance(unconfirmed.exception, RetentionRefused)
     assert "removed the content of 3 records; table test-1" in done.output
     assert left == 1
     assert (released.exit_code, rest.exit_code) == (0, 0)

@@ -9,9 +9,9 @@ import pytest
 
 from grounds.audit.v1 import sample_pb2
 from grounds.churn.v1 import churn_pb2 as pb
-from server.application import utc_now
 from server.config import Settings
 from server.edges.page_tokens import CopyState, ExportCursor, PageTokens
+from server.stores.clock import utc_now
 from tests.conftest import Serving
 from tests.server.requests import call_error, score_request
 from tests.server.servers import serve

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from grounds.audit.v1 import evidence_pb2
 from grounds.credit.v1 import credit_pb2
 from server.edges import validation
 from server.errors import RequestInvalid
@@ -31,3 +32,28 @@ def test_a_message_states_the_rule_without_a_regular_expression_or_the_value() -
     assert problems["locale"] == "must be a language tag, such as de or de-AT"
     assert "^" not in str(caught.value)
     assert "secret" not in str(problems)
+
+
+def test_control_and_bidirectional_characters_are_rejected_in_every_text_of_a_request() -> None:
+    override = credit_pb2.RecordOverrideRequest(comment="looks fine\x1b[8m \u202e", reason_code="A")
+    reading = evidence_pb2.ReplayDecisionRequest(purpose="case\u200b 17")
+    level = credit_pb2.SimulateCreditRequest()
+    level.features["SECTOR"].level = "7\x9b"
+
+    found = {}
+    for request in (override, reading, level):
+        with pytest.raises(RequestInvalid) as caught:
+            validation.validate(request)
+        found |= {each.field: each.problem for each in caught.value.violations if each.kind == "HIDDEN_CHARACTERS"}
+
+    assert found == {
+        "comment": r"must not contain control or invisible characters, found \x1b, \u202e",
+        "purpose": r"must not contain control or invisible characters, found \u200b",
+        'features["SECTOR"].level': r"must not contain control or invisible characters, found \x9b",
+    }
+
+
+def test_a_comment_may_have_several_lines_and_letters_of_any_script() -> None:
+    request = credit_pb2.RecordOverrideRequest(comment="erste Zeile\nzweite Zeile\t東京 שלום")
+
+    assert list(validation._hidden_text_violations(request)) == []

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from grounds.audit.v1 import audit_pb2, sample_pb2
 from grounds.churn.v1 import churn_pb2
 from grounds.credit.v1 import credit_pb2
-from server.application import utc_now
+from server.stores.clock import utc_now
 from server.stores.database import Database
 from server.stores.features import append_features
 from server.stores.tables import FEATURES, RECORDS, RISK_CHUNKS, RISK_LEAVES, RISKS, TREE_BLOCKS, TREE_TWIGS

@@ -121,6 +121,12 @@ class ForkAdoptionRecord(_message.Message):
     reason: str
     def __init__(self, reason: _Optional[str] = ...) -> None: ...
 
+class ClockConfirmationRecord(_message.Message):
+    __slots__ = ("reason",)
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    def __init__(self, reason: _Optional[str] = ...) -> None: ...
+
 class RetentionRecord(_message.Message):
     __slots__ = ("table_version", "table_sha256", "lines")
     TABLE_VERSION_FIELD_NUMBER: _ClassVar[int]

@@ -15,8 +15,8 @@ from grounds.churn.v1 import churn_pb2
 from grounds_record.checkpoint import open_checkpoint
 from grounds_record.merkle import verify_inclusion
 from grounds_record.note import parse_verifier_key
-from server.application import utc_now
 from server.maintenance.erasure import erase_customer
+from server.stores.clock import utc_now
 from server.stores.tables import RECORDS
 from tests.conftest import Serving
 from tests.server.audits import (

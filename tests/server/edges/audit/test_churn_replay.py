@@ -11,7 +11,7 @@ from sqlalchemy import delete, select, update
 
 from grounds.audit.v1 import churn_evidence_pb2, evidence_pb2
 from grounds.churn.v1 import churn_pb2
-from server.application import utc_now
+from server.stores.clock import utc_now
 from server.stores.tables import RISK_LEAVES, RISKS, RUNS
 from tests.conftest import Serving
 from tests.server import loading

@@ -8,9 +8,9 @@ import grpc
 import pytest
 
 from grounds.churn.v1 import churn_pb2 as pb
-from server.application import utc_now
 from server.config import Settings
 from server.edges.page_tokens import CopyState, PageTokens
+from server.stores.clock import utc_now
 from server.stores.runs.pruning import RunRetention
 from tests.conftest import Serving
 from tests.server.churn_copies import load_customers, random_customers, request, synchronize

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 
 from grounds.churn.v1 import churn_pb2 as pb
-from server.application import utc_now
 from server.config import Settings
 from server.edges.page_tokens import CopyState, ExportCursor, PageTokens
+from server.stores.clock import utc_now
 from server.stores.runs import export_chunks as chunks
 from server.stores.runs.erasure import erase_predictions
 from server.stores.tables import RISK_CHUNKS

@@ -6,8 +6,8 @@ import grpc
 import pytest
 
 from grounds.churn.v1 import churn_pb2 as pb
-from server.application import utc_now
 from server.config import Settings
+from server.stores.clock import utc_now
 from tests.conftest import Serving
 from tests.server.churn_runs import FIRST, ChurnFamily, plain_rows, write_run
 from tests.server.loading import load_file

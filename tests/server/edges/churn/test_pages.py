@@ -8,10 +8,10 @@ import grpc
 import pytest
 
 from grounds.churn.v1 import churn_pb2 as pb
-from server.application import utc_now
 from server.config import Settings
 from server.edges.money import amount_from_money
 from server.edges.page_tokens import PageTokens, RiskPageCursor, SyncCursor
+from server.stores.clock import utc_now
 from tests.conftest import LOAD_TIME, Serving
 from tests.server.churn_runs import ChurnFamily
 from tests.server.loading import load_file

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from grounds.churn.v1 import churn_pb2 as pb
-from server.application import utc_now
 from server.config import Settings
+from server.stores.clock import utc_now
 from server.stores.runs import changes
 from server.stores.runs.pruning import RunRetention
 from tests.conftest import Serving

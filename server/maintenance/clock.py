@@ -1,0 +1,120 @@
+"""Checks the clock of a command before the command changes data, and records an operator's confirmation of the date.
+
+A command that runs with a clock many years ahead would remove records, runs and tombstones that are not due. With a clock
+that is behind, an erasure would be dated before the data that it erased, so that these data could be loaded again.
+"""
+
+import datetime as dt
+from collections.abc import Iterator
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from grounds.audit.v1 import bodies_pb2 as pb
+from server.errors import ClockRefused
+from server.stores.clock import CLOCK_CONFIRMED, Clock, read_newest_record
+from server.stores.database import Database
+from server.stores.record_log.entries import LogEntry, new_record_id
+from server.stores.record_log.holds import OPERATOR, append_entry
+from server.stores.record_log.log import RecordLog
+
+IDLE_MAX = dt.timedelta(days=31)  # a log in use gets a record more often than this
+
+
+def check_clock(
+    database: Database,
+    clock: Clock,
+    *,
+    mark: Path | None = None,
+    anchor_folder: Path | None = None,
+    removes: bool = True,
+) -> None:
+    """Check that the clock agrees with the newest record, with the files that each commit writes, and with PostgreSQL.
+
+    Args:
+        database: The database of the record log.
+        clock: The clock of this process.
+        mark: The file with the high-water mark; None for no check.
+        anchor_folder: The folder with anchored checkpoints; None for no check.
+        removes: Whether to reject also a clock that is far ahead of the newest record, because the command removes data
+            by age.
+
+    Raises:
+        ClockRefused: The clock is wrong, or the log was idle for so long that the clock may be wrong. The message lists
+            every contradiction.
+        StoreUnavailable: The database does not respond.
+    """
+    with database.reading() as connection:
+        problems = list(_clock_problems(connection, clock, mark, anchor_folder))
+        if removes:
+            problems += _idle_problems(connection, clock)
+    if problems:
+        raise ClockRefused("\n  ".join(["nothing was changed, because the clock may be wrong:", *problems]))
+
+
+def check_date(clock: Clock, today: dt.date) -> None:
+    """Check that the clock shows the date that the operator typed.
+
+    Raises:
+        ClockRefused: The clock shows another date.
+    """
+    if clock.now().date() != today:
+        raise ClockRefused(f"the clock shows {clock.now():%Y-%m-%d} (UTC), but --today is {today}; correct the clock")
+
+
+def confirm_clock(log: RecordLog, reason: str, clock: Clock) -> None:
+    """Record that the clock is right, so that the newest record has the present time.
+
+    Raises:
+        ClockRefused: The clock differs from the clock of the database server.
+        StoreUnavailable: The record could not be written.
+    """
+    at = clock.now()
+    entry = LogEntry(
+        kind=CLOCK_CONFIRMED,
+        record_id=new_record_id(at),
+        time=at,
+        caller=OPERATOR,
+        body=pb.ClockConfirmationRecord(reason=reason).SerializeToString(deterministic=True),
+    )
+    with log.database.writing() as connection:
+        if problem := clock.database_problem(connection):
+            raise ClockRefused(problem)
+        append_entry(log, connection, entry)
+
+
+def _clock_problems(
+    connection: Connection, clock: Clock, mark: Path | None, anchor_folder: Path | None
+) -> Iterator[str]:
+    """Yield every contradiction."""
+    newest = read_newest_record(connection)
+    if problem := clock.step_problem() or clock.database_problem(connection):
+        yield problem
+    if newest is None:
+        return
+    time, kind = newest
+    if problem := clock.behind_problem(time):
+        yield problem
+    if kind != CLOCK_CONFIRMED:  # a confirmation also covers files that were written while the clock was wrong
+        for path in _written_files(mark, anchor_folder):
+            written = dt.datetime.fromtimestamp(path.stat().st_mtime, dt.UTC)
+            if problem := clock.behind_problem(written, f"the file {path}"):
+                yield problem
+
+
+def _idle_problems(connection: Connection, clock: Clock) -> list[str]:
+    """Return a problem if the clock is far ahead of the newest record."""
+    newest = read_newest_record(connection)
+    if newest is None or clock.now() <= newest[0] + IDLE_MAX:
+        return []
+    problem = (
+        f"the clock shows {clock.now():%Y-%m-%d}, but the newest record is of {newest[0]:%Y-%m-%d}; correct the clock, or, if the "
+        f"log was idle for more than {IDLE_MAX.days} days, run confirm-clock"
+    )
+    return [problem]
+
+
+def _written_files(mark: Path | None, anchor_folder: Path | None) -> list[Path]:
+    """Return the high-water mark and the newest anchored checkpoint, as far as they exist."""
+    anchors = sorted(anchor_folder.glob("checkpoint-*.txt"))[-1:] if anchor_folder is not None else []
+    return [path for path in (mark, *anchors) if path is not None and path.exists()]
