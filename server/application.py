@@ -35,7 +35,7 @@ from server.registry.model_registry import CREDIT_FAMILY, ModelRegistry
 from server.registry.policy_registry import PolicyRegistry
 from server.stores.catalog.bundle_cache import BundleCaches
 from server.stores.catalog.policies import PolicyStore
-from server.stores.clock import Clock, utc_now
+from server.stores.clock import Clock, read_newest_record, utc_now
 from server.stores.database import Database
 from server.stores.features import FeatureStore
 from server.stores.record_log.anchors import CheckpointAnchor
@@ -176,7 +176,15 @@ class Application:
         except BaseException:
             log.close()
             raise
+        self._warn_if_idle()
         return log
+
+    def _warn_if_idle(self) -> None:
+        """Log a warning if the newest record is so old that the clock may be far ahead."""
+        with self.database.reading() as connection:
+            newest = read_newest_record(connection)
+        if problem := self.clock.idle_problem(newest[0] if newest else None):
+            LOG.warning("clock may be wrong", problem=problem)
 
     def _build_server(
         self, policies: PolicyRegistry, tokens: PageTokens, recorder: Recorder, log: RecordLog

@@ -1,9 +1,9 @@
 """Validates requests against the rules in the .proto files, and reports all violations in one error."""
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 from protovalidate import Validator
@@ -12,6 +12,9 @@ from grounds_record.printable_text import hidden_characters
 from server.errors import RequestInvalid, Violation, summarize_violations
 
 VALIDATOR = Validator()
+# How a field is inspected. The shapes are cached, because every request is inspected.
+_OTHER, _TEXT, _TEXTS, _MESSAGE, _MESSAGES, _MAP = "other", "text", "texts", "message", "messages", "map"
+_SHAPES: dict[FieldDescriptor, str] = {}
 _KEY_SHOWN_MAX = 128  # an error message shows at most this many characters of a map key
 # Each pattern of the .proto files in words. Error messages contain the words instead of the regular expression.
 _PATTERN_RULES = {
@@ -35,8 +38,10 @@ def validate(request: Message) -> None:
         RequestInvalid: The request is invalid; the error lists every violated rule with its field.
     """
     violations = [_violation(violation) for violation in VALIDATOR.collect_violations(request)]
-    violations += _hidden_text_violations(request)
-    if _has_unknown_fields(request):
+    inspection = _Inspection()
+    inspection.add(request, "")
+    violations += inspection.violations
+    if inspection.has_unknown_fields:
         violations.append(
             Violation("", "has unknown fields; use the .proto files of this server's release", "UNKNOWN_FIELD")
         )
@@ -68,46 +73,55 @@ def _field_path(field: Any) -> str:
     return path
 
 
-def _has_unknown_fields(message: Message) -> bool:
-    """Return true if a message, or any message inside it, has fields that are not in the .proto files."""
-    if len(UnknownFieldSet(message)):
-        return True
-    return any(_has_unknown_fields(part) for part in _submessages(message))
+class _Inspection:
+    """Inspects a message and all messages inside it for what the rules of the .proto files cannot express.
 
-
-def _hidden_text_violations(message: Message, path: str = "") -> Iterator[Violation]:
-    """Yield a violation for each text with control or invisible characters. Newlines and tabs are allowed.
-
-    Such a character means nothing in a request, but it can act on the terminal of a person who reads the record.
+    Attributes:
+        has_unknown_fields: Whether a message has fields that are not in the .proto files.
+        violations: One violation for each text with control or invisible characters. Such a character means nothing in a
+            request, but it can act on the terminal of a person who reads the record. Newlines and tabs are allowed.
     """
-    for field, value in message.ListFields():
-        name = f"{path}.{field.name}" if path else field.name
-        if field.message_type is not None and field.message_type.GetOptions().map_entry:
-            # The keys of every map have a pattern.
-            parts = [(f"{name}[{key!a}]", part) for key, part in value.items()]
-        elif field.is_repeated:
-            parts = [(f"{name}[{number}]", part) for number, part in enumerate(value)]
+
+    def __init__(self) -> None:
+        self.has_unknown_fields = False
+        self.violations: list[Violation] = []
+
+    def add(self, message: Message, path: str) -> None:
+        """Inspect a message; `path` is the path of its field, or "" for the request itself."""
+        if len(UnknownFieldSet(message)):
+            self.has_unknown_fields = True
+        for field, value in message.ListFields():
+            shape = _SHAPES.get(field) or _SHAPES.setdefault(field, _shape(field))
+            if shape != _OTHER:
+                self._add_field(shape, value, f"{path}.{field.name}" if path else field.name)
+
+    def _add_field(self, shape: str, value: Any, path: str) -> None:
+        """Inspect the value of a field."""
+        if shape == _TEXT:
+            self._add_text(value, path)
+        elif shape == _MESSAGE:
+            self.add(value, path)
+        elif shape == _MAP:  # of messages; every map has a pattern for its keys
+            for key, part in value.items():
+                self.add(part, f'{path}["{key}"]')
         else:
-            parts = [(name, value)]
-        for part_path, part in parts:
-            if isinstance(part, Message):
-                yield from _hidden_text_violations(part, part_path)
-            elif isinstance(part, str) and not part.isprintable() and (found := hidden_characters(part, kept="\n\t")):
-                problem = f"must not contain control or invisible characters, found {', '.join(found)}"
-                yield Violation(part_path, problem, "HIDDEN_CHARACTERS")
+            add = self._add_text if shape == _TEXTS else self.add
+            for number, part in enumerate(value):
+                add(part, f"{path}[{number}]")
+
+    def _add_text(self, text: str, path: str) -> None:
+        """Inspect a text."""
+        if not text.isprintable() and (found := hidden_characters(text, kept="\n\t")):
+            problem = f"must not contain control or invisible characters, found {', '.join(found)}"
+            self.violations.append(Violation(path, problem, "HIDDEN_CHARACTERS"))
 
 
-def _submessages(message: Message) -> list[Message]:
-    """Return the messages that are direct parts of a message: its fields, list elements and map values."""
-    parts: list[Message] = []
-    for field, value in message.ListFields():
-        if field.message_type is None:
-            continue
-        if field.message_type.GetOptions().map_entry:
-            if field.message_type.fields_by_name["value"].message_type is not None:
-                parts.extend(value.values())
-        elif field.is_repeated:
-            parts.extend(value)
-        else:
-            parts.append(value)
-    return parts
+def _shape(field: FieldDescriptor) -> str:
+    """Return how a field is inspected."""
+    if field.message_type is None:
+        if field.type != FieldDescriptor.TYPE_STRING:
+            return _OTHER
+        return _TEXTS if field.is_repeated else _TEXT
+    if field.message_type.GetOptions().map_entry:
+        return _MAP if field.message_type.fields_by_name["value"].message_type is not None else _OTHER
+    return _MESSAGES if field.is_repeated else _MESSAGE

@@ -5,10 +5,7 @@ that is behind, an erasure would be dated before the data that it erased, so tha
 """
 
 import datetime as dt
-from collections.abc import Iterator
 from pathlib import Path
-
-from sqlalchemy import Connection
 
 from grounds.audit.v1 import bodies_pb2 as pb
 from server.errors import ClockRefused
@@ -17,8 +14,6 @@ from server.stores.database import Database
 from server.stores.record_log.entries import LogEntry, new_record_id
 from server.stores.record_log.holds import OPERATOR, append_entry
 from server.stores.record_log.log import RecordLog
-
-IDLE_MAX = dt.timedelta(days=31)  # a log in use gets a record more often than this
 
 
 def check_clock(
@@ -45,9 +40,17 @@ def check_clock(
         StoreUnavailable: The database does not respond.
     """
     with database.reading() as connection:
-        problems = list(_clock_problems(connection, clock, mark, anchor_folder))
-        if removes:
-            problems += _idle_problems(connection, clock)
+        newest = read_newest_record(connection)
+        problems = [clock.step_problem() or clock.database_problem(connection)]
+    if newest is not None:
+        time, kind = newest
+        problems += [clock.behind_problem(time), clock.idle_problem(time) if removes else ""]
+        if kind != CLOCK_CONFIRMED:  # a confirmation also covers files that were written while the clock was wrong
+            problems += [
+                clock.behind_problem(_write_time(path), f"the file {path}")
+                for path in _written_files(mark, anchor_folder)
+            ]
+    problems = list(filter(None, problems))
     if problems:
         raise ClockRefused("\n  ".join(["nothing was changed, because the clock may be wrong:", *problems]))
 
@@ -83,38 +86,12 @@ def confirm_clock(log: RecordLog, reason: str, clock: Clock) -> None:
         append_entry(log, connection, entry)
 
 
-def _clock_problems(
-    connection: Connection, clock: Clock, mark: Path | None, anchor_folder: Path | None
-) -> Iterator[str]:
-    """Yield every contradiction."""
-    newest = read_newest_record(connection)
-    if problem := clock.step_problem() or clock.database_problem(connection):
-        yield problem
-    if newest is None:
-        return
-    time, kind = newest
-    if problem := clock.behind_problem(time):
-        yield problem
-    if kind != CLOCK_CONFIRMED:  # a confirmation also covers files that were written while the clock was wrong
-        for path in _written_files(mark, anchor_folder):
-            written = dt.datetime.fromtimestamp(path.stat().st_mtime, dt.UTC)
-            if problem := clock.behind_problem(written, f"the file {path}"):
-                yield problem
-
-
-def _idle_problems(connection: Connection, clock: Clock) -> list[str]:
-    """Return a problem if the clock is far ahead of the newest record."""
-    newest = read_newest_record(connection)
-    if newest is None or clock.now() <= newest[0] + IDLE_MAX:
-        return []
-    problem = (
-        f"the clock shows {clock.now():%Y-%m-%d}, but the newest record is of {newest[0]:%Y-%m-%d}; correct the clock, or, if the "
-        f"log was idle for more than {IDLE_MAX.days} days, run confirm-clock"
-    )
-    return [problem]
-
-
 def _written_files(mark: Path | None, anchor_folder: Path | None) -> list[Path]:
     """Return the high-water mark and the newest anchored checkpoint, as far as they exist."""
     anchors = sorted(anchor_folder.glob("checkpoint-*.txt"))[-1:] if anchor_folder is not None else []
     return [path for path in (mark, *anchors) if path is not None and path.exists()]
+
+
+def _write_time(path: Path) -> dt.datetime:
+    """Return the time at which a file was written, in UTC."""
+    return dt.datetime.fromtimestamp(path.stat().st_mtime, dt.UTC)

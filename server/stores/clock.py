@@ -19,6 +19,7 @@ from server.stores.tables import RECORDS
 CLOCK_CONFIRMED = "CLOCK_CONFIRMED"  # kind of the record by which an operator confirms the date
 # Servers of a fleet may differ by less than this, and a record may wait this long before it is appended.
 TOLERANCE = dt.timedelta(minutes=5)
+IDLE_MAX = dt.timedelta(days=31)  # a log in use gets a record more often than this
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -75,6 +76,16 @@ class Clock:
         return (
             f"the clock shows {_text(now)}, but {source} is of {_text(newest)}; correct the clock, or run confirm-clock if "
             "the clock is right"
+        )
+
+    def idle_problem(self, newest: dt.datetime | None) -> str:
+        """Return a problem if the clock is so far ahead of the newest record that it may be wrong; "" if not."""
+        now = self._wall()
+        if newest is None or now <= newest + IDLE_MAX:
+            return ""
+        return (
+            f"the clock shows {_text(now)}, but the newest record is of {_text(newest)}; correct the clock, or, if the log was idle "
+            f"for more than {IDLE_MAX.days} days, run confirm-clock"
         )
 
     def database_problem(self, connection: Connection) -> str:

@@ -5,12 +5,16 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 from sqlalchemy import func, select
 from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
+from grounds.credit.v1 import credit_pb2_grpc
 from server.__main__ import app
+from server.application import Application
+from server.config import Settings
 from server.decisions.retention import read_retention
 from server.errors import ClockRefused, RetentionRefused, StoreUnavailable
 from server.maintenance.clock import check_clock, check_date, confirm_clock
@@ -24,6 +28,8 @@ from tests.conftest import key_settings
 from tests.e2e.processes import write_config
 from tests.server.decisions.test_retention import write_table
 from tests.server.record_logs import entry, key_locations, open_test_log
+from tests.server.requests import score_request
+from tests.server.servers import wait_until
 
 YEARS_30 = dt.timedelta(days=30 * 365)
 HOUR = dt.timedelta(hours=1)
@@ -215,3 +221,31 @@ def test_commands_refuse_a_log_that_was_idle_for_years_until_the_date_is_confirm
     assert isinstance(refused.exception, ClockRefused)
     assert confirmed.exit_code == 0, confirmed.output
     assert accepted.exit_code == 0, accepted.output
+
+
+async def test_a_server_decides_nothing_while_its_clock_is_wrong_and_serves_again_without_a_hand(
+    small_settings: Settings,
+) -> None:
+    times, application = TwoClocks(utc_now()), Application(small_settings)
+    application.clock, application.idle_probe_seconds = times.clock(), 0.05
+    await application.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{application.port}") as channel:
+        credit = credit_pb2_grpc.CreditServiceStub(channel)
+        await credit.ScoreCredit(score_request())
+
+        times.at += YEARS_30
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await credit.ScoreCredit(score_request())
+        assert application.recorder is not None
+        assert not application.recorder.writable
+        times.at -= YEARS_30
+
+        async def writable() -> bool:
+            return application.recorder is not None and application.recorder.writable
+
+        await wait_until(writable)
+        await credit.ScoreCredit(score_request())
+    await application.stop()
+
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert "the clock of the server is wrong; nothing was decided" in str(refused.value.details())
