@@ -17,6 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from grounds.churn.v1 import churn_pb2
 from grounds_client.formatting import band_name, enum_name
 from grounds_client.money import hundredths
+from grounds_client.pull.arrow_limits import read_arrow_stream
 from grounds_record.printable_text import escape_line
 
 _DRIVERS_MAX = 3
@@ -95,8 +96,7 @@ def export_table(content: bytes, locale: str) -> pa.Table:
         locale: The language of the driver texts, such as "de-AT". All drivers of a customer have one language: the locale if
             all texts exist in it, otherwise the locale without its region ("de"), otherwise English.
     """
-    with pa.ipc.open_stream(content) as stream:
-        part = stream.read_all()
+    part = read_arrow_stream(content)
     drivers = pa.concat_arrays([pa.array([], part.schema.field("drivers").type), *part["drivers"].chunks])
     columns = {**_driver_columns(drivers, locale), "suppressions": pc.binary_join(part["suppressions"], ",")}
     arrays = [columns[name] if name in columns else part[name] for name in CUSTOMER_SCHEMA.names]
