@@ -21,7 +21,7 @@ _SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _BYTE_MAX, _BMP_MAX = 0xFF, 0xFFFF
 
 
-def is_hidden(character: str) -> bool:
+def _is_hidden(character: str) -> bool:
     """Return whether a character acts on a terminal or is invisible. A space is not hidden; a newline is."""
     return unicodedata.category(character) in _HIDDEN_CATEGORIES or bool(_INVISIBLE.match(character))
 
@@ -40,7 +40,7 @@ def hidden_characters(text: str, kept: str = "") -> list[str]:
     """Return the hidden characters of a text, each once and as its escape, except those in `kept`."""
     if text.isascii() and text.isprintable():
         return []
-    return [_escape_character(each) for each in dict.fromkeys(text) if each not in kept and is_hidden(each)]
+    return [_escape_character(each) for each in dict.fromkeys(text) if each not in kept and _is_hidden(each)]
 
 
 def hidden_text_problems(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
@@ -65,7 +65,7 @@ def _escape(text: str, kept: str) -> str:
     """Return a text with its hidden characters escaped, except those in `kept`."""
     if text.isascii() and text.isprintable():  # most texts; both checks are fast
         return text
-    return "".join(_escape_character(each) if each not in kept and is_hidden(each) else each for each in text)
+    return "".join(_escape_character(each) if each not in kept and _is_hidden(each) else each for each in text)
 
 
 def _escape_character(character: str) -> str:

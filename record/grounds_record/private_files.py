@@ -1,7 +1,7 @@
 """Creates files that only their owner can read (mode 0600) and folders that only their owner can enter (mode 0700).
 
-Exports, copies and evidence pages contain personal data. The mode is set when the file is created, whatever the umask
-allows, so that no other user can open the file in the meantime.
+Exports, copies and evidence pages contain personal data. The mode is set when the file is created and does not depend
+on the umask, so no other user can open the file in the meantime.
 """
 
 import os

@@ -223,7 +223,7 @@ def erase_customer(log: RecordLog, customer: CustomerKey, reason: str, at: dt.da
     return plan
 
 
-def read_missing_erasures(log: RecordLog) -> list[ListedErasure]:
+def _read_missing_erasures(log: RecordLog) -> list[ListedErasure]:
     """Return the listed erasures that the record log does not contain, because the databases were restored from older copies."""
     with log.database.reading() as connection:
         recorded = {each.record_id for each in read_recorded_erasures(connection)}
@@ -242,7 +242,7 @@ def apply_listed_erasures(log: RecordLog, clock: Callable[[], dt.datetime]) -> i
         recorded = read_recorded_erasures(connection)
     if recorded:
         log.key_store.erasure_list.add(recorded)
-    missing = read_missing_erasures(log)
+    missing = _read_missing_erasures(log)
     if not missing:
         return 0
     try:
@@ -344,7 +344,7 @@ def find_erasure_problems(log: RecordLog) -> tuple[list[str], list[RowDigest]]:
     lost = (
         f"record {each.record_id}: this erasure of {each.time:%Y-%m-%d} is in the erasure list, but the record log lost it, because "
         "the databases were restored from older copies; start the server to apply it again"
-        for each in read_missing_erasures(log)
+        for each in _read_missing_erasures(log)
     )
     return [*unfinished, *unexplained, *lost], run_rows
 

@@ -29,7 +29,7 @@ from server.stores.secure_delete import reclaim_deleted_rows
 from server.stores.tables import RECORDS
 
 _ROWS_PER_FETCH = 10_000
-SHARE_MAX = 0.2  # a larger share of the records needs a second confirmation
+_SHARE_MAX = 0.2  # a larger share of the records needs a second confirmation
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class DueCount:
         due_line: The line with its cut-off time.
         due: Number of records whose ciphertext the line removes.
         on_hold: Number of records that are old enough but remain because of a legal hold.
-        present: Number of all records to which the line applies and whose ciphertext still exists, whatever their age.
+        present: Number of all records to which the line applies and whose ciphertext still exists, regardless of their age.
     """
 
     due_line: RetentionCutoff
@@ -79,14 +79,14 @@ def check_share(counts: Sequence[DueCount], confirmed: int | None) -> None:
         confirmed: The number of records whose removal the operator confirmed; None if there was no confirmation.
 
     Raises:
-        RetentionRefused: More than SHARE_MAX of the records would be removed, and `confirmed` is not their number.
+        RetentionRefused: More than _SHARE_MAX of the records would be removed, and `confirmed` is not their number.
     """
     due, present = sum(count.due for count in counts), sum(count.present for count in counts)
     if confirmed is not None and confirmed != due:
         raise RetentionRefused(f"--confirm-records is {confirmed}, but {due} records are due; nothing was changed")
-    if confirmed is None and due > SHARE_MAX * present:
+    if confirmed is None and due > _SHARE_MAX * present:
         raise RetentionRefused(
-            f"{due} of {present} records are due, which is more than {SHARE_MAX:.0%}; check the clock and the retention table, then "
+            f"{due} of {present} records are due, which is more than {_SHARE_MAX:.0%}; check the clock and the retention table, then "
             f"confirm the number with --confirm-records {due}; nothing was changed"
         )
 
@@ -173,7 +173,7 @@ def _line_conditions(due: RetentionCutoff) -> tuple[ColumnElement[bool], ...]:
 
 
 def _scope_conditions(due: RetentionCutoff) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions for records to which one line applies and whose ciphertext exists, whatever their age."""
+    """Return the conditions for records to which one line applies and whose ciphertext exists, regardless of their age."""
     line, market = due.rule, RECORDS.c.market
     in_market = (
         or_(market.is_(None), market.not_in(due.others)) if line.market == ALL_MARKETS else market == line.market

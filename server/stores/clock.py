@@ -18,8 +18,8 @@ from server.stores.tables import RECORDS
 
 CLOCK_CONFIRMED = "CLOCK_CONFIRMED"  # kind of the record by which an operator confirms the date
 # Servers of a fleet may differ by less than this, and a record may wait this long before it is appended.
-TOLERANCE = dt.timedelta(minutes=5)
-IDLE_MAX = dt.timedelta(days=31)  # a log in use gets a record more often than this
+_TOLERANCE = dt.timedelta(minutes=5)
+_IDLE_MAX = dt.timedelta(days=31)  # a log in use gets a record more often than this
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -28,7 +28,7 @@ def utc_now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-def seconds_since_boot() -> float:
+def _seconds_since_boot() -> float:
     """Return the seconds since the boot of the machine, including the time in which the machine was suspended."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
@@ -37,7 +37,7 @@ class Clock:
     """The wall clock of this process, and the checks that it must pass."""
 
     def __init__(
-        self, wall: Callable[[], dt.datetime] = utc_now, steady: Callable[[], float] = seconds_since_boot
+        self, wall: Callable[[], dt.datetime] = utc_now, steady: Callable[[], float] = _seconds_since_boot
     ) -> None:
         """Remember the present times of both clocks.
 
@@ -56,7 +56,7 @@ class Clock:
         """Return a problem if the wall clock was changed since this object was created; "" if not."""
         now = self._wall()
         expected = self._start + dt.timedelta(seconds=self._steady())
-        if abs(now - expected) <= TOLERANCE:
+        if abs(now - expected) <= _TOLERANCE:
             return ""
         return (
             f"the clock shows {_text(now)}, but by the time since the start of this process it is {_text(expected)}; "
@@ -71,7 +71,7 @@ class Clock:
             source: What the time was read from, for the message.
         """
         now = self._wall()
-        if newest is None or now >= newest - TOLERANCE:
+        if newest is None or now >= newest - _TOLERANCE:
             return ""
         return (
             f"the clock shows {_text(now)}, but {source} is of {_text(newest)}; correct the clock, or run confirm-clock if "
@@ -81,11 +81,11 @@ class Clock:
     def idle_problem(self, newest: dt.datetime | None) -> str:
         """Return a problem if the clock is so far ahead of the newest record that it may be wrong; "" if not."""
         now = self._wall()
-        if newest is None or now <= newest + IDLE_MAX:
+        if newest is None or now <= newest + _IDLE_MAX:
             return ""
         return (
             f"the clock shows {_text(now)}, but the newest record is of {_text(newest)}; correct the clock, or, if the log was idle "
-            f"for more than {IDLE_MAX.days} days, run confirm-clock"
+            f"for more than {_IDLE_MAX.days} days, run confirm-clock"
         )
 
     def database_problem(self, connection: Connection) -> str:
@@ -95,7 +95,7 @@ class Clock:
         before = self._wall()
         theirs: dt.datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
         after = self._wall()
-        if before - TOLERANCE <= theirs <= after + TOLERANCE:
+        if before - _TOLERANCE <= theirs <= after + _TOLERANCE:
             return ""
         return (
             f"the clock shows {_text(after)}, but the clock of the database server shows {_text(theirs)}; correct the clock that "

@@ -1,4 +1,4 @@
-"""Whatever a server sends, nothing in it acts on the reader's terminal, hides in a page, begins a line or is read as markup."""
+"""Nothing that a server sends acts on the reader's terminal, hides in a page, begins a line or is read as markup."""
 
 import ast
 import inspect

@@ -1,4 +1,4 @@
-"""Every file that a command writes is readable by its owner only, whatever the umask and whatever was there before."""
+"""Every file that a command writes is readable by its owner only, under every umask and also where it replaces another file."""
 
 import asyncio
 import os
