@@ -2,6 +2,8 @@
 
 import asyncio
 import signal
+import time
+from collections.abc import Awaitable
 
 import grpc
 import structlog
@@ -20,6 +22,7 @@ from server.edges.audit.decision_replay import DecisionReplayer, ReplaySources
 from server.edges.audit.decision_search import DecisionSearch
 from server.edges.audit.readings import ReadingRecorder
 from server.edges.audit.servicer import AuditServicer
+from server.edges.call_deadline import ANSWER_SECONDS
 from server.edges.churn.servicer import ChurnServicer
 from server.edges.credit.servicer import CreditServicer
 from server.edges.interceptor import CallInterceptor
@@ -65,6 +68,10 @@ _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 TRANSPORT_LIMIT_FACTOR = 4
 _OWN_CONNECTIONS = 4  # database connections: one each for recorder, anchoring and header index, and one in reserve
 _PEER_SECONDS = 0.25  # interval at which a worker reports its status and reads those of the others
+_HOUSEKEEPERS = 5  # more than the background tasks that use a thread at the same time
+_WATCH_SECONDS = 1.0  # pause between two checks of the background tasks
+_CLOSE_SECONDS = 3.0  # time limit after the drain for the last records, the last checkpoint, and the threads
+_THREADS_SECONDS_MIN = 0.2
 _IDLE_SECONDS = 0.1  # a draining server counts as idle after this time without a new call
 
 
@@ -80,6 +87,8 @@ class Application:
         database: The database with all stores except the customers' keys.
         threads: The threads for database work of the loan desk.
         readers: The threads for database work of CRM and auditors, whose long reads must not delay the loan desk.
+        housekeepers: The threads for work of the background tasks, one for each task.
+        background: The background tasks, and their counters.
         models: The registry of the models that serve now.
         interceptor: The interceptor of all calls, which counts the calls in progress.
         anchors: Pushes checkpoints of the record log to the anchor folder or command.
@@ -90,11 +99,13 @@ class Application:
         recorder: Appends records to the log; None before `start`.
         idle_probe_seconds: Time in seconds without a write, after which the log is probed.
         header_chunk_seconds: Pause in seconds between two checks for missing header chunks.
+        standby_seconds: Pause in seconds between two checks of the standby worker.
         standby_delay_seconds: Time in seconds between the start of the server and that of the standby worker.
     """
 
     idle_probe_seconds = IDLE_PROBE_SECONDS
     header_chunk_seconds = 60.0
+    standby_seconds = 60.0
     standby_delay_seconds = 5.0
 
     def __init__(self, settings: Settings, peers: Peers | None = None) -> None:
@@ -107,17 +118,21 @@ class Application:
         self.settings = settings
         self._peers = peers
         self.port = 0
-        self.database = Database(settings.database, connections=2 * settings.store_threads + _OWN_CONNECTIONS)
+        connections = 2 * settings.store_threads + _OWN_CONNECTIONS
+        self.database = Database(settings.database, connections=connections, seconds_max=ANSWER_SECONDS)
         self.threads, self.readers = StoreThreads(settings.store_threads), StoreThreads(settings.store_threads)
+        self.housekeepers = StoreThreads(_HOUSEKEEPERS)
         self.models = ModelRegistry(settings.bundles)
         self.interceptor = CallInterceptor(settings.request_bytes_max)
         self.anchors = CheckpointAnchor(self.database, settings.anchor_folder, settings.anchor_command)
-        self.chunker, self.samples = HeaderIndexer(self.database), SampleDrawer(self.database)
+        self.chunker = HeaderIndexer(self.database, run_in_thread=self.housekeepers.run)
+        self.samples = SampleDrawer(self.database)
         self.clock = Clock()
         self.log: RecordLog | None = None
         self.recorder: Recorder | None = None
         self._health = health.aio.HealthServicer()
-        self._background = BackgroundTasks()
+        self.background = BackgroundTasks(self._update_health)
+        self._recording = BackgroundTasks(self._update_health)  # stopped last, because calls in progress need it
 
     async def start(self) -> None:
         """Open the stores, read policy and models, warm up, listen, and start the background tasks.
@@ -129,36 +144,47 @@ class Application:
             PortInUse: Another process listens on the port.
         """
         policies = PolicyRegistry(self.settings.policy)
-        await self.threads.run(self.database.migrate)
+        await self.housekeepers.run_long(self.database.migrate)
         policy_store = PolicyStore(self.database)
-        await self.threads.run(policies.start_saving, lambda policy: policy_store.save(policy.content))
-        self.log = await self.threads.run(self._open_log)
+        await self.housekeepers.run(policies.start_saving, lambda policy: policy_store.save(policy.content))
+        self.log = await self.housekeepers.run_long(self._open_log)
         self.recorder = Recorder(self.log, self._update_health, self.idle_probe_seconds)
-        await self.threads.run(self.models.refresh)
-        page_token_key = await self.threads.run(self.database.ensure_key, "page_tokens")
+        await self.housekeepers.run_long(self.models.refresh)
+        page_token_key = await self.housekeepers.run(self.database.ensure_key, "page_tokens")
         tokens = PageTokens(page_token_key, self.settings.churn_token_days, clock=utc_now)
         self._server = self._build_server(policies, tokens, self.recorder, self.log)
         # If the warm-up fails, the server starts nevertheless, because the failure only makes the first calls slower.
-        await self._background.attempt("warm-up", self.threads.run(self._warm_up, self.log))
+        log = self.log
+        await self.background.attempt("warm_up", lambda: self.threads.run(self._warm_up, log))
         self._bind()
         await self.recorder.probe()  # before listening, so that a server with a read-only log never reports SERVING
         await self._server.start()
         await self._update_health()
-        self.recorder.start()
-        self._start_background_tasks(policies)
+        self._start_background_tasks(policies, self.recorder)
         LOG.info("serving", address=f"{self.settings.host}:{self.port}", policy=policies.current.document.version)
 
-    async def stop(self) -> None:
-        """Drain the server, then close the stores."""
-        await self._background.stop()
+    async def stop(self) -> bool:
+        """Drain the server, then close the stores.
+
+        Returns:
+            True if all work has ended. False if a thread still waits, such as for a database that has stopped; it has
+            nothing left to acknowledge, so the process can be ended.
+        """
+        self.anchors.stop()
+        await self.background.stop()
         await self._drain(self.settings.drain_seconds_max)
-        await self._close_log()
-        self.threads.close()
-        self.readers.close()
+        deadline = time.monotonic() + _CLOSE_SECONDS
+        ended = await self._close_log(deadline)
+        self.anchors.stop()
         self.samples.close()
-        self.database.close()
+        self._interrupt_stores()
+        for threads in (self.threads, self.readers, self.housekeepers):
+            ended &= threads.close(max(_THREADS_SECONDS_MIN, deadline - time.monotonic()))
+        if ended:
+            self._close_stores()
         recorder = self.recorder
         LOG.info("stopped", records=recorder.records if recorder else 0, commits=recorder.commits if recorder else 0)
+        return ended
 
     # Assembly
 
@@ -284,6 +310,7 @@ class Application:
         services are always SERVING: if the database does not answer, each of their calls fails with STORE_UNAVAILABLE.
         With several workers, CreditService is SERVING only while this is true in every worker, because a caller cannot
         choose its worker.
+        Each background task has a status of its own, such as background.catalog.
         """
         writable = self.recorder is not None and self.recorder.writable
         can_score = writable and bool(self.models.current.markets(CREDIT_FAMILY))
@@ -292,34 +319,42 @@ class Application:
             can_score = can_score and self._peers.all_serving()
         credit = _SERVING if can_score else _NOT_SERVING
         statuses = {_AUDIT: _SERVING, _CREDIT: credit, _CHURN: _SERVING, _MODEL: _SERVING, "": credit}
+        tasks = self.background.statuses | self._recording.statuses
+        statuses |= {f"background.{name}": _SERVING if task.healthy else _NOT_SERVING for name, task in tasks.items()}
         for service, status in statuses.items():
             await self._health.set(service, status)
 
-    def _start_background_tasks(self, policies: PolicyRegistry) -> None:
-        """Start the tasks that reload files, anchor checkpoints, build header chunks and start the standby worker."""
-        settings, background, attempt = self.settings, self._background, self._background.attempt
-        background.repeat(
-            lambda: self._reload(policies), seconds=settings.reload_seconds, delay=settings.reload_seconds
-        )
-        background.repeat(
-            lambda: attempt("anchor", asyncio.to_thread(self.anchors.push)), seconds=settings.anchor_seconds
-        )
-        background.repeat(
-            lambda: attempt("header chunks", self.chunker.build_missing_chunks()), seconds=self.header_chunk_seconds
-        )
+    def _start_background_tasks(self, policies: PolicyRegistry, recorder: Recorder) -> None:
+        """Start recording, reloading, anchoring, building header chunks, and watching over the background tasks."""
+        settings, repeat, run = self.settings, self.background.repeat, self.housekeepers.run
+        run_long = self.housekeepers.run_long  # opening a model takes seconds
+        self._recording.repeat("recorder", recorder.step, seconds=0, until=lambda: recorder.closed)
+        reload = settings.reload_seconds
+        repeat("catalog", lambda: self._reload(run_long(self.models.refresh)), seconds=reload, delay=reload)
+        repeat("policy", lambda: run_long(policies.refresh), seconds=reload, delay=reload)
+        repeat("anchor", lambda: run_long(self.anchors.push), seconds=settings.anchor_seconds)
+        repeat("header_chunks", self.chunker.build_missing_chunks, seconds=self.header_chunk_seconds)
         if self._peers is not None:
-            background.repeat(lambda: attempt("worker status", self._update_health()), seconds=_PEER_SECONDS)
+            repeat("worker_status", self._update_health, seconds=_PEER_SECONDS)
         # The delay keeps the start of the worker from competing with the first calls for the processor.
-        background.run_later(
-            lambda: attempt("standby worker", self.readers.run(self.samples.start_standby)),
+        repeat(
+            "standby_worker",
+            lambda: run(self.samples.start_standby),
+            seconds=self.standby_seconds,
             delay=self.standby_delay_seconds,
         )
+        repeat("health", self._watch_tasks, seconds=_WATCH_SECONDS)
 
-    async def _reload(self, policies: PolicyRegistry) -> None:
-        """Reload catalog and policy if their files have changed. If a reload fails, the current state stays in use."""
-        await self._background.attempt("catalog", self.threads.run(self.models.refresh))
-        await self._background.attempt("policy", self.threads.run(policies.refresh))
-        await self._background.attempt("health", self._update_health())
+    async def _reload(self, refresh: Awaitable[object]) -> None:
+        """Reload the catalog. If the reload fails, the current models continue to serve."""
+        await refresh
+        await self._update_health()
+
+    async def _watch_tasks(self) -> None:
+        """Look for background tasks that hang, and update the health status."""
+        for tasks in (self.background, self._recording):
+            await tasks.check_stalled()
+        await self._update_health()
 
     # Drain
 
@@ -342,16 +377,35 @@ class Application:
         await self.interceptor.wait_until_idle(_IDLE_SECONDS, seconds / 4)
         await self._server.stop(seconds / 4)
 
-    async def _close_log(self) -> None:
-        """Write the entries in the recorder's queue, push the last checkpoint, and close the log."""
-        if self.recorder is not None:
-            await self.recorder.close()
-            await self._background.attempt("anchor", asyncio.to_thread(self.anchors.push))
+    async def _close_log(self, deadline: float) -> bool:
+        """Write the entries in the recorder's queue, and push the last checkpoint. Return whether both ended in time."""
+        if self.recorder is None:
+            return True
+        ended = await self.recorder.close(deadline - time.monotonic())
+        await self._recording.stop()
+        if ended:
+            await self.background.attempt("anchor", lambda: self._push_last(deadline - time.monotonic()))
+        return ended
+
+    async def _push_last(self, seconds: float) -> bool:
+        """Push the last checkpoint, for at most `seconds`. Return whether it reached every anchor."""
+        async with asyncio.timeout(seconds):
+            return await self.housekeepers.run(self.anchors.push, seconds)
+
+    def _interrupt_stores(self) -> None:
+        """End the threads that still wait for PostgreSQL. Every call has got its answer or its error."""
+        self.database.interrupt()
+        if self.log is not None:
+            self.log.key_store.database.interrupt()
+
+    def _close_stores(self) -> None:
+        """Close the log and the database. A thread that still uses a connection must have ended."""
         if self.log is not None:
             self.log.close()
+        self.database.close()
 
 
-async def serve(settings: Settings, peers: Peers | None = None, stop_descriptor: int | None = None) -> None:
+async def serve(settings: Settings, peers: Peers | None = None, stop_descriptor: int | None = None) -> bool:
     """Serve until SIGTERM or SIGINT, then drain and stop.
 
     Args:
@@ -359,6 +413,9 @@ async def serve(settings: Settings, peers: Peers | None = None, stop_descriptor:
         peers: All workers that share the port, this server included; None if the server has the port for itself.
         stop_descriptor: File descriptor that becomes readable when the server must stop as after SIGTERM. None if there
             is none.
+
+    Returns:
+        Whether all work has ended; see Application.stop.
     """
     freeze_startup_objects()
     application = Application(settings, peers)
@@ -373,4 +430,4 @@ async def serve(settings: Settings, peers: Peers | None = None, stop_descriptor:
     if stop_descriptor is not None:
         loop.remove_reader(stop_descriptor)
     LOG.info("draining")
-    await application.stop()
+    return await application.stop()

@@ -89,11 +89,14 @@ class LogWriter:
         return True
 
 
-def configure_logging(worker: int | None = None) -> None:
+def configure_logging(worker: int | None = None) -> LogWriter:
     """Configure structlog to write every event of level INFO or above as one line. Call this once, at startup.
 
     Args:
         worker: Number of the worker, which every line contains; None if the process is not one of several workers.
+
+    Returns:
+        The writer, which writes the queued lines at exit.
     """
     writer = LogWriter(sys.stderr.fileno())
     atexit.register(writer.wait_until_written)
@@ -121,3 +124,4 @@ def configure_logging(worker: int | None = None) -> None:
         wrapper_class=NeverRaising,
         logger_factory=structlog.WriteLoggerFactory(writer),  # type: ignore[arg-type] # needs write and flush only
     )
+    return writer

@@ -37,12 +37,21 @@ class ServerError(Exception):
 
     Attributes:
         violations: One violation for each invalid field; empty if the error does not concern fields.
+        retry_seconds: Time in seconds after which the caller should retry; None if the error does not state one.
         metadata: Values that describe the error, by name, for programs.
     """
 
-    def __init__(self, message: str, *, violations: Sequence[Violation] = (), **metadata: str) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        violations: Sequence[Violation] = (),
+        retry_seconds: float | None = None,
+        **metadata: str,
+    ) -> None:
         super().__init__(message)
         self.violations = tuple(violations)
+        self.retry_seconds = retry_seconds
         self.metadata = metadata
 
 
@@ -149,6 +158,10 @@ class ResyncRequired(ServerError):
 
 class StoreUnavailable(ServerError):
     """The database does not respond, or cannot complete the work. It is unknown whether a write took effect."""
+
+
+class ServerBusy(ServerError):
+    """Too many records wait to be written. Nothing was recorded for this call, which the caller can retry later."""
 
 
 class Draining(ServerError):

@@ -1,12 +1,20 @@
 """The exit status of a command, and the message that it prints if the operator can fix an error."""
 
+import os
 import sys
 from collections.abc import Callable
+from typing import NoReturn
+
+import structlog
 
 from grounds_record.errors import RecordError
 from grounds_record.printable_text import escape_text
 from models.errors import ModelError
+from server.application_log import LogWriter
 from server.errors import OperatorError, RecordDamaged, StoreUnavailable
+
+LOG = structlog.get_logger()
+_UNFINISHED = 3  # exit status
 
 
 def run_command(command: Callable[[], object]) -> int:
@@ -20,3 +28,18 @@ def run_command(command: Callable[[], object]) -> int:
         sys.stderr.write(f"error: {escape_text(str(error))}\n")
         return 1
     return 0
+
+
+def exit_without_waiting(writer: LogWriter) -> NoReturn:
+    """End the process although a thread still waits for a database, a disk or a command.
+
+    Args:
+        writer: Writer of the application log, which writes its queued lines first.
+    """
+    LOG.error(
+        "ended without waiting",
+        problem="a database, a disk or a command did not answer in time; every acknowledged record is durable",
+        exit_status=_UNFINISHED,
+    )
+    writer.wait_until_written()
+    os._exit(_UNFINISHED)  # a normal exit would wait for the thread

@@ -11,6 +11,7 @@ from server.application_log import configure_logging
 from server.commands.new_files import log_new_files
 from server.commands.options import Config, PositionalConfig, single_config
 from server.config import read_settings
+from server.exit_status import exit_without_waiting
 
 _WORKERS_MAX = 256
 
@@ -37,15 +38,20 @@ def serve(
         ),
     ] = 1,
 ) -> None:
-    """Verify the active bundles, listen on a loopback address, serve until SIGTERM, and drain before exiting."""
+    """Verify the active bundles, listen on a loopback address, serve until SIGTERM, and drain before exiting.
+
+    The exit status is 3 if a database, a disk or a command did not answer within the time limit of the drain. Every
+    acknowledged record is durable in that case too.
+    """
     path = single_config(config, positional)
     settings = read_settings(path)
-    configure_logging()
+    writer = configure_logging()
     log_new_files(settings)
     if workers == 1:
         from server.application import serve as serve_until_stopped
 
-        asyncio.run(serve_until_stopped(settings))
+        if not asyncio.run(serve_until_stopped(settings)):
+            exit_without_waiting(writer)
     else:
         from server.workers.supervisor import Supervisor
 

@@ -12,6 +12,7 @@ import structlog
 from google.protobuf.message import Message
 
 from server.edges.authorization import authorize
+from server.edges.call_deadline import start_call
 from server.edges.context import Context
 from server.edges.error_location import error_location
 from server.edges.received_request import ReceivedRequest, receiving_deserializer
@@ -69,6 +70,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         """Wrap a method of our services with a single answer."""
 
         async def call(received: ReceivedRequest, context: Context) -> Message:
+            start_call()
             async with self._observe(method, context):
                 self._admit(method, received)
                 return await servicer_method(received.message, received)

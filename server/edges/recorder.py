@@ -2,26 +2,35 @@
 
 While one batch is written, the entries of new calls wait in a queue. They become the next batch, so that all of them
 share one fsync. If the recorder is idle, an entry is written immediately. Only one thread of the process writes.
+
+An entry leaves the queue as soon as its call no longer waits, so nothing is recorded for a call that was abandoned before
+its batch began. If the batch has begun, the entry may or may not be recorded. A retry with the same request_id then
+returns the record, if there is one.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Protocol, TypeVar, TypeVarTuple
 
 import structlog
 
+from server.edges.call_deadline import ANSWER_SECONDS, remaining_seconds
 from server.edges.error_location import error_location
-from server.errors import StoreUnavailable
+from server.errors import Draining, ServerBusy, StoreUnavailable
 from server.stores.record_log.entries import AppendResult, LogEntry, Record
 
 LOG = structlog.get_logger()
 _Arguments = TypeVarTuple("_Arguments")
 _Result = TypeVar("_Result")
+_Queue = dict[asyncio.Future[AppendResult], LogEntry]
 _BATCH_MAX = 256
-_HANG_SECONDS = 15.0  # longer than the database's lock timeout of 10 seconds
+_QUEUE_MAX = 1024
 _PROBE_SECONDS = 0.5  # pause between probes while the log is not writable
 IDLE_PROBE_SECONDS = 2.0  # pause between probes while the log is writable and no entry arrives
+_NOT_WRITTEN = "the record log does not accept records in time; nothing was decided; retry"
+_UNKNOWN = "the record log does not answer in time; retry with the same request_id"
+_FAILED = "the recorder failed; retry with the same request_id"
 
 
 class AppendLog(Protocol):
@@ -37,13 +46,19 @@ class AppendLog(Protocol):
 class Recorder:
     """Appends the entries of all calls of this process. All state except the log is used only on the event loop.
 
+    A supervisor must call `step` repeatedly until `closed` is true. Without it, every call of `record` fails at its time
+    limit.
+
     Attributes:
         writable: True if the last write or probe succeeded. False if it failed, or if one has exceeded `hang_seconds`
             and has not succeeded yet.
         hang_seconds: Time in seconds after which a write or probe sets `writable` to False. The write or probe
             continues.
+        queue_max: Number of entries that may wait. A further call is rejected.
         commits: Number of batches that were written.
         records: Number of entries in the batches that were written.
+        dropped: Number of entries that left the queue unwritten, because their calls no longer waited.
+        rejected: Number of entries that were rejected because the queue was full.
     """
 
     def __init__(
@@ -51,68 +66,123 @@ class Recorder:
         log: AppendLog,
         report_change: Callable[[], Awaitable[None]],
         idle_probe_seconds: float = IDLE_PROBE_SECONDS,
+        executor: Executor | None = None,
     ) -> None:
-        """Create a recorder, which writes nothing until `start` is called.
+        """Create a recorder, which writes nothing until `step` is called.
 
         Args:
             log: The log to which entries are appended.
             report_change: Called each time after `writable` has changed.
             idle_probe_seconds: Time without a write, in seconds, after which the log is probed.
+            executor: Runs the writes one after another; None for a thread of the recorder.
         """
         self._log, self._report_change, self._idle_probe_seconds = log, report_change, idle_probe_seconds
-        self.hang_seconds = _HANG_SECONDS
+        self.hang_seconds, self.queue_max = ANSWER_SECONDS, _QUEUE_MAX
         self.writable = True
-        self.commits = self.records = 0
-        self._queue: list[tuple[LogEntry, asyncio.Future[AppendResult]]] = []
+        self.commits = self.records = self.dropped = self.rejected = 0
+        self._queue: _Queue = {}
+        self._batch: _Queue = {}
         self._wake = asyncio.Event()
         self._closing = False
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="recorder")
-        self._task: asyncio.Task[None] | None = None
+        self._finished = asyncio.Event()
+        self._pool = executor or ThreadPoolExecutor(1, thread_name_prefix="recorder")
 
-    def start(self) -> None:
-        """Start the task that writes batches."""
-        self._task = asyncio.create_task(self._run())
+    @property
+    def closed(self) -> bool:
+        """Return true if the recorder was closed and has nothing left to write."""
+        return self._finished.is_set()
 
     async def record(self, entry: LogEntry) -> Record:
         """Append an entry and return its record, or return the record of an earlier entry with the same request_id.
 
-        The recorder appends the entry even if the caller disconnects while it waits.
-
         Raises:
             StoreUnavailable: It is unknown whether the entry is durable, so the caller must get an error.
+            ServerBusy: Too many entries wait already. This entry is not recorded.
+            Draining: The recorder is closed. The entry is not recorded.
             RequestIdReused, RecordRemoved, RecordDamaged, PreconditionFailed: See RecordLog.append.
         """
-        future: asyncio.Future[AppendResult] = asyncio.get_running_loop().create_future()
-        self._queue.append((entry, future))
+        if self._closing:
+            raise Draining("this server is stopping; retry")
+        if len(self._queue) >= self.queue_max:
+            self.rejected += 1
+            raise ServerBusy("too many records wait to be written; retry later", retry_seconds=_PROBE_SECONDS)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[AppendResult] = loop.create_future()
+        self._queue[future] = entry
         self._wake.set()
-        # `shield` protects the future: if the call is cancelled, the wait ends, but the entry stays in its batch.
-        result = await asyncio.shield(future)
+        timer = loop.call_later(remaining_seconds(), self._expire, future)
+        try:
+            result = await future
+        finally:
+            timer.cancel()
+            if self._queue.pop(future, None) is not None:  # the call was cancelled
+                self.dropped += 1
         if isinstance(result, Exception):
             raise result
         return result
 
-    async def close(self) -> None:
-        """Write all entries in the queue, then stop the task and the thread."""
+    def _expire(self, future: asyncio.Future[AppendResult]) -> None:
+        """End the wait of a call that has reached its time limit. An entry that is still in the queue is dropped."""
+        if not future.done():
+            unwritten = self._queue.pop(future, None) is not None
+            self.dropped += unwritten
+            future.set_result(StoreUnavailable(_NOT_WRITTEN if unwritten else _UNKNOWN))
+
+    async def step(self) -> None:
+        """Wait for entries and write one batch. If none arrives in time, probe the log.
+
+        If this raises an exception, every waiting call gets an error, and the next call of `step` continues.
+        """
+        try:
+            await self._wait_for_work()
+            if self._queue:
+                await self._write_batch()
+            elif not self._closing:
+                await self.probe()
+        except BaseException:
+            self.writable = False  # until the next successful write or probe
+            self._fail_waiting(_FAILED)
+            raise
+        if self._closing and not self._queue:
+            self._finished.set()
+
+    async def close(self, seconds: float = ANSWER_SECONDS) -> bool:
+        """Write all entries in the queue, and stop. After `seconds`, fail the entries that are left.
+
+        Returns:
+            True if everything was written; False if the time limit was reached. A thread may then still write.
+        """
         self._closing = True
         self._wake.set()
-        if self._task is not None:
-            await asyncio.gather(self._task, return_exceptions=True)
-        self._pool.shutdown(wait=True)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._finished.wait()
+        except TimeoutError:
+            self._fail_waiting(_UNKNOWN)
+        in_time = self._finished.is_set()
+        self._finished.set()
+        self._pool.shutdown(wait=in_time)
+        return in_time
 
-    async def _run(self) -> None:
-        """Write batches until the recorder is closed; probe the log while the queue is empty."""
-        while True:
-            await self._wait_for_work()
-            if not self._queue and self._closing:
-                return
-            batch, self._queue = self._queue[:_BATCH_MAX], self._queue[_BATCH_MAX:]
-            if not batch:
-                await self.probe()
-                continue
-            results = await self._append_batch([entry for entry, _ in batch])
-            for (_, future), result in zip(batch, results, strict=True):
-                if not future.done():
-                    future.set_result(result)
+    async def _write_batch(self) -> None:
+        """Write the oldest entries whose calls still wait, and wake these calls."""
+        waiting = [(future, entry) for future, entry in self._queue.items() if not future.done()]
+        self.dropped += len(self._queue) - len(waiting)
+        self._batch, self._queue = dict(waiting[:_BATCH_MAX]), dict(waiting[_BATCH_MAX:])
+        if not waiting:
+            return
+        results = await self._append_batch(list(self._batch.values()))
+        for future, result in zip(self._batch, results, strict=True):
+            if not future.done():
+                future.set_result(result)
+        self._batch = {}
+
+    def _fail_waiting(self, message: str) -> None:
+        """End the wait of every call with an error. Each call gets its own exception, because it collects tracebacks."""
+        for future in (*self._batch, *self._queue):
+            if not future.done():
+                future.set_result(StoreUnavailable(message))
+        self._batch, self._queue = {}, {}
 
     async def _wait_for_work(self) -> None:
         """Wait until the queue has an entry, the next probe is due, or the recorder is closed."""

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 import grpc
-from google.protobuf import any_pb2
+from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from server import errors
@@ -58,6 +59,7 @@ ERROR_STATUSES: dict[type[ServerError], ErrorStatus] = {
     errors.NoPolicy: ErrorStatus(grpc.StatusCode.FAILED_PRECONDITION, "NO_POLICY"),
     errors.NoRun: ErrorStatus(grpc.StatusCode.FAILED_PRECONDITION, "NO_RUN"),
     errors.ResyncRequired: ErrorStatus(grpc.StatusCode.FAILED_PRECONDITION, "RESYNC_REQUIRED"),
+    errors.ServerBusy: ErrorStatus(grpc.StatusCode.RESOURCE_EXHAUSTED, "SERVER_BUSY"),
     errors.Draining: ErrorStatus(grpc.StatusCode.UNAVAILABLE, "DRAINING"),
     errors.StoreUnavailable: ErrorStatus(grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"),
 }
@@ -65,7 +67,7 @@ INTERNAL = ErrorStatus(grpc.StatusCode.INTERNAL, "INTERNAL")
 
 
 async def abort_with_error(context: Context, error: ServerError) -> NoReturn:
-    """End the call with an error: its status, message, metadata, and as many violations as fit into the trailers."""
+    """End the call with an error: status, message, metadata, time to retry, and the violations that fit into the trailers."""
     bad_request = error_details_pb2.BadRequest()
     for violation in error.violations:
         bad_request.field_violations.add(field=violation.field, description=violation.problem, reason=violation.kind)
@@ -73,6 +75,10 @@ async def abort_with_error(context: Context, error: ServerError) -> NoReturn:
             del bad_request.field_violations[-1]
             break
     details = [_pack(bad_request)] if error.violations else []
+    if error.retry_seconds is not None:
+        delay = duration_pb2.Duration()
+        delay.FromNanoseconds(round(error.retry_seconds * 1e9))
+        details.append(_pack(error_details_pb2.RetryInfo(retry_delay=delay)))
     await _abort(context, ERROR_STATUSES[type(error)], _truncate(str(error)), error.metadata, details)
 
 
@@ -101,7 +107,7 @@ def _truncate(message: str) -> str:
     return message.encode()[:_MESSAGE_BYTES_MAX].decode(errors="ignore")
 
 
-def _pack(detail: error_details_pb2.BadRequest | error_details_pb2.ErrorInfo) -> any_pb2.Any:
+def _pack(detail: Message) -> any_pb2.Any:
     """Return a detail as google.protobuf.Any."""
     content = any_pb2.Any()
     content.Pack(detail)

@@ -15,11 +15,12 @@ import alembic.config
 import sqlalchemy
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, ExceptionContext, event, func, select
-from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+from sqlalchemy import Connection, Engine, event, func, select
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from server.errors import DatabaseRefused, StoreUnavailable
+from server.stores.postgresql import UNLIMITED, ConnectionWatchdog, open_engine
 from server.stores.tables import SERVER_KEYS
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -35,20 +36,14 @@ _SQLITE_PROBLEMS = {
     sqlite3.SQLITE_NOTADB: "the file is not a database: check the settings `database` and `keys`, or restore the file from its backup",
     sqlite3.SQLITE_CANTOPEN: "the database file cannot be opened: check its folder and permissions",
 }
-BUSY_SECONDS = 10  # time limit for a lock, and for a database that does not answer
-_POSTGRESQL_TIMEOUTS = {
-    "connect_timeout": BUSY_SECONDS,
-    "tcp_user_timeout": BUSY_SECONDS * 1000,  # milliseconds that sent data may stay unacknowledged
-    "keepalives_idle": BUSY_SECONDS,  # seconds without data before the first keepalive probe
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-}
+BUSY_SECONDS = 10  # time limit for a lock, and for a free connection
 _KEY_BYTES = 32
 _AFTER_COMMIT = "after_commit"  # key in Connection.info
 _FILE_REPLACED = (
     "the database file was deleted or replaced while the server was running; stop the server, restore the file, and start the "
     "server again"
 )
+_RETRY_SECONDS_MAX = 1.0
 _ALEMBIC = threading.Lock()  # Alembic stores the current migration in global variables
 MIGRATION_LOCK = 0x67726F756E6473  # "grounds" in ASCII; any number that no other application uses as a lock
 
@@ -59,22 +54,37 @@ class Database:
     Attributes:
         engine: SQLAlchemy engine with the connection pool.
         connections: Size of the connection pool.
+        seconds_max: Time limit in seconds for the use of a PostgreSQL connection; None for no limit.
     """
 
-    def __init__(self, url: str, migrations: Path = _MIGRATIONS, connections: int = CONNECTIONS) -> None:
+    def __init__(
+        self,
+        url: str,
+        migrations: Path = _MIGRATIONS,
+        connections: int = CONNECTIONS,
+        seconds_max: float | None = None,
+    ) -> None:
         """Create the connection pool without opening a connection.
 
         Args:
             url: SQLAlchemy URL of the database.
             migrations: Folder of the Alembic revisions that create the tables.
             connections: Size of the pool, which is the number of threads that use the database at the same time.
+            seconds_max: Time limit in seconds for each use of a PostgreSQL connection, even if PostgreSQL is stopped. Servers
+                need it, because they must answer in time. Migrations have no limit. SQLite only waits for locks, and at most
+                BUSY_SECONDS.
         """
-        self.engine = _open_engine(url, connections)
+        self.seconds_max, self._watchdog = seconds_max, ConnectionWatchdog(seconds_max)
+        self.engine = _open_engine(url, connections, self._watchdog)
         self._migrations, self.connections = migrations, connections
         parts = sqlalchemy.make_url(url)
         on_disk = parts.drivername.startswith("sqlite") and parts.database not in {None, "", ":memory:"}
         self._file = Path(str(parts.database)) if on_disk else None
         self._identity: tuple[int, int] | None = None  # device and inode of the file at the first check
+
+    def interrupt(self) -> None:
+        """Shut down every PostgreSQL connection in use, so that the threads that wait for PostgreSQL end with an error."""
+        self._watchdog.shut_down_all()
 
     def migrate(self) -> None:
         """Upgrade the tables to the newest revision. Several processes may call this at the same time.
@@ -87,6 +97,8 @@ class Database:
         config.set_main_option("script_location", str(self._migrations))
         with self.writing() as connection:
             if connection.dialect.name == "postgresql":  # SQLite needs no lock, because it has one writer at a time
+                self._watchdog.release(connection.connection.dbapi_connection)
+                connection.exec_driver_sql(UNLIMITED)
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             config.attributes["connection"] = connection
             # Run the revisions in this transaction, so that a failed revision leaves the tables unchanged.
@@ -102,8 +114,8 @@ class Database:
             single_statement: Whether the block runs only one query. If so, SQLite needs no BEGIN before the query.
         """
         try:
-            with self.engine.connect() as connection:
-                yield connection.execution_options(single_statement=True) if single_statement else connection
+            with self._begin(single_statement=single_statement) as connection:
+                yield connection
         except IntegrityError:
             raise
         except SQLAlchemyError as error:
@@ -115,11 +127,13 @@ class Database:
 
         Later commits do not change the view. Use the view in one thread only.
         """
-        with self.reading() as connection:
-            # In SQLite every read transaction is a snapshot; PostgreSQL needs the isolation level.
-            if connection.dialect.name == "postgresql":
-                connection.execution_options(isolation_level="REPEATABLE READ")
-            yield Snapshot(connection)
+        try:
+            with self._begin(snapshot=True) as connection:
+                yield Snapshot(connection)
+        except IntegrityError:
+            raise
+        except SQLAlchemyError as error:
+            raise _unavailable(error) from error
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -131,15 +145,34 @@ class Database:
         commit.
         """
         try:
-            with self.engine.connect().execution_options(writing=True) as connection, connection.begin():
+            with self._begin(writing=True) as connection:
                 info = connection.info
                 info.pop(_AFTER_COMMIT, None)  # remove the function of an earlier transaction that was rolled back
                 yield connection
+                connection.commit()
             info.pop(_AFTER_COMMIT, _do_nothing)()
         except IntegrityError:
             raise
         except SQLAlchemyError as error:
             raise _unavailable(error) from error
+
+    def _begin(self, **options: bool) -> Connection:
+        """Return a connection in a new transaction, which is rolled back when the connection is closed.
+
+        A pooled connection may have been lost since it was last used, such as by a restart of PostgreSQL. It is replaced once.
+        """
+        start = time.monotonic()
+        while True:
+            connection = self.engine.connect().execution_options(**options)
+            try:
+                connection.begin()
+            except BaseException as error:
+                connection.close()
+                lost = isinstance(error, DBAPIError) and error.connection_invalidated
+                if not lost or time.monotonic() - start > _RETRY_SECONDS_MAX:
+                    raise
+            else:
+                return connection
 
     def ensure_key(self, name: str) -> bytes:
         """Return the key of this name, 32 bytes. The key is created at first use; all processes of this database share it."""
@@ -177,6 +210,7 @@ class Database:
 
     def close(self) -> None:
         """Close every connection."""
+        self._watchdog.stop()
         self.engine.dispose()
 
 
@@ -208,9 +242,9 @@ def _do_nothing() -> None:
     """Do nothing."""
 
 
-def _unavailable(error: SQLAlchemyError) -> StoreUnavailable:
+def _unavailable(error: Exception) -> StoreUnavailable:
     """Return the error for a database that failed. The message omits the URL, because a URL may contain a password."""
-    known = getattr(getattr(error, "orig", None), "sqlite_errorcode", 0) & 0xFF
+    known = getattr(getattr(error, "orig", error), "sqlite_errorcode", 0) & 0xFF
     return StoreUnavailable(_SQLITE_PROBLEMS.get(known, "the database does not answer; try again"))
 
 
@@ -225,11 +259,10 @@ def _refuse_newer(connection: Connection, config: alembic.config.Config) -> None
         )
 
 
-def _open_engine(url: str, connections: int) -> Engine:
+def _open_engine(url: str, connections: int, watchdog: ConnectionWatchdog) -> Engine:
     """Create the engine of a database. SQLite uses a write-ahead log and syncs it to the disk at every commit.
 
-    An operation fails if it waits longer than BUSY_SECONDS for a lock or for a database that does not answer. The time of a
-    running statement is not limited. Error messages contain no values of rows.
+    An operation fails if it waits longer than BUSY_SECONDS for a lock. Error messages contain no values of rows.
     """
     common: dict[str, Any] = {
         "hide_parameters": True,
@@ -240,17 +273,14 @@ def _open_engine(url: str, connections: int) -> Engine:
         # pages instead of 28.
         "pool_use_lifo": True,
     }
-    if url.startswith("sqlite"):
-        _create_private_file(sqlalchemy.make_url(url).database)
-        engine = sqlalchemy.create_engine(url, connect_args={"timeout": BUSY_SECONDS}, **common)
-        event.listen(engine, "connect", _set_up_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
-        return engine
     parts = sqlalchemy.make_url(url)
-    waits = {name: seconds for name, seconds in _POSTGRESQL_TIMEOUTS.items() if name not in parts.query}
-    engine = sqlalchemy.create_engine(parts, pool_pre_ping=True, connect_args=waits, **common)
-    event.listen(engine, "connect", _set_up_postgresql)
-    event.listen(engine, "handle_error", _hide_values)
+    if not url.startswith("sqlite"):
+        return open_engine(parts, watchdog, BUSY_SECONDS, common)
+    _create_private_file(parts.database)
+    engine = sqlalchemy.create_engine(url, connect_args={"timeout": BUSY_SECONDS}, **common)
+    event.listen(engine, "connect", _set_up_sqlite)
+    in_memory = parts.database in {None, "", ":memory:"}
+    event.listen(engine, "begin", lambda connection: _begin_sqlite(connection, "memory" if in_memory else "wal"))
     return engine
 
 
@@ -259,21 +289,6 @@ def _create_private_file(name: str | None) -> None:
     if name and name != ":memory:" and not name.startswith("file:"):
         with suppress(OSError):  # the file exists, or cannot be created, which the first query reports
             os.close(os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-
-
-def _set_up_postgresql(connection: Any, _record: Any) -> None:
-    """Limit the time that a statement waits for a lock."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"SET lock_timeout = '{BUSY_SECONDS}s'")
-    connection.commit()
-
-
-def _hide_values(context: ExceptionContext) -> None:
-    """Remove the text of errors in which PostgreSQL quotes a row. The statement and the type of the error remain."""
-    error, original = context.sqlalchemy_exception, context.original_exception
-    if isinstance(error, IntegrityError | DataError):
-        original.args = (f"SQLSTATE {getattr(original, 'sqlstate', '')}",)
-        error.args = (f"({type(original).__name__}) {original}",)
 
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:
@@ -303,9 +318,30 @@ def _enable_wal(cursor: sqlite3.Cursor) -> None:
             return
 
 
-def _begin_sqlite(connection: Connection) -> None:
-    """Begin a transaction. A transaction that will write acquires the write lock. A single statement needs no BEGIN."""
+def _begin_sqlite(connection: Connection, journal_mode: str) -> None:
+    """Begin a transaction. A transaction that will write acquires the write lock. A single statement needs no BEGIN.
+
+    Raises:
+        StoreUnavailable: The journal mode was changed, so a commit may be lost.
+    """
     options = connection.get_execution_options()
-    if not options.get("single_statement", False):
+    if options.get("writing", False):
+        _ensure_durability(connection.connection.driver_connection, journal_mode)
         # IMMEDIATE, because a transaction that first reads and then acquires the write lock may fail instead of waiting.
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writing", False) else "BEGIN")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    elif not options.get("single_statement", False):
+        connection.exec_driver_sql("BEGIN")
+
+
+def _ensure_durability(connection: Any, journal_mode: str) -> None:
+    """Set again that a commit waits for the disk, and check the journal mode."""
+    try:
+        connection.execute("PRAGMA synchronous=FULL")
+        (found,) = connection.execute("PRAGMA journal_mode").fetchone()
+    except sqlite3.Error as error:
+        raise _unavailable(error) from error
+    if found != journal_mode:
+        raise StoreUnavailable(
+            f"the database file has journal_mode = {found} instead of {journal_mode} and may lose acknowledged records; stop the "
+            "program that changed it, and start the server again"
+        )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from server.application_log import configure_logging
 from server.config import read_settings
-from server.exit_status import run_command
+from server.exit_status import exit_without_waiting, run_command
 from server.worker_status import WorkerEntry, WorkerTable
 
 
@@ -27,7 +27,8 @@ def run_worker(config: Path | None, port: int, worker: int, table: WorkerTable) 
 
     def serve_as_worker() -> None:
         settings = read_settings(config, port=port)
-        configure_logging(worker=worker)
-        asyncio.run(serve(settings, WorkerEntry(table, worker), stop_descriptor=supervisor.sentinel))
+        writer = configure_logging(worker=worker)
+        if not asyncio.run(serve(settings, WorkerEntry(table, worker), stop_descriptor=supervisor.sentinel)):
+            exit_without_waiting(writer)
 
     sys.exit(run_command(serve_as_worker))

@@ -28,6 +28,7 @@ class CallError:
     Attributes:
         problems: Description of the problem of each field, by path of the field.
         kinds: Kind of the problem of each field, by path of the field.
+        retry_seconds: Time in seconds after which the caller should retry; None if the error does not state one.
         everything: All text that the client received, which a test searches for text that must not be in it.
     """
 
@@ -38,6 +39,7 @@ class CallError:
     problems: dict[str, str]
     kinds: dict[str, str]
     everything: str
+    retry_seconds: float | None = None
 
 
 async def call_error(call: Awaitable[Any]) -> CallError:
@@ -49,9 +51,9 @@ async def call_error(call: Awaitable[Any]) -> CallError:
     assert "grpc-status-details-bin" in trailers, error.debug_error_string()
     status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
     kinds = [detail.TypeName() for detail in status.details]
-    info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    info, bad, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
     for detail in status.details:
-        assert detail.Unpack(info) or detail.Unpack(bad), kinds
+        assert detail.Unpack(info) or detail.Unpack(bad) or detail.Unpack(retry), kinds
 
     assert trailer_bytes(error) < TRAILER_BYTES_MAX, f"{trailer_bytes(error)} bytes of trailers"
     assert kinds.count("google.rpc.ErrorInfo") == 1
@@ -67,6 +69,7 @@ async def call_error(call: Awaitable[Any]) -> CallError:
         problems={violation.field: violation.description for violation in violations},
         kinds={violation.field: violation.reason for violation in violations},
         everything=f"{status} {error.debug_error_string()}",
+        retry_seconds=retry.retry_delay.ToTimedelta().total_seconds() if retry.HasField("retry_delay") else None,
     )
 
 

@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -57,6 +58,7 @@ def block_store_threads(
     Yield a function that waits until a given number of calls are in the queue of the pool.
     """
     free, pool = threading.Event(), (threads or serving.application.threads)._pool
+    assert isinstance(pool, ThreadPoolExecutor)
     for _ in range(serving.settings.store_threads):
         pool.submit(free.wait, PATIENCE_SECONDS)
     try:

@@ -1,18 +1,23 @@
-"""Background tasks continue after any failure, and log a repeated failure only once."""
+"""Background tasks continue after any failure, which health shows, and log a repeated failure only once."""
 
 import asyncio
+import errno
 import shutil
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import pairwise
+from pathlib import Path
 
 import grpc
 import pytest
+import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from structlog.testing import capture_logs
 
 from models.catalog import ACTIVE
 from server.application import Application
+from server.background import BackgroundTasks
 from server.config import Settings
 from server.registry.model_registry import ModelRegistry, ServingModels
 from server.stores.record_log.anchors import CheckpointAnchor
@@ -21,7 +26,7 @@ from server.stores.record_log.header_index import HeaderIndexer
 from server.stores.record_log.log import RecordLog
 from tests.conftest import Serving
 from tests.server.requests import score_request
-from tests.server.servers import swap_model, wait_until
+from tests.server.servers import serve, swap_model, wait_until
 from tests.small import SmallFamily
 
 WORDS = "C00000 owes 77123.5"
@@ -61,10 +66,10 @@ class FragileAnchor(CheckpointAnchor):
 
     bug: PlantedBug
 
-    def push(self) -> None:
+    def push(self, seconds: float = 30) -> bool:
         """Push the checkpoint, or fail if the bug is switched on."""
         self.bug.step()
-        super().push()
+        return super().push(seconds)
 
 
 class FragileIndexer(HeaderIndexer):
@@ -133,24 +138,32 @@ async def serve_fragile(settings: Settings) -> AsyncIterator[tuple[FragileApplic
             await application.stop()
 
 
+async def task_is(serving: Serving, task: str, status: int) -> bool:
+    """Return whether a background task has a health status."""
+    health = health_pb2_grpc.HealthStub(serving.channel)
+    return (await health.Check(health_pb2.HealthCheckRequest(service=f"background.{task}"))).status == status
+
+
 @pytest.mark.parametrize("name", ["look", "push", "make"])
 async def test_a_task_that_raises_is_logged_once_without_its_message_and_repeated(
     small_settings: Settings, other: SmallFamily, name: str
 ) -> None:
+    task = {"look": "catalog", "push": "anchor", "make": "header_chunks"}[name]
     async with serve_fragile(small_settings) as (application, serving):
         bug: PlantedBug = getattr(application, name)
         with capture_logs() as lines:
             bug.on = True
             await wait_until(lambda: asyncio.sleep(0, bug.met >= 3))
+            await wait_until(lambda: task_is(serving, task, NOT_SERVING))
             bug.on = False
+            await wait_until(lambda: task_is(serving, task, SERVING))
+            assert application.background.statuses[task].failures >= 3
             await swap_model(serving, other.bundle_folder)
             await serving.credit.ScoreCredit(score_request())
             await wait_until(lambda: asyncio.sleep(0, application.anchors._pushed >= 1))
 
     failed = [line for line in lines if line["event"] == "background task failed"]
-    assert [(line["task"], line["error"]) for line in failed] == [
-        ({"look": "catalog", "push": "anchor", "make": "header chunks"}[name], "KeyError")
-    ]
+    assert [(line["task"], line["error"]) for line in failed] == [(task, "KeyError")]
     assert failed[0]["location"][-1].endswith("step")
     assert WORDS not in str(lines)
 
@@ -222,3 +235,129 @@ def test_an_activation_that_stays_invalid_is_logged_once(small_settings: Setting
     refused = [line["problem"] for line in lines if line["event"] == "activation refused"]
     assert len(refused) == 3
     assert refused[0] != refused[1] == refused[2]
+
+
+async def test_an_anchor_folder_that_disappears_is_visible_in_health_until_it_is_back(
+    small_settings: Settings, tmp_path: Path
+) -> None:
+    folder = tmp_path / "anchors"
+    async with serve(small_settings.model_copy(update={"anchor_folder": folder, "anchor_seconds": 0.05})) as serving:
+        await serving.credit.ScoreCredit(score_request())
+        await wait_until(lambda: task_is(serving, "anchor", NOT_SERVING))
+        folder.mkdir()
+        await wait_until(lambda: task_is(serving, "anchor", SERVING))
+
+    assert [path.name for path in folder.iterdir()] == ["checkpoint-00000000000000000001.txt"]
+
+
+async def test_a_policy_file_that_cannot_be_read_for_a_while_is_read_again(small_settings: Settings) -> None:
+    content = small_settings.policy.read_bytes()
+    own = small_settings.bundles.parent / "own-policy.toml"
+    own.write_bytes(content)
+    with capture_logs() as lines:
+        async with serve(small_settings.model_copy(update={"policy": own})) as serving:
+            own.unlink()
+            own.symlink_to(own)  # a loop
+            await wait_until(lambda: asyncio.sleep(0, any(line["event"] == "policy refused" for line in lines)))
+            answer = await serving.credit.ScoreCredit(score_request())
+            own.unlink()
+            own.write_bytes(content + b"\n# changed\n")
+            await wait_until(lambda: asyncio.sleep(0, any(line["event"] == "policy in force" for line in lines)))
+
+    assert answer.credit_decision.record_ref.decision_id
+
+
+async def test_a_standby_worker_that_was_killed_is_replaced(small_settings: Settings) -> None:
+    class Hurried(Application):
+        standby_delay_seconds = 0.05
+        standby_seconds = 0.05
+
+    application = Hurried(small_settings)
+    await application.start()
+    try:
+        await wait_until(lambda: asyncio.sleep(0, application.samples.standby is not None))
+        first = application.samples.standby
+        assert first is not None
+        first.kill()
+        await wait_until(lambda: asyncio.sleep(0, application.samples.standby not in {None, first}))
+    finally:
+        await application.stop()
+
+
+async def test_a_task_that_ends_unexpectedly_is_started_again() -> None:
+    runs, tasks = [], BackgroundTasks()
+
+    async def work() -> None:
+        runs.append(1)
+
+    with capture_logs() as lines:
+        tasks.repeat("work", work, seconds=0.01)
+        await wait_until(lambda: asyncio.sleep(0, len(runs) >= 2))
+        (running,) = [task for task in asyncio.all_tasks() if task.get_name() == "work"]
+        running.cancel()  # not by `stop`
+        await asyncio.wait([running])
+        before = len(runs)
+        await wait_until(lambda: asyncio.sleep(0, len(runs) >= before + 2))
+        await tasks.stop()
+
+    assert [line["task"] for line in lines if line["event"] == "background task failed"] == ["work"]
+    assert tasks.statuses["work"].failures == 1
+    assert tasks.statuses["work"].healthy
+
+
+async def test_a_log_that_fails_does_not_end_a_task() -> None:
+    class FullDisk:
+        def error(self, *_values: object, **_more: object) -> None:
+            raise OSError(errno.ENOSPC, "no space left on device")
+
+    runs, tasks = [], BackgroundTasks()
+
+    async def work() -> None:
+        runs.append(1)
+        if len(runs) < 3:
+            raise KeyError(WORDS)
+
+    structlog.configure(logger_factory=FullDisk, processors=[])
+    try:
+        tasks.repeat("work", work, seconds=0.01)
+        await wait_until(lambda: asyncio.sleep(0, len(runs) >= 5))
+    finally:
+        structlog.reset_defaults()
+        await tasks.stop()
+
+    assert tasks.statuses["work"].failures == 2
+
+
+async def test_the_pause_grows_while_a_task_keeps_failing() -> None:
+    times, tasks = [], BackgroundTasks()
+
+    async def work() -> None:
+        times.append(asyncio.get_running_loop().time())
+        raise KeyError(WORDS)
+
+    tasks.repeat("work", work, seconds=0.01)
+    await wait_until(lambda: asyncio.sleep(0, len(times) >= 4))
+    await tasks.stop()
+
+    pauses = [later - earlier for earlier, later in pairwise(times)]
+    assert [pause >= least for pause, least in zip(pauses, (0.1, 0.2, 0.4), strict=False)] == [True] * 3
+
+
+async def test_an_iteration_that_hangs_is_logged_and_visible() -> None:
+    free, tasks = asyncio.Event(), BackgroundTasks()
+    with capture_logs() as lines:
+        tasks.repeat("work", free.wait, seconds=0.01)
+        await wait_until(lambda: asyncio.sleep(0, tasks.statuses["work"].started_at is not None))
+        started_at = tasks.statuses["work"].started_at
+        assert started_at is not None
+        tasks.statuses["work"].started_at = started_at - 61  # as if a minute had passed
+        await tasks.check_stalled()
+        await tasks.check_stalled()
+        hung = tasks.statuses["work"].healthy
+        free.set()
+        await wait_until(lambda: asyncio.sleep(0, tasks.statuses["work"].iterations >= 1))
+        await tasks.stop()
+
+    assert not hung
+    assert tasks.statuses["work"].healthy
+    assert [line["event"] for line in lines] == ["background task hangs"]

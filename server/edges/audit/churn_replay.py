@@ -70,7 +70,7 @@ class ChurnReplayer:
         other = None
         if request.bundle_id:
             bundles = self._bundles.for_family(found.run.manifest["family"])
-            other = await self._threads.run(bundles.open_model, request.bundle_id)
+            other = await self._threads.run_long(bundles.open_model, request.bundle_id)
         reading = await self._readings.record(
             run_reading(self._rows, "ReplayChurnRisk", request, modes, request.bundle_id)
         )
@@ -78,7 +78,7 @@ class ChurnReplayer:
             run_id=request.run_id, customer=customer, replay_runtime=runtime_message(), reading=reading
         )
         for mode in modes:
-            answer.results.append(await self._threads.run(self._replay_mode, mode, found, other))
+            answer.results.append(await self._threads.run_long(self._replay_mode, mode, found, other))
         return answer
 
     def _replay_mode(self, mode: ev.ReplayMode, found: PredictionEvidence, other: Model | None) -> ev.ReplayResult:

@@ -162,7 +162,7 @@ class DecisionReplayer:
         found = await self._threads.run(find_decision, self._log.reader, decision_id)
         other = None
         if request.bundle_id:
-            other = await self._threads.run(self._sources.open_other_model, request.bundle_id)
+            other = await self._threads.run_long(self._sources.open_other_model, request.bundle_id)
         reading = await self._readings.record(
             Reading(decision_id, "ReplayDecision", request.purpose, modes, request.bundle_id)
         )
@@ -170,7 +170,7 @@ class DecisionReplayer:
         if found.body is not None:
             answer.recorded_runtime.CopyFrom(found.body.runtime)
         for mode in modes:
-            answer.results.append(await self._threads.run(self._replay_mode, mode, decision_id, found, other))
+            answer.results.append(await self._threads.run_long(self._replay_mode, mode, decision_id, found, other))
         return answer
 
     def _replay_mode(

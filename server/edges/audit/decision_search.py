@@ -76,7 +76,7 @@ class DecisionSearch:
         tree_size = check_tree_size(request.tree_size or head.size, head)
         columns = [column for key, column in _STRATUM_COLUMNS.items() if key in request.stratify_by]
         query = SampleQuery(_query(request.filter), tree_size, tuple(columns), request.seed, request.size)
-        strata = await self._threads.run(self._samples.draw, query)
+        strata = await self._threads.run_long(self._samples.draw, query)
         if sum(len(drawn) for _, drawn in strata.values()) > _SAMPLE_MAX:
             problem = f"must be at most {_SAMPLE_MAX // len(strata)} with {len(strata)} strata"
             violations = [Violation("size", problem, "SAMPLE_TOO_LARGE")]

@@ -106,7 +106,7 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         simulated = assess(model, policy, application.question(section, inputs, at))
         answer = pb.SimulateCreditResponse(known=assessment_message(known), simulated=assessment_message(simulated))
         if request.counterfactuals:
-            answer.recourse.CopyFrom(await self._threads.run(self._recourse.find, simulated))
+            answer.recourse.CopyFrom(await self._threads.run_long(self._recourse.find, simulated))
         return answer
 
     async def GetCreditDecision(

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import signal
 import subprocess
 import tempfile
 from contextlib import suppress
@@ -48,29 +49,65 @@ class CheckpointAnchor:
         self._database, self._proofs = database, ProofReader(database)
         self._folder, self._command = folder, shlex.split(command or "")
         self._pushed = -1  # size of the last checkpoint that reached every anchor
+        self._running: subprocess.Popen[bytes] | None = None
         self.failures = 0
 
-    def push(self) -> None:
-        """Push the newest checkpoint, unless it was pushed already. Count and log a failed push; the next call retries."""
+    def push(self, seconds: float = _COMMAND_SECONDS_MAX) -> bool:
+        """Push the newest checkpoint, unless it was pushed already. Count and log a failed push; the next call retries.
+
+        Args:
+            seconds: Time limit for the command in seconds.
+
+        Returns:
+            True if the newest checkpoint has reached every anchor.
+        """
         try:
             head = self._proofs.read_head()
             if head.size == max(self._pushed, 0):  # the checkpoint was pushed already, or the log is empty
-                return
+                return True
             self._store(head.size, head.checkpoint)
             if self._folder is not None:
                 self._check_continuity(head, self._folder)
                 write_exclusively(self._folder / f"checkpoint-{head.size:020d}.txt", head.checkpoint)
             if self._command:
-                _run_command(self._command, head.checkpoint)
+                self._run_command(head.checkpoint, seconds)
         except (AnchorContradicted, OSError, ServerError, subprocess.SubprocessError) as error:
             self.failures += 1
             problem = str(error) if isinstance(error, AnchorContradicted) else ""
             name = type(error).__name__
             _EVENTS.error("checkpoint not anchored", error=name, problem=problem, failures=self.failures)
+            return False
         else:
             # Set only if all anchors succeeded. After a failure, the next call pushes the checkpoint to all anchors again.
             # The table and the folder ignore a checkpoint that they already have.
             self._pushed = head.size
+            return True
+
+    def stop(self) -> None:
+        """Kill a command that is running, so that it does not delay the end of the server."""
+        if (process := self._running) is not None:
+            _kill_group(process)
+
+    def _run_command(self, note: str, seconds: float) -> None:
+        """Run the operator's command, with the checkpoint as standard input.
+
+        The command has a process group of its own, so that its own children end with it.
+
+        Raises:
+            OSError: The command cannot be started.
+            SubprocessError: The command failed, was killed, or exceeded the time limit.
+        """
+        with subprocess.Popen(  # noqa: S603 - the operator's own command
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+        ) as process:
+            self._running = process
+            try:
+                process.communicate(note.encode(), seconds)
+            finally:
+                self._running = None
+                _kill_group(process)
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, self._command)
 
     def _check_continuity(self, head: LogHead, folder: Path) -> None:
         """Check that the log extends the newest checkpoint in the folder.
@@ -139,8 +176,7 @@ def write_exclusively(path: Path, note: str) -> None:
         Path(name).unlink(missing_ok=True)
 
 
-def _run_command(command: list[str], note: str) -> None:
-    """Run the operator's command, with the checkpoint as standard input."""
-    subprocess.run(  # noqa: S603 - the operator's own command
-        command, input=note.encode(), check=True, timeout=_COMMAND_SECONDS_MAX, stdout=subprocess.DEVNULL
-    )
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill all processes of a command that still run."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

@@ -10,7 +10,7 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from server.stores.database import Database
 from server.stores.tables import LISTED_CHUNKS, LOG_HEAD
 
 CHUNK_RECORDS = 65_536
+_WORKER_SECONDS_MAX = 600.0  # the next run continues with the chunks that are still missing
 WORKER_NICENESS = 10  # low priority of worker processes, so that the server's own work runs first
 # This statement is built once, because building a statement takes longer than running it.
 CHUNKS = select(*LISTED_CHUNKS.c["first_index", "record_count", "first_us", "last_us"]).order_by(
@@ -72,8 +73,20 @@ class HeaderIndexer:
         length: Number of records per chunk.
     """
 
-    def __init__(self, database: Database, length: int = CHUNK_RECORDS) -> None:
-        self._database, self.length = database, length
+    def __init__(
+        self,
+        database: Database,
+        length: int = CHUNK_RECORDS,
+        run_in_thread: Callable[..., Awaitable[Any]] = asyncio.to_thread,
+    ) -> None:
+        """Create an indexer.
+
+        Args:
+            database: Database of the log.
+            length: Number of records per chunk.
+            run_in_thread: Runs a function that waits for the database.
+        """
+        self._database, self.length, self._run_in_thread = database, length, run_in_thread
 
     async def build_missing_chunks(self) -> None:
         """Run the worker process if a chunk is missing.
@@ -83,8 +96,9 @@ class HeaderIndexer:
         Raises:
             StoreUnavailable: The database does not answer.
             HeaderIndexFailed: The worker process failed.
+            TimeoutError: The worker process took longer than ten minutes and was killed.
         """
-        if not await asyncio.to_thread(missing_chunks, self._database, self.length):
+        if not await self._run_in_thread(missing_chunks, self._database, self.length):
             return
         # Pass the URL on standard input, because command line arguments with a password are visible to other users.
         url = self._database.engine.url.render_as_string(hide_password=False)
@@ -92,7 +106,8 @@ class HeaderIndexer:
         process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=DEVNULL, stderr=DEVNULL)
         os.setpriority(os.PRIO_PROCESS, process.pid, WORKER_NICENESS)
         try:
-            await process.communicate(INDEX_TASK.dump_json(_IndexTask(url, self.length)))
+            async with asyncio.timeout(_WORKER_SECONDS_MAX):
+                await process.communicate(INDEX_TASK.dump_json(_IndexTask(url, self.length)))
         finally:
             if process.returncode is None:
                 process.kill()

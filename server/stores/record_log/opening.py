@@ -83,7 +83,7 @@ def open_log(database: Database, locations: KeyLocations, clock: Clock | None = 
         StoreUnavailable: A database does not answer.
     """
     url = database.engine.url.render_as_string(hide_password=False)
-    key_database = open_key_database(locations.keys, url, database.connections)
+    key_database = open_key_database(locations.keys, url, database.connections, database.seconds_max)
     try:
         # One transaction: if several processes start on an empty database, one initializes the log, and the others wait for it.
         with database.writing() as connection:
@@ -106,8 +106,10 @@ def open_log(database: Database, locations: KeyLocations, clock: Clock | None = 
 
 
 def _refuse_lost_commits(connection: Connection) -> None:
-    """Raise LogRefused if PostgreSQL acknowledges commits before they are on its disk."""
-    if connection.exec_driver_sql("SHOW synchronous_commit").scalar() == "off":
+    """Raise LogRefused if PostgreSQL is configured to acknowledge commits before they are on its disk."""
+    # `reset_val` is the configured value. The present transaction has a value of its own.
+    configured = "SELECT reset_val FROM pg_settings WHERE name = 'synchronous_commit'"
+    if connection.exec_driver_sql(configured).scalar() == "off":
         raise LogRefused(
             "the database has synchronous_commit = off and may lose acknowledged records; set synchronous_commit = on for it"
         )

@@ -19,6 +19,7 @@ from server.stores.database import Database
 from server.stores.record_log.decision_index import DecisionQuery
 from server.stores.record_log.header_index import WORKER_NICENESS
 
+_DRAW_SECONDS_MAX = 60.0  # five million decisions take two seconds
 StratumKey = tuple[str, ...]  # the values of the key columns, which are equal for all decisions of a stratum
 Strata = dict[StratumKey, tuple[int, list[str]]]  # for each stratum, its population and the drawn decision ids
 
@@ -65,6 +66,7 @@ class SampleDrawer:
         self._url = database.engine.url.render_as_string(hide_password=False)
         self._lock = threading.Lock()
         self._closed = False
+        self._drawing: set[subprocess.Popen[bytes]] = set()
         self.standby: subprocess.Popen[bytes] | None = None
 
     def start_standby(self) -> None:
@@ -78,9 +80,11 @@ class SampleDrawer:
             self.standby = self.standby or _spawn_worker()
 
     def close(self) -> None:
-        """Kill the standby worker. Killing it is safe, because it has no state."""
+        """Kill all workers. Killing them is safe, because they have no state."""
         with self._lock:
             self._closed = True
+            for process in self._drawing:
+                process.kill()
             if self.standby is not None:
                 self.standby.kill()
                 self.standby.communicate()
@@ -93,13 +97,15 @@ class SampleDrawer:
             The population and the drawn decision ids of each stratum, sorted by stratum. The ids are sorted by digest.
 
         Raises:
-            StoreUnavailable: The worker failed. The error omits the worker's output, which may contain a password.
+            StoreUnavailable: The worker failed, or took longer than a minute. The error omits the worker's output, which may
+                contain a password.
         """
         self.start_standby()
         # A worker draws only one sample. The lock prevents two callers from using the same worker.
         with self._lock:
             process, self.standby = self.standby or _spawn_worker(), None
-        answer, _ = process.communicate(SAMPLE_TASK.dump_json(SampleTask(self._url, query)))
+            self._drawing.add(process)
+        answer = self._communicate(process, SAMPLE_TASK.dump_json(SampleTask(self._url, query)))
         with contextlib.suppress(OSError):  # return the sample even if the next worker cannot be started
             self.start_standby()
         if process.returncode:
@@ -107,6 +113,17 @@ class SampleDrawer:
                 "the sample could not be drawn; retry; if the problem persists, run: python -m server doctor"
             )
         return {stratum: (population, ids) for stratum, population, ids in DRAWN_STRATA.validate_json(answer)}
+
+    def _communicate(self, process: subprocess.Popen[bytes], task: bytes) -> bytes:
+        """Return the answer of a worker. If the worker exceeds the time limit, kill it."""
+        try:
+            return process.communicate(task, _DRAW_SECONDS_MAX)[0]
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.communicate()[0]
+        finally:
+            with self._lock:
+                self._drawing.discard(process)
 
 
 def _spawn_worker() -> subprocess.Popen[bytes]:

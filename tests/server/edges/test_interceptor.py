@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.credit.v1 import credit_pb2_grpc
+from server.background import BackgroundTasks
 from server.config import Settings
 from server.edges.credit.servicer import CreditServicer
 from server.edges.interceptor import CallInterceptor
@@ -58,7 +59,8 @@ async def serve_with_clock(
         database, KeyLocations(settings.keys, settings.master_key, settings.signing_key, settings.log_origin)
     )
     recorder = Recorder(log, ignore_change)
-    recorder.start()
+    recording = BackgroundTasks()
+    recording.repeat("recorder", recorder.step, seconds=0, until=lambda: recorder.closed)
     server = grpc.aio.server(interceptors=[CallInterceptor(settings.request_bytes_max)])
     servicer = CreditServicer(
         models=models,
@@ -76,6 +78,7 @@ async def serve_with_clock(
         yield credit_pb2_grpc.CreditServiceStub(channel)
     await server.stop(None)
     await recorder.close()
+    await recording.stop()
     log.close()
     threads.close()
     database.close()

@@ -1,7 +1,9 @@
 """Thread pools: the loan desk has a pool of its own, and every thread has a database connection."""
 
 import asyncio
+import sys
 import threading
+import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,9 +13,12 @@ import pytest
 from grounds.audit.v1 import audit_pb2, churn_evidence_pb2, evidence_pb2, sample_pb2
 from grounds.churn.v1 import churn_pb2
 from server.config import Settings
+from server.edges.call_deadline import start_call
+from server.edges.thread_pool import StoreThreads
+from server.errors import StoreUnavailable
 from tests.conftest import Serving
 from tests.server.requests import score_request
-from tests.server.servers import block_store_threads, serve
+from tests.server.servers import block_store_threads, serve, wait_until
 
 PATIENCE_SECONDS = 10
 
@@ -76,3 +81,55 @@ async def test_all_configured_threads_can_read_at_the_same_time(small_settings: 
                 readers = [pool.submit(read) for _ in range(40)]
                 await asyncio.wait([asyncio.wrap_future(reader) for reader in readers])
             assert sorted(reader.result() for reader in readers) == list(range(40))
+
+
+async def test_work_that_hangs_fails_its_call_in_time_and_further_calls_immediately() -> None:
+    threads, free, done = StoreThreads(1, seconds_max=0.2), threading.Event(), list[int]()
+    first = asyncio.create_task(threads.run(free.wait, PATIENCE_SECONDS))
+    await asyncio.sleep(0.05)
+    second = asyncio.create_task(threads.run(done.append, 2))
+    for call in (first, second):
+        with pytest.raises(StoreUnavailable, match="does not answer in time"):
+            await call
+    await asyncio.sleep(0.05)
+    start = time.monotonic()
+    with pytest.raises(StoreUnavailable, match="does not answer in time"):
+        await threads.run(done.append, 3)
+    took = time.monotonic() - start
+    free.set()
+    await wait_until(lambda: asyncio.sleep(0, not threads._started))
+    await threads.run(done.append, 4)
+
+    assert threads.close(PATIENCE_SECONDS)
+    assert took < 0.2
+    assert done == [4]  # work that had not started when its call ended was dropped
+
+
+async def test_all_waits_of_a_call_share_one_time_limit_which_long_work_does_not_use_up() -> None:
+    threads = StoreThreads(2)
+
+    async def call() -> None:
+        start_call(0.3)
+        await threads.run_long(time.sleep, 0.4)
+        await threads.run(time.sleep, 0.01)  # `run_long` has started the limit again
+        start_call(0.3)
+        with pytest.raises(StoreUnavailable):
+            await threads.run(time.sleep, 0.5)
+        with pytest.raises(StoreUnavailable):
+            await threads.run(time.sleep, 0)
+
+    await asyncio.create_task(call())
+    await threads.run(time.sleep, 0.01)  # not part of the call
+
+    assert threads.close(PATIENCE_SECONDS)
+
+
+async def test_a_panic_in_a_thread_fails_the_call_and_not_the_server() -> None:
+    threads = StoreThreads(1)
+    with pytest.raises(Exception, match="SystemExit"):
+        await threads.run(sys.exit, 1)
+    with pytest.raises(Exception, match="StopIteration"):
+        await threads.run(next, iter(()))
+
+    assert await threads.run(abs, -1) == 1
+    assert threads.close(PATIENCE_SECONDS)

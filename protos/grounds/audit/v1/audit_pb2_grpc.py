@@ -40,10 +40,12 @@ class AuditServiceStub:
     lists every invalid field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are
     not an encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit
     as metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not
-    have the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
-    (UNAVAILABLE), DRAINING (UNAVAILABLE: retry; another server, or this one after
-    its restart, answers), INTERNAL (INTERNAL, with an incident id and nothing
-    else). Branch on the reason, never on the message.
+    have the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), SERVER_BUSY
+    (RESOURCE_EXHAUSTED: too much work waits; retry after the time in the
+    RetryInfo), STORE_UNAVAILABLE (UNAVAILABLE: retry), DRAINING (UNAVAILABLE:
+    retry; another server, or this one after its restart, answers), INTERNAL
+    (INTERNAL, with an incident id and nothing else). Branch on the reason, never on
+    the message.
     """
 
     def __init__(self, channel):
@@ -121,10 +123,12 @@ class AuditServiceServicer:
     lists every invalid field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are
     not an encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit
     as metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not
-    have the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
-    (UNAVAILABLE), DRAINING (UNAVAILABLE: retry; another server, or this one after
-    its restart, answers), INTERNAL (INTERNAL, with an incident id and nothing
-    else). Branch on the reason, never on the message.
+    have the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), SERVER_BUSY
+    (RESOURCE_EXHAUSTED: too much work waits; retry after the time in the
+    RetryInfo), STORE_UNAVAILABLE (UNAVAILABLE: retry), DRAINING (UNAVAILABLE:
+    retry; another server, or this one after its restart, answers), INTERNAL
+    (INTERNAL, with an incident id and nothing else). Branch on the reason, never on
+    the message.
     """
 
     def GetCheckpoint(self, request, context):
@@ -330,10 +334,12 @@ class AuditService:
     lists every invalid field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are
     not an encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit
     as metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not
-    have the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
-    (UNAVAILABLE), DRAINING (UNAVAILABLE: retry; another server, or this one after
-    its restart, answers), INTERNAL (INTERNAL, with an incident id and nothing
-    else). Branch on the reason, never on the message.
+    have the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), SERVER_BUSY
+    (RESOURCE_EXHAUSTED: too much work waits; retry after the time in the
+    RetryInfo), STORE_UNAVAILABLE (UNAVAILABLE: retry), DRAINING (UNAVAILABLE:
+    retry; another server, or this one after its restart, answers), INTERNAL
+    (INTERNAL, with an incident id and nothing else). Branch on the reason, never on
+    the message.
     """
 
     @staticmethod

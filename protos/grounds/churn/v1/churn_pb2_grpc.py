@@ -37,10 +37,12 @@ class ChurnServiceStub:
     lists every invalid field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are
     not an encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit
     as metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not
-    have the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
-    (UNAVAILABLE), DRAINING (UNAVAILABLE: retry; another server, or this one after
-    its restart, answers), INTERNAL (INTERNAL, with an incident id and nothing
-    else). Branch on the reason, never on the message.
+    have the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), SERVER_BUSY
+    (RESOURCE_EXHAUSTED: too much work waits; retry after the time in the
+    RetryInfo), STORE_UNAVAILABLE (UNAVAILABLE: retry), DRAINING (UNAVAILABLE:
+    retry; another server, or this one after its restart, answers), INTERNAL
+    (INTERNAL, with an incident id and nothing else). Branch on the reason, never on
+    the message.
     """
 
     def __init__(self, channel):
@@ -93,10 +95,12 @@ class ChurnServiceServicer:
     lists every invalid field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are
     not an encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit
     as metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not
-    have the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
-    (UNAVAILABLE), DRAINING (UNAVAILABLE: retry; another server, or this one after
-    its restart, answers), INTERNAL (INTERNAL, with an incident id and nothing
-    else). Branch on the reason, never on the message.
+    have the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), SERVER_BUSY
+    (RESOURCE_EXHAUSTED: too much work waits; retry after the time in the
+    RetryInfo), STORE_UNAVAILABLE (UNAVAILABLE: retry), DRAINING (UNAVAILABLE:
+    retry; another server, or this one after its restart, answers), INTERNAL
+    (INTERNAL, with an incident id and nothing else). Branch on the reason, never on
+    the message.
     """
 
     def GetChurnRisk(self, request, context):
@@ -230,10 +234,12 @@ class ChurnService:
     lists every invalid field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are
     not an encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit
     as metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not
-    have the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), STORE_UNAVAILABLE
-    (UNAVAILABLE), DRAINING (UNAVAILABLE: retry; another server, or this one after
-    its restart, answers), INTERNAL (INTERNAL, with an incident id and nothing
-    else). Branch on the reason, never on the message.
+    have the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), SERVER_BUSY
+    (RESOURCE_EXHAUSTED: too much work waits; retry after the time in the
+    RetryInfo), STORE_UNAVAILABLE (UNAVAILABLE: retry), DRAINING (UNAVAILABLE:
+    retry; another server, or this one after its restart, answers), INTERNAL
+    (INTERNAL, with an incident id and nothing else). Branch on the reason, never on
+    the message.
     """
 
     @staticmethod

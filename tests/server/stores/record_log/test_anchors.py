@@ -3,8 +3,10 @@
 import asyncio
 import shlex
 import sys
+import time
 from pathlib import Path
 
+import psutil
 from structlog.testing import capture_logs
 
 from grounds_record.checkpoint import open_checkpoint
@@ -64,3 +66,25 @@ async def test_the_failure_of_an_anchor_is_counted_and_does_not_affect_decisions
     assert sizes == []
     assert "checkpoint not anchored" in events
     assert "stopped" in events
+
+
+async def test_a_command_that_hangs_is_killed_with_its_children_and_does_not_delay_the_stop(
+    small_settings: Settings, tmp_path: Path
+) -> None:
+    children = tmp_path / "children"
+    script = f"sleep 97 & echo $! >> {children}; wait"
+    hanging = {"anchor_command": f"sh -c {shlex.quote(script)}", "anchor_seconds": 0.05}
+
+    async def has_begun() -> bool:
+        return children.exists() and bool(children.read_text())
+
+    async with serve(small_settings.model_copy(update=hanging)) as serving:
+        await serving.credit.ScoreCredit(score_request())
+        await wait_until(has_begun)
+        start = time.monotonic()
+    took = time.monotonic() - start
+
+    assert serving.application.anchors.failures >= 1
+    assert took < 10
+    running = [int(pid) for pid in children.read_text().split() if psutil.pid_exists(int(pid))]
+    assert not [pid for pid in running if "97" in psutil.Process(pid).cmdline()]
