@@ -118,8 +118,7 @@ class Application:
         self.settings = settings
         self._peers = peers
         self.port = 0
-        connections = 2 * settings.store_threads + _OWN_CONNECTIONS
-        self.database = Database(settings.database, connections=connections, seconds_max=ANSWER_SECONDS)
+        self.database = Database(settings.database, connections=2 * settings.store_threads + _OWN_CONNECTIONS)
         self.threads, self.readers = StoreThreads(settings.store_threads), StoreThreads(settings.store_threads)
         self.housekeepers = StoreThreads(_HOUSEKEEPERS)
         self.models = ModelRegistry(settings.bundles)
@@ -148,6 +147,8 @@ class Application:
         policy_store = PolicyStore(self.database)
         await self.housekeepers.run(policies.start_saving, lambda policy: policy_store.save(policy.content))
         self.log = await self.housekeepers.run_long(self._open_log)
+        for database in (self.database, self.log.key_store.database):
+            database.limit_time(ANSWER_SECONDS)
         self.recorder = Recorder(self.log, self._update_health, self.idle_probe_seconds)
         await self.housekeepers.run_long(self.models.refresh)
         page_token_key = await self.housekeepers.run(self.database.ensure_key, "page_tokens")

@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from server.errors import DatabaseRefused, StoreUnavailable
-from server.stores.postgresql import UNLIMITED, ConnectionWatchdog, open_engine
+from server.stores.postgresql import ConnectionWatchdog, open_engine
 from server.stores.tables import SERVER_KEYS
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -54,33 +54,33 @@ class Database:
     Attributes:
         engine: SQLAlchemy engine with the connection pool.
         connections: Size of the connection pool.
-        seconds_max: Time limit in seconds for the use of a PostgreSQL connection; None for no limit.
     """
 
-    def __init__(
-        self,
-        url: str,
-        migrations: Path = _MIGRATIONS,
-        connections: int = CONNECTIONS,
-        seconds_max: float | None = None,
-    ) -> None:
+    def __init__(self, url: str, migrations: Path = _MIGRATIONS, connections: int = CONNECTIONS) -> None:
         """Create the connection pool without opening a connection.
 
         Args:
             url: SQLAlchemy URL of the database.
             migrations: Folder of the Alembic revisions that create the tables.
             connections: Size of the pool, which is the number of threads that use the database at the same time.
-            seconds_max: Time limit in seconds for each use of a PostgreSQL connection, even if PostgreSQL is stopped. Servers
-                need it, because they must answer in time. Migrations have no limit. SQLite only waits for locks, and at most
-                BUSY_SECONDS.
         """
-        self.seconds_max, self._watchdog = seconds_max, ConnectionWatchdog(seconds_max)
+        self._watchdog = ConnectionWatchdog()
         self.engine = _open_engine(url, connections, self._watchdog)
         self._migrations, self.connections = migrations, connections
         parts = sqlalchemy.make_url(url)
         on_disk = parts.drivername.startswith("sqlite") and parts.database not in {None, "", ":memory:"}
         self._file = Path(str(parts.database)) if on_disk else None
         self._identity: tuple[int, int] | None = None  # device and inode of the file at the first check
+
+    def limit_time(self, seconds: float) -> None:
+        """Limit the time of each use of a PostgreSQL connection from now on, even if PostgreSQL is stopped.
+
+        Servers need this limit, because they must answer in time. Migrations and other work at the start of a server may take
+        longer. SQLite only waits for locks, and at most BUSY_SECONDS. No connection may be in use.
+        """
+        if self.engine.dialect.name == "postgresql":
+            self._watchdog.seconds_max = seconds
+            self.engine.dispose()  # new connections also limit the time in PostgreSQL itself
 
     def interrupt(self) -> None:
         """Shut down every PostgreSQL connection in use, so that the threads that wait for PostgreSQL end with an error."""
@@ -97,8 +97,6 @@ class Database:
         config.set_main_option("script_location", str(self._migrations))
         with self.writing() as connection:
             if connection.dialect.name == "postgresql":  # SQLite needs no lock, because it has one writer at a time
-                self._watchdog.release(connection.connection.dbapi_connection)
-                connection.exec_driver_sql(UNLIMITED)
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             config.attributes["connection"] = connection
             # Run the revisions in this transaction, so that a failed revision leaves the tables unchanged.

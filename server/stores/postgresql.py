@@ -31,7 +31,6 @@ _SYNCHRONOUS_COMMIT = "synchronous_commit"  # key in the info of a connection re
 # One message with one answer, so these settings cost no further round trip. synchronous_commit may be changed while the server
 # runs, so each transaction sets its own value.
 _BEGIN_WRITING = "SHOW fsync; SHOW full_page_writes; BEGIN; SET LOCAL synchronous_commit = {}"
-UNLIMITED = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"
 _BEGIN_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
@@ -44,8 +43,8 @@ class ConnectionWatchdog:
         seconds_max: Time limit in seconds; None for no limit.
     """
 
-    def __init__(self, seconds_max: float | None) -> None:
-        self.seconds_max = seconds_max
+    def __init__(self) -> None:
+        self.seconds_max: float | None = None
         # By the identity of the connection. A copy of the socket's descriptor, because the number of a descriptor that psycopg
         # has closed may already belong to another file.
         self._sockets: dict[int, socket.socket] = {}

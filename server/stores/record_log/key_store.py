@@ -165,16 +165,13 @@ def _keys_by(rows: Iterable[Any], column: str) -> dict[str, WrappedKey]:
     return {getattr(row, column): WrappedKey(row.key_id, bytes(row.wrapped)) for row in rows}
 
 
-def open_key_database(
-    url: str, log_url: str, connections: int = CONNECTIONS, seconds_max: float | None = None
-) -> Database:
+def open_key_database(url: str, log_url: str, connections: int = CONNECTIONS) -> Database:
     """Open the key database and bring its tables up to date; create a SQLite file with mode 0600.
 
     Args:
         url: SQLAlchemy URL of the key database.
         log_url: SQLAlchemy URL of the log's database.
         connections: Size of the connection pool, which is the number of threads that use the database at the same time.
-        seconds_max: Time limit in seconds for each use of a PostgreSQL connection; None for no limit.
 
     Raises:
         LogRefused: The URL is invalid or is the URL of the log's database, or the key database is in memory or is a file that
@@ -192,7 +189,7 @@ def open_key_database(
         )
     if parts.get_backend_name() == "sqlite":
         _ensure_private_file(parts.database)
-    database = Database(url, _MIGRATIONS, connections, seconds_max)
+    database = Database(url, _MIGRATIONS, connections)
     database.migrate()
     return database
 

@@ -83,7 +83,7 @@ def open_log(database: Database, locations: KeyLocations, clock: Clock | None = 
         StoreUnavailable: A database does not answer.
     """
     url = database.engine.url.render_as_string(hide_password=False)
-    key_database = open_key_database(locations.keys, url, database.connections, database.seconds_max)
+    key_database = open_key_database(locations.keys, url, database.connections)
     try:
         # One transaction: if several processes start on an empty database, one initializes the log, and the others wait for it.
         with database.writing() as connection:
