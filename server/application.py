@@ -391,7 +391,7 @@ class Application:
     async def _push_last(self, seconds: float) -> bool:
         """Push the last checkpoint, for at most `seconds`. Return whether it reached every anchor."""
         async with asyncio.timeout(seconds):
-            return await self.housekeepers.run(self.anchors.push, seconds)
+            return await self.housekeepers.run(self.anchors.push, seconds - _THREADS_SECONDS_MIN)
 
     def _interrupt_stores(self) -> None:
         """End the threads that still wait for PostgreSQL. Every call has got its answer or its error."""

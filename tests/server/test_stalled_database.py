@@ -139,12 +139,12 @@ def stall_proxy(proxy: StallingProxy) -> Iterator[None]:
 
 
 @contextmanager
-def stallable(kind: str, request: pytest.FixtureRequest, settings: Settings, small: SmallFamily) -> Iterator[Any]:
+def stallable(kind: str, database_url: str, settings: Settings, small: SmallFamily) -> Iterator[Any]:
     """Yield the URL of a loaded database, and a function whose block makes the database hang."""
     if kind == "sqlite locked":
         yield settings.database, lambda: lock_sqlite(Path(settings.database.removeprefix("sqlite:///")))
         return
-    url = sqlalchemy.make_url(request.getfixturevalue("database_url"))
+    url = sqlalchemy.make_url(database_url)
     folder = Path(str(url.query["host"]))
     database = Database(url.render_as_string(hide_password=False))
     database.migrate()
@@ -181,10 +181,10 @@ def end_process(process: subprocess.Popen[bytes]) -> tuple[int, float]:
     "kind", ["sqlite locked", "postgresql stalled", pytest.param("postgresql stopped", marks=pytest.mark.long)]
 )
 def test_while_the_database_hangs_every_call_is_answered_in_time_and_the_server_stops_in_time(
-    kind: str, request: pytest.FixtureRequest, small_settings: Settings, small: SmallFamily, tmp_path: Path
+    kind: str, database_url: str, small_settings: Settings, small: SmallFamily, tmp_path: Path
 ) -> None:
     with (
-        stallable(kind, request, small_settings, small) as (url, hang),
+        stallable(kind, database_url, small_settings, small) as (url, hang),
         serve_process(small_settings, tmp_path, url) as (process, channel, log),
         ThreadPoolExecutor(30) as threads,
     ):
