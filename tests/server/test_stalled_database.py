@@ -32,7 +32,7 @@ from tests.server.requests import score_request
 from tests.small import SmallFamily
 
 ANSWER_SECONDS = 10.0  # as the README promises
-SLACK_SECONDS = 4.0  # of a busy machine
+SLACK_SECONDS = 8.0  # for a busy machine; without the limits, answers took 30 to 50 seconds
 CLOSE_SECONDS = 3.0
 DRAIN_SECONDS = 2.0
 
