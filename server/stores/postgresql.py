@@ -98,7 +98,10 @@ class ConnectionWatchdog:
     def _shut_down(self, now: float) -> None:
         """Shut down the connections whose time limit ends before a time."""
         for name, deadline in list(self._deadlines.items()):
-            if deadline < now and self._deadlines.pop(name, None) and (copy := self._sockets.get(name)):
+            if deadline >= now:
+                continue
+            self._deadlines.pop(name, None)
+            if (copy := self._sockets.get(name)) is not None:
                 with suppress(OSError):  # the connection was closed in the meantime
                     copy.shutdown(socket.SHUT_RDWR)
 
