@@ -18,7 +18,7 @@ from grounds.churn.v1 import churn_pb2
 from grounds_client.formatting import band_name, enum_name
 from grounds_client.money import hundredths
 from grounds_client.pull.arrow_limits import read_arrow_stream
-from grounds_record.printable_text import escape_line
+from grounds_record.printable_text import escape_text
 
 _DRIVERS_MAX = 3
 _TIME = pa.timestamp("us", tz="UTC")
@@ -149,7 +149,7 @@ def write_copy(path: Path, kind: str, table: pa.Table) -> None:
     """Write the copy; `kind` is ".parquet" or ".csv".
 
     In CSV, an empty cell is a missing value, and "" is an empty text. People look at CSV files in terminals, so hidden
-    characters in texts are escaped.
+    characters in texts are escaped, except newlines, which CSV quotes.
     """
     if kind == ".csv":
         pcsv.write_csv(_escape_texts(table), path)
@@ -161,7 +161,7 @@ def _escape_texts(table: pa.Table) -> pa.Table:
     """Return the table with the hidden characters of its texts escaped."""
     for number, field in enumerate(table.schema):
         if pa.types.is_string(field.type) and not pc.all(pc.utf8_is_printable(table[field.name]), min_count=0).as_py():
-            texts = [None if text is None else escape_line(text) for text in table[field.name].to_pylist()]
+            texts = [None if text is None else escape_text(text) for text in table[field.name].to_pylist()]
             table = table.set_column(number, field, pa.array(texts, field.type))
     return table
 
