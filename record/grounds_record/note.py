@@ -221,9 +221,8 @@ def parse_key_text(text: str, kind: bytes = _ED25519) -> tuple[str, bytes, bytes
     if decoded is None or len(decoded) != 1 + KEY_BYTES:
         raise KeyMalformed(f"the last part of a key must be the base64 of {1 + KEY_BYTES} bytes")
     if decoded[:1] != kind:
-        raise KeyMalformed(
-            f"the key is of type {decoded[0]}; expected type {kind[0]} (1: key of a log, 4: key of a witness)"
-        )
+        what = "Ed25519" if kind == _ED25519 else "an Ed25519 cosignature"
+        raise KeyMalformed(f"the key is of type {decoded[0]}; only {what}, type {kind[0]}, is supported")
     return name, bytes.fromhex(key_id), decoded[1:]
 
 
