@@ -19,8 +19,8 @@ _FOOTER_BYTES_MAX = 16 * 1024 * 1024
 _COLUMNS_MAX = 2_000
 _ROW_GROUPS_MAX = 10_000
 _ROWS_MAX = 20_000_000
-# Each row has a customer of its own, which compression cannot reduce to less than a fraction of a byte.
-_ROWS_PER_BYTE_MAX = 4
+# Each row has a customer or a time of its own and a value per feature, so more rows than bytes are not real data.
+_ROWS_OF_SMALL_FILE = 10_000
 _CHUNK_BYTES_MAX = 256 * 1024 * 1024  # of one column in one row group, uncompressed
 _VALUES_PER_ROW_MAX = 10_000  # in a column of lists
 _TEXT_BYTES_MAX = 64 * 1024  # the drivers of one customer are the longest text
@@ -107,7 +107,7 @@ def _check_footer_length(path: Path) -> None:
 
 def _footer_problems(path: Path, footer: pq.FileMetaData) -> Iterator[str]:
     """Yield each exceeded limit."""
-    rows_max = min(_ROWS_MAX, _ROWS_PER_BYTE_MAX * path.stat().st_size)
+    rows_max = min(_ROWS_MAX, max(_ROWS_OF_SMALL_FILE, path.stat().st_size))
     for what, count, limit in (
         ("columns", footer.num_columns, _COLUMNS_MAX),
         ("row groups", footer.num_row_groups, _ROW_GROUPS_MAX),

@@ -57,7 +57,8 @@ def test_a_line_of_the_application_log_is_ascii_without_controls() -> None:
     reading, writing = os.pipe()
     writer = LogWriter(writing)
 
-    writer.write(structlog.processors.JSONRenderer()(None, "", {"event": "x", "text": HOSTILE}) + "\n")  # type: ignore[operator]
+    rendered = structlog.processors.JSONRenderer()(None, "", {"event": "x", "text": HOSTILE})
+    writer.write(f"{rendered!s}\n")
     writer.wait_until_written()
 
     line = os.read(reading, 4096)
