@@ -25,12 +25,15 @@ from server.edges.audit.servicer import AuditServicer
 from server.edges.call_deadline import ANSWER_SECONDS
 from server.edges.churn.servicer import ChurnServicer
 from server.edges.credit.servicer import CreditServicer
+from server.edges.health import HealthServicer
 from server.edges.interceptor import CallInterceptor
+from server.edges.limits import CallLimits
 from server.edges.model.servicer import ModelServicer
 from server.edges.page_tokens import PageTokens
 from server.edges.recorder import IDLE_PROBE_SECONDS, Recorder
 from server.edges.reflection import add_reflection
 from server.edges.thread_pool import StoreThreads
+from server.edges.transport import server_options
 from server.edges.warm_up import compile_validation_rules, freeze_startup_objects, warm_up
 from server.errors import PortInUse
 from server.maintenance.erasure import apply_listed_erasures
@@ -63,9 +66,6 @@ SERVICES = (
 _CREDIT, _AUDIT, _CHURN, _MODEL = (service.full_name for service in SERVICES)
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-# The interceptor rejects a request of more than `request_bytes_max` bytes with an ErrorInfo. gRPC itself rejects a
-# request of more than this multiple of `request_bytes_max`, without an ErrorInfo.
-TRANSPORT_LIMIT_FACTOR = 4
 _OWN_CONNECTIONS = 4  # database connections: one each for recorder, anchoring and header index, and one in reserve
 _PEER_SECONDS = 0.25  # interval at which a worker reports its status and reads those of the others
 _HOUSEKEEPERS = 5  # more than the background tasks that use a thread at the same time
@@ -122,14 +122,19 @@ class Application:
         self.threads, self.readers = StoreThreads(settings.store_threads), StoreThreads(settings.store_threads)
         self.housekeepers = StoreThreads(_HOUSEKEEPERS)
         self.models = ModelRegistry(settings.bundles)
-        self.interceptor = CallInterceptor(settings.request_bytes_max)
+        self.interceptor = CallInterceptor(
+            settings.request_bytes_max,
+            CallLimits.from_settings(settings),
+            request_seconds_max=settings.request_seconds_max,
+            answer_seconds_max=settings.answer_seconds_max,
+        )
         self.anchors = CheckpointAnchor(self.database, settings.anchor_folder, settings.anchor_command)
         self.chunker = HeaderIndexer(self.database, run_in_thread=self.housekeepers.run)
         self.samples = SampleDrawer(self.database)
         self.clock = Clock()
         self.log: RecordLog | None = None
         self.recorder: Recorder | None = None
-        self._health = health.aio.HealthServicer()
+        self._health = HealthServicer()
         self.background = BackgroundTasks(self._update_health)
         self._recording = BackgroundTasks(self._update_health)  # stopped last, because calls in progress need it
 
@@ -176,6 +181,7 @@ class Application:
         await self._drain(self.settings.drain_seconds_max)
         deadline = time.monotonic() + _CLOSE_SECONDS
         ended = await self._close_log(deadline)
+        self.interceptor.close()
         self.anchors.stop()
         self.samples.close()
         self._interrupt_stores()
@@ -217,16 +223,9 @@ class Application:
         self, policies: PolicyRegistry, tokens: PageTokens, recorder: Recorder, log: RecordLog
     ) -> grpc.aio.Server:
         """Build the gRPC server with every service."""
-        options = [
-            ("grpc.max_receive_message_length", TRANSPORT_LIMIT_FACTOR * self.settings.request_bytes_max),
-            # Without workers, a second server on this port is a mistake, not load balancing.
-            ("grpc.so_reuseport", 0 if self._peers is None else 1),
-        ]
-        server = grpc.aio.server(
-            interceptors=[self.interceptor],
-            options=options,
-            maximum_concurrent_rpcs=self.settings.requests_in_flight_max,
-        )
+        # Without workers, a second server on this port is a mistake, not load balancing.
+        options = server_options(self.settings, shares_port=self._peers is not None)
+        server = grpc.aio.server(interceptors=[self.interceptor], options=options)
         features = FeatureStore(self.database)
         credit = CreditServicer(
             models=self.models,

@@ -47,8 +47,27 @@ class Settings(BaseSettings):
         anchor_command: Command that receives each checkpoint on its standard input. None runs no command.
         anchor_seconds: Interval in seconds at which a new checkpoint is anchored.
         request_bytes_max: Largest size of a request in bytes. A larger request is rejected with RESOURCE_EXHAUSTED.
-        requests_in_flight_max: Largest number of requests that are handled at the same time. A further request is
-            rejected immediately with RESOURCE_EXHAUSTED.
+        requests_in_flight_max: Largest number of CreditService calls that are handled at the same time, and also of
+            ModelService calls. A further call is rejected immediately with RESOURCE_EXHAUSTED.
+        crm_requests_in_flight_max: The same limit for ChurnService calls, except exports.
+        exports_in_flight_max: The same limit for exports of ChurnService.
+        audit_requests_in_flight_max: The same limit for AuditService calls.
+        held_streams_max: The same limit for health watches, and also for reflection streams.
+        calls_per_second_max: Number of calls per second that each caller may send to each of these classes. None allows
+            any number.
+        calls_burst_max: Number of calls that a caller may send at the same moment after a pause, if
+            `calls_per_second_max` is set.
+        request_seconds_max: Time limit in seconds within which the request of a call must arrive.
+        answer_seconds_max: Time limit in seconds within which a caller must read each part of a streamed answer.
+        metadata_bytes_max: Largest size of a request's metadata in bytes. gRPC counts the names and values of all
+            entries, and 32 bytes more for each entry.
+        ping_seconds_min: Callers may send one keepalive ping in this time, in seconds. A caller that sends pings faster
+            is disconnected.
+        keepalive_seconds: Time without traffic, in seconds, after which the server checks by a ping whether a caller
+            is still there.
+        connection_age_seconds_max: Age in seconds at which the server asks callers to connect again, so that they
+            spread over several servers. None keeps connections.
+        connection_grace_seconds: Time in seconds that calls in progress have to end on such a connection.
         store_threads: Number of threads that wait for the database on behalf of CreditService. A second pool of the
             same size serves ChurnService and AuditService. Each thread uses one connection to each of the two
             databases.
@@ -79,6 +98,19 @@ class Settings(BaseSettings):
     anchor_seconds: float = Field(default=60.0, gt=0)
     request_bytes_max: int = Field(default=256 * 1024, ge=1024)
     requests_in_flight_max: int = Field(default=256, ge=1)
+    crm_requests_in_flight_max: int = Field(default=64, ge=1)
+    exports_in_flight_max: int = Field(default=8, ge=1)
+    audit_requests_in_flight_max: int = Field(default=32, ge=1)
+    held_streams_max: int = Field(default=64, ge=1)
+    calls_per_second_max: float | None = Field(default=None, gt=0)
+    calls_burst_max: int = Field(default=100, ge=1)
+    request_seconds_max: float = Field(default=10.0, gt=0)
+    answer_seconds_max: float = Field(default=60.0, gt=0)
+    metadata_bytes_max: int = Field(default=16 * 1024, ge=8 * 1024)
+    ping_seconds_min: float = Field(default=10.0, gt=0)
+    keepalive_seconds: float = Field(default=60.0, gt=0)
+    connection_age_seconds_max: float | None = Field(default=None, gt=0)
+    connection_grace_seconds: float = Field(default=30.0, gt=0)
     store_threads: int = Field(default=4, ge=1, le=64)
     drain_seconds_max: float = Field(default=10.0, ge=0)
     reload_seconds: float = Field(default=1.0, gt=0)

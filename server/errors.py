@@ -25,10 +25,10 @@ class Violation:
     kind: str
 
 
-def summarize_violations(violations: Sequence[Violation]) -> str:
-    """Return one line with the first three violations and the number of the other violations."""
+def summarize_violations(violations: Sequence[Violation], omitted: int = 0) -> str:
+    """Return one line with the first three violations and the number of the others, including `omitted` ones."""
     shown = "; ".join(f"{each.field or 'request'}: {each.problem}" for each in violations[:_VIOLATIONS_SHOWN])
-    hidden = len(violations) - _VIOLATIONS_SHOWN
+    hidden = len(violations) + omitted - _VIOLATIONS_SHOWN
     return f"{shown}; and {hidden} more" if hidden > 0 else shown
 
 
@@ -38,6 +38,7 @@ class ServerError(Exception):
     Attributes:
         violations: One violation for each invalid field; empty if the error does not concern fields.
         retry_seconds: Time in seconds after which the caller should retry; None if the error does not state one.
+        quota: The limit that the call would exceed, such as class:loan_desk or caller:local; "" if there is none.
         metadata: Values that describe the error, by name, for programs.
     """
 
@@ -47,11 +48,13 @@ class ServerError(Exception):
         *,
         violations: Sequence[Violation] = (),
         retry_seconds: float | None = None,
+        quota: str = "",
         **metadata: str,
     ) -> None:
         super().__init__(message)
         self.violations = tuple(violations)
         self.retry_seconds = retry_seconds
+        self.quota = quota
         self.metadata = metadata
 
 
@@ -65,6 +68,22 @@ class RequestUnreadable(ServerError):
 
 class RequestTooLarge(ServerError):
     """The request has more bytes than the server accepts."""
+
+
+class RequestIncomplete(ServerError):
+    """The caller began a call, but the request did not arrive in time."""
+
+
+class AnswerNotRead(ServerError):
+    """The caller did not read a part of a streamed answer in time."""
+
+
+class Overloaded(ServerError):
+    """The server handles as many calls of this class as it allows at the same time."""
+
+
+class RateExceeded(ServerError):
+    """The caller sends more calls per second than the server allows."""
 
 
 class MethodUnknown(ServerError):

@@ -3,6 +3,9 @@
 A method without an entry is denied to every caller. A test compares the table with the services in the .proto files.
 """
 
+from dataclasses import dataclass
+
+from server.edges.context import Context
 from server.errors import MethodNotAllowed
 
 LOAN_DESK, CRM, OPERATOR, AUDITOR = "loan_desk", "crm", "operator", "auditor"
@@ -41,13 +44,35 @@ ROLES: dict[str, frozenset[str]] = {
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": frozenset({OPERATOR}),
 }
 
-# The server listens only on the loopback interface and does not authenticate its callers. Therefore every caller has
-# the name LOCAL_CALLER and all roles.
 LOCAL_CALLER = "local"
-_LOCAL_ROLES = _ALL_ROLES
 
 
-def authorize(method: str, roles: frozenset[str] = _LOCAL_ROLES) -> None:
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A caller whose identity is established.
+
+    Attributes:
+        name: The caller's name in records and limits.
+        roles: The caller's roles.
+    """
+
+    name: str
+    roles: frozenset[str]
+
+
+_LOCAL = Caller(LOCAL_CALLER, _ALL_ROLES)
+
+
+def identify_local(_context: Context) -> Caller:
+    """Return the caller of a call.
+
+    The server listens only on the loopback interface and does not authenticate its callers. Therefore every caller has
+    the name LOCAL_CALLER and all roles.
+    """
+    return _LOCAL
+
+
+def authorize(method: str, roles: frozenset[str]) -> None:
     """Check that at least one of the roles may call a method.
 
     Args:

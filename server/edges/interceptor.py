@@ -1,28 +1,37 @@
-"""The interceptor of all calls, which authorizes and validates them and turns exceptions into gRPC errors."""
+"""The interceptor of all calls, which limits, authorizes and validates them and turns exceptions into gRPC errors."""
 
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from typing import Any
 
 import grpc
 import structlog
 from google.protobuf.message import Message
 
-from server.edges.authorization import authorize
+from server.edges.authorization import ROLES, Caller, authorize, identify_local
 from server.edges.call_deadline import start_call
 from server.edges.context import Context
 from server.edges.error_location import error_location
-from server.edges.received_request import ReceivedRequest, receiving_deserializer
+from server.edges.limits import CallClass, CallLimits, class_of_method
+from server.edges.received_request import (
+    PendingRequests,
+    ReceivedRequest,
+    RequestDecoder,
+    check_size,
+    decode_message,
+    require_message,
+)
 from server.edges.status import ERROR_STATUSES, abort_with_error, abort_with_incident
-from server.edges.validation import validate
-from server.errors import Draining, MethodUnknown, ServerError
+from server.errors import AnswerNotRead, Draining, MethodNotAllowed, MethodUnknown, ServerError
 
 LOG = structlog.get_logger()
 _OWN_PREFIX = "/grounds."  # the full name of every method of our services begins with this
 _METHOD_NAME_MAX = 200  # the error message shows at most this many characters of an unknown method's name
+_ABORT_SECONDS_MAX = 1.0
 _UnaryMethod = Callable[[Any, ReceivedRequest], Awaitable[Message]]
 _StreamMethod = Callable[[Any, ReceivedRequest], AsyncGenerator[Message]]
 
@@ -30,19 +39,48 @@ _StreamMethod = Callable[[Any, ReceivedRequest], AsyncGenerator[Message]]
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps every method of the server, and counts the calls in progress.
 
-    All state is used only on the event loop, so no lock is needed.
+    All state is used only on the event loop, so no lock is needed. To gRPC, every method receives a stream of requests
+    without a deserializer: so the interceptor itself waits for a request, and can end a call whose request does not
+    arrive, and gRPC never answers with an error of its own.
 
     Attributes:
         draining: True if new calls are rejected. Calls in progress continue.
-        calls_in_progress: Number of calls to our services that have begun and have not ended.
+        calls_in_progress: Number of calls to our services whose request has arrived and which have not ended.
     """
 
-    def __init__(self, request_bytes_max: int) -> None:
-        """Create an interceptor that rejects requests of more than `request_bytes_max` bytes with REQUEST_TOO_LARGE."""
-        self._request_bytes_max = request_bytes_max
+    def __init__(
+        self,
+        request_bytes_max: int,
+        limits: CallLimits | None = None,
+        *,
+        request_seconds_max: float = 10.0,
+        answer_seconds_max: float = 60.0,
+        identify: Callable[[Context], Caller] = identify_local,
+    ) -> None:
+        """Create an interceptor.
+
+        Args:
+            request_bytes_max: Largest size of a request in bytes.
+            limits: The limits on calls; None for no limits.
+            request_seconds_max: Time in seconds within which the request of a call must arrive.
+            answer_seconds_max: Time in seconds within which the caller must read each part of a streamed answer.
+            identify: Returns the caller of a call.
+        """
+        self._request_bytes_max, self._answer_seconds_max = request_bytes_max, answer_seconds_max
+        self._limits = limits or CallLimits(dict.fromkeys(CallClass, 2**31))
+        self._pending, self._identify = PendingRequests(request_seconds_max), identify
+        # Large requests are validated in a thread. The loan desk has its own thread, so that it never waits for others.
+        self._loan_desk_thread = ThreadPoolExecutor(1, thread_name_prefix="validation-loan-desk")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="validation")
+        self._handlers: dict[str, Any] = {}
         self.draining = False
         self.calls_in_progress = 0
         self._last_arrival = time.monotonic()
+
+    def close(self) -> None:
+        """End the threads that validate requests."""
+        self._loan_desk_thread.shutdown()
+        self._thread.shutdown()
 
     async def intercept_service(
         self,
@@ -50,83 +88,131 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
         """Return the wrapped handler of a method. gRPC calls this function at the beginning of every call."""
-        handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None:
-            return _rejecting_handler(_unknown_method(method))
-        codec = {
-            "request_deserializer": receiving_deserializer(
-                handler.request_deserializer, method, self._request_bytes_max
-            ),
-            "response_serializer": handler.response_serializer,
-        }
+        wrapped = self._handlers.get(method)
+        if wrapped is None:
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                return _rejecting_handler(_unknown_method(method))
+            wrapped = self._handlers[method] = self._wrap(handler, method)
+        return wrapped
+
+    def _wrap(self, handler: Any, method: str) -> Any:
+        """Return the handler of a method with all checks."""
+        if method not in ROLES:
+            return _rejecting_handler(MethodNotAllowed(f"permission denied: nobody may call {method}", method=method))
         if not method.startswith(_OWN_PREFIX):
-            return _wrap_standard(handler, method, codec)
+            return self._wrap_standard(handler, method)
+        decoder = RequestDecoder(handler.request_deserializer, method, self._request_bytes_max)
+        serializer = {"response_serializer": handler.response_serializer}
         if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(self._wrap_stream(handler.unary_stream, method), **codec)
-        return grpc.unary_unary_rpc_method_handler(self._wrap_unary(handler.unary_unary, method), **codec)
+            call = self._wrap_stream(handler.unary_stream, method, decoder)
+            return grpc.stream_stream_rpc_method_handler(call, **serializer)
+        return grpc.stream_unary_rpc_method_handler(
+            self._wrap_unary(handler.unary_unary, method, decoder), **serializer
+        )
 
-    def _wrap_unary(self, servicer_method: _UnaryMethod, method: str) -> Callable[..., Awaitable[Message]]:
+    # Methods of our services
+
+    def _wrap_unary(self, servicer_method: _UnaryMethod, method: str, decoder: RequestDecoder) -> Any:
         """Wrap a method of our services with a single answer."""
+        call_class = class_of_method(method)
 
-        async def call(received: ReceivedRequest, context: Context) -> Message:
-            start_call()
-            async with self._observe(method, context):
-                self._admit(method, received)
-                return await servicer_method(received.message, received)
+        async def call(_requests: Any, context: Context) -> Message:
+            start = time.monotonic()
+            try:
+                content = await self._receive_first(method, call_class, context)
+                start_call()
+                try:
+                    received = await decoder.decode(content, self._thread_runner(call_class))
+                    answer = await servicer_method(received.message, received)
+                finally:
+                    self._end_call(call_class)
+            except (Exception, asyncio.CancelledError) as error:
+                await _end_with_error(error, method, context, start)
+                raise
+            _log_call(method, "OK", start)
+            return answer
 
         return call
 
-    def _wrap_stream(self, servicer_method: _StreamMethod, method: str) -> Callable[..., AsyncGenerator[Message]]:
+    def _wrap_stream(self, servicer_method: _StreamMethod, method: str, decoder: RequestDecoder) -> Any:
         """Wrap a method of our services with a stream of answers."""
+        call_class = class_of_method(method)
 
-        async def call(received: ReceivedRequest, context: Context) -> AsyncGenerator[Message]:
-            async with self._observe(method, context):
-                self._admit(method, received)
-                # If the caller disconnects, close the generator immediately instead of leaving it to the garbage
-                # collector.
-                async with aclosing(servicer_method(received.message, received)) as answers:
-                    async for answer in answers:
-                        yield answer
+        async def call(_requests: Any, context: Context) -> None:
+            start = time.monotonic()
+            try:
+                content = await self._receive_first(method, call_class, context)
+                try:
+                    received = await decoder.decode(content, self._thread_runner(call_class))
+                    # If the caller disconnects, close the generator immediately instead of leaving it to the garbage
+                    # collector.
+                    async with aclosing(servicer_method(received.message, received)) as answers:
+                        async for answer in answers:
+                            await self._send(answer, context)
+                finally:
+                    self._end_call(call_class)
+            except (Exception, asyncio.CancelledError) as error:
+                await _end_with_error(error, method, context, start)
+                raise
+            _log_call(method, "OK", start)
 
         return call
 
-    @asynccontextmanager
-    async def _observe(self, method: str, context: Context) -> AsyncIterator[None]:
-        """Count a call and log its end. If the call raises an exception, end it with a gRPC error."""
-        start = self._last_arrival = time.monotonic()
-        self.calls_in_progress += 1
-        try:
-            yield
-        except ServerError as error:
-            _log_call(method, ERROR_STATUSES[type(error)].reason, start)
-            await abort_with_error(context, error)
-        except Exception as error:  # noqa: BLE001 - a bug: log its location, and return an incident id to the caller
-            # The message of the exception may contain a customer's values, so neither log nor answer contains the
-            # message.
-            incident_id, location = str(uuid.uuid4()), error_location(error)
-            LOG.error("bug", method=method, incident_id=incident_id, error=type(error).__name__, location=location)
-            await abort_with_incident(context, incident_id)
-        finally:
-            self.calls_in_progress -= 1
-        _log_call(method, "OK", start)
-
-    def _admit(self, method: str, received: ReceivedRequest) -> None:
-        """Check that a call may proceed.
+    async def _receive_first(self, method: str, call_class: CallClass, context: Context) -> bytes:
+        """Wait for the request of a call, and count the call. The caller of this method must call `_end_call`.
 
         Permission is checked first, so that a caller without permission learns nothing about the request or the server.
 
         Raises:
             MethodNotAllowed: The caller may not call the method.
             Draining: The server is stopping.
-            RequestInvalid, RequestUnreadable, RequestTooLarge: The request breaks a rule or was not decoded.
+            Overloaded, RateExceeded: The call would exceed a limit.
+            RequestIncomplete, RequestUnreadable: The request did not arrive.
         """
-        authorize(method)
+        caller = self._identify(context)
+        authorize(method, caller.roles)
         if self.draining:
             raise Draining("this server is stopping; retry")
-        if received.error is not None:
-            raise received.error
-        validate(received.message)
+        self._limits.check(call_class)  # before the request is read, so that it takes no memory
+        content = require_message(await self._pending.receive(context), method)
+        if context.time_remaining() == 0:
+            raise asyncio.CancelledError  # nobody waits for the answer
+        self._limits.begin(call_class, caller.name)
+        self._last_arrival = time.monotonic()
+        self.calls_in_progress += 1
+        return content
+
+    def _end_call(self, call_class: CallClass) -> None:
+        """Count the end of a call."""
+        self._limits.end(call_class)
+        self.calls_in_progress -= 1
+
+    def _thread_runner(self, call_class: CallClass) -> Callable[..., Awaitable[Any]]:
+        """Return a function that runs the validation of a large request in the thread of its class."""
+        thread = self._loan_desk_thread if call_class is CallClass.LOAN_DESK else self._thread
+
+        def run(work: Callable[..., Any], *args: Any) -> Awaitable[Any]:
+            return asyncio.get_running_loop().run_in_executor(thread, work, *args)
+
+        return run
+
+    async def _send(self, answer: Message, context: Context) -> None:
+        """Send one part of a streamed answer.
+
+        Raises:
+            AnswerNotRead: The caller did not read the part in time.
+        """
+        try:
+            async with asyncio.timeout(self._answer_seconds_max):
+                await context.write(answer)
+        except grpc.aio.InternalError as error:
+            raise asyncio.CancelledError from error  # the caller has disconnected
+        except TimeoutError as error:
+            raise AnswerNotRead(
+                f"a part of the answer was not read within {self._answer_seconds_max:g} seconds; read faster, then retry"
+            ) from error
 
     async def wait_until_idle(self, seconds: float, seconds_max: float) -> None:
         """Wait until no call is in progress and none has arrived for some time.
@@ -141,43 +227,82 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 return
             await asyncio.sleep(seconds / 10)
 
+    # Methods of standard services
+
+    def _wrap_standard(self, handler: Any, method: str) -> Any:
+        """Wrap a method of a standard service (health, reflection): authorize, limit, and reject undecodable requests.
+
+        Unlike methods of our services, these methods receive gRPC's context. Their calls are neither logged nor
+        counted as calls in progress: if they were counted, a health check every second would keep a draining server
+        from becoming idle.
+        """
+        call_class = class_of_method(method)
+
+        async def call(_requests: Any, context: Context) -> Any:
+            try:
+                caller = self._identify(context)
+                authorize(method, caller.roles)
+                self._limits.check(call_class)
+                content = require_message(await self._pending.receive(context), method)
+                self._limits.begin(call_class, caller.name)
+                try:
+                    return await self._call_standard(handler, method, content, context)
+                finally:
+                    self._limits.end(call_class)
+            except ServerError as error:
+                await abort_with_error(context, error)
+
+        serializer = {"response_serializer": handler.response_serializer}
+        if handler.response_streaming:
+            return grpc.stream_stream_rpc_method_handler(call, **serializer)
+        return grpc.stream_unary_rpc_method_handler(call, **serializer)
+
+    async def _call_standard(self, handler: Any, method: str, content: Any, context: Context) -> Any:
+        """Call a method of a standard service with its first request, and send the answers of a stream."""
+
+        def decode(encoded: bytes) -> Message:
+            check_size(encoded, self._request_bytes_max)
+            return decode_message(handler.request_deserializer, encoded, method)
+
+        async def requests() -> AsyncGenerator[Message]:
+            encoded = content
+            while encoded is not grpc.aio.EOF:
+                yield decode(encoded)
+                encoded = await context.read()
+
+        if not handler.request_streaming:
+            return await (handler.unary_unary or handler.unary_stream)(decode(content), context)
+        async with aclosing(requests()) as messages, aclosing(handler.stream_stream(messages, context)) as answers:
+            async for answer in answers:
+                await self._send(answer, context)
+        return None
+
+
+async def _end_with_error(error: BaseException, method: str, context: Context, start: float) -> None:
+    """Log the end of a failed call. End the call with a gRPC error, unless the call was cancelled.
+
+    Raises:
+        grpc.aio.AbortError: The call ended with a gRPC error.
+        asyncio.CancelledError: The error could not be sent, because the caller does not read.
+    """
+    if isinstance(error, ServerError):
+        _log_call(method, ERROR_STATUSES[type(error)].reason, start)
+        try:
+            async with asyncio.timeout(_ABORT_SECONDS_MAX):
+                await abort_with_error(context, error)
+        except TimeoutError:
+            raise asyncio.CancelledError from error
+    if isinstance(error, Exception):
+        # A bug. The message of the exception may contain a customer's values, so neither log nor answer contains it.
+        incident_id, location = str(uuid.uuid4()), error_location(error)
+        LOG.error("bug", method=method, incident_id=incident_id, error=type(error).__name__, location=location)
+        await abort_with_incident(context, incident_id)
+    _log_call(method, "DEADLINE_EXCEEDED" if context.time_remaining() == 0 else "CANCELLED", start)
+
 
 def _log_call(method: str, reason: str, start: float) -> None:
     """Log the end of a call, without any content of the request or the answer."""
     LOG.info("call", method=method, reason=reason, milliseconds=round((time.monotonic() - start) * 1000, 2))
-
-
-def _wrap_standard(handler: Any, method: str, codec: dict[str, Any]) -> Any:
-    """Wrap a method of a standard service (health, reflection): authorize, and reject undecodable requests.
-
-    Unlike methods of our services, these methods receive gRPC's context. Their calls are neither logged nor counted: if
-    they were counted, a health check every second would keep a draining server from becoming idle.
-    """
-    try:
-        authorize(method)
-    except ServerError as error:
-        return _rejecting_handler(error)
-
-    async def unary(received: ReceivedRequest, context: Context) -> Any:
-        return await call(await _decoded_message(received, context), context)
-
-    async def stream(requests: AsyncIterator[ReceivedRequest], context: Context) -> AsyncGenerator[Message]:
-        messages = (await _decoded_message(received, context) async for received in requests)
-        async for answer in handler.stream_stream(messages, context):
-            yield answer
-
-    if handler.request_streaming:
-        return grpc.stream_stream_rpc_method_handler(stream, **codec)
-    call = handler.unary_stream or handler.unary_unary
-    wrap = grpc.unary_stream_rpc_method_handler if handler.response_streaming else grpc.unary_unary_rpc_method_handler
-    return wrap(unary, **codec)
-
-
-async def _decoded_message(received: ReceivedRequest, context: Context) -> Any:
-    """Return the request of a standard service. If it was not decoded, end the call with an error."""
-    if received.error is not None:
-        await abort_with_error(context, received.error)
-    return received.message
 
 
 def _rejecting_handler(error: ServerError) -> Any:

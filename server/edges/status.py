@@ -1,10 +1,12 @@
 """The gRPC status of every error: the table of codes and reasons, and functions that end a call with an error."""
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
 import grpc
-from google.protobuf import any_pb2, duration_pb2
+from google.protobuf import any_pb2
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
@@ -14,6 +16,8 @@ from server.errors import ServerError
 
 _DOMAIN = "grounds"
 _DETAILS_KEY = "grpc-status-details-bin"
+# By this trailer, a client that retries automatically learns when to retry: the number of milliseconds, or -1 for never.
+_PUSHBACK_KEY, _NO_RETRY = "grpc-retry-pushback-ms", "-1"
 # gRPC limits trailers to 8 KB by default. If the trailers are larger, the caller gets a different error. The trailers
 # contain the message twice: in the details, and percent-encoded, which turns each non-ASCII byte into three bytes.
 _VIOLATIONS_BYTES_MAX = 4000
@@ -38,6 +42,10 @@ ERROR_STATUSES: dict[type[ServerError], ErrorStatus] = {
     errors.RequestInvalid: ErrorStatus(grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_INVALID"),
     errors.RequestUnreadable: ErrorStatus(grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_UNREADABLE"),
     errors.RequestTooLarge: ErrorStatus(grpc.StatusCode.RESOURCE_EXHAUSTED, "REQUEST_TOO_LARGE"),
+    errors.RequestIncomplete: ErrorStatus(grpc.StatusCode.DEADLINE_EXCEEDED, "REQUEST_INCOMPLETE"),
+    errors.AnswerNotRead: ErrorStatus(grpc.StatusCode.DEADLINE_EXCEEDED, "ANSWER_NOT_READ"),
+    errors.Overloaded: ErrorStatus(grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED"),
+    errors.RateExceeded: ErrorStatus(grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_EXCEEDED"),
     errors.MethodUnknown: ErrorStatus(grpc.StatusCode.UNIMPLEMENTED, "METHOD_UNKNOWN"),
     errors.FeaturesInvalid: ErrorStatus(grpc.StatusCode.INVALID_ARGUMENT, "FEATURES_INVALID"),
     errors.RequestIdReused: ErrorStatus(grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_ID_REUSED"),
@@ -75,16 +83,26 @@ async def abort_with_error(context: Context, error: ServerError) -> NoReturn:
             del bad_request.field_violations[-1]
             break
     details = [_pack(bad_request)] if error.violations else []
+    trailers: dict[str, str] = {}
+    if error.quota:
+        quota = error_details_pb2.QuotaFailure()
+        quota.violations.add(subject=error.quota, description=str(error))
+        details.append(_pack(quota))
     if error.retry_seconds is not None:
-        delay = duration_pb2.Duration()
-        delay.FromNanoseconds(round(error.retry_seconds * 1e9))
-        details.append(_pack(error_details_pb2.RetryInfo(retry_delay=delay)))
-    await _abort(context, ERROR_STATUSES[type(error)], _truncate(str(error)), error.metadata, details)
+        milliseconds = math.ceil(1000 * error.retry_seconds)
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromMilliseconds(milliseconds)
+        details.append(_pack(retry))
+        trailers[_PUSHBACK_KEY] = str(milliseconds)
+    elif isinstance(error, errors.RequestTooLarge):
+        trailers[_PUSHBACK_KEY] = _NO_RETRY  # the status code alone would mean that a retry can succeed
+    status = ERROR_STATUSES[type(error)]
+    await _abort(context, status, _truncate(str(error)), error.metadata, details=details, trailers=trailers)
 
 
 async def abort_with_incident(context: Context, incident_id: str) -> NoReturn:
     """End the call with INTERNAL and an incident id, which also identifies the error in the application log."""
-    await _abort(context, INTERNAL, f"incident {incident_id}", {"incident_id": incident_id}, [])
+    await _abort(context, INTERNAL, f"incident {incident_id}", {"incident_id": incident_id})
 
 
 async def _abort(
@@ -92,13 +110,16 @@ async def _abort(
     error_status: ErrorStatus,
     message: str,
     metadata: dict[str, str],
-    details: list[any_pb2.Any],
+    *,
+    details: Sequence[any_pb2.Any] = (),
+    trailers: Mapping[str, str] | None = None,
 ) -> NoReturn:
-    """End the call with a google.rpc.Status that has one ErrorInfo, followed by the given details."""
+    """End the call with a google.rpc.Status that has one ErrorInfo, followed by the given details and trailers."""
     info = error_details_pb2.ErrorInfo(reason=error_status.reason, domain=_DOMAIN, metadata=metadata)
     code = code_pb2.Code.Value(error_status.code.name)
     status = status_pb2.Status(code=code, message=message, details=[_pack(info), *details])
-    await context.abort(error_status.code, message, ((_DETAILS_KEY, status.SerializeToString()),))
+    trailing = ((_DETAILS_KEY, status.SerializeToString()), *(trailers or {}).items())
+    await context.abort(error_status.code, message, trailing)
     raise AssertionError("abort raises")
 
 

@@ -1,11 +1,11 @@
 """Validates requests against the rules in the .proto files, and reports all violations in one error."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
-from google.protobuf.unknown_fields import UnknownFieldSet
 from protovalidate import Validator
 
 from grounds_record.printable_text import hidden_characters
@@ -15,6 +15,9 @@ VALIDATOR = Validator()
 # How a field is inspected. The shapes are cached, because every request is inspected.
 _OTHER, _TEXT, _TEXTS, _MESSAGE, _MESSAGES, _MAP = "other", "text", "texts", "message", "messages", "map"
 _SHAPES: dict[FieldDescriptor, str] = {}
+# More violations than this do not fit into the trailers of an answer, and building each takes 40 microseconds.
+_VIOLATIONS_MAX = 64
+_CHARACTERS_SHOWN_MAX = 8  # an error message shows at most this many invalid characters of a text
 _KEY_SHOWN_MAX = 128  # an error message shows at most this many characters of a map key
 # Each pattern of the .proto files in words. Error messages contain the words instead of the regular expression.
 _PATTERN_RULES = {
@@ -31,22 +34,31 @@ _PATTERN_RULES = {
 }
 
 
-def validate(request: Message) -> None:
-    """Check a request against the rules of the .proto files, and check that it has no unknown fields.
+def validate(request: Message, encoding_problem: Violation | None = None) -> None:
+    """Check a request against the rules of the .proto files.
+
+    Args:
+        request: The decoded request.
+        encoding_problem: A problem of the bytes of the request, which the error contains too.
 
     Raises:
-        RequestInvalid: The request is invalid; the error lists every violated rule with its field.
+        RequestInvalid: The request is invalid. The error lists the first 64 violated rules with their fields, and
+            states how many more there are.
     """
-    violations = [_violation(violation) for violation in VALIDATOR.collect_violations(request)]
+    found = VALIDATOR.collect_violations(request)
+    violations = [_violation(violation) for violation in found[:_VIOLATIONS_MAX]]
     inspection = _Inspection()
     inspection.add(request, "")
-    violations += inspection.violations
-    if inspection.has_unknown_fields:
-        violations.append(
-            Violation("", "has unknown fields; use the .proto files of this server's release", "UNKNOWN_FIELD")
-        )
+    violations += inspection.violations[:_VIOLATIONS_MAX]
+    if encoding_problem is not None:
+        violations.append(encoding_problem)
     if violations:
-        raise RequestInvalid(summarize_violations(violations), violations=violations)
+        raise request_invalid(violations, omitted=max(0, len(found) - _VIOLATIONS_MAX))
+
+
+def request_invalid(violations: Sequence[Violation], omitted: int = 0) -> RequestInvalid:
+    """Return the error for a request with these violations, and with `omitted` more."""
+    return RequestInvalid(summarize_violations(violations, omitted), violations=violations)
 
 
 def _violation(found: Any) -> Violation:
@@ -77,19 +89,15 @@ class _Inspection:
     """Inspects a message and all messages inside it for what the rules of the .proto files cannot express.
 
     Attributes:
-        has_unknown_fields: Whether a message has fields that are not in the .proto files.
         violations: One violation for each text with control or invisible characters. Such a character means nothing in a
             request, but it can act on the terminal of a person who reads the record. Newlines and tabs are allowed.
     """
 
     def __init__(self) -> None:
-        self.has_unknown_fields = False
         self.violations: list[Violation] = []
 
     def add(self, message: Message, path: str) -> None:
         """Inspect a message; `path` is the path of its field, or "" for the request itself."""
-        if len(UnknownFieldSet(message)):
-            self.has_unknown_fields = True
         for field, value in message.ListFields():
             shape = _SHAPES.get(field) or _SHAPES.setdefault(field, _shape(field))
             if shape != _OTHER:
@@ -112,7 +120,8 @@ class _Inspection:
     def _add_text(self, text: str, path: str) -> None:
         """Inspect a text."""
         if not text.isprintable() and (found := hidden_characters(text, kept="\n\t")):
-            problem = f"must not contain control or invisible characters, found {', '.join(found)}"
+            shown = ", ".join(found[:_CHARACTERS_SHOWN_MAX])
+            problem = f"must not contain control or invisible characters, found {shown}"
             self.violations.append(Violation(path, problem, "HIDDEN_CHARACTERS"))
 
 

@@ -29,6 +29,8 @@ class CallError:
         problems: Description of the problem of each field, by path of the field.
         kinds: Kind of the problem of each field, by path of the field.
         retry_seconds: Time in seconds after which the caller should retry; None if the error does not state one.
+        limit: The limit that the call would have exceeded; "" if the error does not concern a limit.
+        pushback: When gRPC's own retries retry, in milliseconds; -1 for never; None if the server does not say it.
         everything: All text that the client received, which a test searches for text that must not be in it.
     """
 
@@ -40,6 +42,8 @@ class CallError:
     kinds: dict[str, str]
     everything: str
     retry_seconds: float | None = None
+    limit: str = ""
+    pushback: int | None = None
 
 
 async def call_error(call: Awaitable[Any]) -> CallError:
@@ -51,9 +55,10 @@ async def call_error(call: Awaitable[Any]) -> CallError:
     assert "grpc-status-details-bin" in trailers, error.debug_error_string()
     status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
     kinds = [detail.TypeName() for detail in status.details]
-    info, bad, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
+    info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    quota, retry = error_details_pb2.QuotaFailure(), error_details_pb2.RetryInfo()
     for detail in status.details:
-        assert detail.Unpack(info) or detail.Unpack(bad) or detail.Unpack(retry), kinds
+        assert any(detail.Unpack(each) for each in (info, bad, quota, retry)), kinds
 
     assert trailer_bytes(error) < TRAILER_BYTES_MAX, f"{trailer_bytes(error)} bytes of trailers"
     assert kinds.count("google.rpc.ErrorInfo") == 1
@@ -69,7 +74,9 @@ async def call_error(call: Awaitable[Any]) -> CallError:
         problems={violation.field: violation.description for violation in violations},
         kinds={violation.field: violation.reason for violation in violations},
         everything=f"{status} {error.debug_error_string()}",
-        retry_seconds=retry.retry_delay.ToTimedelta().total_seconds() if retry.HasField("retry_delay") else None,
+        retry_seconds=retry.retry_delay.ToMilliseconds() / 1000 if retry.HasField("retry_delay") else None,
+        limit=quota.violations[0].subject if quota.violations else "",
+        pushback=int(trailers["grpc-retry-pushback-ms"]) if "grpc-retry-pushback-ms" in trailers else None,
     )
 
 

@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from grounds.credit.v1 import credit_pb2
-from server.application import TRANSPORT_LIMIT_FACTOR
+from server.edges.transport import TRANSPORT_LIMIT_FACTOR
 from tests.conftest import Serving
 from tests.server.requests import call_error, numbers, raw_method, score_request
 

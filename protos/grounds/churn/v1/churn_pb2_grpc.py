@@ -36,13 +36,16 @@ class ChurnServiceStub:
     every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest that
     lists every invalid field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are
     not an encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit
-    as metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not
-    have the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), SERVER_BUSY
-    (RESOURCE_EXHAUSTED: too much work waits; retry after the time in the
-    RetryInfo), STORE_UNAVAILABLE (UNAVAILABLE: retry), DRAINING (UNAVAILABLE:
-    retry; another server, or this one after its restart, answers), INTERNAL
-    (INTERNAL, with an incident id and nothing else). Branch on the reason, never on
-    the message.
+    as metadata "bytes_max"), REQUEST_INCOMPLETE (DEADLINE_EXCEEDED: the request did
+    not arrive in time), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not have the
+    method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), OVERLOADED (RESOURCE_EXHAUSTED:
+    too many calls are in progress), RATE_EXCEEDED (RESOURCE_EXHAUSTED: the caller
+    sends too many calls per second), SERVER_BUSY (RESOURCE_EXHAUSTED: too much work
+    waits), STORE_UNAVAILABLE (UNAVAILABLE: retry), DRAINING (UNAVAILABLE: retry;
+    another server, or this one after its restart, answers), INTERNAL (INTERNAL, with
+    an incident id and nothing else). Branch on the reason, never on the message.
+    After OVERLOADED, RATE_EXCEEDED and SERVER_BUSY, retry after the time in the
+    google.rpc.RetryInfo; a google.rpc.QuotaFailure states the limit of the first two.
     """
 
     def __init__(self, channel):
@@ -94,13 +97,16 @@ class ChurnServiceServicer:
     every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest that
     lists every invalid field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are
     not an encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit
-    as metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not
-    have the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), SERVER_BUSY
-    (RESOURCE_EXHAUSTED: too much work waits; retry after the time in the
-    RetryInfo), STORE_UNAVAILABLE (UNAVAILABLE: retry), DRAINING (UNAVAILABLE:
-    retry; another server, or this one after its restart, answers), INTERNAL
-    (INTERNAL, with an incident id and nothing else). Branch on the reason, never on
-    the message.
+    as metadata "bytes_max"), REQUEST_INCOMPLETE (DEADLINE_EXCEEDED: the request did
+    not arrive in time), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not have the
+    method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), OVERLOADED (RESOURCE_EXHAUSTED:
+    too many calls are in progress), RATE_EXCEEDED (RESOURCE_EXHAUSTED: the caller
+    sends too many calls per second), SERVER_BUSY (RESOURCE_EXHAUSTED: too much work
+    waits), STORE_UNAVAILABLE (UNAVAILABLE: retry), DRAINING (UNAVAILABLE: retry;
+    another server, or this one after its restart, answers), INTERNAL (INTERNAL, with
+    an incident id and nothing else). Branch on the reason, never on the message.
+    After OVERLOADED, RATE_EXCEEDED and SERVER_BUSY, retry after the time in the
+    google.rpc.RetryInfo; a google.rpc.QuotaFailure states the limit of the first two.
     """
 
     def GetChurnRisk(self, request, context):
@@ -166,7 +172,8 @@ class ChurnServiceServicer:
 
         Reasons: NO_RUN (FAILED_PRECONDITION), RESYNC_REQUIRED (FAILED_PRECONDITION:
         the token is of another call or market, or has expired, or its run was
-        deleted; start again without a token).
+        deleted; start again without a token), ANSWER_NOT_READ (DEADLINE_EXCEEDED: a
+        part of the stream was not read in time; resume, and read faster).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -233,13 +240,16 @@ class ChurnService:
     every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest that
     lists every invalid field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are
     not an encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit
-    as metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not
-    have the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), SERVER_BUSY
-    (RESOURCE_EXHAUSTED: too much work waits; retry after the time in the
-    RetryInfo), STORE_UNAVAILABLE (UNAVAILABLE: retry), DRAINING (UNAVAILABLE:
-    retry; another server, or this one after its restart, answers), INTERNAL
-    (INTERNAL, with an incident id and nothing else). Branch on the reason, never on
-    the message.
+    as metadata "bytes_max"), REQUEST_INCOMPLETE (DEADLINE_EXCEEDED: the request did
+    not arrive in time), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not have the
+    method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), OVERLOADED (RESOURCE_EXHAUSTED:
+    too many calls are in progress), RATE_EXCEEDED (RESOURCE_EXHAUSTED: the caller
+    sends too many calls per second), SERVER_BUSY (RESOURCE_EXHAUSTED: too much work
+    waits), STORE_UNAVAILABLE (UNAVAILABLE: retry), DRAINING (UNAVAILABLE: retry;
+    another server, or this one after its restart, answers), INTERNAL (INTERNAL, with
+    an incident id and nothing else). Branch on the reason, never on the message.
+    After OVERLOADED, RATE_EXCEEDED and SERVER_BUSY, retry after the time in the
+    google.rpc.RetryInfo; a google.rpc.QuotaFailure states the limit of the first two.
     """
 
     @staticmethod

@@ -34,13 +34,16 @@ class CreditServiceStub:
     every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest that
     lists every invalid field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are
     not an encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit
-    as metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not
-    have the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), SERVER_BUSY
-    (RESOURCE_EXHAUSTED: too much work waits; retry after the time in the
-    RetryInfo), STORE_UNAVAILABLE (UNAVAILABLE: retry), DRAINING (UNAVAILABLE:
-    retry; another server, or this one after its restart, answers), INTERNAL
-    (INTERNAL, with an incident id and nothing else). Branch on the reason, never on
-    the message.
+    as metadata "bytes_max"), REQUEST_INCOMPLETE (DEADLINE_EXCEEDED: the request did
+    not arrive in time), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not have the
+    method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), OVERLOADED (RESOURCE_EXHAUSTED:
+    too many calls are in progress), RATE_EXCEEDED (RESOURCE_EXHAUSTED: the caller
+    sends too many calls per second), SERVER_BUSY (RESOURCE_EXHAUSTED: too much work
+    waits), STORE_UNAVAILABLE (UNAVAILABLE: retry), DRAINING (UNAVAILABLE: retry;
+    another server, or this one after its restart, answers), INTERNAL (INTERNAL, with
+    an incident id and nothing else). Branch on the reason, never on the message.
+    After OVERLOADED, RATE_EXCEEDED and SERVER_BUSY, retry after the time in the
+    google.rpc.RetryInfo; a google.rpc.QuotaFailure states the limit of the first two.
     """
 
     def __init__(self, channel):
@@ -90,13 +93,16 @@ class CreditServiceServicer:
     every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest that
     lists every invalid field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are
     not an encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit
-    as metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not
-    have the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), SERVER_BUSY
-    (RESOURCE_EXHAUSTED: too much work waits; retry after the time in the
-    RetryInfo), STORE_UNAVAILABLE (UNAVAILABLE: retry), DRAINING (UNAVAILABLE:
-    retry; another server, or this one after its restart, answers), INTERNAL
-    (INTERNAL, with an incident id and nothing else). Branch on the reason, never on
-    the message.
+    as metadata "bytes_max"), REQUEST_INCOMPLETE (DEADLINE_EXCEEDED: the request did
+    not arrive in time), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not have the
+    method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), OVERLOADED (RESOURCE_EXHAUSTED:
+    too many calls are in progress), RATE_EXCEEDED (RESOURCE_EXHAUSTED: the caller
+    sends too many calls per second), SERVER_BUSY (RESOURCE_EXHAUSTED: too much work
+    waits), STORE_UNAVAILABLE (UNAVAILABLE: retry), DRAINING (UNAVAILABLE: retry;
+    another server, or this one after its restart, answers), INTERNAL (INTERNAL, with
+    an incident id and nothing else). Branch on the reason, never on the message.
+    After OVERLOADED, RATE_EXCEEDED and SERVER_BUSY, retry after the time in the
+    google.rpc.RetryInfo; a google.rpc.QuotaFailure states the limit of the first two.
     """
 
     def ScoreCredit(self, request, context):
@@ -231,13 +237,16 @@ class CreditService:
     every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest that
     lists every invalid field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are
     not an encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit
-    as metadata "bytes_max"), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not
-    have the method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), SERVER_BUSY
-    (RESOURCE_EXHAUSTED: too much work waits; retry after the time in the
-    RetryInfo), STORE_UNAVAILABLE (UNAVAILABLE: retry), DRAINING (UNAVAILABLE:
-    retry; another server, or this one after its restart, answers), INTERNAL
-    (INTERNAL, with an incident id and nothing else). Branch on the reason, never on
-    the message.
+    as metadata "bytes_max"), REQUEST_INCOMPLETE (DEADLINE_EXCEEDED: the request did
+    not arrive in time), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not have the
+    method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), OVERLOADED (RESOURCE_EXHAUSTED:
+    too many calls are in progress), RATE_EXCEEDED (RESOURCE_EXHAUSTED: the caller
+    sends too many calls per second), SERVER_BUSY (RESOURCE_EXHAUSTED: too much work
+    waits), STORE_UNAVAILABLE (UNAVAILABLE: retry), DRAINING (UNAVAILABLE: retry;
+    another server, or this one after its restart, answers), INTERNAL (INTERNAL, with
+    an incident id and nothing else). Branch on the reason, never on the message.
+    After OVERLOADED, RATE_EXCEEDED and SERVER_BUSY, retry after the time in the
+    google.rpc.RetryInfo; a google.rpc.QuotaFailure states the limit of the first two.
     """
 
     @staticmethod

@@ -1,0 +1,146 @@
+"""Limits on calls: how many calls of each class may be in progress, and how many calls per second a caller may send.
+
+Every method belongs to one class, and every class has its own limit. Calls of one class therefore never keep calls of
+another class from being served: health checks are answered although many streams are held, and the loan desk is served
+although the CRM exports all of its predictions.
+"""
+
+import enum
+import random
+import time
+from collections.abc import Callable, Mapping
+
+from server.config import Settings
+from server.errors import Overloaded, RateExceeded
+
+_RETRY_SECONDS = (0.1, 1.0)  # a random time between these, so that rejected callers do not all retry at the same moment
+_HEALTH_CALLS_MAX = 256  # health checks do not wait for anything, so this number is never reached by slow checks
+_BUCKETS_MAX = 10_000
+
+
+class CallClass(enum.Enum):
+    """A class of calls with its own limit on calls in progress."""
+
+    LOAN_DESK = "loan_desk"
+    CRM = "crm"
+    EXPORT = "export"
+    AUDIT = "audit"
+    MODELS = "models"
+    HEALTH = "health"
+    HEALTH_WATCH = "health_watch"
+    REFLECTION = "reflection"
+
+
+CLASS_BY_SERVICE = {
+    "grounds.credit.v1.CreditService": CallClass.LOAN_DESK,
+    "grounds.churn.v1.ChurnService": CallClass.CRM,
+    "grounds.audit.v1.AuditService": CallClass.AUDIT,
+    "grounds.model.v1.ModelService": CallClass.MODELS,
+    "grpc.health.v1.Health": CallClass.HEALTH,
+    "grpc.reflection.v1.ServerReflection": CallClass.REFLECTION,
+    "grpc.reflection.v1alpha.ServerReflection": CallClass.REFLECTION,
+}
+# Streams that callers hold for a long time have classes of their own.
+_CLASS_BY_METHOD = {
+    "/grounds.churn.v1.ChurnService/ExportChurnRisks": CallClass.EXPORT,
+    "/grpc.health.v1.Health/Watch": CallClass.HEALTH_WATCH,
+}
+
+
+def class_of_method(method: str) -> CallClass:
+    """Return the class of a method, which is stated by its full name, such as /grpc.health.v1.Health/Check."""
+    return _CLASS_BY_METHOD.get(method) or CLASS_BY_SERVICE[method.split("/")[1]]
+
+
+class CallLimits:
+    """Counts the calls in progress of each class, and the recent calls of each caller. Used only on the event loop."""
+
+    def __init__(self, in_progress_max: Mapping[CallClass, int], rate: "CallRate | None" = None) -> None:
+        """Create limits; without a rate, callers may send any number of calls per second."""
+        self._in_progress_max, self._rate = in_progress_max, rate
+        self._in_progress = dict.fromkeys(CallClass, 0)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "CallLimits":
+        """Return the configured limits."""
+        in_progress_max = {
+            CallClass.LOAN_DESK: settings.requests_in_flight_max,
+            CallClass.CRM: settings.crm_requests_in_flight_max,
+            CallClass.EXPORT: settings.exports_in_flight_max,
+            CallClass.AUDIT: settings.audit_requests_in_flight_max,
+            CallClass.MODELS: settings.requests_in_flight_max,
+            CallClass.HEALTH: _HEALTH_CALLS_MAX,
+            CallClass.HEALTH_WATCH: settings.held_streams_max,
+            CallClass.REFLECTION: settings.held_streams_max,
+        }
+        rate = settings.calls_per_second_max
+        return cls(in_progress_max, CallRate(rate, settings.calls_burst_max) if rate else None)
+
+    def check(self, call_class: CallClass) -> None:
+        """Raise Overloaded if no further call of the class may begin."""
+        limit = self._in_progress_max[call_class]
+        if self._in_progress[call_class] >= limit:
+            raise Overloaded(
+                f"the server handles {limit} calls of class {call_class.value}, which is its limit; retry later",
+                retry_seconds=random.uniform(*_RETRY_SECONDS),  # noqa: S311 - no secret
+                quota=f"class:{call_class.value}",
+                call_class=call_class.value,
+                limit_max=str(limit),
+            )
+
+    def begin(self, call_class: CallClass, caller: str) -> None:
+        """Count a call that begins. The caller of this method must call `end` when the call ends.
+
+        Raises:
+            Overloaded: No further call of the class may begin. The call was not counted.
+            RateExceeded: The caller sends too many calls per second. The call was not counted.
+        """
+        self.check(call_class)
+        if self._rate is not None and call_class is not CallClass.HEALTH:
+            self._rate.spend(caller, call_class)
+        self._in_progress[call_class] += 1
+
+    def end(self, call_class: CallClass) -> None:
+        """Count a call that ends."""
+        self._in_progress[call_class] -= 1
+
+
+class CallRate:
+    """Limits the calls per second of each caller and class, as a token bucket.
+
+    A bucket contains at most `burst` tokens and regains `per_second` tokens per second. Each call spends one token.
+    """
+
+    def __init__(self, per_second: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._per_second, self._burst, self._clock = per_second, burst, clock
+        # The number of tokens at a time, by caller and class.
+        self._buckets: dict[tuple[str, CallClass], tuple[float, float]] = {}
+
+    def spend(self, caller: str, call_class: CallClass) -> None:
+        """Spend one token.
+
+        Raises:
+            RateExceeded: The bucket of this caller and class is empty.
+        """
+        now, key = self._clock(), (caller, call_class)
+        tokens, counted_at = self._buckets.get(key, (self._burst, now))
+        tokens = min(self._burst, tokens + (now - counted_at) * self._per_second)
+        if tokens < 1:
+            raise RateExceeded(
+                f"at most {self._per_second:g} calls per second of class {call_class.value} are allowed; retry later",
+                retry_seconds=(1 - tokens) / self._per_second,
+                quota=f"caller:{caller}",
+                call_class=call_class.value,
+                per_second_max=f"{self._per_second:g}",
+            )
+        if len(self._buckets) >= _BUCKETS_MAX:
+            self._delete_full_buckets(now)
+        self._buckets[key] = (tokens - 1, now)
+
+    def _delete_full_buckets(self, now: float) -> None:
+        """Delete the buckets that are full again, because a missing bucket counts as full."""
+        self._buckets = {
+            key: (tokens, counted_at)
+            for key, (tokens, counted_at) in self._buckets.items()
+            if tokens + (now - counted_at) * self._per_second < self._burst
+        }
