@@ -38,6 +38,7 @@ def release_unstarted(application: Application) -> None:
     """Close the stores of a server that failed to start."""
     application.threads.close()
     application.readers.close()
+    application.housekeepers.close()
     if application.log is not None:
         application.log.close()
     application.database.close()
