@@ -139,7 +139,7 @@ def stall_proxy(proxy: StallingProxy) -> Iterator[None]:
 
 
 @contextmanager
-def stallable(kind: str, database_url: str, settings: Settings, small: SmallFamily) -> Iterator[Any]:
+def open_stallable_database(kind: str, database_url: str, settings: Settings, small: SmallFamily) -> Iterator[Any]:
     """Yield the URL of a loaded database, and a function whose block makes the database hang."""
     if kind == "sqlite locked":
         yield settings.database, lambda: lock_sqlite(Path(settings.database.removeprefix("sqlite:///")))
@@ -159,7 +159,7 @@ def stallable(kind: str, database_url: str, settings: Settings, small: SmallFami
     proxy.close()
 
 
-def timed(call: Any) -> tuple[str, float]:
+def time_call(call: Any) -> tuple[str, float]:
     """Return the status of a call, and the time in seconds until it was answered."""
     start = time.monotonic()
     try:
@@ -184,7 +184,7 @@ def test_while_the_database_hangs_every_call_is_answered_in_time_and_the_server_
     kind: str, database_url: str, small_settings: Settings, small: SmallFamily, tmp_path: Path
 ) -> None:
     with (
-        stallable(kind, database_url, small_settings, small) as (url, hang),
+        open_stallable_database(kind, database_url, small_settings, small) as (url, hang),
         serve_process(small_settings, tmp_path, url) as (process, channel, log),
         ThreadPoolExecutor(30) as threads,
     ):
@@ -198,12 +198,12 @@ def test_while_the_database_hangs_every_call_is_answered_in_time_and_the_server_
                 lambda: credit.GetCreditDecision(again, timeout=60),
                 lambda: churn.ListChurnRuns(churn_pb2.ListChurnRunsRequest(), timeout=60),
             ]
-            hanging = list(threads.map(timed, calls))
-            hurried = timed(lambda: credit.ScoreCredit(score_request(), timeout=0.5))
+            hanging = list(threads.map(time_call, calls))
+            impatient = time_call(lambda: credit.ScoreCredit(score_request(), timeout=0.5))
         after = credit.ScoreCredit(score_request(), wait_for_ready=True, timeout=30)
         found = credit.GetCreditDecision(again, timeout=30)
         with hang():
-            last = threads.submit(timed, lambda: credit.ScoreCredit(score_request(), timeout=60))
+            last = threads.submit(time_call, lambda: credit.ScoreCredit(score_request(), timeout=60))
             time.sleep(0.5)
             status, took = end_process(process)
             last.result(30)
@@ -212,8 +212,8 @@ def test_while_the_database_hangs_every_call_is_answered_in_time_and_the_server_
     scored = {status for status, _ in hanging[:8]}
     assert scored == {"UNAVAILABLE"}
     assert max(seconds for _, seconds in hanging) < ANSWER_SECONDS + SLACK_SECONDS
-    assert hurried[0] in {"UNAVAILABLE", "DEADLINE_EXCEEDED"}
-    assert hurried[1] < 0.5 + SLACK_SECONDS
+    assert impatient[0] in {"UNAVAILABLE", "DEADLINE_EXCEEDED"}
+    assert impatient[1] < 0.5 + SLACK_SECONDS
     assert after.credit_decision.record_ref.decision_id
     assert found.credit_decision == first.credit_decision
     assert took < DRAIN_SECONDS + CLOSE_SECONDS + SLACK_SECONDS

@@ -173,7 +173,7 @@ async def test_a_full_queue_rejects_further_entries_and_keeps_those_that_wait(sl
     assert request_ids(slow_log) == {each.request_id for each in (first, *waiting)}
 
 
-async def test_a_caller_of_a_full_queue_is_told_when_to_retry(serving: Serving) -> None:
+async def test_a_caller_of_a_full_queue_gets_the_time_to_retry(serving: Serving) -> None:
     assert serving.application.recorder is not None
     serving.application.recorder.queue_max = 0
     error = await call_error(serving.credit.ScoreCredit(score_request()))
