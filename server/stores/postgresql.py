@@ -125,7 +125,7 @@ def open_engine(url: sqlalchemy.URL, watchdog: ConnectionWatchdog, lock_seconds:
         return connection
 
     @event.listens_for(engine, "connect")
-    def set_up(connection: Any, record: Any) -> None:
+    def prepare_session(connection: Any, record: Any) -> None:
         configured = connection.execute("SHOW synchronous_commit").fetchone()[0]
         # `on` is durable. Keep only a value that is stronger.
         record.info[_SYNCHRONOUS_COMMIT] = configured if configured == "remote_apply" else "on"
