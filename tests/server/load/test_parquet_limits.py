@@ -82,6 +82,7 @@ def test_a_long_text_that_is_repeated_in_every_row_is_refused_before_it_is_copie
         lambda content: content[: len(content) // 2],
         lambda _content: b"",
     ],
+    ids=["huge length", "length of the file", "half", "empty"],
 )
 def test_a_damaged_footer_is_refused(tmp_path: Path, change: Callable[[bytes], bytes]) -> None:
     path = write(tmp_path / "file.parquet", GOOD)
