@@ -3,9 +3,16 @@
 Field names are JSON keys: renaming one changes the format.
 """
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from models.identifiers import Code, Family, FeatureName, LocaleTag, Market, Sha256
 
@@ -49,6 +56,8 @@ class FeatureSpec(_BundleDocument):
         description: What the value means, in a few words.
         kind: "number", or "category" if the values are names of levels.
         levels: Names of a category's levels; the index of a level is its code in the model.
+        missing: Values that stand for a missing value, such as the special codes 96 and 98 of a count. An input with
+            such a value is treated as if it had not been given. The key is absent from the file if there are none.
         unit: Unit of the value; "" if the value has no unit.
         min: Smallest accepted value; None if there is no lower bound.
         max: Largest accepted value; None if there is no upper bound.
@@ -66,6 +75,7 @@ class FeatureSpec(_BundleDocument):
     description: str = Field(min_length=1)
     kind: Literal["number", "category"] = "number"
     levels: tuple[str, ...] = ()
+    missing: tuple[float | str, ...] = ()
     unit: str = ""
     min: float | None = None
     max: float | None = None
@@ -74,6 +84,14 @@ class FeatureSpec(_BundleDocument):
     sign: Literal[-1, 0, 1] = 0
     group: Code
     texts: dict[LocaleTag, str] = {}
+
+    @model_serializer(mode="wrap")
+    def _omit_no_missing(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Omit `missing` if it is empty, so that readers of earlier releases accept the file."""
+        content: dict[str, Any] = serialize(self)
+        if not self.missing:
+            content.pop("missing", None)
+        return content
 
 
 class GroupSpec(_BundleDocument):

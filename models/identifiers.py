@@ -10,6 +10,7 @@ from pydantic import StringConstraints
 
 SHA256_PATTERN = "[0-9a-f]{64}"
 MARKET_PATTERN = "[A-Z]{2}"  # ISO 3166-1 alpha-2
+CUSTOMER_ID_PATTERN = "[A-Za-z0-9._:-]{1,64}"
 FAMILY_PATTERN = "[a-z][a-z0-9_]{0,31}"
 CODE_PATTERN = "[A-Z][A-Z0-9_]{0,62}"
 FEATURE_NAME_PATTERN = "[A-Za-z][A-Za-z0-9_]{0,127}"

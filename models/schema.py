@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 
@@ -44,6 +45,20 @@ class Schema:
         meaning = [[f.name, f.kind, f.unit, f.min, f.max, *f.levels] for f in self.features]
         return hashlib.sha256(json.dumps(meaning, separators=(",", ":")).encode()).hexdigest()
 
+    @cached_property
+    def _level_codes(self) -> dict[str, dict[str, float]]:
+        """Return the codes of the levels of every feature."""
+        return {feature.name: level_codes(feature.levels) for feature in self.features}
+
+    @cached_property
+    def _missing_values(self) -> dict[str, frozenset[FeatureInput]]:
+        """Return the values that stand for a missing value, by feature; features without such values are absent."""
+        return {feature.name: frozenset(feature.missing) for feature in self.features if feature.missing}
+
+    def stands_for_missing(self, name: str, value: FeatureInput) -> bool:
+        """Return whether a value of a feature is one of its codes for a missing value."""
+        return name in self._missing_values and value in self._missing_values[name]
+
     def row(self, values: Mapping[str, float]) -> NDArray[np.float64]:
         """Return one row of encoded values, shape (1, n_features), NaN where a feature is missing."""
         row = np.full((1, len(self.features)), np.nan)
@@ -55,8 +70,9 @@ class Schema:
         """Return the number for the model: a number unchanged, a level's code, or UNSEEN for an unknown level."""
         if not isinstance(value, str):
             return value
-        levels = self.features[self.position[name]].levels
-        return float(levels.index(value)) if value in levels else UNSEEN
+        codes = self._level_codes[name]
+        found = codes.get(value)
+        return codes.get(_canonical_level(value), UNSEEN) if found is None else found
 
     def decode_value(self, name: str, number: float) -> FeatureInput:
         """Return the value for a number of the model: the name of a level for its code, otherwise the number itself."""
@@ -94,12 +110,28 @@ class Schema:
         if decides and feature.source == "STORE":
             problem = "comes from the feature store; leave it out of the request"
             problems.append(ValueProblem(name, problem, "SOURCE_NOT_ALLOWED"))
+        if self.stands_for_missing(name, value):
+            return problems
         if isinstance(value, str) != (feature.kind == "category"):
             expected = "the name of a level, not a number" if feature.kind == "category" else "a number, not a level"
             problems.append(ValueProblem(name, f"must be {expected}", "WRONG_KIND"))
         elif not isinstance(value, str) and not is_in_range(feature, value):
             problems.append(ValueProblem(name, f"must be {_allowed_range(feature)}", "OUT_OF_RANGE"))
         return problems
+
+
+def level_codes(levels: Iterable[str]) -> dict[str, float]:
+    """Return the code of each level by its name, and by its canonical name if no other level has that name.
+
+    The characters of a name may have several code points: é is one code point or two. The canonical name has one.
+    """
+    codes = {level: float(code) for code, level in enumerate(levels)}
+    return {_canonical_level(level): code for level, code in codes.items()} | codes
+
+
+def _canonical_level(level: str) -> str:
+    """Return the name of a level in NFC, without white space around it."""
+    return unicodedata.normalize("NFC", level).strip()
 
 
 def is_in_range(feature: FeatureSpec, value: float) -> bool:

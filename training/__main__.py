@@ -14,13 +14,14 @@ from models.bundle import read_bundle
 from models.errors import ModelError
 from models.model import open_model
 from training.console import Console
-from training.errors import SpecInvalid, TrainingError
+from training.errors import SpecInvalid, TrainingError, fit_screen
 from training.external_model import equivalence_table, export_model
 from training.release.model_release import release_model
 from training.report.terminal import campaign_table, gates_table, quality_table, summary_lines, waterfall_table
 from training.scoring.bundle_selection import check_compatible, select_bundle, select_decline_bundle
 from training.scoring.feature_file import write_feature_file
 from training.scoring.scoring_run import RunOptions, score_feature_file, score_transaction_log
+from training.sources.reader.column_summary import column_table
 from training.sources.snapshots import read_log_customers, read_log_samples
 from training.sources.table import read_table_customers, read_table_samples
 from training.sources.transaction_log import SourcePaths
@@ -78,6 +79,8 @@ def fit(
         customers = samples.rows
     else:
         samples, customers = read_log_samples(spec, SourcePaths(spec_file.parent, data, status), threads)
+    console.info(samples.confirmation)
+    console.print_table(column_table(samples.columns))
     console.print_table(waterfall_table(samples))
     release = release_model(spec, spec_digest(spec_file), samples, bundles, console)
     features = files / f"{spec.family}.features.parquet"
@@ -141,6 +144,7 @@ def score(
         spec_sha256=digest,
         threads=threads,
         report_progress=console.progress_reporter(),
+        report_finding=console.info,
     )
     if at is None:
         source = features or Path("files") / f"{spec.family}.features.parquet"
@@ -175,8 +179,11 @@ def features(
     if spec.table is not None:
         _reject_status(status)
         source = data or spec_file.parent / (spec.table.path or "")
-        customers, waterfall = read_table_customers(spec, source, chosen.schema, day)
-        for label, count in waterfall:
+        found = read_table_customers(spec, source, chosen.schema, day)
+        customers = found.rows
+        console.info(found.confirmation)
+        console.print_table(column_table(found.columns))
+        for label, count in found.waterfall:
             console.info(f"{label}: {count:,}")
     else:
         if day is None:
@@ -228,7 +235,7 @@ def main() -> int:
     try:
         app(standalone_mode=True)
     except (TrainingError, ModelError) as error:
-        print(f"error: {escape_text(str(error))}", file=sys.stderr)  # noqa: T201 - the command line
+        print(fit_screen(escape_text(f"error: {error}")), file=sys.stderr)  # noqa: T201 - the command line
         return 1
     return 0
 

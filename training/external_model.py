@@ -27,8 +27,14 @@ from training.errors import DataInvalid, ModelRejected
 from training.export.explain import explain_onnx
 from training.export.score import score_onnx
 from training.export.trees import read_ensemble
-from training.sources.table import read_table
+from training.sources.loaded_table import RECORD, load_table
+from training.sources.reader.casts import number_cast
+from training.sources.reader.raw_table import shorten_list
+from training.sources.reader.unreadable import find_unreadable
+from training.spec import ReadingSpec
 
+_COLUMNS_SHOWN = 20
+_PROBLEMS_SHOWN = 8
 _LEVELS_SHOWN = 5
 
 
@@ -131,21 +137,35 @@ def _read_baseline(path: Path, booster: lightgbm.Booster) -> NDArray[np.float64]
     Raises:
         DataInvalid: A column is missing, duplicate or not numeric, or contains category values instead of codes.
     """
-    table, names = read_table(path), booster.feature_name()
-    present = [str(name).replace(" ", "_") for name in table.columns]
-    table = table.set_axis(present, axis="columns")
-    problems = [f"column {name!r} is missing" for name in names if name not in present]
-    problems += [f"column {name!r} is duplicate" for name in names if present.count(name) > 1]
-    problems += [
-        f"column {name!r} must be numeric, got {table[name].dtype} (encode categories as the codes of the model)"
-        for name in names
-        if present.count(name) == 1 and not pd.api.types.is_numeric_dtype(table[name])
-    ]
-    if problems:
-        raise DataInvalid(f"{path}: " + "; ".join([*problems, f"columns of the file: {', '.join(present)}"]))
+    names = booster.feature_name()
+    with load_table(path, ReadingSpec(), None) as loaded:
+        columns = [column.name for column in loaded.raw.columns]
+        present = [column.replace(" ", "_") for column in columns]
+        problems = [f"column {name!r} is missing" for name in names if name not in present]
+        problems += [f"column {name!r} is duplicate" for name in names if present.count(name) > 1]
+        casts = [
+            number_cast(loaded.raw, columns[present.index(name)], f"baseline.{name}")
+            for name in names
+            if present.count(name) == 1
+        ]
+        problems += [
+            f"column {one.cast.column.name!r} must be numeric, got {one.count:,} other values, first {one.example!r} in "
+            f"{one.place} (encode categories as the codes of the model)"
+            for one in find_unreadable(loaded.connection, loaded.raw, casts, RECORD)
+        ]
+        if problems:
+            shown = ", ".join(shorten_list(present, _COLUMNS_SHOWN, ""))
+            raise DataInvalid(
+                "\n".join(
+                    [f"{path.name}:", *shorten_list(problems, _PROBLEMS_SHOWN, ""), f"columns of the file: {shown}"]
+                )
+            )
+        select = ", ".join(cast.value for cast in casts)
+        cells = loaded.connection.execute(f"SELECT {select} FROM cells ORDER BY {RECORD}")  # noqa: S608 - quoted
+        table = cells.df().set_axis(names, axis="columns").astype(np.float64)
     if problems := [*_category_code_problems(table, booster)]:
         raise DataInvalid(f"{path}: " + "; ".join(problems))
-    return np.ascontiguousarray(table[names].to_numpy(dtype=np.float64))
+    return np.ascontiguousarray(table.to_numpy(dtype=np.float64))
 
 
 def _category_code_problems(table: pd.DataFrame, booster: lightgbm.Booster) -> Iterator[str]:

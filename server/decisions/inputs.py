@@ -124,6 +124,8 @@ def merge_inputs(
 ) -> dict[str, SourcedValue]:
     """Return the input values of the model. A value of the caller takes precedence over a stored value of the same feature.
 
+    A value that is the feature's code for a missing value, such as 98, is left out.
+
     Args:
         schema: The model's schema.
         stored: Stored values by feature; empty if the feature store has no row of this customer.
@@ -133,7 +135,8 @@ def merge_inputs(
     # Ignore stored values of features that only the caller may provide. Such values were stored under an older schema.
     sources = {feature.name: feature.source for feature in schema.features}
     inputs = {name: SourcedValue(value, "STORE", as_of) for name, value in stored.items() if sources[name] != "CALLER"}
-    return inputs | {name: SourcedValue(value, "CALLER", None) for name, value in given.items()}
+    inputs |= {name: SourcedValue(value, "CALLER", None) for name, value in given.items()}
+    return {name: one for name, one in inputs.items() if not schema.stands_for_missing(name, one.value)}
 
 
 def compatible_inputs(schema: Schema, inputs: Mapping[str, SourcedValue]) -> dict[str, SourcedValue]:

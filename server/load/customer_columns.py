@@ -7,12 +7,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models.identifiers import MARKET_PATTERN
+from models.identifiers import CUSTOMER_ID_PATTERN, MARKET_PATTERN
 from server.errors import LoadRefused
 from server.stores.record_log.erased_customers import ErasedCustomers
 
 _MARKET = f"^{MARKET_PATTERN}$"
-_CUSTOMER_ID = r"^[A-Za-z0-9._:-]{1,64}$"
+_CUSTOMER_ID = f"^{CUSTOMER_ID_PATTERN}$"
 _AHEAD_MAX = dt.timedelta(days=1)  # a day that is cut at midnight in any time zone is not in the future
 KEY_COLUMNS = {"market": pa.string(), "customer_id": pa.string(), "as_of": pa.timestamp("us", tz="UTC")}
 

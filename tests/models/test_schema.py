@@ -180,3 +180,28 @@ def test_the_same_features_in_a_different_order_are_a_different_feature_set() ->
 def test_an_invalid_feature_specification_is_rejected(more: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         feature(**{"name": "a", **more})
+
+
+def test_a_level_is_found_in_any_spelling_and_with_white_space_around_it() -> None:
+    """A caller may send the letter as two code points, and a model of an earlier release may have such a level."""
+    composed, decomposed = "Café", "Cafe\u0301"
+    for level in (composed, decomposed):
+        cafe = schema(feature("kind", kind="category", levels=["Bar", level]))
+
+        assert cafe.encode_value("kind", level) == 1.0
+        assert {cafe.encode_value("kind", text) for text in (composed, decomposed, f" {decomposed} ")} == {1.0}
+        assert cafe.encode_value("kind", "Cafe") == -1.0
+
+    both = schema(feature("kind", kind="category", levels=[decomposed, composed]))
+    assert [both.encode_value("kind", level) for level in (decomposed, composed)] == [0.0, 1.0]
+
+
+def test_the_codes_of_a_missing_value_are_valid_and_absent_from_the_file_of_a_schema_without_codes() -> None:
+    coded = schema(feature("late", max=95, missing=[96, 98], source="CALLER"))
+
+    assert coded.problems({"late": 98.0}, decides=True) == []
+    assert [problem.kind for problem in coded.problems({"late": 97.0}, decides=True)] == ["OUT_OF_RANGE"]
+    assert coded.stands_for_missing("late", 96.0)
+    assert not coded.stands_for_missing("late", 95.0)
+    assert '"missing":[96.0,98.0]' in coded.document.model_dump_json()
+    assert "missing" not in FIVE.document.model_dump_json()

@@ -38,7 +38,9 @@ def report_page(
         parts = [
             _first_screen(spec, evaluation, lines),
             section("Release gates", tables.gate_table(lines), tables.equivalence_table(evaluation)),
-            section("Data", tables.waterfall_table(samples), tables.part_table(evaluation)),
+            section(
+                "Data", tables.waterfall_table(samples), tables.column_table(samples), tables.part_table(evaluation)
+            ),
             section("Ranking", *_ranking_section(evaluation)),
             *campaign_sections(spec, evaluation, drivers),
             section("Calibration", *_calibration_section(spec, evaluation, card)),

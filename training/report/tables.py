@@ -51,6 +51,13 @@ def waterfall_table(samples: Samples) -> str:
     return table("Rows.", reading, ("what", "count"), rows)
 
 
+def column_table(samples: Samples) -> str:
+    """Return the table of the columns of the source, and what each of them is used as."""
+    rows = [(column.column, column.use, column.detail, column.first_odd) for column in samples.columns]
+    reading = f"Every column of the source is used or left out. {samples.confirmation}."
+    return table("Columns.", reading, ("column", "used as", "how it was read", "first odd value"), rows)
+
+
 def part_table(evaluation: ModelEvaluation) -> str:
     """Return the table of the parts of the split."""
     named = [(_PART_TITLES[part], found) for part, found in evaluation.parts.items()]

@@ -11,10 +11,15 @@ import duckdb
 
 from models.identifiers import CODE_PATTERN
 from training.errors import DataInvalid
-from training.sources.transaction_log import check_columns, table_source
-from training.spec import CampaignSpec
+from training.sources.reader.casts import ColumnCast, key_cast, text_cast, time_cast
+from training.sources.reader.raw_table import RawTable, open_file, read_strictly, shorten_list
+from training.sources.reader.unreadable import find_unreadable, refuse_unreadable
+from training.sources.transaction_log import count_rows, database_folder
+from training.spec import CampaignSpec, ReadingSpec
 
 _HOLD_OUT_BUCKETS = 10_000
+_READING = ReadingSpec()
+_UNMATCHED_SHOWN = 5
 
 
 def in_hold_out(campaign: CampaignSpec, market: str, customer_id: str) -> bool:
@@ -44,27 +49,62 @@ def read_suppressions(connection: duckdb.DuckDBPyConnection, path: Path | None, 
     connection.execute("CREATE TABLE suppressed (market VARCHAR, customer_id VARCHAR, suppressions VARCHAR[])")
     if path is None:
         return ""
-    try:
-        source, digest = table_source(path, ("market", "customer_id", "code"))
-        wanted = {f"column {name}": name for name in ("market", "customer_id", "code")}
-        check_columns(connection, source, wanted, f"{path}: the suppression list")
-        present = [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()]  # noqa: S608 - quoted
-        last_day = "CAST(until AS DATE)" if "until" in present else "CAST(NULL AS DATE)"
-        entries = f"SELECT CAST(market AS VARCHAR) AS market, CAST(customer_id AS VARCHAR) AS customer_id, CAST(code AS VARCHAR) AS code, {last_day} AS last_day FROM {source}"  # noqa: S608 - quoted
-        invalid = connection.execute(
-            f"SELECT COUNT(*) FROM ({entries}) WHERE market IS NULL OR customer_id IS NULL OR code IS NULL"  # noqa: S608 - ours
-            f" OR NOT regexp_full_match(code, '{CODE_PATTERN}')"
-        ).fetchall()[0][0]
-        if invalid:
-            raise DataInvalid(
-                f"{path}: every row must have a market, a customer_id and a code such as DO_NOT_CONTACT, got {invalid} other "
-                "rows; correct or remove these rows"
-            )
-        connection.execute(
-            f"""INSERT INTO suppressed SELECT market, customer_id, LIST_SORT(LIST(DISTINCT code)) FROM ({entries})
-            WHERE last_day IS NULL OR last_day >= $at GROUP BY market, customer_id""",  # noqa: S608 - ours
-            {"at": at},
+    source = open_file(path, _READING, database_folder(connection), set(), "--suppress")
+    source.require({f"column {name}": name for name in ("market", "customer_id", "code")})
+    casts = {
+        "market": key_cast(source, "market", "suppress.market", "market"),
+        "customer_id": key_cast(source, "customer_id", "suppress.customer_id", "customer"),
+        "code": text_cast(source, "code", "suppress.code"),
+    }
+    if source.find("until") is not None:
+        casts["last_day"] = time_cast(source, "until", "suppress.until", _READING, "NULL")
+    read_strictly(source, database_folder(connection), lambda table: _insert_entries(connection, table, casts, at))
+    return source.digest
+
+
+def _insert_entries(
+    connection: duckdb.DuckDBPyConnection, table: RawTable, casts: dict[str, ColumnCast], at: dt.date
+) -> None:
+    """Insert the suppressions that apply on a day into the table `suppressed`."""
+    unreadable = find_unreadable(connection, table, casts.values())
+    refuse_unreadable(table, _READING, unreadable, count_rows(connection, table))
+    last_day = f"CAST({casts['last_day'].value} AS DATE)" if "last_day" in casts else "CAST(NULL AS DATE)"
+    values = ", ".join(f"{casts[name].value} AS {name}" for name in ("market", "customer_id", "code"))
+    entries = f"SELECT {values}, {last_day} AS last_day FROM {table.sql}"  # noqa: S608 - quoted
+    invalid = connection.execute(
+        f"SELECT COUNT(*) FROM ({entries}) WHERE market IS NULL OR customer_id IS NULL OR code IS NULL"  # noqa: S608 - ours
+        f" OR NOT regexp_full_match(code, '{CODE_PATTERN}')"
+    ).fetchall()[0][0]
+    if invalid:
+        raise DataInvalid(
+            f"{table.name}: every row must have a market, a customer_id and a code such as DO_NOT_CONTACT, got {invalid} other "
+            "rows; correct or remove these rows"
         )
-    except duckdb.Error as error:
-        raise DataInvalid(f"{path}: cannot be read as a suppression list: {error}") from error
-    return digest
+    connection.execute(
+        f"""INSERT INTO suppressed SELECT market, customer_id, LIST_SORT(LIST(DISTINCT code)) FROM ({entries})
+        WHERE last_day IS NULL OR last_day >= $at GROUP BY market, customer_id""",  # noqa: S608 - ours
+        {"at": at},
+    )
+
+
+def unmatched_suppressions(connection: duckdb.DuckDBPyConnection, known: str) -> str:
+    """Return a sentence about the suppressed customers that do not occur in the data; "" if there are none.
+
+    Args:
+        connection: The database with the table `suppressed`.
+        known: Table or view with every customer of the data.
+    """
+    query = f"""SELECT suppressed.market, suppressed.customer_id, MIN(known.customer_id) FROM suppressed
+        LEFT JOIN (SELECT DISTINCT market, customer_id FROM {known}) AS known
+            ON known.market = suppressed.market AND ltrim(known.customer_id, '0') = ltrim(suppressed.customer_id, '0')
+        WHERE (suppressed.market, suppressed.customer_id) NOT IN (SELECT (market, customer_id) FROM {known})
+        GROUP BY ALL ORDER BY ALL"""  # noqa: S608 - the name of a view
+    rows = connection.execute(query).fetchall()
+    if not rows:
+        return ""
+    shown = [
+        f"{market} {customer}" + (f" (the data have {similar})" if similar else "")
+        for market, customer, similar in rows
+    ]
+    listed = ", ".join(shorten_list(shown, _UNMATCHED_SHOWN, ""))
+    return f"{len(rows):,} suppressed customers do not occur in the data, so they suppress nobody: {listed}; check their numbers"

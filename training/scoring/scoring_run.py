@@ -23,14 +23,15 @@ from models.atomic_files import make_folder, replace_file
 from models.model import Model
 from models.scorecard import log_odds_from_margin
 from training.errors import DataInvalid, SpecInvalid
-from training.scoring.campaign import in_hold_out, read_suppressions
+from training.scoring.campaign import in_hold_out, read_suppressions, unmatched_suppressions
 from training.scoring.drivers import DriverTexts
 from training.scoring.feature_file import KEY_COLUMNS
 from training.scoring.predictions import predict_pds
 from training.scoring.run_columns import RUN_COLUMNS, SCORED, feature_matrix, query_batches, run_columns
+from training.sources.reader.raw_table import quote_literal
 from training.sources.samples import Waterfall
 from training.sources.snapshots import check_log_reaches, create_customers
-from training.sources.transaction_log import SourcePaths, open_transaction_log, table_source, temporary_database
+from training.sources.transaction_log import SourcePaths, open_transaction_log, temporary_database
 from training.spec import Spec
 
 _FORMAT = 2
@@ -47,6 +48,7 @@ class RunOptions:
         spec_sha256: SHA-256 of the spec, for the manifest.
         threads: Number of threads of DuckDB; no byte of the run file depends on it.
         report_progress: Function that is called with (completed customers, all customers, stage).
+        report_finding: Function that is called with a sentence for a person.
     """
 
     decline: Model | None = None
@@ -54,6 +56,7 @@ class RunOptions:
     spec_sha256: str = ""
     threads: int = 1
     report_progress: Callable[[int, int, str], None] = field(default=lambda _done, _total, _stage: None)
+    report_finding: Callable[[str], None] = field(default=lambda _sentence: None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class _RunInputs:
         model: The model of the family.
         options: The options of the run.
         rules: The waterfall of the transaction log; empty for a feature file.
+        known: Table or view with every customer of the data, including those that are not in `scope`.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -73,6 +77,7 @@ class _RunInputs:
     model: Model
     options: RunOptions
     rules: Waterfall
+    known: str
 
 
 def score_feature_file(spec: Spec, model: Model, features: Path, to: Path, options: RunOptions | None = None) -> int:
@@ -87,11 +92,11 @@ def score_feature_file(spec: Spec, model: Model, features: Path, to: Path, optio
     _check_features_present(pq.read_schema(features).names, spec, (model, options.decline))
     with temporary_database(options.threads) as connection:
         horizon = spec.snapshots.horizon_days if spec.snapshots else spec.run.horizon_days
-        source, _ = table_source(features)
+        source = f"read_parquet({quote_literal(str(features))})"
         connection.execute(
             f"CREATE VIEW scope AS SELECT *, 'SCORED' AS status, {horizon} AS horizon_days FROM {source}"  # noqa: S608 - quoted
         )
-        return _write_run(_RunInputs(connection, spec, model, options, ()), to)
+        return _write_run(_RunInputs(connection, spec, model, options, (), "scope"), to)
 
 
 def score_transaction_log(
@@ -108,13 +113,14 @@ def score_transaction_log(
     assert spec.snapshots is not None
     options.report_progress(0, 0, "read the transaction log")
     with open_transaction_log(spec.log, spec.status, sources, options.threads) as log:
+        options.report_finding(log.confirmation)
         check_log_reaches(log, spec.snapshots, at)
         options.report_progress(0, 0, "compute the features of all customers")
         create_customers(log, spec.snapshots, at)
         _check_features_present(log.connection.table("customers").columns, spec, (model, options.decline))
         time = f"TIMESTAMPTZ '{at} 00:00:00+00'"
         log.connection.execute(f"CREATE VIEW scope AS SELECT *, {time} AS as_of FROM customers")  # noqa: S608 - ours
-        return _write_run(_RunInputs(log.connection, spec, model, options, log.waterfall), to)
+        return _write_run(_RunInputs(log.connection, spec, model, options, log.waterfall, "valid_lines"), to)
 
 
 def _check_feature_file(path: Path, model: Model) -> None:
@@ -157,6 +163,8 @@ def _write_run(inputs: _RunInputs, to: Path) -> int:
         )
     at = _single_value(connection, "SELECT CAST(MAX(as_of) AS DATE) FROM scope")
     suppressions_sha256 = read_suppressions(connection, options.suppression_list, at)
+    if unmatched := unmatched_suppressions(connection, inputs.known):
+        options.report_finding(unmatched)
     total: int = _single_value(connection, "SELECT COUNT(*) FROM scope")
     features_sha256, counts = _rank_customers(inputs, total)
     manifest = _manifest(inputs, features_sha256, suppressions_sha256, counts)

@@ -4,22 +4,23 @@ import math
 from itertools import pairwise
 
 import pandas as pd
-from pandas.api.types import is_numeric_dtype
 
-from training.errors import DataInvalid, SpecInvalid
-from training.sources.samples import category_name
+from training.errors import SpecInvalid
 from training.spec import AttributeSpec, Spec
 
 # A feature name cannot contain a colon, so no feature can have the name of an attribute column.
 ATTRIBUTE_PREFIX = "attribute:"
 
 
-def attribute_columns(spec: Spec, table: pd.DataFrame) -> dict[str, pd.Series]:
+def attribute_columns(spec: Spec, cells: pd.DataFrame) -> dict[str, pd.Series]:
     """Return a column for each protected attribute. It has the group of every row, or None where the value is missing.
+
+    Args:
+        spec: The spec.
+        cells: The values of each attribute in a column of the same name: numbers for bands, otherwise text.
 
     Raises:
         SpecInvalid: The column of an attribute is also the column of a feature.
-        DataInvalid: The column of an attribute with bands is not numeric.
     """
     columns = {feature.column or feature.name for feature in spec.features}
     attributes = spec.fairness.attributes
@@ -29,23 +30,20 @@ def attribute_columns(spec: Spec, table: pd.DataFrame) -> dict[str, pd.Series]:
             "from the features"
         )
     return {
-        ATTRIBUTE_PREFIX + attribute.column: _group_names(attribute, table[attribute.column])
+        ATTRIBUTE_PREFIX + attribute.column: _group_names(attribute, cells[ATTRIBUTE_PREFIX + attribute.column])
         for attribute in attributes
     }
 
 
 def _group_names(spec: AttributeSpec, column: pd.Series) -> pd.Series:
     """Return the name of the group of every row."""
-    if spec.bands and not is_numeric_dtype(column):
-        raise DataInvalid(f"column {spec.column!r}: bands require numbers, got {column.dtype}")
 
     def name(value: object) -> str | None:
         if pd.isna(value):  # type: ignore[call-overload]  # pandas-stubs do not accept any object
             return None
         if spec.bands:
             return _band_name(spec.bands, float(str(value)))
-        plain = category_name(value)
-        return spec.names.get(plain, plain)
+        return spec.names.get(str(value), str(value))
 
     return pd.Series([name(value) for value in column.tolist()], index=column.index, dtype=object)
 

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from training.sources.reader.column_summary import ColumnSummary
+
 Sample = Literal["FIT", "CALIBRATION", "HOLD_OUT", "OUT_OF_TIME", "NONE"]
 # Pairs (label, count) that begin with the rows or lines read; the counts of excluded rows or lines are negative.
 Waterfall = tuple[tuple[str, int], ...]
@@ -30,6 +32,8 @@ class Samples:
         levels: For every category feature, the levels that occur in the fit part, in the order of their codes.
         histories: The columns purchase_days, recency_days and tenure_days of all customers who bought before the newest
             calibration snapshot, including inactive customers; None unless the spec has a BG/NBD rival.
+        columns: What training does with each column of the source, in the order of the source.
+        confirmation: One line that states how the source was read.
     """
 
     rows: pd.DataFrame
@@ -38,6 +42,8 @@ class Samples:
     data_sha256: str
     levels: Mapping[str, tuple[str, ...]]
     histories: pd.DataFrame | None = None
+    columns: tuple[ColumnSummary, ...] = ()
+    confirmation: str = ""
 
     def part(self, *samples: Sample) -> pd.DataFrame:
         """Return the rows of the given samples, in the order of the table."""
@@ -62,12 +68,3 @@ def hash_bucket(customer_id: str, buckets: int) -> int:
     """Return the bucket of a customer, from 0 to buckets - 1. The result is the same in every run."""
     # hash() would not be reproducible, because Python salts the hash of a string in each process.
     return int(hashlib.sha256(customer_id.encode()).hexdigest(), 16) % buckets
-
-
-def category_name(value: object) -> str:
-    """Return the value of a category as text. A whole number has no decimal point: 3.0 becomes "3".
-
-    Otherwise missing values would change the text, because pandas converts a column of integers with missing values to
-    floats.
-    """
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

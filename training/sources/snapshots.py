@@ -99,7 +99,11 @@ def read_log_samples(spec: Spec, sources: SourcePaths, threads: int) -> tuple[Sa
     _check_features(spec, tuple(latest.columns))
     counts = [line for _, lines in results for line in lines]
     rows = pd.concat([rows for rows, _ in results], ignore_index=True)
-    return Samples(rows, names, (*opened.waterfall, *counts), opened.digest, {}, histories), latest
+    waterfall = (*opened.waterfall, *counts)
+    samples = Samples(
+        rows, names, waterfall, opened.digest, {}, histories, columns=opened.columns, confirmation=opened.confirmation
+    )
+    return samples, latest
 
 
 def _check_features(spec: Spec, columns: tuple[str, ...]) -> None:

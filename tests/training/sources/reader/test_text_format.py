@@ -1,0 +1,154 @@
+"""The format of a text file is detected and stated, or the file is rejected in one sentence."""
+
+import bz2
+import codecs
+import gzip
+import lzma
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from training.errors import DataInvalid
+from training.sources.reader.raw_table import RawTable, open_file, read_strictly
+from training.spec.reading import ReadingSpec
+
+GERMAN = "Kunde;Umsatz Größe\r\n0001;1.234,56\r\n0002;3,5\r\n"
+GERMAN_ROWS = [("0001", "1.234,56"), ("0002", "3,5")]
+
+
+def zstd(data: bytes) -> bytes:
+    """Return data compressed with Zstandard."""
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(data)
+    return sink.getvalue().to_pybytes()
+
+
+def open_bytes_as(folder: Path, data: bytes, name: str = "table.csv", **fields: Any) -> RawTable:
+    """Write a file and open it."""
+    (folder / name).write_bytes(data)
+    return open_file(folder / name, ReadingSpec(**fields), folder)
+
+
+def rows_of(table: RawTable, folder: Path) -> list[tuple[Any, ...]]:
+    """Return all rows of a table."""
+    with duckdb.connect() as connection:
+        return read_strictly(table, folder, lambda raw: connection.execute(f"SELECT * FROM {raw.sql}").fetchall())
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "latin-1", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize(
+    ("suffix", "compress"),
+    [
+        ("", bytes),
+        (".gz", gzip.compress),
+        (".zst", zstd),
+        (".bz2", bz2.compress),
+        (".xz", lzma.compress),
+        (".CSV", gzip.compress),
+    ],
+)
+def test_a_german_file_is_read_in_every_encoding_and_compression(
+    encoding: str, suffix: str, compress: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    table = open_bytes_as(tmp_path, compress(GERMAN.encode(encoding)), f"table.csv{suffix}")
+
+    assert [column.name for column in table.columns] == ["Kunde", "Umsatz Größe"]
+    assert rows_of(table, tmp_path) == GERMAN_ROWS
+    assert table.confirmation.startswith(
+        f"table.csv{suffix}: read as text with 2 columns: separator ';', decimal ',', "
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"sep=|\r\na|b\r\n1|2\r\n", [("1", "2")]),
+        (b"a\tb\n1\t2,5\n", [("1", "2,5")]),
+        (b"a,b\r1,2\r3,4\r", [("1", "2"), ("3", "4")]),
+        (b"a,b\r\n1,2\n3,4\r\n5,6", [("1", "2"), ("3", "4"), ("5", "6")]),
+        (b'a,b\n1,"x\ny"\n\n3,"say ""hi"""\n', [("1", "x\ny"), ("3", 'say "hi"')]),
+        (b"a\n1\n\n3\n", [("1",), (None,), ("3",)]),
+        (b"a,A,\n1,2,3\n", [("1", "2", "3")]),
+    ],
+)
+def test_unusual_files_are_read_exactly(data: bytes, expected: list[tuple[str, ...]], tmp_path: Path) -> None:
+    assert rows_of(open_bytes_as(tmp_path, data), tmp_path) == expected
+
+
+INVALID = {
+    "two separators": (b"a,b;c\n1,2;3\n", {}, "the separator may be ',' and ';'; set separator in the spec"),
+    "an ambiguous number": (b"a;b\n1;1.234\n2;500\n", {}, "set decimal = '.' or thousands = '.' in the spec"),
+    "two kinds of numbers": (
+        b"a;b\n1;1,5\n2;2.5\n",
+        {},
+        "numbers are written in two ways: '1,5' in column 'b' and '2.5'",
+    ),
+    "duplicate names": (b"a,b,a\n1,2,3\n", {}, "duplicate columns in the header: 'a' (columns 1, 3)"),
+    "no header": (b"", {}, "the file has no header"),
+    "irregular lines": (
+        b"a,b\n1,2\n3\n4,5,6\n",
+        {},
+        "line 3 has 1 values, but the header has 2 columns; 2 lines are irregular",
+    ),
+    "an open quotation": (b'a,b\n1,"2\n3,4\n', {}, "line 2: a quoted cell is malformed"),
+    "text after a quotation": (b'a,b\n1,2\n1,"x"y\n', {}, "line 3: a quoted cell is malformed"),
+    "two encodings": ("a,b\n1,ä\n".encode() + b"2,\xe4\n", {}, "a part of the file is UTF-8 and another part is not"),
+    "a wrong encoding": (b"a,b\n1,\xe4\n", {"encoding": "utf-8"}, "line 2 is not valid utf-8; set encoding"),
+    "a wrong compression": (b"a,b\n1,2\n", {"compression": "gzip"}, "cannot be read with compression = 'gzip'"),
+    "a truncated archive": (gzip.compress(b"a,b\n1,2\n" * 1000)[:40], {}, "the file is damaged"),
+    "an Excel workbook": (
+        b"PK\x03\x04",
+        {},
+        "the file is an Excel workbook or a ZIP archive; save the sheet as CSV UTF-8",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", INVALID)
+def test_a_file_that_cannot_be_read_is_rejected_in_one_sentence(case: str, tmp_path: Path) -> None:
+    data, fields, message = INVALID[case]
+
+    with pytest.raises(DataInvalid) as refused:
+        rows_of(open_bytes_as(tmp_path, data, **fields), tmp_path)
+
+    assert str(refused.value).startswith("table.csv: ")
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_the_fields_of_the_spec_take_precedence_over_the_detection(tmp_path: Path) -> None:
+    table = open_bytes_as(tmp_path, b"a,b;c\n1,2;3\n", separator=";", decimal=",", thousands=".", encoding="latin-1")
+
+    assert rows_of(table, tmp_path) == [("1,2", "3")]
+    assert (table.numbers.decimal, table.numbers.thousands) == (",", ".")
+
+
+def test_the_place_of_a_record_is_its_first_line_even_after_quoted_line_ends(tmp_path: Path) -> None:
+    table = open_bytes_as(tmp_path, b'"a\nb",c\n1,"x\ny\nz"\n\n3,4\n')
+
+    assert table.places([1, 2]) == ["line 3", "line 7"]
+
+
+def test_parquet_is_recognised_by_its_content_and_names_may_differ_in_case_only(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": [2**62 + 1, None], "A": ["x", "y"]}), tmp_path / "table.PARQUET")
+    table = open_file(tmp_path / "table.PARQUET", ReadingSpec(), tmp_path)
+
+    assert rows_of(table, tmp_path) == [(2**62 + 1, "x"), (None, "y")]
+    assert [column.name for column in table.columns] == ["a", "A"]
+    assert table.places([2]) == ["row 2"]
+
+
+def test_a_byte_that_is_cut_between_two_chunks_is_still_utf8(tmp_path: Path) -> None:
+    line = "ä" * 99 + ",1\n"
+    data = ("a,b\nx" + "," + "1\n" + line * 9000).encode()
+    table = open_bytes_as(tmp_path, data)
+
+    assert len(data) > 1 << 20
+    assert ", encoding utf-8" in table.confirmation
+    assert not data.startswith(codecs.BOM_UTF8)

@@ -1,0 +1,275 @@
+"""Transaction logs of real data teams are read exactly, or rejected with the line and with what to write in the spec."""
+
+import datetime as dt
+import gzip
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from training.errors import DataInvalid, SpecInvalid, fit_screen
+from training.scoring.campaign import read_suppressions, unmatched_suppressions
+from training.sources.transaction_log import SourcePaths, TransactionLog, open_transaction_log, temporary_database
+from training.spec import LogSpec, StatusSpec
+
+COLUMNS = {"customer_id": "c", "time": "t", "amount": "a"}
+
+
+@contextmanager
+def open_log(
+    folder: Path, data: str | bytes | pa.Table, status: StatusSpec | None = None, **fields: Any
+) -> Iterator[TransactionLog]:
+    """Write a log and open it."""
+    path = folder / ("log.parquet" if isinstance(data, pa.Table) else "log.csv")
+    if isinstance(data, pa.Table):
+        pq.write_table(data, path)
+    else:
+        path.write_bytes(data.encode() if isinstance(data, str) else data)
+    defaults = {"path": path.name, "market": "DE", "currency": "EUR", "duplicates": "keep", "columns": COLUMNS}
+    log = LogSpec.model_validate(defaults | fields)
+    with open_transaction_log(log, status, SourcePaths(folder), 2) as found:
+        yield found
+
+
+def lines_of(log: TransactionLog, columns: str = "customer_id, time, amount") -> list[tuple[Any, ...]]:
+    """Return the valid lines."""
+    return log.connection.execute(f"SELECT {columns} FROM valid_lines ORDER BY ALL").fetchall()
+
+
+def total(log: TransactionLog) -> Decimal:
+    """Return the sum of all amounts."""
+    return Decimal(log.connection.execute("SELECT SUM(amount) FROM valid_lines").fetchall()[0][0])
+
+
+def made_lines(*amounts: str) -> str:
+    """Return the text of a log with the given amounts, one per line."""
+    return "c,t,a\n" + "".join(f"A,2017-03-01,{amount}\n" for amount in amounts)
+
+
+def test_the_first_lines_do_not_decide_the_type_of_the_later_lines(tmp_path: Path) -> None:
+    with open_log(tmp_path, made_lines(*["5"] * 21_000, *["5.49"] * 1_000)) as log:
+        assert total(log) == Decimal("110490.00")
+
+
+REJECTED = {
+    "decimals beyond the currency": (
+        made_lines(*["0.005"] * 1000),
+        {},
+        "column 'a': 1,000 values have more decimals than the currency, first '0.005' in line 2 of log.csv; set decimals = 3",
+    ),
+    "German thousands": (made_lines("1.234"), {}, 'or thousands = "." if it means 1234'),
+    "decimals of a currency without them": (made_lines("5.50"), {"currency": "JPY"}, "1 value has more decimals"),
+    "a text among the amounts": (
+        made_lines("5", "n.a."),
+        {},
+        "first 'n.a.' in line 3 of log.csv; correct the value, or set missing",
+    ),
+    "an ambiguous date": (
+        "c,t,a\nA,01/02/2017,5\n",
+        {},
+        'first \'01/02/2017\' in line 2 of log.csv; set time_format in [log] to "%d/%m/%Y" or "%m/%d/%Y"',
+    ),
+    "a date as a number": ("c,t,a\nA,20170301,5\n", {}, 'set time_format = "%Y%m%d" in [log]'),
+    "a time with an offset": (
+        "c,t,a\nA,2017-03-01T00:30:00+02:00,5\n",
+        {},
+        "set time_zone in [log]",
+    ),
+    "a market without a time zone": (
+        "c,t,a,m\nA,2017-03-01T00:30:00+02:00,5,FR\n",
+        {"market": None, "columns": COLUMNS | {"market": "m"}, "time_zone": {"DE": "Europe/Berlin"}},
+        "set time_zone in [log]",
+    ),
+    "a customer that nobody can ask for": (
+        "c,t,a\n1/4 ä,2017-03-01,5\n",
+        {},
+        "first '1/4 ä' in line 2 of log.csv; a customer must be",
+    ),
+    "a value after a quoted line end": (
+        'c,t,a,x\nA,2017-03-01,5,"two\nlines"\nA,2017-03-01,x,y\n',
+        {},
+        "first 'x' in line 4 of log.csv",
+    ),
+    "a market in lowercase": (
+        "c,t,a,m\nA,2017-03-01,5,de\n",
+        {"market": None, "columns": COLUMNS | {"market": "m"}},
+        "a market must be two uppercase letters such as DE",
+    ),
+    "a missing column": ("c,t\nA,2017-03-01\n", {}, "log.csv: lacks columns of the spec:\n  log.columns.amount: 'a'"),
+    "a ragged line": (
+        "c,t,a\nA,2017-03-01,5\nA,2017-03-01\n",
+        {},
+        "line 3 has 2 values, but the header has 3 columns",
+    ),
+    "a damaged archive": (
+        gzip.compress(made_lines("5").encode())[:30],
+        {},
+        "log.csv: cannot be read with compression = 'gzip'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REJECTED)
+def test_a_log_that_may_be_misread_is_rejected_on_one_screen_with_what_to_write(case: str, tmp_path: Path) -> None:
+    data, fields, message = REJECTED[case]
+
+    with pytest.raises((DataInvalid, SpecInvalid)) as refused, open_log(tmp_path, data, **fields):
+        pass
+
+    assert message in str(refused.value)
+    lines = fit_screen(f"error: {refused.value}").splitlines()
+    assert len(lines) <= 20
+    assert max(map(len, lines)) <= 120
+
+
+def test_the_line_of_the_first_unreadable_value_is_right_in_a_file_that_several_threads_read(tmp_path: Path) -> None:
+    with (
+        pytest.raises(DataInvalid, match=r"1 value is not a number, first 'x' in line 400,002 of log\.csv"),
+        open_log(tmp_path, made_lines(*["5"] * 400_000, "x", *["5"] * 400_000)),
+    ):
+        pass
+
+
+def test_unreadable_lines_are_left_out_and_counted_if_the_spec_allows_them(tmp_path: Path) -> None:
+    with open_log(tmp_path, made_lines(*["5"] * 99, "x"), max_unreadable_share=0.01) as log:
+        assert dict(log.waterfall)["left out: UNREADABLE"] == -1
+        assert total(log) == 495
+        assert next(one for one in log.columns if one.column == "a").first_odd == "'x' in line 101"
+
+
+def test_padding_does_not_make_several_customers_and_is_counted(tmp_path: Path) -> None:
+    text = "c,t,a,g\n" + "".join(
+        f"{customer},2017-03-01,5,{group}\n"
+        for customer, group in [("A ", "Cafe\u0301"), ("A", "Café"), (" A", "Café ")]
+    )
+    for data in (
+        text,
+        pa.table(
+            {"c": ["A ", "A", " A"], "t": ["2017-03-01"] * 3, "a": [5.0] * 3, "g": ["Cafe\u0301", "Café", "Café "]}
+        ),
+    ):
+        with open_log(tmp_path, data, columns=COLUMNS | {"category": "g"}) as log:
+            assert set(lines_of(log, "customer_id, category")) == {("A", "Café")}
+            assert log.columns[0].detail == "2 without the spaces around them"
+
+
+@pytest.mark.parametrize(
+    ("customers", "expected"),
+    [
+        (pa.array([124, None, 2**62 + 1, 2**62]), ["124", str(2**62), str(2**62 + 1)]),
+        (pa.array([124.0, None, 17850.0, 2.0]), ["124", "17850", "2"]),
+        (pa.array(["00123", None, "123.0", "NA"]), ["00123", "123", "NA"]),
+    ],
+)
+def test_customers_keep_every_digit_in_parquet_with_gaps(
+    customers: pa.Array, expected: list[str], tmp_path: Path
+) -> None:
+    days = pa.array([dt.datetime(2017, 3, 1)] * 4)  # noqa: DTZ001 - a Parquet time without a zone
+    with open_log(tmp_path, pa.table({"c": customers, "t": days, "a": [1, 2, 3, 4]})) as log:
+        assert [row[0] for row in lines_of(log, "customer_id")] == expected
+        assert dict(log.waterfall)["left out: NO_CUSTOMER"] == -1
+
+
+def test_times_with_a_zone_are_on_the_day_of_their_market(tmp_path: Path) -> None:
+    zones = {"DE": "Europe/Berlin", "FI": "Europe/Helsinki"}
+    text = "c,t,a,m\nA,2017-02-28T22:30:00Z,5,FI\nA,2017-02-28T22:30:00Z,5,DE\n"
+    stored = pa.table(
+        {
+            "c": ["A"] * 2,
+            "t": pa.array([1488321000000000] * 2, pa.timestamp("us", "Asia/Tokyo")),
+            "a": [5, 5],
+            "m": ["FI", "DE"],
+        }
+    )
+    for data in (text, stored):
+        with open_log(tmp_path, data, market=None, columns=COLUMNS | {"market": "m"}, time_zone=zones) as log:
+            assert [(market, str(time)) for market, time in lines_of(log, "market, time")] == [
+                ("DE", "2017-02-28 23:30:00"),
+                ("FI", "2017-03-01 00:30:00"),
+            ]
+
+
+@pytest.mark.parametrize(
+    ("time_format", "cell"),
+    [("%Y%m%d", "20170301"), ("%d.%m.%Y", "01.03.2017"), ("epoch_s", "1488326400"), ("excel", "42795")],
+)
+def test_a_log_is_read_with_the_time_format_of_the_spec(time_format: str, cell: str, tmp_path: Path) -> None:
+    with open_log(tmp_path, f"c,t,a\nA,{cell},5\n", time_format=time_format) as log:
+        assert [str(row[0]) for row in lines_of(log, "time")] == ["2017-03-01 00:00:00"]
+
+
+def test_a_compressed_german_log_with_odd_names_is_read_exactly_and_confirmed_in_one_line(tmp_path: Path) -> None:
+    columns = {"customer_id": "Kunden-Nr.", "time": "Zeit", "amount": "Umsatz, brutto €", "category": "Größe"}
+    text = '"Kunden-Nr.";Zeit;"Umsatz, brutto €";Größe;\r\n00123;01.03.2017;"1.234,56";XL;\r\n00124;02.03.2017;-7,5;"a;b";\r\n'
+    with open_log(tmp_path, gzip.compress(text.encode("cp1252")), columns=columns, time_format="%d.%m.%Y") as log:
+        assert lines_of(log, "customer_id, amount, category") == [
+            ("00123", Decimal("1234.56"), "XL"),
+            ("00124", Decimal("-7.50"), "a;b"),
+        ]
+        assert log.confirmation == (
+            "log.csv: read as text with 5 columns: separator ';', decimal ',', thousands '.', encoding cp1252, gzip"
+        )
+        assert log.columns[-1].use == "left out"
+
+
+def test_amounts_of_a_currency_with_three_decimals_are_exact(tmp_path: Path) -> None:
+    with open_log(tmp_path, made_lines("0.005", "1.234"), currency="KWD") as log:
+        assert total(log) == Decimal("1.239")
+
+
+def test_anonymous_customers_need_no_valid_number(tmp_path: Path) -> None:
+    with open_log(tmp_path, "c,t,a\n*,2017-03-01,5\nA,2017-03-01,5\n", anonymous=["*"]) as log:
+        assert dict(log.waterfall)["left out: NO_CUSTOMER"] == -1
+
+
+def test_a_status_table_is_read_as_strictly_as_the_log(tmp_path: Path) -> None:
+    (tmp_path / "status.csv").write_text("customer_id;status;since\nA ;CLOSED;01.02.2017\n")
+    with open_log(tmp_path, made_lines("5"), StatusSpec(path="status.csv", time_format="%d.%m.%Y")) as log:
+        assert log.connection.execute(
+            "SELECT customer_id, status, CAST(since AS VARCHAR) FROM statuses"
+        ).fetchall() == [("A", "CLOSED", "2017-02-01")]
+    with (
+        pytest.raises(DataInvalid, match=r"set time_format in \[status\]"),
+        open_log(tmp_path, made_lines("5"), StatusSpec(path="status.csv")),
+    ):
+        pass
+
+
+def test_suppressed_customers_that_do_not_occur_are_counted_and_listed(tmp_path: Path) -> None:
+    path = tmp_path / "suppress.csv"
+    path.write_text("market;customer_id;code\nDE;9358;DO_NOT_CONTACT\nDE;A;DO_NOT_CONTACT\nDE;gone;DO_NOT_CONTACT\n")
+    with temporary_database(1) as connection:
+        connection.execute(
+            "CREATE TABLE known AS SELECT * FROM (VALUES ('DE', '09358'), ('DE', 'A')) AS v(market, customer_id)"
+        )
+        read_suppressions(connection, path, dt.date(2026, 1, 1))
+
+        assert unmatched_suppressions(connection, "known") == (
+            "2 suppressed customers do not occur in the data, so they suppress nobody: DE 9358 (the data have 09358), "
+            "DE gone; check their numbers"
+        )
+        connection.execute("INSERT INTO known VALUES ('DE', '9358'), ('DE', 'gone')")
+        assert unmatched_suppressions(connection, "known") == ""
+
+
+def test_no_message_of_duckdb_reaches_a_person(tmp_path: Path) -> None:
+    """A Parquet file whose data are damaged, although its metadata are intact."""
+    with duckdb.connect() as connection:
+        connection.execute(
+            f"COPY (SELECT 'A' AS c, DATE '2017-03-01' AS t, hash(i) % 1000 AS a FROM range(50000) AS r(i)) TO '{tmp_path}/x.parquet' (COMPRESSION zstd)"
+        )
+    data = bytearray((tmp_path / "x.parquet").read_bytes())
+    data[1000:6000] = b"\xff" * 5000
+    (tmp_path / "log.parquet").write_bytes(data)
+    log = LogSpec.model_validate({"path": "log.parquet", "market": "DE", "currency": "EUR", "columns": COLUMNS})
+
+    with pytest.raises(DataInvalid) as refused, open_transaction_log(log, None, SourcePaths(tmp_path), 1):
+        pass
+
+    assert str(refused.value) == "log.parquet: cannot be read; the file is damaged, or a value is outside its type"

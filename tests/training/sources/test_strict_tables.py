@@ -1,0 +1,354 @@
+"""Tables of real data teams are read as their owners mean them, or rejected with what to write in the spec.
+
+Each test is a file that an earlier release read silently wrong.
+"""
+
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from models.schema import Schema
+from training.errors import DataInvalid, SpecInvalid, TrainingError, fit_screen
+from training.sources.samples import Samples
+from training.sources.table import read_table_customers, read_table_samples
+from training.spec import Spec, read_spec, schema_document
+
+SPEC = """
+family = "late"
+title = "t"
+purpose = "p"
+population = "p"
+[table]
+customer_id = "number"
+label = "bad"
+market = "DE"
+as_of = 2026-01-01
+"""
+ROWS = 100
+
+
+def small_table(rows: int = ROWS, **columns: Any) -> pd.DataFrame:
+    """Return a table with the columns number, bad and size, and the given columns."""
+    numbers = [f"C{index:04d}" for index in range(rows)]
+    base = {"number": numbers, "bad": np.arange(rows) % 3 % 2, "size": np.arange(rows) * 1.5}
+    return pd.DataFrame(base | columns)
+
+
+def read(
+    folder: Path, table: pd.DataFrame | pa.Table | str | bytes, spec: str = SPEC, name: str = "t.csv"
+) -> tuple[Spec, Samples]:
+    """Write a table and a spec, and read the samples."""
+    path = folder / name
+    if isinstance(table, pa.Table):
+        path = path.with_suffix(".parquet")
+        pq.write_table(table, path)
+    elif isinstance(table, pd.DataFrame):
+        table.to_csv(path, index=False)
+    else:
+        path.write_bytes(table.encode() if isinstance(table, str) else table)
+    (folder / "spec.toml").write_text(spec, encoding="utf-8")
+    return read_table_samples(read_spec(folder / "spec.toml"), path)
+
+
+def both_files(table: pd.DataFrame) -> list[pd.DataFrame | pa.Table]:
+    """Return a table as it is written to CSV and to Parquet."""
+    return [table, pa.Table.from_pandas(table, preserve_index=False)]
+
+
+def category(name: str) -> str:
+    """Return the spec of a category feature."""
+    return f'[[features]]\nname = "{name}"\nkind = "category"\n'
+
+
+def summaries(samples: Samples) -> dict[str, tuple[str, str, str]]:
+    """Return what each column is used as, how it was read, and its first odd value."""
+    return {one.column: (one.use, one.detail, one.first_odd) for one in samples.columns}
+
+
+def test_every_column_is_listed_as_used_or_left_out_with_the_first_odd_value(tmp_path: Path) -> None:
+    odd = ["5"] * ROWS
+    odd[70] = "n.a."
+    thousands = ["1,200" if index == 3 else "7" for index in range(ROWS)]
+    text = [f"x{index}" for index in range(ROWS)]
+    days = ["2026-01-31"] * ROWS
+    table = small_table(
+        odd=odd, thousands=thousands, text=text, day=days, empty=None, sector=["bar", "inn"] * (ROWS // 2)
+    )
+
+    spec, samples = read(tmp_path, table)
+
+    assert samples.names == ("size", "thousands", "sector")
+    assert [feature.kind for feature in spec.features] == ["number", "number", "category"]
+    found = summaries(samples)
+    assert list(found) == list(table.columns)
+    assert found["odd"][0] == "left out"
+    assert found["odd"][1].startswith("1 of 100 values are not numbers")
+    assert found["odd"][2] == "'n.a.' in line 72"
+    assert found["text"][1].startswith("text with 100 different values")
+    assert found["day"][1].startswith("days or times are not features")
+    assert found["empty"][1] == "has no value"
+    assert found["bad"][1] == "1 is bad, 0 is good"
+    assert samples.rows["thousands"].max() == 1200.0
+    assert (
+        samples.confirmation
+        == "t.csv: read as text with 9 columns: separator ',', decimal '.', thousands ',', encoding utf-8"
+    )
+
+
+def test_decimals_logical_values_and_integers_with_gaps_of_parquet_are_numbers(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "number": pa.array(range(ROWS)),
+            "bad": pa.array([index % 3 % 2 for index in range(ROWS)]),
+            "money": pa.array([Decimal(index) / 4 for index in range(ROWS)], pa.decimal128(10, 2)),
+            "flag": pa.array([None if index % 5 == 0 else index % 2 == 0 for index in range(ROWS)]),
+        }
+    )
+
+    _, samples = read(tmp_path, table)
+
+    assert samples.names == ("money", "flag")
+    assert samples.rows["money"].tolist() == [index / 4 for index in range(ROWS)]
+    assert samples.rows["flag"].isna().sum() == 20
+    assert set(samples.rows["flag"].dropna()) == {0.0, 1.0}
+    assert samples.rows["customer_id"].tolist() == [str(index) for index in range(ROWS)]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [
+        (pa.array([17850.0 + index for index in range(ROWS)]), "17850"),
+        (pa.array([2**62 + index for index in range(ROWS)]), str(2**62)),
+        (pa.array([Decimal(index + 124) for index in range(ROWS)], pa.decimal128(20, 2)), "124"),
+    ],
+)
+def test_customers_that_were_stored_as_numbers_keep_every_digit(
+    numbers: pa.Array, expected: str, tmp_path: Path
+) -> None:
+    table = pa.Table.from_pandas(small_table(), preserve_index=False).set_column(0, "number", numbers)
+
+    _, samples = read(tmp_path, table)
+
+    assert samples.rows["customer_id"][0] == expected
+    assert samples.rows["customer_id"].nunique() == ROWS
+
+
+REJECTED: dict[str, tuple[Callable[[], pd.DataFrame | pa.Table | str], str, str]] = {
+    "a customer with decimals": (
+        lambda: pa.Table.from_pandas(small_table().assign(number=np.arange(ROWS) + 0.5), preserve_index=False),
+        SPEC,
+        "column 'number': 100 values are customers with decimals, first '0.5' in row 1 of t.parquet",
+    ),
+    "a customer that nobody can ask for": (
+        lambda: small_table().assign(number=[f"{index}/4 ä" for index in range(ROWS)]),
+        SPEC,
+        "column 'number': 100 values are not valid customers, first '0/4 ä' in line 2 of t.csv; a customer must be 1 to 64",
+    ),
+    "padding that makes two rows one customer": (
+        lambda: small_table().assign(number=["A ", "A", *(f"C{index}" for index in range(ROWS - 2))]),
+        SPEC,
+        "column 'number': 1 duplicate rows",
+    ),
+    "an ambiguous date": (
+        lambda: small_table().assign(day="01/02/2017"),
+        SPEC.replace("as_of = 2026-01-01", 'as_of_column = "day"'),
+        'set time_format in [table] to "%d/%m/%Y" or "%m/%d/%Y"',
+    ),
+    "a time with a zone": (
+        lambda: small_table().assign(day="2017-03-01T00:30:00+02:00"),
+        SPEC.replace("as_of = 2026-01-01", 'as_of_column = "day"'),
+        "100 values have a time zone or an offset, first '2017-03-01T00:30:00+02:00' in line 2 of t.csv; set time_zone",
+    ),
+    "text among the numbers of a feature": (
+        lambda: small_table().assign(size=["n.a.", *range(ROWS - 1)]),
+        SPEC + '[[features]]\nname = "size"\n',
+        "column 'size': 1 value is not a number, first 'n.a.' in line 2 of t.csv; correct the value, or set missing = [\"n.a.\"]",
+    ),
+    "a special code beyond the range": (
+        lambda: small_table().assign(size=[98, *range(ROWS - 1)]),
+        SPEC + '[[features]]\nname = "size"\nmax = 97\n',
+        "column 'size': every value must be from -inf to 97 (min and max of the feature), got 2 other values, first 98 in line 2",
+    ),
+    "a label whose direction is unknown": (
+        lambda: small_table().assign(bad=["Y", "N"] * (ROWS // 2)),
+        SPEC,
+        'got N, Y; write label = { column = "bad", bad = "Y" } in [table]',
+    ),
+    "a label of three values": (
+        lambda: small_table().assign(bad=[index % 3 for index in range(ROWS)]),
+        SPEC,
+        "got 0, 1, 2; exclude the rows with other values",
+    ),
+    "a bad value that does not occur": (
+        lambda: small_table().assign(bad=["Y", "N"] * (ROWS // 2)),
+        SPEC.replace('label = "bad"', 'label = { column = "bad", bad = "yes" }'),
+        "must have the values 'yes' (bad) and one other value (good), got N, Y",
+    ),
+    "a feature with the name of a key": (
+        lambda: small_table().assign(period=1),
+        SPEC + '[[features]]\nname = "period"\n',
+        "features: period are names of columns that training adds",
+    ),
+    "German thousands without decimals": (
+        lambda: "number;bad;size\n" + "".join(f"C{index};{index % 3 % 2};1.{index:03d}\n" for index in range(ROWS)),
+        SPEC,
+        "'1.000' has either three decimals or a separator of thousands; set decimal = '.' or thousands = '.' in the spec",
+    ),
+    "many missing columns": (
+        lambda: small_table(**{f"column {index} with a rather long name": 1 for index in range(200)}),
+        SPEC + "".join(f'[[features]]\nname = "gone_{index}"\n' for index in range(40)),
+        "t.csv: lacks columns of the spec:",
+    ),
+    "many unreadable columns": (
+        lambda: small_table(**{f"c{index}": "many" for index in range(40)}),
+        SPEC + "".join(f'[[features]]\nname = "c{index}"\n' for index in range(40)),
+        "column 'c0': 100 values are not numbers, first 'many' in line 2",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REJECTED)
+def test_a_table_that_may_be_misread_is_rejected_on_one_screen_with_what_to_write(case: str, tmp_path: Path) -> None:
+    make, spec, message = REJECTED[case]
+
+    with pytest.raises((DataInvalid, SpecInvalid)) as refused:
+        read(tmp_path, make(), spec)
+
+    assert message in str(refused.value)
+    lines = fit_screen(f"error: {refused.value}").splitlines()
+    assert len(lines) <= 20
+    assert max(map(len, lines)) <= 120
+    assert isinstance(refused.value, TrainingError)
+
+
+@pytest.mark.parametrize(
+    "name", ["NumberOfTime30-59DaysPastDueNotWorse", "Umsatz Größe", "30 days", "年齢", "label", "x" * 300]
+)
+def test_a_column_keeps_its_name_for_people_whatever_characters_it_has(name: str, tmp_path: Path) -> None:
+    spec, samples = read(tmp_path, small_table(**{name: np.arange(ROWS)}))
+
+    feature = spec.features[1]
+    assert (feature.column, feature.description) == (name, name)
+    assert samples.rows[feature.name].tolist() == list(range(ROWS))
+    assert summaries(samples)[name][0] == f"feature {feature.name}"
+
+
+def test_names_that_become_equal_stay_different_features(tmp_path: Path) -> None:
+    _, samples = read(tmp_path, small_table(**{"a b": 1.0, "a-b": 2.0, "a_b": 3.0, "": 4.0}))
+
+    assert samples.names == ("size", "a_b_2", "a_b_3", "a_b")
+    assert summaries(samples)["(no name)"][:2] == ("left out", "has no name in the header; name it to use it")
+
+
+def test_codes_are_levels_exactly_as_written_in_csv_and_in_parquet(tmp_path: Path) -> None:
+    codes = ["0111", "01.11", "NA", "None", " 0111", "Cafe\u0301", "Café", ""]
+    table = small_table(code=[codes[index % len(codes)] for index in range(ROWS)])
+    for file in both_files(table):
+        _, samples = read(tmp_path, file, SPEC + category("code"))
+
+        assert samples.levels["code"] == ("01.11", "0111", "Café", "NA", "None")
+        assert samples.rows["code"].isna().sum() == 12
+        assert "12 in another spelling of the same text" in summaries(samples)["code"][1]
+
+
+@pytest.mark.parametrize(
+    ("values", "label", "use"),
+    [
+        (("good", "bad"), '"bad"', "bad is bad, good is good"),
+        (("0", "1"), '"bad"', "1 is bad, 0 is good"),
+        ((False, True), '"bad"', "true is bad, false is good"),
+        (("N", "Y"), '{ column = "bad", bad = "Y" }', "Y is bad, N is good"),
+        ((1, 2), '{ column = "bad", bad = 2 }', "2 is bad, 1 is good"),
+        ((1, -1), '{ column = "bad", bad = -1, good = 1 }', "-1 is bad, 1 is good"),
+        ((1.0, 0.0), '{ column = "bad", bad = 0 }', "0 is bad, 1 is good"),
+    ],
+)
+def test_a_label_is_read_as_the_spec_says_or_as_an_unambiguous_pair(
+    values: tuple[Any, Any], label: str, use: str, tmp_path: Path
+) -> None:
+    table = small_table(bad=[values[index % 3 % 2] for index in range(ROWS)])
+    for file in both_files(table):
+        _, samples = read(tmp_path, file, SPEC.replace('label = "bad"', f"label = {label}"))
+
+        assert samples.rows["label"].tolist() == [index % 3 % 2 for index in range(ROWS)]
+        assert summaries(samples)["bad"][1] == use
+
+
+def test_special_codes_are_missing_in_the_table_and_for_the_feature(tmp_path: Path) -> None:
+    table = small_table(
+        late=[(96, 98, 3, 0)[index % 4] for index in range(ROWS)], text=["-", "a", "b", "a"] * (ROWS // 4)
+    )
+    spec = (
+        SPEC.replace("[table]", '[table]\nmissing = ["-"]')
+        + '[[features]]\nname = "late"\nmissing = [96, 98]\nmax = 95\n'
+    )
+    for file in both_files(table):
+        _, samples = read(tmp_path, file, spec + category("text"))
+
+        assert samples.rows["late"].isna().sum() == 50
+        assert samples.levels["text"] == ("a", "b")
+
+
+def test_a_share_of_unreadable_numbers_is_missing_if_the_spec_allows_it(tmp_path: Path) -> None:
+    spec = SPEC.replace("[table]", "[table]\nmax_unreadable_share = 0.01") + '[[features]]\nname = "size"\n'
+    _, samples = read(tmp_path, small_table(size=["?", *range(1, ROWS)]), spec)
+
+    assert samples.rows["size"].isna().tolist() == [True] + [False] * (ROWS - 1)
+    assert summaries(samples)["size"] == ("feature", "1 missing; 1 unreadable, used as missing", "'?' in line 2")
+
+
+def test_the_day_of_a_row_is_the_day_of_its_market(tmp_path: Path) -> None:
+    spec = SPEC.replace("as_of = 2026-01-01", 'as_of_column = "day"\ntime_zone = "Europe/Helsinki"')
+    instant = pd.Timestamp("2017-02-28T22:30:00Z")
+    for table in [small_table(day="2017-03-01T00:30:00+02:00"), *both_files(small_table(day=instant))]:
+        _, samples = read(tmp_path, table, spec)
+
+        assert set(samples.rows["as_of"].dt.strftime("%Y-%m-%d %H:%M")) == {"2017-03-01 00:30"}
+
+
+def test_a_condition_sees_numbers_as_numbers_and_unreadable_rows_can_be_excluded(tmp_path: Path) -> None:
+    table = small_table(size=["?", *range(1, ROWS)], kind=["TEST"] + ["REAL"] * (ROWS - 1))
+    exclude = "[[table.exclude]]\ncode = '{}'\nwhere = \"{}\"\n"
+    spec = SPEC + exclude.format("TEST", "kind = 'TEST'") + exclude.format("SMALL", "size < 10")
+
+    _, samples = read(tmp_path, table, spec + '[[features]]\nname = "size"\n')
+
+    assert samples.rows["size"].tolist() == list(range(10, ROWS))
+    assert dict(samples.waterfall)["left out: SMALL"] == -9
+
+
+def test_a_german_file_of_excel_is_read_without_a_line_in_the_spec(tmp_path: Path) -> None:
+    lines = "".join(
+        f"0{index:03d};{'ja' if index % 2 else 'nein'};1.{index:03d},5{index % 10}\r\n" for index in range(ROWS)
+    )
+    text = "Kunde;überfällig;Umsatz Größe\r\n" + lines
+    spec = SPEC.replace('"number"', '"Kunde"').replace('"bad"', '{ column = "überfällig", bad = "ja" }')
+
+    _, samples = read(tmp_path, text.encode("cp1252"), spec)
+
+    assert samples.rows["Umsatz_Groesse"].tolist() == [1000 + index + 0.5 + index % 10 / 100 for index in range(ROWS)]
+    assert samples.rows["customer_id"][7] == "0007"
+    assert (
+        samples.confirmation
+        == "t.csv: read as text with 3 columns: separator ';', decimal ',', thousands '.', encoding cp1252"
+    )
+
+
+def test_a_later_table_is_read_by_the_names_of_its_columns_whatever_their_order(tmp_path: Path) -> None:
+    """The spec lists no features, and the names of the columns are not valid names of features."""
+    table = small_table(**{"Umsatz Größe": np.arange(ROWS), "Land!": ["bar", "inn"] * (ROWS // 2)})
+    spec, samples = read(tmp_path, table)
+    schema = Schema(schema_document(spec, samples.levels))
+    table[["Land!", "size", "number", "Umsatz Größe"]].to_csv(tmp_path / "later.csv", index=False, sep=";")
+
+    found = read_table_customers(read_spec(tmp_path / "spec.toml"), tmp_path / "later.csv", schema, None)
+
+    assert found.rows[list(samples.names)].equals(samples.rows[list(samples.names)])
+    assert found.confirmation.startswith("later.csv: read as text with 4 columns: separator ';'")

@@ -1,0 +1,66 @@
+"""Reads the outcome of every row: which value of the label column is bad, and which is good."""
+
+import re
+from collections.abc import Collection
+
+from training.errors import DataInvalid
+from training.spec import LabelSpec
+
+_VALUES_SHOWN = 5
+# Pairs of values (good, bad) that cannot be meant in the opposite way.
+_PAIRS = (("0", "1"), ("false", "true"), ("good", "bad"))
+
+
+def canonical_label(value: object) -> str:
+    """Return a value of a label column, or of the spec, in the form in which values are compared."""
+    text = str(value).strip()
+    if text.casefold() in {"true", "false"}:
+        return text.casefold()
+    return re.sub(r"^([+-]?\d+)\.0*$", r"\1", text).removeprefix("+")
+
+
+def bad_and_good(spec: LabelSpec, values: Collection[str]) -> tuple[str, str]:
+    """Return the values that stand for a bad and for a good outcome.
+
+    Args:
+        spec: The label of the spec.
+        values: The different values of the column, in the form of `canonical_label`.
+
+    Raises:
+        DataInvalid: The column has other values, or the spec does not state which of its values is bad.
+    """
+    shown = ", ".join(sorted(values)[:_VALUES_SHOWN]) + (", ..." if len(values) > _VALUES_SHOWN else "")
+    if spec.bad is None:
+        return _recognized_pair(spec, values, shown)
+    bad = canonical_label(spec.bad)
+    stated_good = None if spec.good is None else canonical_label(spec.good)
+    others = set(values) - {bad}
+    if bad in values and len(others) == 1 and (stated_good is None or stated_good in others):
+        return bad, others.pop()
+    expected = f"{stated_good!r}" if stated_good is not None else "one other value"
+    raise DataInvalid(
+        f"column {spec.column!r}: the label must have the values {bad!r} (bad) and {expected} (good), got {shown}; correct "
+        "table.label, or exclude the rows with other values with [[table.exclude]]"
+    )
+
+
+def _recognized_pair(spec: LabelSpec, values: Collection[str], shown: str) -> tuple[str, str]:
+    """Return the values of a pair that cannot be meant in the opposite way."""
+    folded = {value.casefold(): value for value in values}
+    for good, bad in _PAIRS:
+        if len(values) == len(folded) and {good, bad} == set(folded):
+            return folded[bad], folded[good]
+    hint = "exclude the rows with other values with [[table.exclude]]"
+    if len(values) == 2:  # noqa: PLR2004 - a pair
+        hint = (
+            f"write label = {{ column = {_toml_text(spec.column)}, bad = {_toml_text(max(values))} }} in [table] with the value "
+            "that is bad"
+        )
+    raise DataInvalid(
+        f"column {spec.column!r}: each label must be 0 (good) or 1 (bad), and both values must occur, got {shown}; {hint}"
+    )
+
+
+def _toml_text(text: str) -> str:
+    """Return a string of TOML."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

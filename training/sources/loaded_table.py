@@ -1,0 +1,138 @@
+"""Loads a table of customers into a temporary database, and describes the content of its columns."""
+
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import duckdb
+
+from training.errors import DataInvalid
+from training.sources.reader.casts import number_cast, text_cast, time_cast
+from training.sources.reader.raw_table import RawColumn, RawTable, open_file, read_strictly
+from training.spec import ReadingSpec
+
+RECORD = "record"  # column of the table `cells` with the number of the record in the file
+ColumnContent = Literal["empty", "number", "text", "time", "mixed", "unsupported"]
+_ANY_ZONE = ReadingSpec(time_zone="UTC")  # whether a column has times does not depend on the zone
+_NUMERIC_SHARE = 0.5  # a column of text with a larger share of numbers is meant to be numeric
+
+_SUPPORTED_TYPES = (
+    "VARCHAR",
+    "ENUM",
+    "BOOLEAN",
+    "TINYINT",
+    "SMALLINT",
+    "INTEGER",
+    "BIGINT",
+    "HUGEINT",
+    "UTINYINT",
+    "USMALLINT",
+    "UINTEGER",
+    "UBIGINT",
+    "UHUGEINT",
+    "FLOAT",
+    "DOUBLE",
+    "DECIMAL",
+    "DATE",
+    "TIMESTAMP",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnProfile:
+    """The content of a column.
+
+    Attributes:
+        content: "number" if every value is a number; "time" if every value is an ISO day or time; "mixed" if most values,
+            but not all, are numbers; "unsupported" if the type of the column is none of these.
+        known: Number of values that are not missing.
+        distinct: Number of different values.
+        unreadable: Number of values that are not numbers.
+        first_odd: The first value that is not a number, with its place; "" if there is none.
+        is_integer: True if every value is a whole number that is written without decimals.
+    """
+
+    content: ColumnContent
+    known: int
+    distinct: int
+    unreadable: int = 0
+    first_odd: str = ""
+    is_integer: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedTable:
+    """A table in a temporary database.
+
+    Attributes:
+        connection: Connection to the database. Its table `cells` has the columns c1, c2, ... and the column `record`.
+        raw: The table; `raw.sql` is `cells`.
+        rows: Number of rows of the file.
+    """
+
+    connection: duckdb.DuckDBPyConnection
+    raw: RawTable
+    rows: int
+
+    def profile(self, column: RawColumn, reading: ReadingSpec) -> ColumnProfile:
+        """Return the content of a column; the rows that were deleted from `cells` do not count."""
+        if not column.type.startswith(_SUPPORTED_TYPES):
+            return ColumnProfile("unsupported", 0, 0)
+        text = text_cast(self.raw, column.name, "", reading.missing)
+        number = number_cast(self.raw, column.name, "", reading.missing)
+        # A number with a leading zero is a code: 0111 is not 111.
+        is_code = rf"regexp_matches({text.value}, '^0[0-9]')"
+        time = time_cast(self.raw, column.name, "", _ANY_ZONE, "NULL", reading.missing)
+        is_integer = f"regexp_full_match({text.value}, '[+-]?[0-9]{{1,18}}')"
+        query = f"""SELECT COUNT({text.value}), COUNT(DISTINCT {text.value}), COUNT({number.value}), COUNT({number.problem}),
+            COUNT(*) FILTER ({is_code}), COUNT({time.value}), COALESCE(BOOL_AND({is_integer}), false),
+            MIN({RECORD}) FILTER ({number.problem} IS NOT NULL), ARG_MIN({text.value}, {RECORD}) FILTER ({number.problem} IS NOT NULL)
+            FROM cells"""  # noqa: S608 - names are ours, text is quoted
+        row = self.connection.execute(query).fetchall()[0]
+        known, distinct, numbers, unreadable, codes, times, integer, first, odd = row
+        first_odd = "" if first is None else f"{str(odd)!r} in {self.raw.places([first])[0]}"
+        if known == 0 or (numbers == 0 and unreadable == 0):
+            return ColumnProfile("empty", known, distinct)
+        if column.is_text and codes:
+            return ColumnProfile("text", known, distinct, known)
+        if not unreadable:
+            return ColumnProfile("number", known, distinct, is_integer=bool(integer))
+        if times == known:
+            return ColumnProfile("time", known, distinct, unreadable, first_odd)
+        is_mixed = numbers > _NUMERIC_SHARE * known
+        return ColumnProfile("mixed" if is_mixed else "text", known, distinct, unreadable, first_odd)
+
+
+@contextmanager
+def load_table(path: Path, reading: ReadingSpec, numeric: Collection[str] | None) -> Iterator[LoadedTable]:
+    """Load a file into a temporary database, which exists until the block ends.
+
+    Args:
+        path: The file.
+        reading: Fields of the spec about the format.
+        numeric: Names of the columns that have numbers; None if any column may have numbers.
+
+    Raises:
+        DataInvalid: The file is unreadable, or has no rows.
+    """
+    with tempfile.TemporaryDirectory(prefix="grounds-") as name:
+        folder = Path(name)
+        with duckdb.connect(
+            f"{name}/table.duckdb", config={"temp_directory": name, "python_enable_replacements": False}
+        ) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            raw = open_file(path, reading, folder, numeric)
+
+            def copy_rows(source: RawTable) -> None:
+                connection.execute(
+                    f"CREATE OR REPLACE TABLE cells AS SELECT row_number() OVER () AS {RECORD}, * FROM {source.sql}"  # noqa: S608 - quoted
+                )
+
+            read_strictly(raw, folder, copy_rows)
+            rows = int(connection.execute("SELECT COUNT(*) FROM cells").fetchall()[0][0])
+            if rows == 0:
+                raise DataInvalid(f"{path}: has no rows; use a table with at least one row")
+            yield LoadedTable(connection, replace(raw, sql="cells"), rows)

@@ -1,0 +1,380 @@
+"""Builds the SQL that casts the cells of a column, once and strictly, to the type that the spec gives the column.
+
+A cast is a pair of SQL expressions: the value, and the code of the problem of a cell that cannot be read. Both are NULL
+for a missing cell.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import duckdb
+
+from models.identifiers import CUSTOMER_ID_PATTERN, MARKET_PATTERN
+from training.errors import SpecInvalid
+from training.sources.reader.number_format import NumberFormat
+from training.sources.reader.raw_table import RawColumn, RawTable, quote_literal
+from training.spec.reading import ReadingSpec
+
+CastKind = Literal["customer", "market", "text", "number", "money", "time"]
+# Cells of numbers and times that stand for a missing value in addition to the empty cell. In columns of text, NA may be
+# the market Namibia or a level.
+MISSING_MARKERS = ("#N/A", "#NA", "-NaN", "-nan", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null")
+_NO_PROBLEM = "CAST(NULL AS VARCHAR)"
+_WHITE_SPACE = (
+    "E' \\t\\r\\n\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000'"
+)
+_DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_CLOCK = r"[ T][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?"
+_OFFSET = "( ?(Z|[+-][0-9]{2}(:?[0-9]{2})?))"
+_KEY_PATTERNS = {"customer": CUSTOMER_ID_PATTERN, "market": MARKET_PATTERN}
+_EXPONENT = "([eE][+-]?[0-9]+)?"
+_WHOLE_FLOAT_MAX = 2**53  # larger doubles are not exact
+# A difference from whole minor units below this share of a minor unit comes from the arithmetic of doubles.
+_FLOAT_NOISE = "1e-6"
+_INTEGERS = (
+    "TINYINT",
+    "SMALLINT",
+    "INTEGER",
+    "BIGINT",
+    "HUGEINT",
+    "UTINYINT",
+    "USMALLINT",
+    "UINTEGER",
+    "UBIGINT",
+    "UHUGEINT",
+)
+_FLOATS = ("FLOAT", "DOUBLE")
+_EPOCH_FACTORS = {"epoch_s": 1_000_000, "epoch_ms": 1_000}
+_EXCEL_DAYS = (61, 2_958_465)  # Excel counts 29 February 1900, which did not exist; its last day is in the year 9999
+_YEARS = (1900, 2200)  # a pattern that reads another year does not fit, such as %Y for a year of two digits
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnCast:
+    """The cast of one column.
+
+    Attributes:
+        column: The column.
+        field: The field of the spec that maps the column, e.g. "log.columns.amount".
+        kind: The type.
+        value: SQL expression of the value; NULL if the cell is missing or unreadable.
+        problem: SQL expression of the code of the problem; NULL if the cell is missing or readable.
+        written: SQL expression of the cell as text, for messages.
+        exempt: Values that are not checked, such as the values of unknown customers.
+    """
+
+    column: RawColumn
+    field: str
+    kind: CastKind
+    value: str
+    problem: str
+    written: str
+    exempt: tuple[str, ...] = ()
+
+    @property
+    def is_always_readable(self) -> bool:
+        """Return whether no cell of the column can be unreadable."""
+        return self.problem == _NO_PROBLEM
+
+    def unreadable_condition(self, cell: str, value: str) -> str:
+        """Return the SQL condition of an unreadable cell, which is cheaper than the code of its problem.
+
+        Args:
+            cell: Name of a column with the text of the cell.
+            value: Name of a column with the value.
+        """
+        if self.is_always_readable:
+            return "false"
+        if not self.column.is_text:
+            return f"({self.problem}) IS NOT NULL"
+        if self.kind in _KEY_PATTERNS:
+            exempt = f" AND {value} NOT IN ({', '.join(map(quote_literal, self.exempt))})" if self.exempt else ""
+            return f"(NOT regexp_full_match({value}, '{_KEY_PATTERNS[self.kind]}'){exempt})"
+        markers = ", ".join(map(quote_literal, MISSING_MARKERS))
+        return f"({value} IS NULL AND {cell} NOT IN ({markers}))"
+
+    @property
+    def padding(self) -> str:
+        """Return the SQL condition of a cell with white space around its text."""
+        return f"{self.column.sql} <> trim({self.column.sql})" if self.column.is_text else "false"
+
+    @property
+    def respelling(self) -> str:
+        """Return the SQL condition of a cell whose characters have other code points than the value."""
+        return f"trim({self.column.sql}) <> nfc_normalize(trim({self.column.sql}))" if self.column.is_text else "false"
+
+
+def _cell_text(column: RawColumn, missing: Collection[str], *, trims_controls: bool = False) -> str:
+    """Return the SQL expression of a cell's text without white space around it; NULL if it is missing.
+
+    Equal characters have equal code points (NFC), so that two spellings of é are the same text.
+    """
+    text = f"CAST({column.sql} AS VARCHAR)" if column.type != "VARCHAR" else column.sql
+    if column.is_text:
+        text = f"trim({text}, {_WHITE_SPACE})" if trims_controls else f"trim({text})"
+        text = f"nfc_normalize({text})"
+    markers = ", ".join(map(quote_literal, ["", *missing]))
+    return f"CASE WHEN {text} NOT IN ({markers}) THEN {text} END"
+
+
+def _whole_text(column: RawColumn) -> str:
+    """Return the SQL expression of the text of a number, without a fraction if the number is whole."""
+    if column.type in _FLOATS:
+        whole = f"abs({column.sql}) < {_WHOLE_FLOAT_MAX} AND {column.sql} = trunc({column.sql})"
+        return f"CASE WHEN {whole} THEN CAST(CAST({column.sql} AS BIGINT) AS VARCHAR) WHEN NOT isnan({column.sql}) THEN CAST({column.sql} AS VARCHAR) END"
+    if column.type == "BOOLEAN":
+        return f"CASE {column.sql} WHEN true THEN 'True' WHEN false THEN 'False' END"
+    return f"CAST({column.sql} AS VARCHAR)"
+
+
+def text_cast(
+    table: RawTable, name: str, field: str, missing: Collection[str] = (), *, is_log: bool = False
+) -> ColumnCast:
+    """Return the cast to text: codes and levels exactly as written, without white space around them.
+
+    In a log, only spaces are removed, because tabs and line ends are rare and removing them is slow.
+    """
+    column = _column(table, name)
+    written = _cell_text(column, missing, trims_controls=not is_log)
+    value = written
+    if not column.is_text:
+        value = _whole_text(column)
+        if missing:
+            value = f"CASE WHEN {value} NOT IN ({', '.join(map(quote_literal, missing))}) THEN {value} END"
+    return ColumnCast(column, field, "text", value, _NO_PROBLEM, written)
+
+
+def key_cast(
+    table: RawTable,
+    name: str,
+    field: str,
+    kind: Literal["customer", "market"],
+    missing: Collection[str] = (),
+    exempt: Collection[str] = (),
+) -> ColumnCast:
+    """Return the cast to a customer or a market that the server accepts; the values in `exempt` are not checked.
+
+    A customer that was stored as a double, such as 124.0, is the whole number 124.
+    """
+    column = _column(table, name)
+    written = _cell_text(column, missing)
+    value, problem = written, ""
+    if column.type in _FLOATS:
+        value = f"CASE WHEN NOT isnan({column.sql}) THEN {_whole_text(column)} END"
+        problem = (
+            f"WHEN {column.sql} <> trunc({column.sql}) THEN 'NOT_WHOLE' "
+            f"WHEN abs({column.sql}) >= {_WHOLE_FLOAT_MAX} THEN 'NOT_EXACT' "
+        )
+    elif column.type.startswith("DECIMAL"):
+        value = f"CAST(CAST(trunc({column.sql}) AS HUGEINT) AS VARCHAR)"
+        problem = f"WHEN {column.sql} <> trunc({column.sql}) THEN 'NOT_WHOLE' "
+    elif column.is_text and kind == "customer":
+        value = rf"CASE WHEN suffix({written}, '.0') THEN regexp_replace({written}, '^([0-9]+)\.0$', '\1') ELSE {written} END"
+    pattern = _KEY_PATTERNS[kind]
+    if exempt:
+        problem = f"WHEN {value} IN ({', '.join(map(quote_literal, exempt))}) THEN NULL {problem}"
+    code = "INVALID_CUSTOMER" if kind == "customer" else "INVALID_MARKET"
+    problem = f"CASE WHEN {value} IS NULL THEN NULL {problem}WHEN NOT regexp_full_match({value}, '{pattern}') THEN '{code}' END"
+    return ColumnCast(column, field, kind, value, problem, written, tuple(exempt))
+
+
+def number_cast(table: RawTable, name: str, field: str, missing: Collection[str | float] = ()) -> ColumnCast:
+    """Return the cast to a double. Logical values are 0 and 1."""
+    column = _column(table, name)
+    marked = [value for value in missing if not isinstance(value, str)]
+    texts = [value for value in missing if isinstance(value, str)]
+    if column.is_text:
+        written = _cell_text(column, texts, trims_controls=True)
+        value, problem = _number_of_text(written, table.numbers, "[0-9]*", "DOUBLE", _EXPONENT)
+        logical = f"lower({written}) IN ('true', 'false')"
+        value = f"CASE WHEN {logical} THEN CAST(lower({written}) = 'true' AS DOUBLE) ELSE {value} END"
+        problem = f"CASE WHEN {logical} THEN NULL ELSE {problem} END"
+    else:
+        written = f"CAST({column.sql} AS VARCHAR)"
+        value, problem = _number_of_type(column)
+    if marked:
+        value = f"CASE WHEN ({value}) NOT IN ({', '.join(map(repr, map(float, marked)))}) THEN {value} END"
+    finite = f"CASE WHEN isfinite({value}) THEN {value} END"
+    return ColumnCast(column, field, "number", finite, problem, written)
+
+
+def _number_of_type(column: RawColumn) -> tuple[str, str]:
+    """Return the value and the problem of a column with a declared numeric type."""
+    if column.type in _FLOATS:
+        value = f"CASE WHEN NOT isnan({column.sql}) THEN CAST({column.sql} AS DOUBLE) END"
+        return value, f"CASE WHEN isinf({column.sql}) THEN 'NOT_FINITE' END"
+    if column.type in _INTEGERS or column.type == "BOOLEAN" or column.type.startswith("DECIMAL"):
+        return f"CAST({column.sql} AS DOUBLE)", _NO_PROBLEM
+    return "CAST(NULL AS DOUBLE)", f"CASE WHEN {column.sql} IS NOT NULL THEN 'NOT_A_NUMBER' END"
+
+
+def _number_of_text(text: str, numbers: NumberFormat, fraction: str, kind: str, exponent: str = "") -> tuple[str, str]:
+    """Return the value and the problem of a number that is written as text."""
+    plain = f"regexp_full_match({text}, {quote_literal(numbers.plain_pattern(fraction) + exponent)})"
+    branches = f"WHEN {plain} THEN TRY_CAST({numbers.standard_sql(text, is_grouped=False)} AS {kind})"
+    fits, any_number = plain, numbers.plain_pattern()
+    if numbers.thousands:
+        grouped = f"regexp_full_match({text}, {quote_literal(numbers.grouped_pattern(fraction))})"
+        branches += f" WHEN {grouped} THEN TRY_CAST({numbers.standard_sql(text, is_grouped=True)} AS {kind})"
+        fits, any_number = f"({plain} OR {grouped})", f"{any_number}|{numbers.grouped_pattern()}"
+    value = f"CASE {branches} END"
+    markers = ", ".join(map(quote_literal, MISSING_MARKERS))
+    problem = (
+        f"CASE WHEN {text} IS NULL THEN NULL WHEN {fits} THEN CASE WHEN {value} IS NULL THEN 'TOO_LARGE' END "
+        f"WHEN {text} IN ({markers}) THEN NULL "
+        f"WHEN regexp_full_match({text}, {quote_literal(any_number)}) THEN 'TOO_MANY_DECIMALS' "
+        f"WHEN regexp_full_match(lower({text}), '[+-]?(inf|infinity)') THEN 'NOT_FINITE' ELSE 'NOT_A_NUMBER' END"
+    )
+    return value, problem
+
+
+def money_cast(table: RawTable, name: str, field: str, decimals: int, missing: Collection[str] = ()) -> ColumnCast:
+    """Return the cast to an exact decimal. An amount is never rounded, except for the noise of the arithmetic of doubles."""
+    column = _column(table, name)
+    kind = money_type(decimals)
+    value, problem = f"TRY_CAST({column.sql} AS {kind})", _NO_PROBLEM
+    written = f"CAST({column.sql} AS VARCHAR)"
+    rounded = f"round({column.sql}, {decimals})"
+    if column.is_text:
+        written = _cell_text(column, missing)
+        value, problem = _number_of_text(written, table.numbers, f"[0-9]{{0,{decimals}}}0*", kind)
+    elif column.type in _FLOATS:
+        noise = f"{_FLOAT_NOISE} / 1e{decimals}" if column.type == "DOUBLE" else f"1e-7 * abs({column.sql})"
+        value = f"CASE WHEN NOT isnan({column.sql}) THEN TRY_CAST({rounded} AS {kind}) END"
+        limit = 2**53 if column.type == "DOUBLE" else 2**24
+        problem = (
+            f"CASE WHEN {column.sql} IS NULL OR isnan({column.sql}) THEN NULL WHEN isinf({column.sql}) THEN 'NOT_FINITE' "
+            f"WHEN abs({column.sql}) * 1e{decimals} >= {limit} THEN 'NOT_EXACT' "
+            f"WHEN abs({column.sql} - {rounded}) > {noise} THEN 'TOO_MANY_DECIMALS' END"
+        )
+    elif column.type.startswith("DECIMAL"):
+        problem = (
+            f"CASE WHEN {column.sql} IS NULL THEN NULL WHEN {rounded} <> {column.sql} THEN 'TOO_MANY_DECIMALS' "
+            f"WHEN {value} IS NULL THEN 'TOO_LARGE' END"
+        )
+    elif column.type in _INTEGERS:
+        problem = f"CASE WHEN {column.sql} IS NOT NULL AND {value} IS NULL THEN 'TOO_LARGE' END"
+    else:
+        value, problem = f"CAST(NULL AS {kind})", f"CASE WHEN {column.sql} IS NOT NULL THEN 'NOT_A_NUMBER' END"
+    return ColumnCast(column, field, "money", value, problem, written)
+
+
+def money_type(decimals: int) -> str:
+    """Return the SQL type of amounts."""
+    return f"DECIMAL(18,{max(2, decimals)})"
+
+
+def time_cast(
+    table: RawTable, name: str, field: str, reading: ReadingSpec, market: str, missing: Collection[str] = ()
+) -> ColumnCast:
+    """Return the cast to a time on the clocks of the market.
+
+    Args:
+        table: The table.
+        name: The column.
+        field: The field of the spec that maps the column.
+        reading: The format and the time zone.
+        market: SQL expression of the market of a row, which determines the time zone.
+        missing: Cells that stand for a missing value.
+
+    Raises:
+        SpecInvalid: time_format is not a valid pattern.
+    """
+    column = _column(table, name)
+    zone = _zone_sql(reading.time_zone, market)
+    text = _cell_text(column, (*missing, *MISSING_MARKERS))
+    if reading.time_format is not None and (column.is_text or column.type in (*_INTEGERS, *_FLOATS)):
+        text = text if column.is_text else _whole_text(column)
+        value, problem = _time_of_format(text, reading.time_format, zone)
+    elif column.is_text:
+        value, problem = _time_of_iso(text, zone)
+    elif column.type == "TIMESTAMP WITH TIME ZONE":
+        value = f"{column.sql} AT TIME ZONE {zone}" if zone else "CAST(NULL AS TIMESTAMP)"
+        problem = f"CASE WHEN {column.sql} IS NOT NULL AND ({value}) IS NULL THEN 'HAS_ZONE' END"
+    elif column.type == "DATE" or column.type.startswith("TIMESTAMP"):
+        value, problem = f"CAST({column.sql} AS TIMESTAMP)", _NO_PROBLEM
+    else:
+        value, problem = "CAST(NULL AS TIMESTAMP)", f"CASE WHEN {text} IS NOT NULL THEN 'NOT_A_TIME' END"
+    return ColumnCast(column, field, "time", value, problem, text)
+
+
+def _zone_sql(time_zone: str | Mapping[str, str] | None, market: str) -> str:
+    """Return the SQL expression of the time zone of a row; "" if the spec has none."""
+    if time_zone is None:
+        return ""
+    if isinstance(time_zone, str):
+        return quote_literal(time_zone)
+    cases = " ".join(f"WHEN '{name}' THEN {quote_literal(zone)}" for name, zone in sorted(time_zone.items()))
+    return f"(CASE {market} {cases} END)"
+
+
+def _time_of_iso(text: str, zone: str) -> tuple[str, str]:
+    """Return the value and the problem of an ISO 8601 time."""
+    local = f"regexp_full_match({text}, {quote_literal(f'{_DAY}({_CLOCK})?')})"
+    remote = f"regexp_full_match({text}, {quote_literal(_DAY + _CLOCK + _OFFSET)})"
+    instant = f"TRY_CAST(regexp_replace({text}, ' ([Z+-])', '\\1') AS TIMESTAMPTZ)"
+    shifted = f"WHEN {remote} THEN {instant} AT TIME ZONE {zone} " if zone else ""
+    value = f"CASE WHEN {local} THEN TRY_CAST({text} AS TIMESTAMP) {shifted}END"
+    problem = (
+        f"CASE WHEN {text} IS NULL OR ({value}) IS NOT NULL THEN NULL "
+        f"WHEN {remote} AND {instant} IS NOT NULL THEN 'HAS_ZONE' ELSE 'NOT_A_TIME' END"
+    )
+    return value, problem
+
+
+def _time_of_format(text: str, time_format: str, zone: str) -> tuple[str, str]:
+    """Return the value and the problem of a time in the format of the spec."""
+    number = f"TRY_CAST(CASE WHEN regexp_full_match({text}, '[0-9]+([.][0-9]*)?') THEN {text} END AS DECIMAL(28,9))"
+    if time_format in _EPOCH_FACTORS:
+        instant = f"make_timestamp(CAST(CASE WHEN {number} < 1e11 * 1e6 / {_EPOCH_FACTORS[time_format]} THEN {number} * {_EPOCH_FACTORS[time_format]} END AS BIGINT))"
+        value = f"(({instant}) AT TIME ZONE 'UTC' AT TIME ZONE {zone})" if zone else f"({instant})"
+    elif time_format == "excel":
+        within = f"{number} BETWEEN {_EXCEL_DAYS[0]} AND {_EXCEL_DAYS[1]}"
+        days = f"CASE WHEN {within} THEN CAST(round({number} * 86400, 3) * 1000000 AS BIGINT) END"
+        value = f"(TIMESTAMP '1899-12-30' + to_microseconds({days}))"
+    else:
+        value = _time_of_pattern(text, time_format, zone)
+    return value, f"CASE WHEN {text} IS NOT NULL AND {value} IS NULL THEN 'NOT_IN_FORMAT' END"
+
+
+def _time_of_pattern(text: str, pattern: str, zone: str) -> str:
+    """Return the value of a time in a strftime pattern."""
+    quoted = quote_literal(pattern)
+    try:
+        with duckdb.connect() as connection:
+            connection.execute(f"SELECT try_strptime('2026', {quoted}), strftime(TIMESTAMP '2026-01-31', {quoted})")
+    except duckdb.Error as error:
+        raise SpecInvalid(
+            f"time_format: {pattern!r} is not a valid pattern; use the directives of strftime, such as '%d.%m.%Y %H:%M'"
+        ) from error
+    parsed = f"try_strptime({text}, {quoted})"
+    if "%z" in pattern:
+        return f"({parsed} AT TIME ZONE {zone})" if zone else "CAST(NULL AS TIMESTAMP)"
+    checks = f"year({parsed}) BETWEEN {_YEARS[0]} AND {_YEARS[1]}"
+    # Without characters between the directives, 2023013 could be read in two ways; only the full form is unambiguous.
+    if "%m%d" in pattern or "%Y%m" in pattern or "%d%m" in pattern or "%m%Y" in pattern:
+        checks += f" AND strftime({parsed}, {quoted}) = {text}"
+    return f"(CASE WHEN {checks} THEN {parsed} END)"
+
+
+def _column(table: RawTable, name: str) -> RawColumn:
+    """Return a column that is known to exist."""
+    column = table.find(name)
+    assert column is not None, name
+    return column
+
+
+def staged_select(casts: Mapping[str, ColumnCast], source: str) -> str:
+    """Return a SELECT of every value by its role, and of `is_unreadable`, which is true if a cell is unreadable.
+
+    Each expression is a column of a subquery, because DuckDB would evaluate it again for each use.
+    """
+    texts = {role: cast for role, cast in casts.items() if cast.column.is_text}
+    cells = "".join(f", {cast.written} AS cell_{role}" for role, cast in texts.items())
+    values = ", ".join(
+        f"{cast.value.replace(cast.written, f'cell_{role}') if role in texts else cast.value} AS {role}"
+        for role, cast in casts.items()
+    )
+    problems = " OR ".join(cast.unreadable_condition(f"cell_{role}", role) for role, cast in casts.items())
+    return f"SELECT *, COALESCE({problems}, false) AS is_unreadable FROM (SELECT *, {values} FROM (SELECT *{cells} FROM {source}))"  # noqa: S608 - names are ours, text is quoted

@@ -1,0 +1,132 @@
+"""Detects the decimal mark and the separator of thousands from numbers that are written as text."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from training.errors import DataInvalid
+from training.spec.reading import ReadingSpec
+
+_SPACES = " \u00a0\u202f"  # space, no-break space, narrow no-break space
+_APOSTROPHES = "'\u2019"
+_GROUP_MARKS = {".": ".", ",": ",", " ": _SPACES, "'": _APOSTROPHES}
+_OTHER_MARK = {".": ",", ",": "."}
+_Example = tuple[str, str]  # a column and a cell
+
+
+@dataclass(frozen=True, slots=True)
+class NumberFormat:
+    """How numbers are written.
+
+    Attributes:
+        decimal: The decimal mark.
+        thousands: The character between groups of three digits; "" if a number with such a character is unreadable.
+    """
+
+    decimal: str = "."
+    thousands: str = ""
+
+    def plain_pattern(self, fraction: str = "[0-9]*") -> str:
+        """Return a regular expression (RE2) of numbers without groups, whose decimals match `fraction`."""
+        mark = re.escape(self.decimal)
+        return f"[+-]?([0-9]+({mark}{fraction})?|{mark}{fraction})"
+
+    def grouped_pattern(self, fraction: str = "[0-9]*") -> str:
+        """Return a regular expression (RE2) of numbers with groups of three digits."""
+        return f"[+-]?[0-9]{{1,3}}([{_GROUP_MARKS[self.thousands]}][0-9]{{3}})+({re.escape(self.decimal)}{fraction})?"
+
+    def standard_sql(self, text: str, *, is_grouped: bool) -> str:
+        """Return an SQL expression for the text of a number as SQL writes numbers."""
+        if is_grouped:
+            marks = _GROUP_MARKS[self.thousands].replace("'", "''")
+            text = f"translate({text}, '{marks}', '')"
+        return text if self.decimal == "." else f"replace({text}, '{self.decimal}', '.')"
+
+
+@dataclass(slots=True)
+class _Evidence:
+    """The first cells that prove how numbers are written.
+
+    Attributes:
+        decimals: A cell for each decimal mark that is proved.
+        groups: A cell for each separator of thousands that is proved.
+        doubts: A cell for each mark with three digits after it, such as 1.234.
+    """
+
+    decimals: dict[str, _Example] = field(default_factory=dict)
+    groups: dict[str, _Example] = field(default_factory=dict)
+    doubts: dict[str, _Example] = field(default_factory=dict)
+
+    def add(self, column: str, cell: str) -> None:
+        """Add the evidence of one cell."""
+        text = cell.strip().lstrip("+-")
+        if not text or text.isdigit():
+            return
+        example = (column, cell)
+        grouped = re.fullmatch(rf"\d{{1,3}}([.,{_SPACES}{_APOSTROPHES}])\d{{3}}(?:\1\d{{3}})*([.,])\d*", text)
+        if grouped and grouped[1] != grouped[2]:
+            self.groups.setdefault(_canonical_mark(grouped[1]), example)
+            self.decimals.setdefault(grouped[2], example)
+        elif found := re.fullmatch(rf"\d{{1,3}}([{_SPACES}{_APOSTROPHES}])\d{{3}}(?:\1\d{{3}})*", text):
+            self.groups.setdefault(_canonical_mark(found[1]), example)
+        elif found := re.fullmatch(r"\d{1,3}([.,])\d{3}(?:\1\d{3})+", text):
+            self.groups.setdefault(found[1], example)
+            self.decimals.setdefault(_OTHER_MARK[found[1]], example)
+        elif found := re.fullmatch(r"[1-9]\d{0,2}([.,])\d{3}", text):
+            self.doubts.setdefault(found[1], example)
+        elif found := re.fullmatch(r"\d*([.,])\d*(?:[eE][+-]?\d+)?", text):
+            self.decimals.setdefault(found[1], example)
+
+
+def _canonical_mark(mark: str) -> str:
+    """Return the mark by which the spec specifies a separator of thousands."""
+    return next(name for name, marks in _GROUP_MARKS.items() if mark in marks)
+
+
+def is_number_like(cell: str) -> bool:
+    """Return whether a cell is a number in any format."""
+    return bool(re.fullmatch(rf"[+-]?[\d.,{_SPACES}{_APOSTROPHES}]*\d[\d.,]*([eE][+-]?\d+)?", cell.strip()))
+
+
+def detect_number_format(
+    name: str, separator: str, columns: Mapping[str, Iterable[str]], reading: ReadingSpec
+) -> NumberFormat:
+    """Return the format of the numbers of a file.
+
+    Args:
+        name: Name of the file, for the message.
+        separator: The separator of the file. Files with commas between the cells write decimal points.
+        columns: Cells of the columns that have numbers, by name.
+        reading: Fields of the spec, which take precedence.
+
+    Raises:
+        DataInvalid: The numbers contradict each other, or are ambiguous, such as 1.234 in a file with semicolons.
+    """
+    evidence = _Evidence()
+    for column, cells in columns.items():
+        for cell in cells:
+            evidence.add(column, cell)
+    decimal = reading.decimal or _decimal_mark(name, separator, evidence, reading)
+    if reading.thousands is not None:
+        return NumberFormat(decimal, reading.thousands)
+    is_proved = reading.decimal is not None or decimal in evidence.decimals
+    unusual = [mark for mark in evidence.groups if mark in {" ", "'"}]
+    return NumberFormat(decimal, unusual[0] if unusual else _OTHER_MARK[decimal] if is_proved else "")
+
+
+def _decimal_mark(name: str, separator: str, evidence: _Evidence, reading: ReadingSpec) -> str:
+    """Return the decimal mark that the cells prove, or the point if no cell has decimals."""
+    if len(evidence.decimals) > 1:
+        shown = " and ".join(f"{cell!r} in column {column!r}" for column, cell in evidence.decimals.values())
+        raise DataInvalid(f"{name}: numbers are written in two ways: {shown}; set decimal and thousands in the spec")
+    if evidence.decimals:
+        return next(iter(evidence.decimals))
+    if reading.thousands in _OTHER_MARK:
+        return _OTHER_MARK[reading.thousands]
+    for mark, (column, cell) in evidence.doubts.items():
+        if mark == "," or separator != ",":
+            raise DataInvalid(
+                f"{name}: column {column!r}: {cell!r} has either three decimals or a separator of thousands; set decimal = "
+                f"{mark!r} or thousands = {mark!r} in the spec"
+            )
+    return "."

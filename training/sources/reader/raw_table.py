@@ -1,0 +1,289 @@
+"""Opens a file as a raw table: the cells of a text file as text, or the columns of Parquet in their declared types.
+
+The names of the columns in SQL are c1, c2, ... by position, so no name of an owner can be invalid or ambiguous in SQL.
+"""
+
+import csv
+import hashlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from training.errors import DataInvalid, SpecInvalid
+from training.sources.reader.number_format import NumberFormat, detect_number_format, is_number_like
+from training.sources.reader.text_format import TextFormat, check_is_file, detect_text_format, is_parquet, plain_name
+from training.spec.reading import ReadingSpec
+
+_Result = TypeVar("_Result")
+_CHUNK_CHARACTERS = 1 << 20
+_COLUMNS_SHOWN = 20
+_NAME_CHARACTERS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class RawColumn:
+    """One column of a raw table.
+
+    Attributes:
+        name: The name as the owner of the file wrote it.
+        sql: The name in RawTable.sql.
+        type: The DuckDB type; VARCHAR for every column of a text file.
+    """
+
+    name: str
+    sql: str
+    type: str
+
+    @property
+    def is_text(self) -> bool:
+        """Return whether the values are text; Parquet stores the levels of a category as ENUM."""
+        return self.type == "VARCHAR" or self.type.startswith("ENUM")
+
+
+@dataclass(frozen=True, slots=True)
+class RawTable:
+    """A table as it is in its file.
+
+    Attributes:
+        name: The name of the file, for messages.
+        sql: DuckDB table expression with the columns c1, c2, ... in the order of the file.
+        columns: The columns, in the same order.
+        digest: SHA-256 of the file.
+        numbers: The format of numbers in columns of text.
+        confirmation: One line that states how the file is read.
+        places: Function that returns the place of each given record in the file, e.g. "line 17". The first record after
+            the header is number 1, and the given numbers ascend.
+        text: The format of a text file; None for other sources.
+    """
+
+    name: str
+    sql: str
+    columns: tuple[RawColumn, ...]
+    digest: str
+    numbers: NumberFormat
+    confirmation: str
+    places: Callable[[Sequence[int]], list[str]]
+    text: TextFormat | None = None
+
+    def find(self, name: str) -> RawColumn | None:
+        """Return the column of a name, or None."""
+        plain = plain_name(name)
+        return next((column for column in self.columns if column.name == plain), None)
+
+    def require(self, wanted: Mapping[str, str]) -> dict[str, RawColumn]:
+        """Return the columns of the given names by field of the spec.
+
+        Raises:
+            SpecInvalid: A column is missing; the message lists every missing column with its field.
+        """
+        found = {field: self.find(name) for field, name in wanted.items()}
+        if missing := [f"  {field}: {wanted[field]!r}" for field, column in found.items() if column is None]:
+            raise SpecInvalid(
+                "\n".join(
+                    [
+                        f"{self.name}: lacks columns of the spec:",
+                        *shorten_list(missing, _COLUMNS_SHOWN // 2, "  "),
+                        f"columns of the file: {self._column_list()}; correct the names in the spec",
+                    ]
+                )
+            )
+        return {field: column for field, column in found.items() if column is not None}
+
+    def _column_list(self) -> str:
+        """Return the names of the first columns."""
+        names = [
+            name if len(name) <= _NAME_CHARACTERS else f"{name[:_NAME_CHARACTERS]}..."
+            for name in (
+                column.name or f"(column {number} has no name)" for number, column in enumerate(self.columns, 1)
+            )
+        ]
+        return ", ".join(shorten_list(names, _COLUMNS_SHOWN, ""))
+
+
+def shorten_list(items: list[str], limit: int, indent: str) -> list[str]:
+    """Return the first items, and the number of the others."""
+    return items if len(items) <= limit else [*items[:limit], f"{indent}... and {len(items) - limit} more"]
+
+
+def open_file(
+    path: Path, reading: ReadingSpec, folder: Path, numeric: Collection[str] | None = None, option: str = "--data"
+) -> RawTable:
+    """Open a Parquet file, or a text file in any format.
+
+    Args:
+        path: The file.
+        reading: Fields of the spec about the format; the other properties of the format are detected.
+        folder: Folder for temporary files, which must exist as long as the table is used.
+        numeric: Names of the columns that have numbers; None if any column may have numbers.
+        option: Option of the command line that specifies a different file.
+
+    Raises:
+        DataInvalid: The file does not exist, is unreadable, or its format is ambiguous.
+    """
+    check_is_file(path, option)
+    return _open_parquet(path) if is_parquet(path) else _open_text(path, reading, folder, numeric)
+
+
+def _open_parquet(path: Path) -> RawTable:
+    """Open a Parquet file."""
+    try:
+        names = [plain_name(name) for name in pq.read_schema(path).names]
+        with duckdb.connect() as connection:
+            source = aliased_sql(f"read_parquet({quote_literal(str(path))})", len(names))
+            described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()  # noqa: S608 - quoted
+    except (pa.ArrowException, OSError, duckdb.Error) as error:
+        raise DataInvalid(f"{path.name}: cannot be read as Parquet; the file is damaged or incomplete") from error
+    if repeated := sorted({name for name in names if name and names.count(name) > 1}):
+        raise DataInvalid(f"{path.name}: duplicate columns: {', '.join(map(repr, repeated))}; rename all but one")
+    columns = tuple(RawColumn(name, str(row[0]), str(row[1])) for name, row in zip(names, described, strict=True))
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    line = f"{path.name}: read as Parquet with {len(columns)} columns in their declared types"
+    return RawTable(path.name, source, columns, digest, NumberFormat(), line, row_places)
+
+
+def row_places(records: Sequence[int]) -> list[str]:
+    """Return the places of records of a file without lines."""
+    return [f"row {record:,}" for record in records]
+
+
+def aliased_sql(source: str, count: int) -> str:
+    """Return a table expression whose columns have the names c1, c2, ..."""
+    return f"{source} AS raw({', '.join(f'c{number}' for number in range(1, count + 1))})"
+
+
+def _open_text(path: Path, reading: ReadingSpec, folder: Path, numeric: Collection[str] | None) -> RawTable:
+    """Open a text file."""
+    text = detect_text_format(path, reading)
+    # DuckDB accepts an additional empty cell at the end of a line, which may be a sign that all cells are shifted.
+    if any(len(record) != len(text.header) for record in text.sample):
+        _write_regular_copy(text, folder)
+    columns = tuple(RawColumn(name, f"c{number}", "VARCHAR") for number, name in enumerate(text.header, 1))
+    numbers = detect_number_format(path.name, text.separator, _number_cells(text, reading, numeric), reading)
+    thousands = f", thousands {numbers.thousands!r}" if numbers.thousands else ""
+    compression = "" if text.compression == "none" else f", {text.compression}"
+    line = (
+        f"{path.name}: read as text with {len(columns)} columns: separator {text.separator_name}, decimal {numbers.decimal!r}"
+        f"{thousands}, encoding {text.encoding}{compression}"
+    )
+    if text.has_plain_bytes:
+        source = _csv_sql(path, text.separator, text.first_lines, len(columns), "none")
+    elif text.encoding == "utf-8" and text.compression in {"gzip", "zstd"}:
+        source = _csv_sql(path, text.separator, text.first_lines, len(columns), text.compression)
+    else:
+        source = _csv_sql(_write_utf8(text, folder), text.separator, text.first_lines, len(columns), "none")
+    return RawTable(path.name, source, columns, text.digest, numbers, line, _line_places(text), text)
+
+
+def _number_cells(text: TextFormat, reading: ReadingSpec, numeric: Collection[str] | None) -> dict[str, list[str]]:
+    """Return the cells of the sample for each column that has numbers."""
+    cells: dict[str, list[str]] = {}
+    for position, name in enumerate(text.header):
+        if numeric is not None and name not in numeric:
+            continue
+        values = [record[position].strip() for record in text.sample if position < len(record)]
+        known = [value for value in values if value and value not in reading.missing]
+        if numeric is not None or all(map(is_number_like, known)):
+            cells[name] = known
+    return cells
+
+
+def _csv_sql(path: Path, separator: str, skip: int, count: int, compression: str) -> str:
+    """Return the table expression of a UTF-8 file; nothing of the format is left for DuckDB to detect."""
+    types = ", ".join(f"'c{number}': 'VARCHAR'" for number in range(1, count + 1))
+    return (
+        f"read_csv({quote_literal(str(path))}, auto_detect = false, header = true, skip = {skip}, "
+        f"delim = {quote_literal(separator)}, quote = '\"', escape = '\"', compression = '{compression}', "
+        f"columns = {{{types}}})"
+    )
+
+
+def _write_utf8(text: TextFormat, folder: Path) -> Path:
+    """Write the decompressed text of a file as UTF-8, and return the path of the new file."""
+    target = folder / f"{hashlib.sha256(str(text.path).encode()).hexdigest()[:16]}.utf8.csv"
+    try:
+        with text.open_text() as source, target.open("w", encoding="utf-8", newline="") as file:
+            while chunk := source.read(_CHUNK_CHARACTERS):
+                file.write(chunk)
+    except UnicodeDecodeError as error:
+        for _ in text.read_records():  # raises an error that states the line
+            pass
+        raise DataInvalid(f"{text.path.name}: is not valid {text.encoding}; set encoding in the spec") from error
+    except (EOFError, OSError) as error:
+        raise DataInvalid(f"{text.path.name}: the {text.compression} file is damaged or incomplete") from error
+    return target
+
+
+def _line_places(text: TextFormat) -> Callable[[Sequence[int]], list[str]]:
+    """Return a function that returns the first line of each given record of a text file."""
+
+    def places(records: Sequence[int]) -> list[str]:
+        wanted, found = set(records), {}
+        for number, (line, _) in enumerate(text.read_records(), 1):
+            if number in wanted:
+                found[number] = f"line {line:,}"
+                if len(found) == len(wanted):
+                    break
+        return [found.get(record, f"record {record:,}") for record in records]
+
+    return places
+
+
+def read_strictly(table: RawTable, folder: Path, read: Callable[[RawTable], _Result]) -> _Result:
+    """Return the result of a function that reads a raw table.
+
+    DuckDB reads regular files only. If it fails, the file is read again slowly: either the error states the first invalid
+    line, or the file is only unusual (for example, it has two kinds of line ends), and then a regular copy is read.
+
+    Raises:
+        DataInvalid: The file is invalid.
+    """
+    try:
+        return read(table)
+    except duckdb.OutOfMemoryException as error:
+        raise DataInvalid(
+            f"{table.name}: does not fit into memory and the temporary folder; set TMPDIR to a larger disk"
+        ) from error
+    except duckdb.Error as error:
+        if table.text is None:
+            raise DataInvalid(
+                f"{table.name}: cannot be read; the file is damaged, or a value is outside its type"
+            ) from error
+        copy = _write_regular_copy(table.text, folder)
+    source = _csv_sql(copy, ",", 0, len(table.columns), "none")
+    try:
+        return read(replace(table, sql=source))
+    except duckdb.Error as error:
+        raise DataInvalid(f"{table.name}: cannot be read as text with separator {table.text.separator_name}") from error
+
+
+def _write_regular_copy(text: TextFormat, folder: Path) -> Path:
+    """Write a copy of a text file in a regular format; raise DataInvalid if a line has too few or too many cells."""
+    target = folder / f"{hashlib.sha256(str(text.path).encode()).hexdigest()[:16]}.regular.csv"
+    width, count, first = len(text.header), 0, ""
+    with target.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
+        writer.writerow([f"c{number}" for number in range(1, width + 1)])
+        for line, record in text.read_records():
+            if len(record) == width:
+                writer.writerow(record)
+                continue
+            count += 1
+            first = first or f"line {line:,} has {len(record)} values, but the header has {width} columns"
+    if count:
+        more = f"; {count:,} lines are irregular" if count > 1 else ""
+        raise DataInvalid(
+            f"{text.path.name}: {first}{more}; correct the lines, or set separator in the spec if it is not "
+            f"{text.separator_name}"
+        )
+    return target
+
+
+def quote_literal(text: str) -> str:
+    """Return a string literal for SQL."""
+    return "'" + text.replace("'", "''") + "'"

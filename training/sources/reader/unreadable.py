@@ -1,0 +1,165 @@
+"""Counts the values of a table that cannot be read, and rejects the table with a message that a person can act on."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from training.errors import DataInvalid
+from training.sources.reader.casts import ColumnCast
+from training.sources.reader.raw_table import RawTable, shorten_list
+from training.spec.reading import ReadingSpec
+
+_PROBLEMS_SHOWN = 8
+_EXAMPLE_CHARACTERS = 40
+_PROBLEMS = {
+    "NOT_A_NUMBER": ("is not a number", "are not numbers"),
+    "TOO_MANY_DECIMALS": ("has more decimals than the currency", "have more decimals than the currency"),
+    "TOO_LARGE": ("is too large", "are too large"),
+    "NOT_FINITE": ("is infinite, but must be finite", "are infinite, but must be finite"),
+    "NOT_A_TIME": ("is not an ISO day or time such as 2026-01-31", "are not ISO days or times such as 2026-01-31"),
+    "NOT_IN_FORMAT": ("does not have the time_format of the spec", "do not have the time_format of the spec"),
+    "HAS_ZONE": ("has a time zone or an offset", "have a time zone or an offset"),
+    "NOT_WHOLE": ("is a customer with decimals", "are customers with decimals"),
+    "NOT_EXACT": ("is a double whose last digits are lost", "are doubles whose last digits are lost"),
+    "INVALID_CUSTOMER": ("is not a valid customer", "are not valid customers"),
+    "INVALID_MARKET": ("is not a valid market", "are not valid markets"),
+}
+_HINTS = {
+    "TOO_LARGE": "correct the value",
+    "NOT_FINITE": "correct the value, or leave the cell empty",
+    "NOT_WHOLE": "write customers as text or as whole numbers",
+    "NOT_EXACT": "write the column as an integer, a decimal or text",
+    "HAS_ZONE": 'set time_zone in [{section}], such as time_zone = "Europe/Berlin", to the zone in which a day of the market begins',
+    "INVALID_CUSTOMER": "a customer must be 1 to 64 letters, digits or . _ : - so that it can be requested",
+    "INVALID_MARKET": "a market must be two uppercase letters such as DE",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableValues:
+    """The values of one column that cannot be read for the same reason.
+
+    Attributes:
+        cast: The cast of the column.
+        code: Code of the reason.
+        count: Number of values.
+        example: The first of the values.
+        place: Place of the first value, e.g. "line 17".
+    """
+
+    cast: ColumnCast
+    code: str
+    count: int
+    example: str
+    place: str
+
+    def sentence(self, table: RawTable, reading: ReadingSpec) -> str:
+        """Return one sentence: the column, the problem, the first value, and what to write in the spec."""
+        one, many = _PROBLEMS[self.code]
+        problem = f"1 value {one}" if self.count == 1 else f"{self.count:,} values {many}"
+        example = (
+            self.example if len(self.example) <= _EXAMPLE_CHARACTERS else f"{self.example[:_EXAMPLE_CHARACTERS]}..."
+        )
+        return (
+            f"column {self.cast.column.name!r}: {problem}, first {example!r} in {self.place} of {table.name}; "
+            f"{self._hint(table, reading)}"
+        )
+
+    def _hint(self, table: RawTable, reading: ReadingSpec) -> str:
+        """Return what to change."""
+        section = _section(self.cast.field)
+        if self.code in _HINTS:
+            return _HINTS[self.code].format(section=section)
+        if self.code == "TOO_MANY_DECIMALS":
+            return _decimals_hint(self.example, table.numbers.decimal, section)
+        if self.code == "NOT_IN_FORMAT":
+            return f"correct the value, or change time_format = {reading.time_format!r} in [{section}]"
+        if self.code == "NOT_A_TIME":
+            return _time_hint(self.example, section)
+        return _number_hint(self.example, section)
+
+
+def _section(field: str) -> str:
+    """Return the table of the spec that describes the file of a field."""
+    section = field.split(".", 1)[0]
+    return section if section in {"log", "status"} else "table"
+
+
+def _decimals_hint(example: str, decimal: str, section: str) -> str:
+    """Return what to write for an amount with too many decimals."""
+    decimals = len(example.rpartition(decimal)[2]) if decimal in example else 3
+    hint = f"set decimals = {min(decimals, 6)} in [{section}] if that is an amount of the currency"
+    if re.fullmatch(r"[+-]?[1-9]\d{0,2}\.\d{3}", example) and decimal == ".":
+        hint += f', or thousands = "." if it means {example.replace(".", "")}'
+    return hint
+
+
+def _number_hint(example: str, section: str) -> str:
+    """Return what to write for a number in another format."""
+    if re.fullmatch(r"[+-]?[\d.]*,\d*", example):
+        return f'set decimal = "," or thousands = "," in [{section}], or correct the value'
+    if re.fullmatch(r"[+-]?[\d' \u00a0\u202f,.]+", example):
+        return f"set decimal and thousands in [{section}] to the characters of the file, or correct the value"
+    return f"correct the value, or set missing = [{_toml_text(example[:_EXAMPLE_CHARACTERS])}] in [{section}] if it means a missing value"
+
+
+def _time_hint(example: str, section: str) -> str:
+    """Return the time_format to write for a time in another format."""
+    if found := re.match(r"\d{1,2}([./-])\d{1,2}\1(\d{2,4})", example):
+        mark, year = found[1], "%Y" if len(found[2]) > 2 else "%y"  # noqa: PLR2004 - a year of two digits
+        day_first, month_first = (f"%d{mark}%m{mark}{year}", f"%m{mark}%d{mark}{year}")
+        return f'set time_format in [{section}] to "{day_first}" or "{month_first}", whichever the file means'
+    formats = {r"\d{8}": "%Y%m%d", r"\d{10}": "epoch_s", r"\d{13}": "epoch_ms", r"\d{5}([.]\d+)?": "excel"}
+    for pattern, time_format in formats.items():
+        if re.fullmatch(pattern, example):
+            return f'set time_format = "{time_format}" in [{section}] if that is its meaning'
+    return f'set time_format in [{section}], such as "%d.%m.%Y %H:%M", or correct the value'
+
+
+def _toml_text(text: str) -> str:
+    """Return a string of TOML."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def find_unreadable(
+    connection: duckdb.DuckDBPyConnection, table: RawTable, casts: Iterable[ColumnCast], record: str = ""
+) -> list[UnreadableValues]:
+    """Return the unreadable values of the given columns, by column and reason.
+
+    Args:
+        connection: The connection that can read the table.
+        table: The table.
+        casts: The casts of the columns.
+        record: Column of table.sql with the number of the record; "" to count the records.
+    """
+    found: list[tuple[ColumnCast, str, int, str, int]] = []
+    number = record or "row_number() OVER ()"
+    for cast in casts:
+        query = f"""SELECT code, COUNT(*), ARG_MIN(written, record), MIN(record) FROM (
+            SELECT {number} AS record, {cast.problem} AS code, {cast.written} AS written FROM {table.sql}
+        ) WHERE code IS NOT NULL GROUP BY code ORDER BY MIN(record)"""  # noqa: S608 - names are ours, text is quoted
+        found += [(cast, *row) for row in connection.execute(query).fetchall()]
+    wanted = sorted({first for *_, first in found})
+    places = dict(zip(wanted, table.places(wanted), strict=True))
+    return [
+        UnreadableValues(cast, code, count, str(example), places[first]) for cast, code, count, example, first in found
+    ]
+
+
+def refuse_unreadable(table: RawTable, reading: ReadingSpec, unreadable: Sequence[UnreadableValues], rows: int) -> None:
+    """Raise DataInvalid if a larger share of the rows than the spec allows has an unreadable value in a column.
+
+    Customers, markets and times of a table have no tolerance, because a row without them cannot be used.
+    """
+    problems = unreadable_sentences(table, reading, unreadable, rows)
+    if problems:
+        raise DataInvalid("\n".join(shorten_list(problems, _PROBLEMS_SHOWN, "")))
+
+
+def unreadable_sentences(
+    table: RawTable, reading: ReadingSpec, unreadable: Sequence[UnreadableValues], rows: int
+) -> list[str]:
+    """Return a sentence for each reason that concerns a larger share of the rows than the spec allows."""
+    return [one.sentence(table, reading) for one in unreadable if one.count > reading.max_unreadable_share * rows]
