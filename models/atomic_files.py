@@ -1,4 +1,4 @@
-"""Atomic writes: after a crash or a power cut, a file or folder is either complete or absent.
+"""Reads of untrusted files, and atomic writes: after a crash or a power cut, a file or folder is either complete or absent.
 
 Every write follows the same steps: write to a temporary name in the same folder, fsync, rename to the target, fsync the
 folder. The rename is atomic because both names are in one file system. The last fsync makes the rename durable.
@@ -6,12 +6,36 @@ folder. The rename is atomic because both names are in one file system. The last
 New files have mode 0600 and new folders 0700 from their creation, because they may contain customers' features.
 """
 
+import errno
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+
+def read_regular_file(path: Path, bytes_max: int) -> bytes:
+    """Read a file that an attacker may have replaced.
+
+    Raises:
+        OSError: The file cannot be read, is larger than `bytes_max`, or is a link, a device or a pipe. Reading a pipe could
+            wait for ever.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "a symbolic link is not allowed") from error
+        raise
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        if status.st_size > bytes_max:
+            raise OSError(errno.EFBIG, f"it has {status.st_size:,} bytes; at most {bytes_max:,} are allowed")
+        return file.read(bytes_max)
 
 
 def write_file(path: Path, content: bytes) -> None:

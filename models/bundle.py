@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from models.atomic_files import write_folder
+from models.atomic_files import read_regular_file, write_folder
 from models.bundle_documents import (
     FORMAT_VERSION,
     BaselineDocument,
@@ -28,19 +28,29 @@ from models.field_problems import field_path, field_problems
 from models.schema import Schema
 
 MANIFEST = "manifest.json"
-FILES = (
-    "score.onnx",
-    "explain.onnx",
-    "schema.json",
-    "scorecard.json",
-    "baseline.json",
-    "golden.json",
-    "gate.json",
-    "metrics.json",
-    "model.txt",
-    "card.md",
-    "report.html",
-)
+_MIB = 1024 * 1024
+# The files of a bundle, with the largest size that is read. The exporter writes much smaller files: explain.onnx has up to about
+# 30 MB, and each other file has at most a few megabytes.
+_FILE_BYTES_MAX = {
+    "score.onnx": 256 * _MIB,
+    "explain.onnx": 256 * _MIB,
+    "schema.json": 4 * _MIB,
+    "scorecard.json": _MIB,
+    "baseline.json": 32 * _MIB,
+    "golden.json": 32 * _MIB,
+    "gate.json": _MIB,
+    "metrics.json": 4 * _MIB,
+    "model.txt": 256 * _MIB,
+    "card.md": 4 * _MIB,
+    "report.html": 64 * _MIB,
+}
+FILES = tuple(_FILE_BYTES_MAX)
+_MANIFEST_BYTES_MAX = _MIB
+# Largest numbers of lists and objects, and of their elements, in a JSON document. Each list that is parsed needs a few hundred
+# bytes of memory, so a document of a few megabytes with nothing but lists would need gigabytes.
+_NAMES_LISTED_MAX = 20
+_NESTED_MAX = 250_000
+_ELEMENTS_MAX = 4_000_000
 
 
 class _ManifestFormat(BaseModel):
@@ -124,7 +134,7 @@ def read_bundle(folder: Path) -> Bundle:
 
 def _read_manifest(folder: Path) -> Manifest:
     """Read the manifest; check its digest against the folder's name, and its family against the parent's name."""
-    content = _read_file(folder, MANIFEST)
+    content = _read_file(folder, MANIFEST, _MANIFEST_BYTES_MAX)
     if _sha256_hex(content) != folder.name:
         raise BundleInvalid(f"{MANIFEST}: its SHA-256 is not the name of the folder; restore the bundle")
     # The format is read first, because a newer manifest may have fields that this release would report as errors.
@@ -145,20 +155,20 @@ def _read_files(folder: Path, manifest: Manifest) -> dict[str, bytes]:
     """Read every file that the manifest lists; reject missing, changed and additional files."""
     if set(manifest.files) != set(FILES):
         raise BundleInvalid(f"{MANIFEST}: lists {sorted(manifest.files)}, expected exactly {sorted(FILES)}")
-    files = {name: _read_file(folder, name) for name in FILES}
+    additional = {path.name for path in folder.iterdir()} - {*FILES, MANIFEST}
+    if additional:
+        raise BundleInvalid(f"{sorted(additional)[:_NAMES_LISTED_MAX]} do not belong to the bundle; remove them")
+    files = {name: _read_file(folder, name, bytes_max) for name, bytes_max in _FILE_BYTES_MAX.items()}
     for name, content in files.items():
         if _sha256_hex(content) != manifest.files[name]:
             raise BundleInvalid(f"{name}: its SHA-256 differs from {MANIFEST}; restore the bundle or train it again")
-    additional = {path.name for path in folder.iterdir()} - {*FILES, MANIFEST}
-    if additional:
-        raise BundleInvalid(f"{sorted(additional)} do not belong to the bundle; remove them")
     return files
 
 
-def _read_file(folder: Path, name: str) -> bytes:
+def _read_file(folder: Path, name: str, bytes_max: int) -> bytes:
     """Read one file of the bundle."""
     try:
-        return (folder / name).read_bytes()
+        return read_regular_file(folder / name, bytes_max)
     except OSError as error:
         raise BundleInvalid(f"{name}: cannot be read: {error.strerror}") from error
 
@@ -173,6 +183,11 @@ def _decode_text(name: str, content: bytes) -> str:
 
 def _parse_document(name: str, content: bytes, kind: type[_Document]) -> _Document:
     """Parse one JSON document of the bundle. The error message reports the first invalid field."""
+    nested, elements = content.count(b"[") + content.count(b"{"), content.count(b",")
+    if nested > _NESTED_MAX or elements > _ELEMENTS_MAX:
+        raise BundleInvalid(
+            f"{name}: has {nested:,} lists and objects with {elements:,} commas; at most {_NESTED_MAX:,} and {_ELEMENTS_MAX:,} are read"
+        )
     try:
         return kind.model_validate_json(content)
     except ValidationError as error:

@@ -1,20 +1,21 @@
 """The catalog: the folder of all bundles, and the activation of one bundle for each family and market.
 
 <bundles>/<family>/<bundle_id>/     a bundle
-<bundles>/<family>/ACTIVE.toml      which bundle serves which market; written by `python -m server activate`
+<bundles>/<family>/ACTIVE.toml      which bundle serves which market; written by `python -m server activate` and `deactivate`
 """
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from models.atomic_files import write_file
 from models.bundle import Bundle, read_bundle
 from models.errors import ActivationRejected, BundleInvalid
-from models.model import open_model
+from models.isolation.processes import check_bundle
 
 ACTIVE = "ACTIVE.toml"
+_MARKET_COUNT = "market_count"  # key of ACTIVE.toml, by which a half-written file is detected
 _PREFIX_LENGTH_MIN = 8
 
 
@@ -53,34 +54,64 @@ def list_bundle_folders(bundles: Path, family: str) -> list[Path]:
 
 
 def read_entry(folder: Path) -> CatalogEntry:
-    """Read one bundle. If it is invalid, return an entry with the problem instead of raising an error."""
+    """Read one bundle. If it is invalid, return an entry with the problem instead of raising an error.
+
+    The bundle of the entry lacks the bytes of the graphs, because a catalog may have many bundles.
+    """
     try:
-        return CatalogEntry(folder.parent.name, folder.name, read_bundle(folder), "")
+        bundle = replace(read_bundle(folder), score=b"", explain=b"")
     except BundleInvalid as error:
         return CatalogEntry(folder.parent.name, folder.name, None, str(error))
+    except Exception as error:  # noqa: BLE001 - a crafted bundle must not keep the server from reading the other bundles
+        return CatalogEntry(folder.parent.name, folder.name, None, f"cannot be read: {type(error).__name__}")
+    return CatalogEntry(folder.parent.name, folder.name, bundle, "")
 
 
-def read_active(bundles: Path, family: str) -> dict[str, str]:
-    """Read which bundle serves which market: bundle_id by market; empty if no bundle was activated.
+def read_activations(bundles: Path, family: str) -> dict[str, str]:
+    """Read ACTIVE.toml: the bundle_id of each market, or "" for a market that was deactivated.
+
+    Returns:
+        The bundle_id by market; empty if there is no ACTIVE.toml.
 
     Raises:
-        ActivationRejected: ACTIVE.toml cannot be read, is not TOML, or its [markets] is not a table of strings.
+        ActivationRejected: ACTIVE.toml cannot be read, is not TOML, its [markets] is not a table of strings, or it has a
+            different number of markets than its `market_count` states, so it is incomplete.
     """
     path = bundles / family / ACTIVE
     if not path.exists():
         return {}
     try:
-        markets = tomllib.loads(path.read_text(encoding="utf-8")).get("markets", {})
-    except (tomllib.TOMLDecodeError, OSError, UnicodeDecodeError) as error:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, OSError, UnicodeDecodeError, RecursionError) as error:
         raise ActivationRejected(f"{family}/{ACTIVE}: {error}") from error
+    markets = document.get("markets", {})
     if not isinstance(markets, dict) or not all(isinstance(name, str) for name in markets.values()):
         raise ActivationRejected(f'{family}/{ACTIVE}: [markets] must have lines such as TW = "<bundle_id>"')
+    # Files of earlier releases and files written by hand may lack the count.
+    if (count := document.get(_MARKET_COUNT, len(markets))) != len(markets):
+        raise ActivationRejected(
+            f"{family}/{ACTIVE}: [markets] has {len(markets)} lines, but {_MARKET_COUNT} is {count}; "
+            "the file is incomplete: run `activate` again, or correct the number"
+        )
     return markets
 
 
+def read_active(bundles: Path, family: str) -> dict[str, str]:
+    """Read which bundle serves which market: bundle_id by market; empty if no bundle is active.
+
+    Raises:
+        ActivationRejected: See `read_activations`.
+    """
+    return {market: bundle_id for market, bundle_id in read_activations(bundles, family).items() if bundle_id}
+
+
 def _write_active(bundles: Path, family: str, markets: Mapping[str, str]) -> None:
-    """Write ACTIVE.toml atomically, replacing all activations of the family."""
-    lines = ["# Which bundle serves which market. Edited by: python -m server activate", "[markets]"]
+    """Write ACTIVE.toml atomically, replacing all activations of the family. The bundle_id of a deactivated market is ""."""
+    lines = [
+        "# Which bundle serves which market. Edited by: python -m server activate, python -m server deactivate",
+        f"{_MARKET_COUNT} = {len(markets)}",
+        "[markets]",
+    ]
     lines += [f'{market} = "{bundle_id}"' for market, bundle_id in sorted(markets.items())]
     write_file(bundles / family / ACTIVE, "\n".join([*lines, ""]).encode())
 
@@ -109,7 +140,7 @@ def find_bundle(bundles: Path, name: str) -> Path:
 
 
 def activate(bundles: Path, name: str, markets: tuple[str, ...] = ()) -> tuple[Bundle, tuple[str, ...]]:
-    """Activate a bundle for markets, after checking that it reproduces its golden rows.
+    """Activate a bundle for markets, after checking in a separate process that it reproduces its golden rows.
 
     Args:
         bundles: The catalog.
@@ -121,11 +152,11 @@ def activate(bundles: Path, name: str, markets: tuple[str, ...] = ()) -> tuple[B
 
     Raises:
         ActivationRejected: No bundle has this name, or its manifest does not list one of the markets.
-        BundleInvalid: The bundle is invalid, or does not reproduce its golden rows.
+        BundleInvalid: The bundle is invalid, does not reproduce its golden rows, or exceeds a limit of the process.
     """
     folder = find_bundle(bundles, name)
     bundle = read_bundle(folder)
-    open_model(bundle)  # raises BundleInvalid if a golden row is not reproduced
+    check_bundle(bundle)
     chosen = markets or bundle.manifest.markets
     outside = sorted(set(chosen) - set(bundle.manifest.markets))
     if outside:
@@ -133,5 +164,19 @@ def activate(bundles: Path, name: str, markets: tuple[str, ...] = ()) -> tuple[B
             f"the bundle may serve {', '.join(bundle.manifest.markets)}, not {', '.join(outside)}; choose from its markets"
         )
     family = folder.parent.name
-    _write_active(bundles, family, {**read_active(bundles, family), **dict.fromkeys(chosen, bundle.bundle_id)})
+    _write_active(bundles, family, {**read_activations(bundles, family), **dict.fromkeys(chosen, bundle.bundle_id)})
     return bundle, tuple(chosen)
+
+
+def deactivate(bundles: Path, family: str, markets: tuple[str, ...]) -> None:
+    """Stop serving markets. ACTIVE.toml keeps a line for each of them, so that a missing line is never taken for a deactivation.
+
+    Raises:
+        ActivationRejected: No bundle of the family is active for one of the markets.
+    """
+    activations = read_activations(bundles, family)
+    unknown = sorted(market for market in markets if not activations.get(market))
+    if unknown:
+        active = ", ".join(sorted(read_active(bundles, family))) or "none"
+        raise ActivationRejected(f"no {family} bundle is active for {', '.join(unknown)}; active markets: {active}")
+    _write_active(bundles, family, {**activations, **dict.fromkeys(markets, "")})

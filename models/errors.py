@@ -12,6 +12,10 @@ class BundleInvalid(ModelError):
     """A bundle is incomplete, changed, of a newer format, or does not reproduce its golden rows."""
 
 
+class BundleNotRunnable(BundleInvalid):
+    """A bundle that is not active could not be run within the limits of its process, or no process was free."""
+
+
 class ActivationRejected(ModelError):
     """A bundle cannot be activated for a market."""
 

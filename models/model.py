@@ -1,19 +1,36 @@
 """The model: a bundle whose graphs are open and whose golden rows were reproduced, ready to score."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle import Bundle
 from models.bundle_documents import Cell, GoldenRow
-from models.errors import AdditivityError, BundleInvalid
+from models.errors import AdditivityError, BundleInvalid, BundleNotRunnable
 from models.explained_score import ExplainedScore, build_explained_score
 from models.onnx_scorer import Scorer
 from models.sign_conflicts import best_baseline_values
 from models.tolerances import LOG_ODDS_TOLERANCE, PD_TOLERANCE
+
+
+class GraphScorer(Protocol):
+    """Computes margins and contributions: `Scorer` in this process, `IsolatedScorer` in a process with limits."""
+
+    def margins(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the margins; see `Scorer.margins`."""
+
+    def explain(self, rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return margins and contributions; see `Scorer.explain`."""
+
+    def explain_one(self, row: NDArray[np.float64]) -> tuple[float, list[float]]:
+        """Return margin and contributions of one row; see `Scorer.explain_one`."""
+
+    def contributions(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the contributions; see `Scorer.contributions`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +43,7 @@ class Model:
     """
 
     bundle: Bundle
-    scorer: Scorer
+    scorer: GraphScorer
     best_values: Mapping[str, float]
 
     def explain(self, values: Mapping[str, float]) -> ExplainedScore:
@@ -55,17 +72,40 @@ class Model:
         ]
 
 
-def open_model(bundle: Bundle) -> Model:
+def open_model(bundle: Bundle, open_scorer: Callable[[bytes, bytes], GraphScorer] = Scorer) -> Model:
     """Open the graphs of a bundle, and check that they reproduce its golden rows.
+
+    Args:
+        bundle: The bundle.
+        open_scorer: Opens score.onnx and explain.onnx. `Scorer` opens them in this process, so use it only for bundles that
+            are active or that this program wrote. `GraphProcesses.open_model` opens any other bundle.
 
     Raises:
         BundleInvalid: A graph does not open, or the results of a golden row differ.
     """
     _check_widths(bundle)
     try:
-        model = Model(bundle, Scorer(bundle.score, bundle.explain), best_baseline_values(bundle))
+        model = Model(bundle, open_scorer(bundle.score, bundle.explain), best_baseline_values(bundle))
+    except BundleNotRunnable:
+        raise
     except Exception as error:  # ONNX Runtime raises many classes, none of which is public
         raise BundleInvalid(f"score.onnx or explain.onnx: does not open: {error}") from error
+    try:
+        _check_golden_rows(model)
+    except BundleInvalid:
+        raise
+    except Exception as error:  # a graph may fail on these rows, or the scorecard may have numbers that overflow
+        raise BundleInvalid(f"golden.json: its rows cannot be scored: {error}") from error
+    return model
+
+
+def _check_golden_rows(model: Model) -> None:
+    """Check that a model reproduces the golden rows of its bundle.
+
+    Raises:
+        BundleInvalid: The results of a golden row differ.
+    """
+    bundle = model.bundle
     golden_rows = _rows_array([golden.row for golden in bundle.golden.rows])
     # Both graphs sum the same leaves in the same order, so their margins must be equal to the bit.
     if not np.array_equal(model.scorer.margins(golden_rows), model.scorer.explain(golden_rows)[0]):
@@ -77,7 +117,6 @@ def open_model(bundle: Bundle) -> Model:
     for index, (golden, answer) in enumerate(zip(bundle.golden.rows, answers, strict=True)):
         if problem := _golden_difference(golden, answer):
             raise BundleInvalid(f"golden.json: rows[{index}]: {problem}")
-    return model
 
 
 def _check_widths(bundle: Bundle) -> None:

@@ -45,6 +45,9 @@ _OPERATORS: Final = frozenset(
 )
 _VERSIONS_MAX: Final = {"": 21, "ai.onnx.ml": 5}  # the newest allowed version of each operator set
 
+_ORT_MARK, _ORT_MARK_START = b"ORTM", 4  # by these bytes ONNX Runtime recognizes a file in its own format
+_TAG_MAX = 2**32 - 1  # a parser that drops higher bits would read a different field number
+
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5  # wire types; groups (3 and 4) do not occur in ONNX
 _VARINT_BYTES_MAX = 10
 # Field numbers, by message.
@@ -66,6 +69,8 @@ def check_onnx_file(content: bytes) -> None:
     """
     if len(content) > _FILE_BYTES_MAX:
         raise BundleInvalid(f"an ONNX file may have up to {_FILE_BYTES_MAX:,} bytes, got {len(content):,}")
+    if content[_ORT_MARK_START : _ORT_MARK_START + len(_ORT_MARK)] == _ORT_MARK:
+        raise BundleInvalid("an ONNX file may not be in the ORT format, which ONNX Runtime would read instead of ONNX")
     for number, value in _fields(memoryview(content)):
         if number == _MODEL_GRAPH:
             _check_graph(_message(value))
@@ -136,6 +141,8 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     while position < len(message):
         tag, position = _read_varint(message, position)
         number, wire_type = tag >> 3, tag & 7
+        if tag > _TAG_MAX or not number:
+            raise BundleInvalid("the ONNX file is not readable")
         if wire_type == _VARINT:
             value, position = _read_varint(message, position)
             yield number, value

@@ -170,6 +170,7 @@ def open_session(model: bytes, outputs: tuple[str, ...], *, reuse_memory_plan: b
     options.enable_mem_pattern = reuse_memory_plan
     options.enable_cpu_mem_arena = False  # the arena's locks cost more than allocations of the C library
     options.log_severity_level = 3  # errors only
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # never the ORT format, which is not checked
     graph = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     names = tuple(output.name for output in graph.get_outputs())
     if names != outputs:

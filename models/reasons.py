@@ -13,7 +13,7 @@ import decimal
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from babel import Locale
@@ -26,6 +26,7 @@ MATERIALITY = 0.05
 DEFAULT_LOCALE = "en"
 FEATURES_NAMED_MAX = 2  # the largest number of features that a group's sentence lists
 _PLURAL_CATEGORIES = {"zero", "one", "two", "few", "many", "other"}
+_PATTERN_LENGTH_MAX = 64
 _DECIMAL_PRECISION = 400  # digits: enough to write any double without an exponent
 
 
@@ -179,9 +180,15 @@ def _plural_word(words: Sequence[str], category: str) -> str:
     return forms.get(category, forms["other"])
 
 
-@cache  # without a size limit, because patterns come from specs and policies, which contain few patterns
+@lru_cache(maxsize=1000)  # specs and policies contain few patterns; the limit is for bundles that are not active
 def _parse_number_pattern(pattern: str) -> NumberPattern:
-    """Parse a CLDR number pattern."""
+    """Parse a CLDR number pattern.
+
+    Raises:
+        ValueError: The pattern is invalid or too long.
+    """
+    if len(pattern) > _PATTERN_LENGTH_MAX:
+        raise ValueError(f"a number pattern may have up to {_PATTERN_LENGTH_MAX} characters, got {len(pattern)}")
     return parse_pattern(pattern)
 
 
@@ -212,3 +219,17 @@ class TextFormatter(string.Formatter):
         if not isinstance(value, PlaceholderValue):
             raise KeyError(field_name)
         return PlaceholderValue(value.typical, None, value.locale), name
+
+    def convert_field(self, value: Any, conversion: str | None) -> Any:
+        """Return the value unchanged.
+
+        Raises:
+            ValueError: The placeholder has a conversion, such as {NAME!r}, after which a width of any size would apply.
+        """
+        if conversion is not None:
+            raise ValueError(f"!{conversion} is not allowed; write the placeholder without it")
+        return value
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        """Return a text unchanged, because a width such as {NAME:>999999999} could fill the memory; format a number."""
+        return value if isinstance(value, str) else super().format_field(value, format_spec)

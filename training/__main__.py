@@ -12,6 +12,7 @@ import typer
 from grounds_record.printable_text import escape_text
 from models.bundle import read_bundle
 from models.errors import ModelError
+from models.isolation.processes import check_bundle
 from models.model import open_model
 from training.console import Console
 from training.errors import SpecInvalid, TrainingError, fit_screen
@@ -136,6 +137,7 @@ def score(
     for candidate in (chosen, second):
         if candidate is not None:
             check_compatible(spec, digest, candidate, console.info)
+            check_bundle(candidate)  # in a process with limits, because the bundle need not be active
     model = open_model(chosen)
     run = to or Path("files") / f"{spec.family}.run.parquet"
     options = RunOptions(

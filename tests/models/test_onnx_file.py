@@ -75,6 +75,39 @@ def add_a_sparse_tensor(model: onnx.ModelProto) -> None:
     model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [4]))
 
 
+def add_field_bytes(content: bytes, tag: bytes, value: bytes) -> bytes:
+    """Append a field with this tag to an encoded message."""
+    length, encoded = len(value), b""
+    while length > 0x7F:
+        encoded, length = encoded + bytes([length & 0x7F | 0x80]), length >> 7
+    return content + tag + encoded + bytes([length]) + value
+
+
+def test_a_graph_behind_an_overlong_tag_is_rejected_although_the_runtime_reads_it(small: SmallFamily) -> None:
+    """The C++ parser drops the bits of a tag above the 32nd, so that the graph's tag can be written in a second way."""
+    import onnxruntime
+
+    model = small_model(small)
+    graph = model.graph.SerializeToString()
+    model.ClearField("graph")
+    content = add_field_bytes(model.SerializeToString(), bytes.fromhex("ba80808010"), graph)
+
+    assert onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"]).get_inputs()
+    with pytest.raises(BundleInvalid, match="not readable"):
+        check_onnx_file(content)
+
+
+def test_a_file_in_the_format_of_the_runtime_is_rejected_even_if_it_is_also_a_valid_message() -> None:
+    """ONNX Runtime recognizes its own format by bytes that can be part of a text in a protobuf message."""
+    content = add_field_bytes(b"", bytes([0x12]), b"\0\0ORTM" + bytes(10))
+    assert onnx.load_from_string(content).producer_name == "\0\0ORTM" + "\0" * 10
+
+    with pytest.raises(BundleInvalid, match="ORT format"):
+        check_onnx_file(content)
+    with pytest.raises(BundleInvalid, match="ORT format"):
+        open_session(content, ("margin",))
+
+
 ATTACKS = [
     (refer_to_another_file, "data in other files"),
     (refer_to_another_file_in_an_attribute, "data in other files"),
