@@ -13,6 +13,7 @@ from grounds.audit.v1 import audit_pb2, audit_pb2_grpc
 from grounds.churn.v1 import churn_pb2, churn_pb2_grpc
 from grounds.credit.v1 import credit_pb2, credit_pb2_grpc
 from grounds.model.v1 import model_pb2, model_pb2_grpc
+from models.isolation.processes import GraphProcesses
 from server.background import BackgroundTasks
 from server.config import Settings
 from server.edges.audit.churn_evidence import ChurnEvidenceReader
@@ -38,6 +39,7 @@ from server.edges.warm_up import compile_validation_rules, freeze_startup_object
 from server.errors import PortInUse
 from server.maintenance.erasure import apply_listed_erasures
 from server.registry.model_registry import CREDIT_FAMILY, ModelRegistry
+from server.registry.policy_activation import PolicyChange, activate_policy
 from server.registry.policy_registry import PolicyRegistry
 from server.stores.catalog.bundle_cache import BundleCaches
 from server.stores.catalog.policies import PolicyStore
@@ -72,6 +74,7 @@ _HOUSEKEEPERS = 5  # more than the background tasks that use a thread at the sam
 _WATCH_SECONDS = 1.0  # pause between two checks of the background tasks
 _CLOSE_SECONDS = 3.0  # time limit after the drain for the last records, the last checkpoint, and the threads
 _THREADS_SECONDS_MIN = 0.2
+_REPLAY_THREADS = 4
 _IDLE_SECONDS = 0.1  # a draining server counts as idle after this time without a new call
 
 
@@ -90,6 +93,8 @@ class Application:
         housekeepers: The threads for work of the background tasks, one for each task.
         background: The background tasks, and their counters.
         models: The registry of the models that serve now.
+        graphs: The processes that run the graphs of bundles that do not serve.
+        replays: The threads for replays. They are apart from `readers`, because a replay may wait for one of these processes.
         interceptor: The interceptor of all calls, which counts the calls in progress.
         anchors: Pushes checkpoints of the record log to the anchor folder or command.
         chunker: Builds the header chunks that are used for sampling.
@@ -118,10 +123,12 @@ class Application:
         self.settings = settings
         self._peers = peers
         self.port = 0
-        self.database = Database(settings.database, connections=2 * settings.store_threads + _OWN_CONNECTIONS)
+        connections = 2 * settings.store_threads + _REPLAY_THREADS + _OWN_CONNECTIONS
+        self.database = Database(settings.database, connections=connections)
         self.threads, self.readers = StoreThreads(settings.store_threads), StoreThreads(settings.store_threads)
         self.housekeepers = StoreThreads(_HOUSEKEEPERS)
         self.models = ModelRegistry(settings.bundles)
+        self.graphs, self.replays = GraphProcesses(), StoreThreads(_REPLAY_THREADS)
         self.interceptor = CallInterceptor(
             settings.request_bytes_max,
             CallLimits.from_settings(settings),
@@ -142,16 +149,19 @@ class Application:
         """Open the stores, read policy and models, warm up, listen, and start the background tasks.
 
         Raises:
-            PolicyRefused: The policy file is invalid.
+            PolicyRefused, RecordDamaged: The policy in force is invalid or incomplete, or its stored copy was changed.
             DatabaseRefused, LogRefused: The database or the record log cannot be used.
             StoreUnavailable: The database does not answer.
             PortInUse: Another process listens on the port.
         """
-        policies = PolicyRegistry(self.settings.policy)
         await self.housekeepers.run_long(self.database.migrate)
-        policy_store = PolicyStore(self.database)
-        await self.housekeepers.run(policies.start_saving, lambda policy: policy_store.save(policy.content))
+        policies = PolicyRegistry(self.settings.policy, PolicyStore(self.database))
+        await self.housekeepers.run(policies.start)
         self.log = await self.housekeepers.run_long(self._open_log)
+        if self._peers is not None:
+            # A worker that is replaced later must use the same policy, even if the file has changed.
+            first = PolicyChange(None, policies.current)
+            await self.housekeepers.run(activate_policy, self.log, first, "first start", utc_now(), only_first=True)
         for database in (self.database, self.log.key_store.database):
             database.limit_time(ANSWER_SECONDS)
         self.recorder = Recorder(self.log, self._update_health, self.idle_probe_seconds)
@@ -183,9 +193,10 @@ class Application:
         ended = await self._close_log(deadline)
         self.interceptor.close()
         self.anchors.stop()
+        self.graphs.close()  # before the threads, which may wait for an answer of these processes
         self.samples.close()
         self._interrupt_stores()
-        for threads in (self.threads, self.readers, self.housekeepers):
+        for threads in (self.threads, self.readers, self.replays, self.housekeepers):
             ended &= threads.close(max(_THREADS_SECONDS_MIN, deadline - time.monotonic()))
         if ended:
             self._close_stores()
@@ -252,7 +263,12 @@ class Application:
     ) -> AuditServicer:
         """Build AuditService: evidence, replays and search, for decisions and for churn predictions."""
         proofs, policies, threads = ProofReader(self.database), PolicyStore(self.database), self.readers
-        bundles, rows = BundleCaches(self.settings.bundles), RunEvidenceReader(log)
+        bundles = BundleCaches(
+            self.settings.bundles,
+            self.graphs,
+            self.models.find_serving,
+        )
+        rows = RunEvidenceReader(log)
         readings, messages = ReadingRecorder(recorder, clock=utc_now), BundleEvidenceCache(self.models)
         return AuditServicer(
             proofs=proofs,
@@ -265,7 +281,7 @@ class Application:
                 log=log,
                 proofs=proofs,
                 sources=ReplaySources(bundles.for_family(CREDIT_FAMILY), policies, features),
-                threads=threads,
+                threads=self.replays,
             ),
             decision_search=DecisionSearch(
                 decisions=DecisionIndex(self.database),
@@ -277,7 +293,9 @@ class Application:
             churn_evidence=ChurnEvidenceReader(
                 readings=readings, rows=rows, proofs=proofs, bundles=messages, threads=threads
             ),
-            churn_replayer=ChurnReplayer(readings=readings, rows=rows, proofs=proofs, bundles=bundles, threads=threads),
+            churn_replayer=ChurnReplayer(
+                readings=readings, rows=rows, proofs=proofs, bundles=bundles, threads=self.replays
+            ),
         )
 
     def _warm_up(self, log: RecordLog) -> None:

@@ -30,8 +30,8 @@ class Settings(BaseSettings):
         host: Address to listen on. Must be a loopback address, because the server does not authenticate its callers.
         port: TCP port. 0 selects a free port, which the application log reports.
         bundles: Folder of the bundle catalog. Its ACTIVE.toml files are trusted. The bundles are not trusted: each
-            bundle is verified against its manifest.
-        policy: File of the credit policy. Trusted.
+            bundle is verified against its manifest, and a bundle that is not active runs in a process with limits.
+        policy: File of the credit policy that is in force until a policy is activated. Trusted.
         retention: File of the retention table that `retain` applies. Trusted.
         database: SQLAlchemy URL of the database, SQLite or PostgreSQL. Trusted.
         keys: SQLAlchemy URL of the key database, which contains the customers' keys. A backup must never contain both
@@ -72,7 +72,7 @@ class Settings(BaseSettings):
             same size serves ChurnService and AuditService. Each thread uses one connection to each of the two
             databases.
         drain_seconds_max: Time limit in seconds for draining the server after SIGTERM, before the server stops.
-        reload_seconds: Interval in seconds at which ACTIVE.toml, the bundles and the policy are read again.
+        reload_seconds: Interval in seconds at which ACTIVE.toml, the bundles and the activated policy are read again.
         churn_runs_kept: Number of newest runs that each market keeps when another run is loaded.
         churn_token_days: Number of days for which page and delta tokens of the churn feed are valid. The run of a token
             is kept for the same time.

@@ -19,7 +19,7 @@ from grounds.audit.v1 import audit_pb2_grpc
 from grounds.churn.v1 import churn_pb2_grpc
 from grounds.credit.v1 import credit_pb2_grpc
 from grounds.model.v1 import model_pb2_grpc
-from models.catalog import activate
+from models.catalog import ACTIVE, activate
 from server.application import Application
 from server.config import Settings, read_settings
 from server.load.files import load_file
@@ -138,12 +138,20 @@ def small_database(small: SmallFamily) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def small_activation(small: SmallFamily, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Activate the bundle of the small family in a copy of its catalog; return the path of the ACTIVE.toml."""
+    bundles = shutil.copytree(small.bundles, tmp_path_factory.mktemp("activated") / "bundles")
+    activate(bundles, small.bundle_folder.name)
+    return bundles / "credit" / ACTIVE
+
+
 @pytest.fixture
-def small_settings(small: SmallFamily, small_database: Path, tmp_path: Path) -> Settings:
+def small_settings(small: SmallFamily, small_database: Path, small_activation: Path, tmp_path: Path) -> Settings:
     """Return settings of a server of the small family, with copies of all its files; the bundle is active in DE and FR."""
     bundles = tmp_path / "bundles"
     shutil.copytree(small.bundles, bundles)
-    activate(bundles, small.bundle_folder.name)
+    shutil.copy(small_activation, bundles / "credit" / ACTIVE)
     database = tmp_path / "grounds.db"
     shutil.copy(small_database, database)
     return read_settings(

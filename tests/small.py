@@ -132,7 +132,16 @@ de = "Es besteht Betrugsverdacht"
 [texts.NEW_INFORMATION]
 en = "Something newer is known"
 de = "Es ist Neueres bekannt"
+
+# End of the policy.
 """
+
+POLICY_END = "# End of the policy.\n"
+
+
+def complete_policy(text: str) -> str:
+    """Return the text of a policy file with its last line at the end, after parts that a test appended."""
+    return text.replace(POLICY_END, "") + POLICY_END
 
 
 @dataclass(frozen=True, slots=True)

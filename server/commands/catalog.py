@@ -1,4 +1,4 @@
-"""`activate`: select the bundle that serves a market."""
+"""`activate` and `deactivate`: select the bundle that serves a market."""
 
 from typing import Annotated
 
@@ -31,3 +31,17 @@ def activate(
     warn_missing_bundles(settings)
     activated, markets = activate_bundle(settings.bundles, bundle, tuple(market or ()))
     print_line(f"{activated.manifest.family} {activated.bundle_id[:12]} serves {', '.join(markets)}")
+
+
+def deactivate(
+    market: Annotated[list[str], typer.Argument(metavar="XX...", help="The markets to stop serving.")],
+    family: Annotated[str, typer.Option(help="The model family.")] = "credit",
+    config: Config = None,
+) -> None:
+    """Stop serving markets. A market whose line is only missing from ACTIVE.toml keeps its bundle."""
+    from models.catalog import deactivate as deactivate_markets  # the import loads ONNX Runtime, which is slow
+
+    settings = read_settings(config)
+    warn_missing_bundles(settings)
+    deactivate_markets(settings.bundles, family, tuple(market))
+    print_line(f"{family} serves {', '.join(market)} no longer")

@@ -5,7 +5,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from server.commands.catalog import activate
+from server.commands.catalog import activate, deactivate
 from server.commands.clock import confirm_clock
 from server.commands.customers import erase, hold, release
 from server.commands.doctor import doctor
@@ -13,6 +13,7 @@ from server.commands.forks import adopt_fork
 from server.commands.keys import public_key
 from server.commands.loading import load
 from server.commands.options import runs_as_script
+from server.commands.policy import activate_policy
 from server.commands.retention import retain
 from server.commands.serving import serve
 from server.exit_status import run_command
@@ -42,6 +43,10 @@ app = typer.Typer(
 app.command(epilog="Example: GROUNDS_PORT=0 python -m server serve --config CONFIG.toml")(serve)
 app.command(epilog="Example: python -m server load files/credit.features.parquet files/churn.run.parquet")(load)
 app.command(epilog="Example: python -m server activate 4c7ab9fd86a1 --market TW")(activate)
+app.command(epilog="Example: python -m server deactivate TW")(deactivate)
+app.command(epilog="Example: python -m server activate-policy policy.toml --reason 'credit committee, 3 March'")(
+    activate_policy
+)
 app.command(epilog="Example: python -m server doctor --config CONFIG.toml")(doctor)
 app.command(epilog="Example: python -m server public-key > grounds.pub")(public_key)
 app.command(epilog="Example: python -m server erase TW 188 --reason 'request 2026-114' --apply")(erase)

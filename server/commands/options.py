@@ -35,6 +35,8 @@ Apply = Annotated[
     bool, typer.Option("--apply", help="Make the change. Without this option, only print what would change.")
 ]
 
+Preview = Annotated[bool, typer.Option("--preview", help="Only print what would change.")]
+
 
 def runs_as_script() -> bool:
     """Return true if the console script started the process, false if `python -m server` did."""

@@ -19,6 +19,7 @@ from models.reasons import DEFAULT_LOCALE, PlaceholderValue, TextFormatter
 from server.decisions.toml_positions import line_numbers, nearest_line
 from server.errors import PolicyRefused
 
+_END_MARK = b"# End of the policy."  # the last line of every policy file
 STANDARD = "STANDARD"  # the product of a request that contains no product
 CUT_OFF = "PD_CUT_OFF"
 GRADE_LIMIT = "GRADE_LIMIT"
@@ -274,19 +275,57 @@ def _render_text(text: str, locale: str, facts: Mapping[str, float | str]) -> st
 
 
 def read_policy(path: Path) -> Policy:
-    """Read a policy file.
+    """Read a policy file that is to come into force.
 
     Raises:
-        PolicyRefused: The file cannot be read or is invalid. The message lists every problem with its line.
+        PolicyRefused: The file cannot be read, or see `parse_policy_file`.
+    """
+    return parse_policy_file(read_policy_file(path), str(path))
+
+
+def read_policy_file(path: Path) -> bytes:
+    """Return the bytes of a policy file.
+
+    Raises:
+        PolicyRefused: The file cannot be read.
     """
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise PolicyRefused(f"{path}: {error.strerror}") from error
-    policy = parse_policy(content, str(path))
+
+
+def parse_policy_file(content: bytes, name: str) -> Policy:
+    """Parse the bytes of a policy file that is to come into force, which must be complete and without hidden characters.
+
+    Args:
+        content: The bytes of the file.
+        name: Name of the file in error messages.
+
+    Raises:
+        PolicyRefused: The file is incomplete or invalid, or a text has hidden characters. The message lists every problem.
+    """
+    _check_complete(content, name)
+    policy = parse_policy(content, name)
     if hidden := [f"  {field}: {problem}" for field, problem in hidden_text_problems(tomllib.loads(content.decode()))]:
-        raise PolicyRefused("\n".join([f"{path}:", *hidden]))
+        raise PolicyRefused("\n".join([f"{name}:", *hidden]))
     return policy
+
+
+def _check_complete(content: bytes, name: str) -> None:
+    """Check that the last line of a policy file is the end mark.
+
+    A part of a policy file is often a valid policy too, for example one without some of the rules.
+
+    Raises:
+        PolicyRefused: The file does not end with the end mark.
+    """
+    lines = content.rstrip().splitlines()
+    if not lines or lines[-1] != _END_MARK:
+        raise PolicyRefused(
+            f"{name}: the last line must be {_END_MARK.decode()!r}, so that a file that was written or copied only in part is noticed; "
+            "check that the file is complete, and add the line"
+        )
 
 
 def parse_policy(content: bytes, name: str) -> Policy:

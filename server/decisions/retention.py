@@ -19,7 +19,17 @@ from server.errors import RetentionRefused
 ALL_MARKETS = "*"
 # Records of these kinds explain removals, erasures, legal holds, lost records and wrong clocks. They contain no personal data, and auditors need
 # them as long as the log exists.
-PERMANENT_KINDS = {"CLOCK_CONFIRMED", "RETENTION", "ERASURE", "FORK_ADOPTED", "LEGAL_HOLD", "LEGAL_HOLD_RELEASE"}
+PERMANENT_KINDS = {
+    *(
+        "CLOCK_CONFIRMED",
+        "RETENTION",
+        "ERASURE",
+        "FORK_ADOPTED",
+        "LEGAL_HOLD",
+        "LEGAL_HOLD_RELEASE",
+        "POLICY_ACTIVATED",
+    ),
+}
 _Kind = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,31}$")]
 
 

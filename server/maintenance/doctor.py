@@ -18,11 +18,15 @@ from grounds_record.key_files import read_signing_key
 from grounds_record.merkle import Frontier, split_hashes
 from grounds_record.note import VerifierKey
 from grounds_record.verification import verify
+from models.isolation.processes import GraphProcesses
 from server.config import Settings
-from server.errors import LogRefused, ServerError, StoreUnavailable
+from server.errors import LogRefused, PolicyRefused, RecordDamaged, ServerError, StoreUnavailable
 from server.maintenance.erasure import find_erasure_problems
-from server.stores.catalog.artifacts import missing_artifacts
+from server.registry.model_registry import CREDIT_FAMILY
+from server.registry.policy_registry import find_policy_in_force
+from server.stores.catalog.artifacts import activation_problems, missing_artifacts
 from server.stores.catalog.bundle_cache import BundleCache
+from server.stores.catalog.policies import PolicyStore
 from server.stores.database import Database, Snapshot
 from server.stores.record_log.forks import RememberedCheckpoint, adopted_ranges, fork_problem, fork_problems
 from server.stores.record_log.header_chunks import check_chunks
@@ -59,11 +63,28 @@ def diagnose(database: Database, settings: Settings) -> Diagnosis:
     locations = KeyLocations.from_settings(settings)
     mark = locations.high_water_mark()
     passed, sentences = check_log(database, read_verifier_key(settings), settings.anchor_folder, mark)
-    problems = [
-        *find_key_and_run_problems(database, locations),
-        *missing_artifacts(database, BundleCache(settings.bundles, "credit")),
-    ]
+    with GraphProcesses() as processes:
+        problems = [
+            *find_key_and_run_problems(database, locations),
+            *missing_artifacts(database, BundleCache(settings.bundles, CREDIT_FAMILY, processes)),
+            *activation_problems(database, settings.bundles),
+            *_policy_problems(database, settings.policy),
+        ]
     return Diagnosis(passed and not problems, (*sentences, *problems))
+
+
+def _policy_problems(database: Database, path: Path) -> list[str]:
+    """Return why the policy in force cannot be used; empty if it can.
+
+    Args:
+        database: The database with the activations and the stored policies.
+        path: The policy file, which is in force if no policy was ever activated.
+    """
+    try:
+        find_policy_in_force(PolicyStore(database), path)
+    except (PolicyRefused, RecordDamaged) as error:
+        return [f"the policy in force cannot be used: {error}"]
+    return []
 
 
 def check_log(

@@ -4,19 +4,22 @@ An invalid bundle never serves. If ACTIVE.toml selects an invalid bundle for a m
 continues to serve it. The catalog entry of the invalid bundle states the problem.
 """
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
 
-from models.bundle import read_bundle
-from models.catalog import CatalogEntry, list_bundle_folders, list_families, read_active, read_entry
-from models.errors import ActivationRejected, BundleInvalid
+from models.bundle import Bundle, read_bundle
+from models.catalog import ACTIVE, CatalogEntry, list_bundle_folders, list_families, read_activations, read_entry
+from models.errors import ActivationRejected, BundleInvalid, BundleNotRunnable
+from models.isolation.processes import check_bundle
 from models.model import Model, open_model
 
 LOG = structlog.get_logger()
 CREDIT_FAMILY = "credit"  # the family that answers CreditService
+_RETRY_SECONDS = 60.0
 _Fingerprint = tuple[tuple[str, int, int], ...]
 
 
@@ -52,26 +55,53 @@ class ModelRegistry:
 
     Attributes:
         current: The models that serve now. A call that needs a consistent state reads this attribute only once.
+        problems: Why models could not be changed as the catalog states, or why the catalog no longer has a model that serves.
+            The keys are families, and pairs of family and market.
     """
 
-    def __init__(self, bundles: Path) -> None:
-        self._bundles = bundles
+    def __init__(self, bundles: Path, check: Callable[[Bundle], None] = check_bundle) -> None:
+        """Create the registry without reading the catalog.
+
+        Args:
+            bundles: The catalog.
+            check: Opens a bundle in a process with limits, and raises BundleInvalid. A bundle that is activated while the
+                server runs is checked before the server itself opens the bundle, so that it cannot stop the server.
+        """
+        self._bundles, self._check = bundles, check
         self.current = ServingModels()
+        self.problems: dict[str, str] = {}
         self._fingerprints: dict[Path, _Fingerprint] = {}
         self._entries: dict[Path, CatalogEntry] = {}
-        self._activation_problems: dict[str, str] = {}  # for each family with a rejected ACTIVE.toml: the reason
+        self._retry_times: dict[str, float] = {}  # by bundle_id: when a bundle that exceeded a limit is checked again
+        self._is_started = False
+
+    def find_serving(self, family: str, bundle_id: str) -> Model | None:
+        """Return the model of a bundle that serves a market now; None if the bundle serves no market."""
+        found = (model for (name, _), model in self.current.serving.items() if name == family)
+        return next((model for model in found if model.bundle.bundle_id == bundle_id), None)
 
     def refresh(self) -> ServingModels:
         """Read the files that have changed, replace `current`, and return the new value."""
         entries = {(entry.family, entry.name): entry for entry in self._read_entries()}
         serving: dict[tuple[str, str], Model] = {}
-        for family in list_families(self._bundles):
-            for market, model in self._models_of_family(family, entries).items():
+        problems: dict[str, str] = {}
+        # A family whose folder vanished, for example because a disk was unmounted, keeps its models.
+        for family in sorted({*list_families(self._bundles), *(name for name, _ in self.current.serving)}):
+            for market, model in self._models_of_family(family, entries, problems).items():
                 serving[family, market] = model
         if (names := _serving_names(serving)) != _serving_names(self.current.serving):
             LOG.info("serving models", serving=names)
+        self._report_problems(problems)
         self.current = ServingModels(serving, entries)
+        self._is_started = True
         return self.current
+
+    def _report_problems(self, problems: dict[str, str]) -> None:
+        """Log the problems that are new or have changed, and keep all of them."""
+        for subject, problem in problems.items():
+            if self.problems.get(subject) != problem:
+                LOG.error("activation refused", subject=subject, problem=problem)
+        self.problems = problems
 
     def _read_entries(self) -> list[CatalogEntry]:
         """Return the catalog entries of all bundles. Read only bundles whose files changed after the last refresh."""
@@ -86,30 +116,37 @@ class ModelRegistry:
                 self._fingerprints[folder] = fingerprint
                 if problem := self._entries[folder].problem:
                     LOG.error("bundle refused", family=folder.parent.name, bundle=folder.name, problem=problem)
-        return [self._entries[folder] for folder in folders]
+        self._entries = {folder: self._entries[folder] for folder in folders}
+        self._fingerprints = {folder: self._fingerprints[folder] for folder in folders}
+        return list(self._entries.values())
 
-    def _models_of_family(self, family: str, entries: dict[tuple[str, str], CatalogEntry]) -> dict[str, Model]:
-        """Return the models of a family by market, as specified by ACTIVE.toml.
+    def _models_of_family(
+        self, family: str, entries: dict[tuple[str, str], CatalogEntry], problems: dict[str, str]
+    ) -> dict[str, Model]:
+        """Return the models of a family by market, as specified by ACTIVE.toml, and add what is wrong to `problems`.
 
-        If ACTIVE.toml is invalid, all markets keep their current models. If a selected bundle is invalid or missing,
-        the markets for which it is selected keep their current models.
+        If ACTIVE.toml is invalid or missing, or lacks a market that is served, all markets keep their current models: only
+        `deactivate` stops a market. If a selected bundle is invalid or missing, the markets for which it is selected keep
+        their current models.
         """
         before = {market: model for (name, market), model in self.current.serving.items() if name == family}
         try:
-            wanted = read_active(self._bundles, family)
+            activations = read_activations(self._bundles, family)
+            _check_no_market_is_missing(family, activations, before)
         except ActivationRejected as error:
-            if str(error) != self._activation_problems.get(family):
-                LOG.error("activation refused", family=family, problem=str(error))
-            self._activation_problems[family] = str(error)
+            problems[family] = str(error)
             return before
-        self._activation_problems.pop(family, None)
         opened: dict[str, Model] = {model.bundle.bundle_id: model for model in before.values()}
         serving: dict[str, Model] = {}
-        for market, bundle_id in wanted.items():
+        for market, bundle_id in activations.items():
+            if not bundle_id:
+                continue
             if bundle_id not in opened and (model := self._open_bundle(family, bundle_id, entries)):
                 opened[bundle_id] = model
             if model := opened.get(bundle_id, before.get(market)):
                 serving[market] = model
+            if problem := _bundle_problem(entries.get((family, bundle_id)), bundle_id, serving.get(market)):
+                problems[f"{family}/{market}"] = problem
         return serving
 
     def _open_bundle(self, family: str, bundle_id: str, entries: dict[tuple[str, str], CatalogEntry]) -> Model | None:
@@ -118,15 +155,57 @@ class ModelRegistry:
         If the bundle turns out to be invalid here, its catalog entry is replaced by one that states the problem.
         """
         entry = entries.get((family, bundle_id))
-        if entry is None or entry.problem:
+        if entry is None or entry.problem or time.monotonic() < self._retry_times.get(bundle_id, 0.0):
             return None
         folder = self._bundles / family / bundle_id
         try:
-            return open_model(read_bundle(folder))
+            bundle = read_bundle(folder)
+            # `activate` checks a bundle before it writes ACTIVE.toml. At the start no caller waits yet, so one check is enough.
+            if self._is_started:
+                self._check(bundle)
+            return open_model(bundle)
+        except BundleNotRunnable as error:  # perhaps only because the machine is busy
+            self._retry_times[bundle_id] = time.monotonic() + _RETRY_SECONDS
+            LOG.error("bundle refused", family=family, bundle=bundle_id, problem=str(error))
+            return None
         except BundleInvalid as error:
             LOG.error("bundle refused", family=family, bundle=bundle_id, problem=str(error))
             self._entries[folder] = entries[family, bundle_id] = CatalogEntry(family, bundle_id, None, str(error))
             return None
+
+
+def _check_no_market_is_missing(family: str, activations: Mapping[str, str], served: Mapping[str, Model]) -> None:
+    """Check that ACTIVE.toml has a line for every market that is served.
+
+    Raises:
+        ActivationRejected: A line is missing, because the file was deleted, emptied or written in part.
+    """
+    if missing := sorted(set(served) - set(activations)):
+        raise ActivationRejected(
+            f"{family}/{ACTIVE}: has no line for {', '.join(missing)}, so the previous bundles of the family continue to serve; "
+            "restore the file, or run `activate`; to stop a market, run `deactivate`"
+        )
+
+
+def _bundle_problem(entry: CatalogEntry | None, bundle_id: str, serving: Model | None) -> str:
+    """Return why the bundle that ACTIVE.toml selects for a market cannot be opened; "" if it can.
+
+    Args:
+        entry: The catalog's entry of the bundle; None if the catalog lacks the bundle.
+        bundle_id: The id of the bundle.
+        serving: The model that serves the market; None if there is none.
+    """
+    is_opened = serving is not None and serving.bundle.bundle_id == bundle_id
+    if entry is not None and not entry.problem:
+        return "" if is_opened else f"bundle {bundle_id} could not be run within its limits"
+    problem = f"is invalid: {entry.problem}" if entry else "is not in the catalog"
+    if is_opened:
+        effect = "it serves from memory until the server stops"
+    elif serving is not None:
+        effect = f"bundle {serving.bundle.bundle_id} continues to serve"
+    else:
+        effect = "no bundle serves the market"
+    return f"bundle {bundle_id} {problem}; {effect}; restore the bundle's folder"
 
 
 def _serving_names(serving: Mapping[tuple[str, str], Model]) -> dict[str, str]:
@@ -135,6 +214,12 @@ def _serving_names(serving: Mapping[tuple[str, str], Model]) -> dict[str, str]:
 
 
 def _fingerprint(folder: Path) -> _Fingerprint:
-    """Return names, sizes and modification times of a bundle's files, by which a changed bundle is detected."""
-    files = sorted((path, path.lstat()) for path in folder.iterdir())
+    """Return names, sizes and modification times of a bundle's files, by which a changed bundle is detected.
+
+    The fingerprint is empty if the folder cannot be read, for example because it is being deleted.
+    """
+    try:
+        files = sorted((path, path.lstat()) for path in folder.iterdir())
+    except OSError:
+        return ()
     return tuple((path.name, stat.st_size, stat.st_mtime_ns) for path, stat in files)

@@ -1,73 +1,146 @@
-"""The policy registry: the policy in force, read from its file and reloaded while the server runs."""
+"""The policy registry: the policy in force, which changes only by an activation while the server runs.
 
-from collections.abc import Callable
+If a policy was activated in the database, the newest activated policy is in force. If none was ever activated, the policy of the
+file `policy` is in force, as the server read it when it started. So a file that is being written never changes a decision.
+"""
+
+import hashlib
 from pathlib import Path
 
 import structlog
 
-from server.decisions.policy import Policy, read_policy
-from server.errors import PolicyRefused, StoreUnavailable
+from server.decisions.policy import Policy, parse_policy, parse_policy_file, read_policy_file
+from server.errors import PolicyRefused, RecordDamaged, StoreUnavailable
+from server.stores.catalog.policies import PolicyStore
 
 LOG = structlog.get_logger()
 
 
 class PolicyRegistry:
-    """Keeps the policy up to date with its file. If the file becomes invalid, the current policy stays in force.
+    """Keeps the policy up to date with the activations in the database.
 
     Only one task at a time may call `refresh`, which replaces `current` as a whole. Therefore readers need no lock.
 
     Attributes:
-        current: The policy in force. A call reads this attribute only once, and uses the same policy until it ends.
+        current: The policy in force, once `start` was called. A call reads this attribute only once, and uses the same policy
+            until it ends.
+        problem: Why the newest activated policy cannot be used, or why the policy file is not in force; "" if there is no
+            problem.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Read the policy file.
+    current: Policy
 
-        Raises:
-            PolicyRefused: The file is invalid. The server cannot start, because no earlier policy is in force.
-        """
-        self._path = path
-        self.current: Policy = read_policy(path)
-        self._problem = ""  # the reason why the file was rejected; "" if the file is valid
-        self._save: Callable[[Policy], None] | None = None
-
-    def start_saving(self, save: Callable[[Policy], None]) -> None:
-        """Save the current policy now, and every later policy before it comes into force.
-
-        A decision can be replayed only with the policy that was in force, so no policy may be used before it is saved.
+    def __init__(self, path: Path, store: PolicyStore) -> None:
+        """Create the registry without reading anything.
 
         Args:
-            save: Called with each policy. The function saves the policy durably, or raises StoreUnavailable.
+            path: The policy file, which is in force until a policy is activated.
+            store: The store of all policies.
+        """
+        self._path, self._store = path, store
+        self.problem = ""
+        self._file_sha256 = ""  # of the policy file, when it was looked at last
+
+    def start(self) -> Policy:
+        """Read the policy in force, and store it. A decision can be replayed only with a policy that was stored before.
 
         Raises:
-            StoreUnavailable: The current policy could not be saved.
+            PolicyRefused: The policy is invalid, incomplete, or has the version of a different policy that was in force.
+            RecordDamaged: The activated policy is not stored, or was changed.
+            StoreUnavailable: The database does not answer.
         """
-        save(self.current)
-        self._save = save
+        self.current = find_policy_in_force(self._store, self._path)
+        self._store.save(self.current.content)
+        return self.current
 
     def refresh(self) -> Policy:
-        """Read the file, and return the policy in force.
-
-        If the file has a new and valid policy, save the new policy and put it into force. If the file is invalid, or
-        the new policy cannot be saved, the current policy stays in force.
-        """
+        """Look for an activation, and return the policy in force. If anything fails, the current policy stays in force."""
         try:
-            policy = read_policy(self._path)
-        except PolicyRefused as error:
-            if str(error) != self._problem:
-                LOG.error("policy refused", problem=str(error), in_force=self.current.document.version)
-            self._problem = str(error)
-            return self.current
-        self._problem = ""
-        if policy.sha256 != self.current.sha256:
-            try:
-                if self._save is not None:
-                    self._save(policy)
-            except StoreUnavailable:
-                LOG.warning(
-                    "policy not saved yet", version=policy.document.version, in_force=self.current.document.version
-                )
-                return self.current
-            LOG.info("policy in force", version=policy.document.version, previous=self.current.document.version)
-            self.current = policy
+            activated = self._store.find_activated()
+            if activated is None:
+                self._look_at_file()
+            elif activated != self.current.sha256:
+                policy = read_stored_policy(self._store, activated)
+                LOG.info("policy in force", version=policy.document.version, previous=self.current.document.version)
+                self.current = policy
+        except (PolicyRefused, RecordDamaged) as error:
+            self._report(str(error))
+        except StoreUnavailable:
+            pass  # the recorder reports a database that does not answer
+        else:
+            if activated is not None:
+                self.problem = ""
         return self.current
+
+    def _look_at_file(self) -> None:
+        """Report a policy file that was changed since the server started. A change has no effect before an activation.
+
+        Raises:
+            PolicyRefused: The file differs from the policy in force.
+        """
+        content = read_policy_file(self._path)
+        sha256 = hashlib.sha256(content).hexdigest()
+        if sha256 == self._file_sha256:
+            return
+        self._file_sha256 = sha256
+        if sha256 == self.current.sha256:
+            self.problem = ""
+            return
+        policy = parse_policy_file(content, str(self._path))
+        check_version(self._store, policy)
+        raise PolicyRefused(
+            f"{self._path}: version {policy.document.version} is not in force; run: python -m server activate-policy {self._path}"
+        )
+
+    def _report(self, problem: str) -> None:
+        """Log a problem, unless it is the last one that was logged."""
+        if problem != self.problem:
+            LOG.error("policy refused", problem=problem, in_force=self.current.document.version)
+        self.problem = problem
+
+
+def find_policy_in_force(store: PolicyStore, path: Path) -> Policy:
+    """Return the newest activated policy or, if no policy was ever activated, the policy of the file.
+
+    Raises:
+        PolicyRefused: The policy is invalid, incomplete, or has the version of a different policy that was in force.
+        RecordDamaged: The activated policy is not stored, or was changed.
+        StoreUnavailable: The database does not answer.
+    """
+    activated = store.find_activated()
+    if activated is not None:
+        return read_stored_policy(store, activated)
+    content = read_policy_file(path)
+    # A file that was in force under an earlier release may lack its last line.
+    parse = parse_policy_file if store.find(hashlib.sha256(content).hexdigest()) is None else parse_policy
+    policy = parse(content, str(path))
+    check_version(store, policy)
+    return policy
+
+
+def read_stored_policy(store: PolicyStore, sha256: str) -> Policy:
+    """Return a policy from the store.
+
+    Raises:
+        PolicyRefused: The stored policy is invalid, so an earlier or later release stored it.
+        RecordDamaged: The policy is not stored, or was changed.
+    """
+    content = store.find(sha256)
+    if content is None:
+        raise RecordDamaged("the activated policy is not in the database; restore the table `policies`", sha256=sha256)
+    return parse_policy(content, f"policy {sha256}")
+
+
+def check_version(store: PolicyStore, policy: Policy) -> None:
+    """Check that no different policy with the same version was ever in force.
+
+    Raises:
+        PolicyRefused: The version belongs to a different policy.
+    """
+    version = policy.document.version
+    others = store.find_versions()
+    if policy.sha256 not in others and version in others.values():
+        raise PolicyRefused(
+            f"version {version} belongs to a policy with different content that was in force earlier; "
+            "change `version` in the file, or restore the content"
+        )

@@ -10,7 +10,7 @@ from server.config import Settings
 from tests.conftest import Serving
 from tests.server.audits import MODES, read_evidence, replay, score_customer
 from tests.server.requests import numbers
-from tests.server.servers import serve, swap_model, wait_until
+from tests.server.servers import activate_new_policy, serve, swap_model, wait_until
 from tests.small import POLICY, SmallFamily
 
 CONCURRENCY = 32
@@ -43,10 +43,10 @@ async def decisions(serving: Serving, count: int) -> list[pb.CreditDecision]:
     return scored
 
 
-async def change_model_and_policy(serving: Serving, other: SmallFamily, write: Callable[[str], int]) -> None:
-    """Activate a different bundle, write a different policy, and wait until both are in use."""
+async def change_model_and_policy(serving: Serving, other: SmallFamily) -> None:
+    """Activate a different bundle and a different policy, and wait until both are in use."""
     await swap_model(serving, other.bundle_folder)
-    write(NEW_POLICY)
+    activate_new_policy(serving, NEW_POLICY)
 
     async def in_use() -> bool:
         return (await score_customer(serving)).assessment.policy_result.policy_version == "test-2"
@@ -80,11 +80,9 @@ async def check_unchanged(serving: Serving, before: Sequence[pb.CreditDecision])
 async def test_after_a_change_of_model_and_policy_every_earlier_decision_reads_back_and_replays_unchanged(
     small_settings: Settings, small: SmallFamily, other: SmallFamily, count: int
 ) -> None:
-    path = small_settings.bundles.parent / "policy_of_today.toml"
-    path.write_text(POLICY)
-    async with serve(small_settings.model_copy(update={"policy": path})) as serving:
+    async with serve(small_settings) as serving:
         before = await decisions(serving, count)
-        await change_model_and_policy(serving, other, path.write_text)
+        await change_model_and_policy(serving, other)
         after = await decisions(serving, 20)
 
         await check_unchanged(serving, before)

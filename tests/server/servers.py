@@ -1,6 +1,7 @@
 """Starts servers, and waits for their background tasks."""
 
 import asyncio
+import datetime as dt
 import shutil
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -16,8 +17,11 @@ from models.catalog import activate
 from server.application import Application
 from server.config import Settings
 from server.edges.thread_pool import StoreThreads
+from server.registry.policy_activation import activate_policy, plan_activation
+from server.stores.catalog.policies import PolicyStore
 from server.stores.tables import RECORDS
 from tests.conftest import Serving
+from tests.small import complete_policy
 
 PATIENCE_SECONDS = 10.0
 
@@ -39,6 +43,8 @@ def release_unstarted(application: Application) -> None:
     application.threads.close()
     application.readers.close()
     application.housekeepers.close()
+    application.replays.close()
+    application.graphs.close()
     if application.log is not None:
         application.log.close()
     application.database.close()
@@ -102,6 +108,15 @@ async def swap_model(serving: Serving, bundle_folder: Path) -> None:
     copy_bundle(bundle_folder, serving.settings.bundles)
     activate(serving.settings.bundles, bundle_folder.name)
     await wait_for_state(serving, bundle_folder.name, model_pb2.MODEL_STATE_SERVING)
+
+
+def activate_new_policy(serving: Serving, text: str) -> None:
+    """Activate a policy as an operator does, while the server runs."""
+    path, log = serving.settings.bundles.parent / "new_policy.toml", serving.application.log
+    path.write_text(complete_policy(text))
+    assert log is not None
+    change = plan_activation(PolicyStore(serving.application.database), str(path), serving.settings.policy)
+    assert activate_policy(log, change, "test", dt.datetime.now(dt.UTC))
 
 
 def flip_a_byte(path: Path) -> None:

@@ -6,7 +6,7 @@ from grounds.audit.v1 import audit_pb2 as pb
 from grounds.audit.v1 import churn_evidence_pb2
 from grounds.audit.v1 import evidence_pb2 as ev
 from models.catalog import decline_companion_family
-from models.errors import AdditivityError
+from models.errors import AdditivityError, BundleInvalid
 from models.model import Model
 from server.decisions.assessment import SourcedValue
 from server.decisions.churn_replay import StoredRisk, compare_explanation, compare_score, recompute_explanation
@@ -27,7 +27,7 @@ from server.edges.explanations import (
 )
 from server.edges.thread_pool import StoreThreads
 from server.errors import BundleNotReadable, BundleUnknown, RecordDamaged, RecordUnknown
-from server.stores.catalog.bundle_cache import BundleCaches
+from server.stores.catalog.bundle_cache import BundleCaches, refuse_unusable_bundle
 from server.stores.float_arrays import unpack_doubles
 from server.stores.record_log.entries import time_from_us
 from server.stores.record_log.proofs import ProofReader
@@ -92,8 +92,11 @@ class ChurnReplayer:
                 return ReplayUnavailable(reason, _rescoring_instructions(found)).result(mode)
             if mode == ev.REPLAY_MODE_WHAT_IF:
                 assert other is not None, "validation requires a bundle_id for WHAT_IF"
-                return self._what_if(found, risk, other)
+                with refuse_unusable_bundle(other.bundle.bundle_id):
+                    return self._what_if(found, risk, other)
             verdict, left_out = self._compare(mode, found, risk)
+        except BundleInvalid as error:
+            return ReplayUnavailable(ev.UNAVAILABLE_REASON_ARTIFACT_MISSING, str(error)).result(mode)
         except ReplayUnavailable as error:
             return error.result(mode)
         result = verdict_result(mode, verdict)

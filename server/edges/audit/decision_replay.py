@@ -12,7 +12,7 @@ from grounds.audit.v1 import audit_pb2 as pb
 from grounds.audit.v1 import evidence_pb2 as ev
 from grounds.credit.v1 import credit_pb2
 from grounds.explain.v1 import explain_pb2
-from models.errors import AdditivityError
+from models.errors import AdditivityError, BundleInvalid
 from models.model import Model
 from models.schema import Schema
 from server.decisions.assessment import Assessment, SourcedValue, assess
@@ -28,7 +28,7 @@ from server.edges.credit.messages import application_from_request, assessment_me
 from server.edges.explanations import feature_value, time_from_timestamp, timestamp
 from server.edges.thread_pool import StoreThreads
 from server.errors import BundleNotReadable, BundleUnknown, PolicyRefused, RecordDamaged
-from server.stores.catalog.bundle_cache import BundleCache
+from server.stores.catalog.bundle_cache import BundleCache, refuse_unusable_bundle
 from server.stores.catalog.policies import PolicyStore
 from server.stores.features import FeatureStore
 from server.stores.record_log.log import RecordLog
@@ -204,6 +204,8 @@ class DecisionReplayer:
         model, policy = self._sources.open_model(recorded), self._sources.read_policy(recorded)
         try:
             assessment = self._assess_again(recorded, model, policy)
+        except BundleInvalid as error:
+            raise ReplayUnavailable(ev.UNAVAILABLE_REASON_ARTIFACT_MISSING, str(error)) from error
         except AdditivityError as error:
             return ReplayMismatch("numbers.residual", repr(recorded.body.numbers.residual), str(error), 1)
         record, decision = _record_and_answer(assessment)
@@ -225,14 +227,16 @@ class DecisionReplayer:
         return assess(model, policy, application.question(section, inputs, at))
 
     def _what_if(self, recorded: RecordedDecision, other: Model) -> ev.ReplayResult:
-        """Assess the recorded application with a different bundle and the recorded policy."""
-        assessment = self._assess_again(recorded, other, self._sources.read_policy(recorded))
-        return ev.ReplayResult(
-            mode=ev.REPLAY_MODE_WHAT_IF,
-            what_if=ev.WhatIf(
-                notice=WHAT_IF_NOTICE, bundle_id=other.bundle.bundle_id, assessment=assessment_message(assessment)
-            ),
-        )
+        """Assess the recorded application with a different bundle and the recorded policy.
+
+        Raises:
+            BundleNotReadable: The bundle cannot score the application.
+        """
+        bundle_id, policy = other.bundle.bundle_id, self._sources.read_policy(recorded)
+        with refuse_unusable_bundle(bundle_id):
+            message = assessment_message(self._assess_again(recorded, other, policy))
+        what_if = ev.WhatIf(notice=WHAT_IF_NOTICE, bundle_id=bundle_id, assessment=message)
+        return ev.ReplayResult(mode=ev.REPLAY_MODE_WHAT_IF, what_if=what_if)
 
 
 @lru_cache(maxsize=8)

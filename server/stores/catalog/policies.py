@@ -1,15 +1,17 @@
-"""The policy store, which keeps every policy file that was ever in force, by SHA-256.
+"""The policy store, which keeps every policy file that was ever in force, by SHA-256, and which of them was activated last.
 
 A decision can be replayed only with the policy file that was in force when the decision was made.
 """
 
 import hashlib
+import tomllib
 
 from sqlalchemy import bindparam, select
 from sqlalchemy.exc import IntegrityError
 
 from server.errors import RecordDamaged
 from server.stores.database import ConnectionSource, Database
+from server.stores.record_log.policy_activations import read_activated_policy
 from server.stores.tables import POLICIES
 
 _SELECT_CONTENT = select(POLICIES.c.content).where(POLICIES.c.sha256 == bindparam("wanted"))  # built once
@@ -59,8 +61,31 @@ class PolicyStore:
         self._verified[sha256] = content
         return content
 
+    def find_activated(self) -> str | None:
+        """Return the SHA-256 of the policy that was activated last; None if no policy was ever activated.
+
+        Raises:
+            StoreUnavailable: The database does not answer.
+        """
+        with self._database.reading() as connection:
+            return read_activated_policy(connection)
+
+    def find_versions(self) -> dict[str, str]:
+        """Return the version of every stored policy, by SHA-256."""
+        with self._database.reading() as connection:
+            contents = connection.execute(select(POLICIES.c.sha256, POLICIES.c.content)).all()
+        return {row.sha256: _read_version(bytes(row.content)) for row in contents}
+
     def _read(self, sha256: str, source: ConnectionSource) -> bytes | None:
         """Return the content that is stored for a digest, without checking it; None if no content is stored."""
         with source.reading() as connection:
             found = connection.execute(_SELECT_CONTENT, {"wanted": sha256}).scalar()
         return None if found is None else bytes(found)
+
+
+def _read_version(content: bytes) -> str:
+    """Return the version in a policy file; "" if the content was damaged."""
+    try:
+        return str(tomllib.loads(content.decode()).get("version", ""))
+    except ValueError:  # not UTF-8, or not TOML
+        return ""

@@ -14,7 +14,7 @@ from server.decisions.policy import PolicyOutcome, PolicySection, read_policy
 from server.decisions.policy_rules import approvable_amount, expected_loss, score_rule_results, worst_outcome
 from server.errors import PolicyRefused
 from tests.server.servers import release_unstarted
-from tests.small import POLICY
+from tests.small import POLICY, complete_policy
 
 PROBABILITY = st.floats(0, 1)
 AMOUNT = st.decimals("0.01", 10**9, places=2)
@@ -109,7 +109,7 @@ valid_days = 5
 
 
 def test_the_section_that_began_last_is_in_force_until_it_ends(tmp_path: Path) -> None:
-    (tmp_path / "policy.toml").write_text(POLICY + DATES)
+    (tmp_path / "policy.toml").write_text(complete_policy(POLICY + DATES))
     policy = read_policy(tmp_path / "policy.toml")
 
     found = {
@@ -223,7 +223,7 @@ def test_a_missing_or_binary_policy_file_is_rejected(tmp_path: Path) -> None:
 
 
 async def test_a_server_does_not_start_with_an_invalid_policy(small_settings: Settings, tmp_path: Path) -> None:
-    (tmp_path / "policy.toml").write_text("version = 1")
+    (tmp_path / "policy.toml").write_text(complete_policy("version = 1\n"))
     application = Application(small_settings.model_copy(update={"policy": tmp_path / "policy.toml"}))
 
     with pytest.raises(PolicyRefused, match="version"):

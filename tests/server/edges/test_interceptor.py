@@ -20,6 +20,7 @@ from server.edges.recorder import Recorder
 from server.edges.thread_pool import StoreThreads
 from server.registry.model_registry import ModelRegistry
 from server.registry.policy_registry import PolicyRegistry
+from server.stores.catalog.policies import PolicyStore
 from server.stores.database import Database
 from server.stores.features import FeatureStore
 from server.stores.record_log.opening import KeyLocations, open_log
@@ -61,10 +62,12 @@ async def serve_with_clock(
     recorder = Recorder(log, ignore_change)
     recording = BackgroundTasks()
     recording.repeat("recorder", recorder.step, seconds=0, until=lambda: recorder.closed)
+    policies = PolicyRegistry(settings.policy, PolicyStore(database))
+    policies.start()
     server = grpc.aio.server(interceptors=[CallInterceptor(settings.request_bytes_max)])
     servicer = CreditServicer(
         models=models,
-        policies=PolicyRegistry(settings.policy),
+        policies=policies,
         features=FeatureStore(database),
         recorder=recorder,
         log=log,

@@ -2,17 +2,23 @@
 
 import asyncio
 import shutil
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from structlog.testing import capture_logs
 
 from grounds.model.v1 import model_pb2
 from models.bundle import FILES, MANIFEST
-from models.catalog import ACTIVE, _write_active, activate
+from models.catalog import ACTIVE, _write_active, activate, deactivate, read_active
 from models.errors import ActivationRejected, BundleInvalid
 from server.config import Settings
+from server.registry.model_registry import ModelRegistry
+from server.stores.catalog.artifacts import activation_problems
+from server.stores.database import Database
 from tests.conftest import Serving
 from tests.server.requests import call_error, customer, score_request, simulate_request
 from tests.server.servers import copy_bundle, flip_a_byte, list_models, serve, swap_model, wait_for_state, wait_until
@@ -226,6 +232,107 @@ async def test_an_invalid_activation_file_leaves_the_former_bundle_serving(
     await wait_for_state(serving, other.bundle_folder.name, AVAILABLE)  # the catalog was read again
 
     assert await serving_bundle_id(serving) == small.bundle_folder.name
+
+
+def serving_bundles(registry: ModelRegistry) -> dict[str, str]:
+    """Return the bundle_id of each market of the credit family."""
+    return {market: model.bundle.bundle_id for (_, market), model in registry.refresh().serving.items()}
+
+
+def remove_market(path: Path) -> None:
+    """Remove the line of a market, and correct the number of markets, as a person could do by mistake."""
+    lines = [line for line in path.read_text().splitlines() if not line.startswith(("FR", "market_count"))]
+    path.write_text("\n".join(lines))
+
+
+ACCIDENTS: dict[str, Callable[[Path], object]] = {
+    "emptied": lambda path: path.write_bytes(b""),
+    "missing": Path.unlink,
+    "no table": lambda path: path.write_text("# edited\n"),
+    "no lines": lambda path: path.write_text("[markets]\n"),
+    "a market removed": remove_market,
+    "family unmounted": lambda path: path.parent.rename(path.parent.with_name(".elsewhere")),
+    "catalog unmounted": lambda path: path.parent.parent.rename(path.parent.parent.with_name("elsewhere")),
+}
+
+
+@pytest.mark.parametrize("damage", ACCIDENTS.values(), ids=ACCIDENTS)
+async def test_an_accident_with_the_activation_file_keeps_every_market_and_is_logged_once(
+    small_settings: Settings, small: SmallFamily, damage: Callable[[Path], object]
+) -> None:
+    before = {"DE": small.bundle_folder.name, "FR": small.bundle_folder.name}
+    async with serve(small_settings) as serving:
+        registry = serving.application.models
+        with capture_logs() as lines:
+            damage(small_settings.bundles / "credit" / ACTIVE)
+            await wait_until(lambda: asyncio.sleep(0, bool(registry.problems)))
+            assert [serving_bundles(registry) for _ in range(3)] == [before] * 3
+        health = await health_pb2_grpc.HealthStub(serving.channel).Check(health_pb2.HealthCheckRequest())
+
+    refused = [line for line in lines if line["event"] == "activation refused"]
+    assert [line["subject"] for line in refused] == ["credit"]
+    assert "the previous bundles of the family continue to serve" in refused[0]["problem"]
+    assert health.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_every_prefix_of_a_new_activation_file_keeps_the_previous_bundles_and_serves_nothing_at_a_start(
+    small_settings: Settings, small: SmallFamily, other: SmallFamily
+) -> None:
+    registry, path = ModelRegistry(small_settings.bundles), small_settings.bundles / "credit" / ACTIVE
+    before = serving_bundles(registry)
+    copy_bundle(other.bundle_folder, small_settings.bundles)
+    activate(small_settings.bundles, other.bundle_folder.name)
+    content = path.read_bytes()
+
+    for length in range(len(content) - 1):  # without the last newline, the file is complete
+        path.write_bytes(content[:length])
+        assert serving_bundles(registry) == before
+        with suppress(ActivationRejected):
+            assert read_active(small_settings.bundles, "credit") == {}
+    path.write_bytes(content)
+
+    assert set(serving_bundles(registry).values()) == {other.bundle_folder.name}
+    assert registry.problems == {}
+    assert set(before.values()) == {small.bundle_folder.name}
+
+
+def test_only_a_deactivation_stops_a_market(small_settings: Settings, small: SmallFamily) -> None:
+    bundles, registry = small_settings.bundles, ModelRegistry(small_settings.bundles)
+    assert set(serving_bundles(registry)) == {"DE", "FR"}
+
+    deactivate(bundles, "credit", ("FR",))
+
+    assert set(serving_bundles(registry)) == {"DE"}
+    assert registry.problems == {}
+    with pytest.raises(ActivationRejected, match="no credit bundle is active for FR, IT; active markets: DE"):
+        deactivate(bundles, "credit", ("IT", "FR"))
+    activate(bundles, small.bundle_folder.name, ("FR",))
+    assert set(serving_bundles(registry)) == {"DE", "FR"}
+
+
+def test_a_market_whose_active_bundle_vanished_keeps_it_and_doctor_reports_it(
+    small_settings: Settings, small: SmallFamily
+) -> None:
+    registry, name = ModelRegistry(small_settings.bundles), small.bundle_folder.name
+    serving_bundles(registry)
+    shutil.rmtree(small_settings.bundles / "credit" / name)
+    database = Database(small_settings.database)
+
+    with capture_logs() as lines:
+        assert [serving_bundles(registry) for _ in range(3)] == [{"DE": name, "FR": name}] * 3
+    found = list(activation_problems(database, small_settings.bundles))
+    (small_settings.bundles / "credit" / ACTIVE).write_bytes(b"")
+    emptied = list(activation_problems(database, small_settings.bundles))
+    database.close()
+
+    assert [line["subject"] for line in lines] == ["credit/DE", "credit/FR"]
+    assert "is not in the catalog; it serves from memory until the server stops" in lines[0]["problem"]
+    assert [text.split(" of ")[1] for text in found] == [
+        f"market {market} is not in the catalog; restore its folder" for market in ("DE", "FR")
+    ]
+    assert emptied == [
+        "credit/ACTIVE.toml: states no bundle for any market; restore the file, or run: python -m server activate"
+    ]
 
 
 async def test_a_bundle_whose_folder_was_deleted_serves_on_from_memory(serving: Serving, small: SmallFamily) -> None:

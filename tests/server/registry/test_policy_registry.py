@@ -1,18 +1,32 @@
-"""Policies are saved before they come into force, on SQLite and on a real PostgreSQL."""
+"""A policy comes into force by its activation only, complete and stored, on SQLite and on a real PostgreSQL."""
 
+import datetime as dt
 import hashlib
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import grpc
 import pytest
 from sqlalchemy import event, func, select, update
+from structlog.testing import capture_logs
 
-from server.decisions.policy import Policy, parse_policy, read_policy
-from server.errors import PolicyRefused, RecordDamaged, StoreUnavailable
-from server.registry.policy_registry import PolicyRegistry
+from grounds.audit.v1 import bodies_pb2
+from grounds.credit.v1 import credit_pb2, credit_pb2_grpc
+from server.application import Application
+from server.config import Settings
+from server.decisions.policy import parse_policy, parse_policy_file, read_policy
+from server.decisions.policy_differences import policy_differences
+from server.errors import PolicyRefused, RecordDamaged
+from server.registry.policy_activation import activate_policy, plan_activation
+from server.registry.policy_registry import PolicyRegistry, find_policy_in_force
 from server.stores.catalog.policies import PolicyStore
 from server.stores.database import Database
-from server.stores.tables import POLICIES
-from tests.small import POLICY
+from server.stores.record_log.log import RecordLog
+from server.stores.record_log.opening import open_log
+from server.stores.tables import POLICIES, RECORDS
+from tests.conftest import key_places
+from tests.small import POLICY, POLICY_END
 
 CONTENT = POLICY.encode()
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -63,25 +77,231 @@ def test_a_policy_that_was_changed_in_the_database_is_damaged(database: Database
         store.find(SHA256)
 
 
-def test_a_policy_comes_into_force_only_after_it_was_saved(tmp_path: Path) -> None:
-    path, kept, full = tmp_path / "policy.toml", [], []
-    path.write_text(POLICY)
+OTHER = POLICY.replace("test-1", "test-2").replace("approve_max_pd = 0.20", "approve_max_pd = 0.01")
 
-    def keep(policy: Policy) -> None:
-        if full:
-            raise StoreUnavailable("full")
-        kept.append(policy.sha256)
 
-    watch = PolicyRegistry(path)
-    watch.start_saving(keep)
-    path.write_text(POLICY.replace("test-1", "test-2"))
-    full.append(True)
+@pytest.fixture
+def log(database: Database, tmp_path: Path) -> Iterator[RecordLog]:
+    """Open a record log on a database of each kind."""
+    opened = open_log(database, key_places(tmp_path))
+    yield opened
+    opened.close()
 
-    assert watch.refresh().document.version == "test-1"
-    full.clear()
-    assert watch.refresh().document.version == "test-2"
-    assert watch.refresh() is watch.current
-    assert kept == [SHA256, watch.current.sha256]
+
+def write_policy(folder: Path, text: str = POLICY, name: str = "policy.toml") -> Path:
+    """Write a policy file; return its path."""
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def start_registry(database: Database, path: Path) -> PolicyRegistry:
+    """Return the registry of a server that starts now."""
+    registry = PolicyRegistry(path, PolicyStore(database))
+    registry.start()
+    return registry
+
+
+def activate_file(log: RecordLog, wanted: Path | str, configured: Path, reason: str = "") -> bool:
+    """Activate a policy as the command does; return whether anything was changed."""
+    change = plan_activation(PolicyStore(log.database), str(wanted), configured)
+    return activate_policy(log, change, reason, dt.datetime.now(dt.UTC))
+
+
+def test_a_server_stores_the_policy_file_when_it_starts(database: Database, tmp_path: Path) -> None:
+    registry = start_registry(database, write_policy(tmp_path))
+
+    assert registry.current.sha256 == SHA256
+    assert PolicyStore(database).find(SHA256) == CONTENT
+
+
+def test_a_policy_file_that_changes_while_the_server_runs_is_reported_once_and_changes_nothing(
+    empty: Database, tmp_path: Path
+) -> None:
+    registry = start_registry(empty, write_policy(tmp_path))
+    with capture_logs() as lines:
+        for text in (OTHER, OTHER, POLICY.replace("0.20", "0.21"), "version = ", "version = ", POLICY, OTHER):
+            write_policy(tmp_path, text)
+            assert registry.refresh().sha256 == SHA256
+
+    problems = [line["problem"] for line in lines if line["event"] == "policy refused"]
+    words = ("activate-policy", "version test-1 belongs to", "the last line", "activate-policy")
+    assert len(problems) == len(words)
+    for word, problem in zip(words, problems, strict=True):
+        assert word in problem
+    assert registry.problem == problems[-1]
+
+
+def test_no_prefix_of_the_shipped_policy_is_accepted_at_a_start_or_by_an_activation(
+    empty: Database, tmp_path: Path
+) -> None:
+    """Some of the prefixes are valid policies, for example without the last texts."""
+    content = Settings.model_fields["policy"].default.read_bytes()
+    configured, part = write_policy(tmp_path), tmp_path / "part.toml"
+    store, whole = PolicyStore(empty), parse_policy(content, "whole")
+    accepted, different = [], []
+    for length in range(len(content)):
+        with suppress(PolicyRefused):
+            accepted.append(parse_policy_file(content[:length], "part").document)
+        if length > len(content) - 90:  # parsing the other prefixes takes long
+            with suppress(PolicyRefused):
+                if parse_policy(content[:length], "part").document == whole.document:
+                    continue
+                different.append(length)
+                part.write_bytes(content[:length])
+                with pytest.raises(PolicyRefused, match="the last line must be"):
+                    find_policy_in_force(store, part)
+                with pytest.raises(PolicyRefused, match="the last line must be"):
+                    plan_activation(store, str(part), configured)
+
+    assert different, "the check is needed, because some prefixes are different policies"
+    assert accepted == [whole.document]  # only the last newline is missing
+
+
+def test_an_activated_policy_is_in_force_in_every_process_and_after_a_restart_whatever_the_file_contains(
+    log: RecordLog, tmp_path: Path
+) -> None:
+    configured, file = write_policy(tmp_path), write_policy(tmp_path, OTHER, "other.toml")
+    running = start_registry(log.database, configured)
+
+    assert activate_file(log, file, configured, "committee")
+    file.write_text("half a po")
+    configured.write_text("half a po")
+
+    assert running.refresh().content == OTHER.encode()
+    assert start_registry(log.database, configured).current.content == OTHER.encode()
+    assert running.problem == ""
+
+
+def test_an_activation_is_a_record_with_digest_version_and_reason(log: RecordLog, tmp_path: Path) -> None:
+    configured, file = write_policy(tmp_path), write_policy(tmp_path, OTHER, "other.toml")
+    start_registry(log.database, configured)
+
+    assert activate_file(log, configured, configured)
+    assert activate_file(log, file, configured, "committee of 3 March")
+    assert not activate_file(log, file, configured)
+
+    with log.database.reading() as connection:
+        wanted = (
+            select(RECORDS.c.record_id).where(RECORDS.c.kind == "POLICY_ACTIVATED").order_by(RECORDS.c.record_index)
+        )
+        names = connection.execute(wanted).scalars().all()
+    first, second = (log.find_by_id(name) for name in names)
+    assert first is not None
+    assert second is not None
+    body = bodies_pb2.PolicyActivationRecord.FromString(second.body)
+    assert second.header.labels == {"policy": hashlib.sha256(OTHER.encode()).hexdigest()}
+    assert (body.policy_version, body.policy_sha256) == ("test-2", second.header.labels["policy"])
+    assert (body.previous_policy_sha256, body.reason) == (SHA256, "committee of 3 March")
+    assert second.header.caller == "operator"
+
+
+def test_the_previous_policy_is_activated_again_by_its_digest(log: RecordLog, tmp_path: Path) -> None:
+    configured, file = write_policy(tmp_path), write_policy(tmp_path, OTHER, "other.toml")
+    running = start_registry(log.database, configured)
+    activate_file(log, file, configured)
+    running.refresh()
+    configured.unlink()
+
+    assert activate_file(log, SHA256[:8], configured)
+
+    assert running.refresh().sha256 == SHA256
+    for unknown in (SHA256[:7], "0" * 64, "nowhere.toml"):
+        with pytest.raises(PolicyRefused, match="no such file"):
+            activate_file(log, unknown, configured)
+
+
+def test_different_content_under_a_version_that_was_in_force_is_refused(log: RecordLog, tmp_path: Path) -> None:
+    configured = write_policy(tmp_path)
+    changed = write_policy(tmp_path, POLICY.replace("approve_max_pd = 0.20", "approve_max_pd = 0.21"), "changed.toml")
+
+    with pytest.raises(PolicyRefused, match="version test-1 is in force with different content"):
+        activate_file(log, changed, configured)  # no server has stored the policy file yet
+    start_registry(log.database, configured)
+    with pytest.raises(PolicyRefused, match="version test-1 belongs to a policy with different content"):
+        activate_file(log, changed, configured)
+    with pytest.raises(PolicyRefused, match="version test-1 belongs to a policy with different content"):
+        start_registry(log.database, changed)
+
+    assert policy_count(log.database) == 1
+
+
+def test_a_file_without_the_last_line_that_was_in_force_before_still_starts(empty: Database, tmp_path: Path) -> None:
+    old = POLICY.replace(POLICY_END, "")
+    path = write_policy(tmp_path, old)
+    with pytest.raises(PolicyRefused, match="the last line must be"):
+        start_registry(empty, path)
+    PolicyStore(empty).save(old.encode())
+
+    assert start_registry(empty, path).current.content == old.encode()
+
+
+def test_a_damaged_copy_of_the_activated_policy_leaves_the_previous_policy_in_force(
+    log: RecordLog, tmp_path: Path
+) -> None:
+    configured, file = write_policy(tmp_path), write_policy(tmp_path, OTHER, "other.toml")
+    running = start_registry(log.database, configured)
+    activate_file(log, file, configured)
+    with log.database.writing() as connection:
+        connection.execute(update(POLICIES).where(POLICIES.c.sha256 != SHA256).values(content=b"forged"))
+
+    assert running.refresh().sha256 == SHA256
+    assert "does not match its SHA-256" in running.problem
+    with pytest.raises(RecordDamaged):
+        start_registry(log.database, configured)
+
+
+def test_the_differences_of_two_policies_name_every_limit_rule_and_text() -> None:
+    rule = """
+[[sections.rules]]
+code = "MANY_DAYS_LATE"
+fact = "days_late"
+above = 300
+decision = "DECLINE"
+"""
+    changed = OTHER.replace("[texts.LARGEST", rule + '[texts.MANY_DAYS_LATE]\nen = "Late"\n\n[texts.LARGEST', 1)
+    before, after = (parse_policy(text.encode(), "policy").document for text in (POLICY, changed))
+
+    found = {(each.subject, each.setting): (each.before, each.after) for each in policy_differences(before, after)}
+
+    french = "FR STANDARD 2020-01-01"
+    assert found["DE STANDARD 2020-01-01", "approve_max_pd"] == ("0.2", "0.01")
+    assert found[french, "rules.MANY_DAYS_LATE.above"] == ("-", "300.0")
+    assert found[french, "rules.MANY_DAYS_LATE"] == ("-", "rule 1")
+    assert found["texts", "MANY_DAYS_LATE.en"] == ("-", "Late")
+    assert {subject for subject, _ in found} == {"DE STANDARD 2020-01-01", french, "texts"}
+    assert policy_differences(before, before) == []
+
+
+class LonePeers:
+    """The workers of a server that has only one."""
+
+    def report(self, *, serving: bool) -> None:
+        """Ignore the report."""
+
+    def leave(self) -> None:
+        """Ignore the end of the worker."""
+
+    def all_serving(self) -> bool:
+        """Return true."""
+        return True
+
+
+async def test_a_worker_that_is_replaced_later_uses_the_policy_of_the_first_start(
+    small_settings: Settings, tmp_path: Path
+) -> None:
+    settings = small_settings.model_copy(update={"policy": write_policy(tmp_path)})
+    versions = []
+    for text in (POLICY, OTHER):
+        write_policy(tmp_path, text)
+        worker = Application(settings, LonePeers())
+        await worker.start()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{worker.port}") as channel:
+            answer = await credit_pb2_grpc.CreditServiceStub(channel).GetPolicy(credit_pb2.GetPolicyRequest())
+        versions.append(answer.policy_version)
+        await worker.stop()
+
+    assert versions == ["test-1", "test-1"]
 
 
 def test_a_policy_reads_from_its_bytes_as_from_its_file(tmp_path: Path) -> None:

@@ -127,6 +127,18 @@ class ClockConfirmationRecord(_message.Message):
     reason: str
     def __init__(self, reason: _Optional[str] = ...) -> None: ...
 
+class PolicyActivationRecord(_message.Message):
+    __slots__ = ("policy_version", "policy_sha256", "previous_policy_sha256", "reason")
+    POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    POLICY_SHA256_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_POLICY_SHA256_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    policy_version: str
+    policy_sha256: str
+    previous_policy_sha256: str
+    reason: str
+    def __init__(self, policy_version: _Optional[str] = ..., policy_sha256: _Optional[str] = ..., previous_policy_sha256: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
 class RetentionRecord(_message.Message):
     __slots__ = ("table_version", "table_sha256", "lines")
     TABLE_VERSION_FIELD_NUMBER: _ClassVar[int]

@@ -17,7 +17,7 @@ from server.stores.tables import FEATURES
 from tests.conftest import Serving
 from tests.server.audits import MODES, read_row, replay, score_customer, set_columns
 from tests.server.requests import call_error, euros, numbers
-from tests.server.servers import copy_bundle, serve, swap_model, wait_until
+from tests.server.servers import activate_new_policy, copy_bundle, serve, swap_model, wait_until
 from tests.small import POLICY, SmallFamily
 
 
@@ -80,12 +80,11 @@ async def test_a_decision_that_is_not_scorable_matches_in_every_mode(serving: Se
 async def test_a_replay_uses_the_recorded_bundle_and_policy_after_both_were_replaced(
     small_settings: Settings, other: SmallFamily
 ) -> None:
-    path = small_settings.bundles.parent / "policy_of_today.toml"
-    path.write_text(POLICY)
-    async with serve(small_settings.model_copy(update={"policy": path})) as serving:
+    async with serve(small_settings) as serving:
         before = [await decide(serving, number) for number in range(6)]
         await swap_model(serving, other.bundle_folder)
-        path.write_text(POLICY.replace("test-1", "test-2").replace("approve_max_pd = 0.20", "approve_max_pd = 0.01"))
+        stricter = POLICY.replace("test-1", "test-2").replace("approve_max_pd = 0.20", "approve_max_pd = 0.01")
+        activate_new_policy(serving, stricter)
 
         async def is_renewed() -> bool:
             return (await score_customer(serving)).assessment.policy_result.policy_version == "test-2"

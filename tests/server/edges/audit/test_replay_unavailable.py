@@ -5,6 +5,8 @@ import shutil
 from sqlalchemy import delete, select, update
 
 from grounds.audit.v1 import evidence_pb2
+from grounds.model.v1 import model_pb2
+from models.catalog import activate
 from server.stores.catalog.artifacts import missing_artifacts
 from server.stores.catalog.bundle_cache import BundleCache
 from server.stores.float_arrays import pack_doubles, unpack_doubles
@@ -12,7 +14,7 @@ from server.stores.key_tables import WRAPPED_KEYS
 from server.stores.tables import FEATURES, POLICIES
 from tests.conftest import Serving
 from tests.server.audits import MODES, read_row, replay, score_customer
-from tests.server.servers import flip_a_byte, swap_model
+from tests.server.servers import flip_a_byte, swap_model, wait_for_state
 from tests.small import SmallFamily
 
 
@@ -41,7 +43,9 @@ async def test_after_an_erasure_only_the_mode_verify_is_available(serving: Servi
         assert found[mode][1].why == evidence_pb2.UNAVAILABLE_REASON_INPUT_ERASED
 
 
-async def test_the_result_states_which_artifact_is_missing(serving: Serving, other: SmallFamily) -> None:
+async def test_the_result_states_which_artifact_is_missing(
+    serving: Serving, small: SmallFamily, other: SmallFamily
+) -> None:
     decision_id = await decide(serving)
     with serving.application.database.writing() as connection:
         connection.execute(delete(FEATURES).where(FEATURES.c.customer_id == "C00000"))
@@ -54,6 +58,8 @@ async def test_the_result_states_which_artifact_is_missing(serving: Serving, oth
     assert found["SCORE"][1].why == evidence_pb2.UNAVAILABLE_REASON_POLICY_MISSING
     await swap_model(serving, other.bundle_folder)
     other_decision_id = await decide(serving, 2)
+    activate(serving.settings.bundles, small.bundle_folder.name)
+    await wait_for_state(serving, other.bundle_folder.name, model_pb2.MODEL_STATE_AVAILABLE)
     shutil.rmtree(serving.settings.bundles / "credit" / other.bundle_folder.name)
     assert (await replay(serving, other_decision_id, "SCORE"))["SCORE"][
         1
@@ -82,13 +88,20 @@ async def test_doctor_lists_the_decisions_that_can_no_longer_be_replayed(
         await decide(serving, number)
     await swap_model(serving, other.bundle_folder)
     await decide(serving)
-    assert list(missing_artifacts(serving.application.database, BundleCache(bundles, "credit"))) == []
+    assert (
+        list(
+            missing_artifacts(serving.application.database, BundleCache(bundles, "credit", serving.application.graphs))
+        )
+        == []
+    )
 
     flip_a_byte(bundles / "credit" / other.bundle_folder.name / "explain.onnx")
     shutil.rmtree(bundles / "credit" / small.bundle_folder.name)
     with serving.application.database.writing() as connection:
         connection.execute(update(POLICIES).values(content=b"forged"))
-    messages = sorted(missing_artifacts(serving.application.database, BundleCache(bundles, "credit")))
+    messages = sorted(
+        missing_artifacts(serving.application.database, BundleCache(bundles, "credit", serving.application.graphs))
+    )
 
     assert len(messages) == 3
     assert messages[2].startswith("policy ")
