@@ -17,11 +17,13 @@ class BareConnection:
 
     Attributes:
         goaway: Text of the GOAWAY frame with which the server ends the connection; None before such a frame arrives.
+        ended: True if the server has closed the connection. The GOAWAY frame can be lost if the server still receives.
     """
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
         self.goaway: bytes | None = None
+        self.ended = False
 
     def ping(self) -> None:
         """Send a PING frame."""
@@ -58,6 +60,7 @@ class BareConnection:
                     self._write_frame(_SETTINGS, _ACKNOWLEDGED, 0, b"")
                 if head[3] == _GOAWAY:
                     self.goaway = payload[8:]
+        self.ended = True
 
 
 @asynccontextmanager

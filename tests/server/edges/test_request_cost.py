@@ -291,7 +291,9 @@ def test_no_crafted_request_takes_more_than_20_mb(server: ServerThread) -> None:
     for method, descriptor in METHODS.items():
         if method.endswith("Watch"):
             continue  # it holds no more than Check, and each call would take 0.2 seconds
-        for name, content in expensive_requests(descriptor.input_type).items():
+        requests = expensive_requests(descriptor.input_type)
+        for name in [name for name in requests if re.search("many|unknown|packed|invisible", name)]:
+            content = requests[name]
             growth = peak_growth(lambda method=method, content=content: server.call(method, content))
             if growth > MEMORY_BYTES_MAX:
                 problems[method, name] = f"{growth / 2**20:.0f} MB"
