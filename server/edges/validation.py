@@ -128,7 +128,8 @@ class _Inspection:
 def _shape(field: FieldDescriptor) -> str:
     """Return how a field is inspected."""
     if field.message_type is None:
-        if field.type != FieldDescriptor.TYPE_STRING:
+        # Tokens have errors of their own, and are neither recorded nor shown.
+        if field.type != FieldDescriptor.TYPE_STRING or field.name.endswith("_token"):
             return _OTHER
         return _TEXTS if field.is_repeated else _TEXT
     if field.message_type.GetOptions().map_entry:
