@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 
 from grounds_record.printable_text import escape_text
 from models.bundle import read_bundle
@@ -17,16 +18,19 @@ from models.model import open_model
 from training.console import Console
 from training.errors import SpecInvalid, TrainingError, fit_screen
 from training.external_model import equivalence_table, export_model
+from training.inspection.inspection import inspect_file, print_inspection, write_starter_spec
 from training.release.model_release import release_model
 from training.report.terminal import campaign_table, gates_table, quality_table, summary_lines, waterfall_table
 from training.scoring.bundle_selection import check_compatible, select_bundle, select_decline_bundle
-from training.scoring.feature_file import write_feature_file
+from training.scoring.feature_file import check_replaceable, write_feature_file
 from training.scoring.scoring_run import RunOptions, score_feature_file, score_transaction_log
 from training.sources.reader.column_summary import column_table
 from training.sources.snapshots import read_log_customers, read_log_samples
+from training.sources.spec_columns import source_entry
 from training.sources.table import read_table_customers, read_table_samples
 from training.sources.transaction_log import SourcePaths
 from training.spec import read_spec, spec_digest
+from training.spec.reading import ReadingSpec
 
 _CORES = os.cpu_count() or 1
 
@@ -56,6 +60,37 @@ _BundleId = Annotated[
 ]
 
 
+@app.command(epilog="Example: python -m training inspect customers.csv --spec customers.toml")
+def inspect(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File, folder or glob pattern to inspect.")],
+    spec: Annotated[
+        Path | None, typer.Option(help="Starter spec to write; it must not exist.", metavar="SPEC.toml")
+    ] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    customer: Annotated[str | None, typer.Option(help="Column of the customer.", metavar="COLUMN")] = None,
+    label: Annotated[str | None, typer.Option(help="Column of the outcome.", metavar="COLUMN")] = None,
+    separator: Annotated[str | None, typer.Option(help="Character between cells.", metavar="TEXT")] = None,
+    decimal: Annotated[str | None, typer.Option(help="Decimal mark: . or ,", metavar="TEXT")] = None,
+    thousands: Annotated[str | None, typer.Option(help="Character between groups of digits.", metavar="TEXT")] = None,
+    encoding: Annotated[str | None, typer.Option(help="Encoding, such as cp1252.", metavar="TEXT")] = None,
+) -> None:
+    """Describe an unknown file, and write a starter spec for it that can be fitted."""
+    stated = {"separator": separator, "decimal": decimal, "thousands": thousands, "encoding": encoding}
+    try:
+        reading = ReadingSpec.model_validate({name: value for name, value in stated.items() if value is not None})
+    except ValidationError as error:
+        raise SpecInvalid("; ".join(f"--{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())) from error
+    console = Console(1)
+    found = inspect_file(file, reading, customer, label)
+    print_inspection(found, console, as_json=as_json)
+    if spec is not None:
+        write_starter_spec(found, file, spec, reading)
+        if not as_json:
+            console.info(f"wrote the starter spec: {spec}")
+            console.info(f"to fit a model, run: python -m training fit {spec}")
+
+
 @app.command(epilog="Example: python -m training fit training/credit.toml --bundles models/bundles")
 def fit(
     spec_file: _SpecFile,
@@ -68,23 +103,28 @@ def fit(
     """Fit a model, check it, and write its bundle and the feature file of its customers.
 
     The model is exported to ONNX. The exported files are proved equal to the model and are measured on the hold-out. If a
-    release gate of the spec fails, nothing is written.
+    release gate of the spec fails, the report of the rejected model is written and nothing else.
     """
     console = Console(threads)
     spec = read_spec(spec_file)
     console.info(f"{spec.family}: {spec.title}")
     if spec.table is not None:
-        path = data or spec_file.parent / (spec.table.path or "")
         _reject_status(status)
-        spec, samples = read_table_samples(spec, path)
+        spec, samples = read_table_samples(
+            spec, source_entry(spec.table, "table", spec_file.parent, data), spec_file.parent
+        )
         customers = samples.rows
     else:
         samples, customers = read_log_samples(spec, SourcePaths(spec_file.parent, data, status), threads)
     console.info(samples.confirmation)
     console.print_table(column_table(samples.columns))
     console.print_table(waterfall_table(samples))
-    release = release_model(spec, spec_digest(spec_file), samples, bundles, console)
     features = files / f"{spec.family}.features.parquet"
+    check_replaceable(
+        features, {*samples.rows["market"], *customers["market"], *samples.left_out_markets}, "--files DIR"
+    )
+    rejected = files / f"{spec.family}.rejected"
+    release = release_model(spec, spec_digest(spec_file), samples, bundles, console, rejected)
     write_feature_file(features, spec.family, read_bundle(release.folder).schema, customers)
     console.print_table(quality_table(release.evaluation))
     if release.evaluation.campaign is not None:
@@ -147,6 +187,7 @@ def score(
         threads=threads,
         report_progress=console.progress_reporter(),
         report_finding=console.info,
+        keep_other_markets=to is None,
     )
     if at is None:
         source = features or Path("files") / f"{spec.family}.features.parquet"
@@ -180,8 +221,8 @@ def features(
     day = at.date() if at else None
     if spec.table is not None:
         _reject_status(status)
-        source = data or spec_file.parent / (spec.table.path or "")
-        found = read_table_customers(spec, source, chosen.schema, day)
+        source = source_entry(spec.table, "table", spec_file.parent, data)
+        found = read_table_customers(spec, source, chosen.schema, day, spec_file.parent)
         customers = found.rows
         console.info(found.confirmation)
         console.print_table(column_table(found.columns))
@@ -192,8 +233,10 @@ def features(
             raise SpecInvalid(
                 f"{spec_file}: a spec with a [log] requires --at DATE; add the day as of which to compute the features"
             )
-        customers = read_log_customers(spec, SourcePaths(spec_file.parent, data, status), day, _CORES)
+        customers = read_log_customers(spec, SourcePaths(spec_file.parent, data, status), day, _CORES, console.info)
     target = to or Path("files") / f"{spec.family}.features.parquet"
+    if to is None:
+        check_replaceable(target, set(customers["market"]), "--to FILE")
     write_feature_file(target, spec.family, chosen.schema, customers)
     console.info(f"wrote the features of {len(customers):,} customers: {target}")
 

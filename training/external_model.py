@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import lightgbm
@@ -44,7 +44,9 @@ def export_model(
     """Write score.onnx, explain.onnx, gate.json and model.txt to a new folder, either all of them or none.
 
     The metadata of both graphs have two keys. `columns` is a JSON list of the columns of the input `rows`. `sigmoid` is
-    the factor by which the margin is multiplied before the logistic function converts it to a probability.
+    the factor by which the margin is multiplied before the logistic function converts it to a probability. If the model
+    has category features but not the names of their levels, the key `code_columns` lists these features, and gate.json
+    has a remark about them.
 
     Args:
         model: Path of the text file that `Booster.save_model` wrote.
@@ -63,18 +65,23 @@ def export_model(
         DataInvalid: The folder already exists or cannot be created, or the columns of the baseline do not fit the model.
     """
     _check_target(to)
-    booster = _read_model(model)
+    text = _read_text(model)
+    booster = _read_model(model, text)
     population = None if baseline is None else _read_baseline(baseline, booster)
     ensemble = read_ensemble(booster)
     console.info(f"{model.name}: {len(ensemble.trees)} trees, {ensemble.feature_count} features")
+    code_columns = _nameless_categories(booster)
     score, explain = (
-        _add_metadata(graph, booster) for graph in (score_onnx(ensemble), explain_onnx(ensemble, population))
+        _add_metadata(graph, booster, code_columns)
+        for graph in (score_onnx(ensemble), explain_onnx(ensemble, population))
     )
     console.info("check that the exported files equal the model")
     exported = ExportedModel(booster, score, explain, population, reference_base_margin(booster, population))
     report = check_equivalence(exported, population, random_rows, console.info)
-    gate = document_bytes(gate_document(report))
-    files = {"score.onnx": score, "explain.onnx": explain, "gate.json": gate, "model.txt": model.read_bytes()}
+    gate = _gate_bytes(report, code_columns)
+    for remark in _remarks(code_columns):
+        console.info(f"warning: {remark}")
+    files = {"score.onnx": score, "explain.onnx": explain, "gate.json": gate, "model.txt": text.encode()}
     if not write_folder(to, files):
         raise DataInvalid(
             f"{to}: was created by another process during the export; specify a different folder with --to"
@@ -94,36 +101,77 @@ def _check_target(to: Path) -> None:
         raise DataInvalid(f"{to}: cannot be created: {to.parent} is not writable; specify a different folder with --to")
 
 
-def _read_model(path: Path) -> lightgbm.Booster:
-    """Read a model from LightGBM's text format; raise ModelRejected if the file is not a valid model."""
-    try:
-        booster = lightgbm.Booster(model_str=_read_complete_text(path))
-        booster.dump_model()  # this call parses every number; the constructor does not
-    except (OSError, ValueError, lightgbm.basic.LightGBMError) as error:
-        raise ModelRejected(
-            f"{path}: cannot be read as a LightGBM model: {error}; write the file with booster.save_model(PATH) "
-            "(scikit-learn: model.booster_.save_model(PATH))"
-        ) from error
-    return booster
+def _read_text(path: Path) -> str:
+    """Read the text of a model without a byte order mark, and with a line feed alone at the end of every line.
 
-
-def _read_complete_text(path: Path) -> str:
-    """Read the text of a model.
+    The export stores the text that this function returns. LightGBM would terminate the process if it read a file with
+    other ends of lines, or a truncated file.
 
     Raises:
-        ValueError: The text is truncated. LightGBM would terminate the process if it read such a text.
+        ModelRejected: The file is unreadable or truncated.
     """
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise _rejection(path, error) from error
     if "end of trees" not in text.splitlines():
-        raise ValueError("the line 'end of trees' is missing, so the file is truncated or not a model")
+        raise _rejection(path, "the line 'end of trees' is missing, so the file is truncated or not a model")
     return text
 
 
-def _add_metadata(graph: bytes, booster: lightgbm.Booster) -> bytes:
-    """Return a graph whose metadata have the keys `columns` and `sigmoid` (see `export_model`)."""
+def _read_model(path: Path, text: str) -> lightgbm.Booster:
+    """Return the model of a text in LightGBM's format; raise ModelRejected if the text is not a valid model."""
+    try:
+        booster = lightgbm.Booster(model_str=text)
+        booster.dump_model()  # this call parses every number; the constructor does not
+    except (ValueError, lightgbm.basic.LightGBMError) as error:
+        raise _rejection(path, error) from error
+    return booster
+
+
+def _rejection(path: Path, error: Exception | str) -> ModelRejected:
+    """Return the error for a file that is not a LightGBM model."""
+    return ModelRejected(
+        f"{path}: cannot be read as a LightGBM model: {error}; write the file with booster.save_model(PATH) "
+        "(scikit-learn: model.booster_.save_model(PATH))"
+    )
+
+
+def _nameless_categories(booster: lightgbm.Booster) -> list[str]:
+    """Return the category features of a model that does not record the names of their levels (pandas_categorical)."""
+    infos = booster.dump_model()["feature_infos"]
+    names = [name for name in booster.feature_name() if infos.get(name, {}).get("values")]
+    return names if len(booster.pandas_categorical or []) < len(names) else []
+
+
+def _remarks(code_columns: Sequence[str]) -> list[str]:
+    """Return the remarks about an exported model for its users."""
+    if not code_columns:
+        return []
+    remark = (
+        f"the model has category features ({', '.join(code_columns)}) but not the names of their levels "
+        "(pandas_categorical), so rows must hold the codes on which the model was fitted; keep the list of codes and names "
+        "with the files"
+    )
+    return [remark]
+
+
+def _gate_bytes(report: EquivalenceReport, code_columns: Sequence[str]) -> bytes:
+    """Return gate.json, with the key `remarks` if there are remarks."""
+    document = json.loads(document_bytes(gate_document(report)))
+    if remarks := _remarks(code_columns):
+        document["remarks"] = remarks
+    return json.dumps(document, indent=1, ensure_ascii=False).encode() + b"\n"
+
+
+def _add_metadata(graph: bytes, booster: lightgbm.Booster, code_columns: Sequence[str]) -> bytes:
+    """Return a graph whose metadata have the keys that `export_model` describes."""
     model = onnx.load_from_string(graph)
     sigmoid = str(booster.dump_model()["objective"]).partition("sigmoid:")[2].split(" ")[0] or "1"
-    for key, value in (("columns", json.dumps(booster.feature_name())), ("sigmoid", sigmoid)):
+    metadata = {"columns": json.dumps(booster.feature_name()), "sigmoid": sigmoid}
+    if code_columns:
+        metadata["code_columns"] = json.dumps(list(code_columns))
+    for key, value in metadata.items():
         model.metadata_props.add(key=key, value=value)
     return bytes(model.SerializeToString(deterministic=True))
 

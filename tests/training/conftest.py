@@ -11,6 +11,7 @@ import pytest
 
 from models.bundle import read_bundle
 from models.model import Model, open_model
+from tests.server.conftest import postgres
 from tests.training.transaction_logs import SyntheticLog, write_log
 from training.console import Console
 from training.release.model_release import release_model
@@ -20,6 +21,7 @@ from training.sources.snapshots import read_log_samples
 from training.sources.transaction_log import SourcePaths
 from training.spec import read_spec, spec_digest
 
+__all__ = ["postgres"]
 AT = dt.date(2025, 11, 1)
 
 

@@ -216,6 +216,47 @@ def test_a_truncated_model_is_rejected_before_lightgbm_terminates_the_process(tm
     assert "the line 'end of trees' is missing" in export_error(tmp_path, str(path))
 
 
+def test_the_text_of_a_model_with_other_line_ends_is_stored_as_it_was_proved(tmp_path: Path) -> None:
+    """LightGBM terminates the process if it reads a model file with CRLF."""
+    booster = external_model()
+    path = Path(save_model(tmp_path, booster))
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+
+    export_model(path, tmp_path / "out", None, Console(1), FEW)
+
+    answers_as(booster, tmp_path / "out", "path_dependent")
+    assert b"\r" not in (tmp_path / "out" / "model.txt").read_bytes()
+
+
+def test_a_model_without_the_names_of_its_levels_is_exported_with_a_recorded_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    random = np.random.default_rng(0)
+    codes = random.integers(0, 4, 800)
+    levels = pd.Categorical.from_codes(codes, categories=["bar", "canteen", "hotel", "school"])
+    frame = pd.DataFrame({"amount": random.normal(size=800), "sector": levels})
+    parameters = {"objective": "binary", "verbose": -1, "num_threads": 1, "min_data_per_group": 5, "cat_smooth": 1}
+    path = Path(save_model(tmp_path, lightgbm.train(parameters, lightgbm.Dataset(frame, codes % 2 == 0), 5)))
+    export_model(path, tmp_path / "named", None, Console(1), random_rows=200)
+    lines = [
+        "pandas_categorical:null" if line.startswith("pandas_categorical:") else line
+        for line in path.read_text().splitlines()
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    assert "warning" not in capsys.readouterr().out
+
+    export_model(path, tmp_path / "lost", None, Console(1), random_rows=200)
+
+    assert "warning: the model has category features (sector) but not the names" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    verdicts = {name: json.loads((tmp_path / name / "gate.json").read_text()) for name in ("named", "lost")}
+    assert "rows must hold the codes" in verdicts["lost"]["remarks"][0]
+    assert "remarks" not in verdicts["named"]
+    metadata = {prop.key: prop.value for prop in onnx.load(tmp_path / "lost" / "score.onnx").metadata_props}
+    assert json.loads(metadata["code_columns"]) == ["sector"]
+
+
 def test_trailing_content_after_a_model_is_rejected(tmp_path: Path) -> None:
     path = Path(save_model(tmp_path, external_model()))
     path.write_text(path.read_text() + "trailing junk\nxx")

@@ -13,7 +13,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from training.errors import DataInvalid
 from training.fitting.booster import TrainingData, fixed_parameters, lightgbm_dataset
-from training.sources.samples import Samples, label_of
+from training.sources.samples import Samples, label_of, weight_of
 from training.spec import SearchSpec, Spec
 
 _ROUNDS_MAX = 600
@@ -51,7 +51,7 @@ def search_parameters(
         DataInvalid: No fit snapshot is complete before the first validation snapshot.
     """
     spec, rows = family.search, samples.part("FIT")
-    matrix, labels = samples.features(rows), label_of(rows)
+    matrix, labels, weights = samples.features(rows), label_of(rows), weight_of(rows)
     folds = list(_folds(rows, spec, family.snapshots.horizon_days if family.snapshots else 0))
     workers = ThreadPoolExecutor(threads)
 
@@ -59,7 +59,7 @@ def search_parameters(
         # Each fold has one thread. Several threads would add up the log-loss in a varying order, and a different last
         # bit of the log-loss would change the search.
         parameters = fixed_parameters(signs, 1, samples) | _suggest_parameters(trial, spec)
-        results = list(workers.map(lambda fold: _fit_fold(parameters, samples, (matrix, labels), fold), folds))
+        results = list(workers.map(lambda fold: _fit_fold(parameters, samples, (matrix, labels), weights, fold), folds))
         # Early stopping determines the number of rounds of each fold. The final fit has no validation rows, so it uses
         # the mean of these numbers.
         trial.set_user_attr("num_iterations", round(float(np.mean([rounds for rounds, _ in results]))))
@@ -96,11 +96,18 @@ def _folds(rows: pd.DataFrame, spec: SearchSpec, horizon_days: int) -> Iterator[
         yield known, np.flatnonzero(periods == period)
 
 
-def _fit_fold(parameters: dict[str, Any], samples: Samples, data: TrainingData, fold: _Fold) -> tuple[int, float]:
+def _fit_fold(
+    parameters: dict[str, Any],
+    samples: Samples,
+    data: TrainingData,
+    weights: NDArray[np.float64] | None,
+    fold: _Fold,
+) -> tuple[int, float]:
     """Fit a fold, and return the number of rounds with the lowest validation log-loss, and this log-loss."""
     (matrix, labels), (known, unseen) = data, fold
-    train = lightgbm_dataset(samples, (matrix[known], labels[known]))
-    validation = lightgbm.Dataset(matrix[unseen], labels[unseen], reference=train)
+    known_weights, unseen_weights = (None, None) if weights is None else (weights[known], weights[unseen])
+    train = lightgbm_dataset(samples, (matrix[known], labels[known]), known_weights)
+    validation = lightgbm.Dataset(matrix[unseen], labels[unseen], weight=unseen_weights, reference=train)
     stop = lightgbm.early_stopping(_EARLY_STOPPING_ROUNDS, verbose=False)
     booster = lightgbm.train(
         parameters | {"metric": "binary_logloss"}, train, _ROUNDS_MAX, valid_sets=[validation], callbacks=[stop]

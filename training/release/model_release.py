@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
+from models.atomic_files import make_folder, write_file
 from models.bundle import document_bytes, write_bundle
 from models.bundle_documents import (
     FORMAT_VERSION,
@@ -22,6 +24,7 @@ from models.schema import Schema
 from models.scorecard import log_odds_from_margin, pd_from_log_odds
 from training.console import Console
 from training.equivalence.check import ExportedModel, check_equivalence, check_scores, gate_document
+from training.errors import ModelRejected
 from training.evaluation.metrics import named_metrics
 from training.evaluation.model_evaluation import ModelEvaluation, evaluate_model
 from training.evaluation.release_gates import GateResult, evaluate_gates, require_passed
@@ -38,7 +41,8 @@ from training.release.reason_texts import check_reason_texts
 from training.report.card import model_card
 from training.report.page import report_page
 from training.scoring.drivers import DriverTexts
-from training.sources.samples import Samples, label_of
+from training.sources.derived_columns import feature_expressions
+from training.sources.samples import Samples, label_of, weight_of
 from training.sources.snapshots import row_definition
 from training.spec import Spec, schema_document
 from training.validation.scored_sample import CandidateModel
@@ -59,8 +63,10 @@ class Release:
     gate_results: tuple[GateResult, ...]
 
 
-def release_model(spec: Spec, spec_sha256: str, samples: Samples, bundles: Path, console: Console) -> Release:
-    """Fit, calibrate, export, check and measure a model, and write its bundle. If a step fails, nothing is written.
+def release_model(
+    spec: Spec, spec_sha256: str, samples: Samples, bundles: Path, console: Console, rejected: Path | None = None
+) -> Release:
+    """Fit, calibrate, export, check and measure a model, and write its bundle. If a step fails, no bundle is written.
 
     Args:
         spec: The spec; `features` must list every feature of the model.
@@ -68,6 +74,7 @@ def release_model(spec: Spec, spec_sha256: str, samples: Samples, bundles: Path,
         samples: The rows.
         bundles: Folder of the bundle catalog to which the bundle is added.
         console: Shows the progress.
+        rejected: Folder to which the report is written if a release gate fails; None to write no report in this case.
 
     Raises:
         SpecInvalid: A reason text is invalid.
@@ -81,26 +88,29 @@ def release_model(spec: Spec, spec_sha256: str, samples: Samples, bundles: Path,
     with console.progress_bar("search", spec.search.trials) as progress:
         chosen = search_parameters(samples, spec, signs, console.threads, progress)
     console.info("fit, calibrate and export the model")
-    booster = fit_booster(fixed_parameters(signs, console.threads, samples) | chosen, samples, training_data(samples))
+    parameters = fixed_parameters(signs, console.threads, samples) | chosen
+    booster = fit_booster(parameters, samples, training_data(samples), weight_of(samples.part("FIT")))
     ensemble = read_ensemble(booster)
     card = calibrated_scorecard(spec, booster, samples)
     baseline = freeze_baseline(spec, booster, ensemble, card, samples)
     population = None if baseline.method == "path_dependent" else _baseline_rows(baseline)
     score, explain = score_onnx(ensemble), explain_onnx(ensemble, population)
-    scorer = Scorer(score, explain)
     # The server runs the exported files, so the checks and the evaluation below use these files to score rows.
     console.info("check that the exported files equal the model")
     exported = ExportedModel(booster, score, explain, population, baseline.base_margin)
     equivalence = check_equivalence(exported, samples.features(samples.rows), report_progress=console.info)
     check_scores(exported, card, samples.features(samples.rows))
     console.info("measure on the hold-out")
-    candidate = CandidateModel(scorer, card, baseline.base_margin, ensemble, gain_shares(booster), chosen, equivalence)
+    candidate = CandidateModel(
+        Scorer(score, explain), card, baseline.base_margin, ensemble, gain_shares(booster), chosen, equivalence
+    )
     evaluation = evaluate_model(spec, samples, candidate, console.threads)
     metrics = named_metrics(evaluation)
     results = evaluate_gates(spec.gates, metrics, [rival.name for rival in spec.rivals])
-    require_passed(results)
-    golden = golden_document(ensemble, scorer, card, baseline, samples.features(samples.part("FIT")))
     report = report_page(spec, samples, evaluation, card, results, DriverTexts(schema, baseline.typical))
+    documents = _report_documents(report, model_card(spec, samples, evaluation, results), metrics)
+    _require_passed(results, documents, rejected)
+    golden = golden_document(ensemble, candidate.scorer, card, baseline, samples.features(samples.part("FIT")))
     files = {
         "score.onnx": score,
         "explain.onnx": explain,
@@ -109,12 +119,33 @@ def release_model(spec: Spec, spec_sha256: str, samples: Samples, bundles: Path,
         "baseline.json": document_bytes(baseline),
         "golden.json": document_bytes(golden),
         "gate.json": document_bytes(gate_document(equivalence)),
-        "metrics.json": document_bytes(MetricsDocument(metrics=metrics)),
         "model.txt": _model_text(booster),
-        "card.md": model_card(spec, samples, evaluation, results).encode(),
-        "report.html": report.encode(),
+        **documents,
     }
     return Release(write_bundle(bundles, _manifest(spec, spec_sha256, samples), files), evaluation, results)
+
+
+def _report_documents(report: str, card: str, metrics: dict[str, float]) -> dict[str, bytes]:
+    """Return the files of a bundle that describe the quality of the model."""
+    measured = document_bytes(MetricsDocument(metrics=metrics))
+    return {"metrics.json": measured, "card.md": card.encode(), "report.html": report.encode()}
+
+
+def _require_passed(results: Sequence[GateResult], documents: Mapping[str, bytes], rejected: Path | None) -> None:
+    """Check that every release gate passed; otherwise write the report, so that a validator can see why.
+
+    Raises:
+        ModelRejected: A gate failed; the message states where the report is.
+    """
+    try:
+        require_passed(results)
+    except ModelRejected as error:
+        if rejected is None:
+            raise
+        make_folder(rejected)
+        for name, content in documents.items():
+            write_file(rejected / name, content)
+        raise ModelRejected(f"{error}\nreport of the rejected model: {rejected / 'report.html'}") from error
 
 
 def training_data(samples: Samples) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -168,4 +199,5 @@ def _manifest(spec: Spec, spec_sha256: str, samples: Samples) -> Manifest:
     made_from = {"spec_sha256": spec_sha256, "data_sha256": samples.data_sha256, **libraries}
     if spec.snapshots is not None:
         made_from |= row_definition(spec.snapshots)
+    made_from |= feature_expressions(spec)
     return Manifest(format=FORMAT_VERSION, family=spec.family, markets=tuple(markets), files={}, made_from=made_from)

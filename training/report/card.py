@@ -84,7 +84,8 @@ def _gates(lines: Sequence[GateResult]) -> list[str]:
     """Return the lines of the table of release gates."""
     shown = [(line.figure, "-" if line.value is None else format_figure(line.value), line.bound) for line in lines]
     return [
-        "**Release gates:** a model that fails one is not released.",
+        "**Release gates:** a model that fails one is not released."
+        + ("" if all(line.passed for line in lines) else " This model failed a gate and was not released."),
         "",
         "| figure | value | must be |",
         "|---|---|---|",

@@ -79,11 +79,13 @@ def _first_screen(spec: Spec, evaluation: ModelEvaluation, lines: Sequence[GateR
             "The bounds were fixed in advance and are listed below. A model that fails a release gate is not released."
         ),
     ]
+    if passed < len(lines):
+        gates.append(paragraph("This model failed a release gate and was not released: there is no bundle of it."))
     boxes = [
         _box("How good", good),
         _box("For whom", [paragraph(spec.purpose), paragraph(f"Data: {spec.population}.")]),
         _box("Not for", [bullets(spec.not_for or ("not stated",))], "warn"),
-        _box("Release gates", gates),
+        _box("Release gates", gates, "good" if passed == len(lines) else "warn"),
     ]
     return (
         f"<header><h1>{escape(spec.title)}</h1>"

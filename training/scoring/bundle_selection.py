@@ -7,6 +7,7 @@ from models.bundle import Bundle, read_bundle
 from models.bundle_documents import FeatureSpec
 from models.catalog import decline_companion_family, find_bundle, read_active
 from training.errors import SpecInvalid
+from training.sources.derived_columns import feature_expressions
 from training.sources.snapshots import recorded_row_definition, row_definition
 from training.spec import Spec, schema_document
 
@@ -81,6 +82,12 @@ def check_compatible(spec: Spec, spec_sha256: str, bundle: Bundle, info: Callabl
             for name, value in now.items()
             if then.get(name, value) != value
         ]
+    recorded, computed = bundle.manifest.made_from, feature_expressions(spec)
+    problems += [
+        f"  {name}: {recorded[name]} in the bundle, {computed[name]} now"
+        for name in computed
+        if recorded.get(name, computed[name]) != computed[name]
+    ]
     if problems:
         way_out = "fit again, or use the spec and the release that the bundle was fitted with"
         raise SpecInvalid("\n".join([f"{label} does not fit the spec:", *problems, way_out]))

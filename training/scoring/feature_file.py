@@ -5,15 +5,18 @@ has no manifest or different columns.
 """
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models.atomic_files import make_folder, write_file
 from models.schema import Schema
+from training.errors import DataInvalid
 
 _FORMAT = 1
 KEY_COLUMNS = [
@@ -34,6 +37,34 @@ def write_feature_file(path: Path, family: str, schema: Schema, rows: pd.DataFra
     names = list(schema.names)
     manifest = {"kind": "features", "family": family, "feature_set_digest": digest, "feature_names": names}
     _write_table(path, rows.sort_values(["market", "customer_id", "as_of"]), columns, manifest)
+
+
+def check_replaceable(path: Path, markets: Collection[str], option: str) -> None:
+    """Check that a new feature file or run file may replace the existing file at a default path, if there is one.
+
+    Args:
+        path: The default path of the new file.
+        markets: All markets of the data that the new file is written from.
+        option: What the user can set to write to a different path, e.g. "--files DIR".
+
+    Raises:
+        DataInvalid: The existing file has customers of other markets, or is neither a feature file nor a run file.
+    """
+    if not path.exists():
+        return
+    try:
+        with duckdb.connect() as connection:
+            query = "SELECT DISTINCT market FROM read_parquet($path) ORDER BY market"
+            present = [str(row[0]) for row in connection.execute(query, {"path": str(path)}).fetchall()]
+    except duckdb.Error as error:
+        raise DataInvalid(
+            f"{path}: already exists and is neither a feature file nor a run file; move it, or set {option}"
+        ) from error
+    if others := [market for market in present if market not in markets]:
+        raise DataInvalid(
+            f"{path}: already has customers of market {', '.join(others)}, which the new file would not have; set {option} "
+            f"to keep both files, or delete {path} if these customers are no longer needed"
+        )
 
 
 def _write_table(path: Path, rows: pd.DataFrame, columns: list[tuple[str, Any]], manifest: dict[str, Any]) -> None:

@@ -25,12 +25,12 @@ from models.scorecard import log_odds_from_margin
 from training.errors import DataInvalid, SpecInvalid
 from training.scoring.campaign import in_hold_out, read_suppressions, unmatched_suppressions
 from training.scoring.drivers import DriverTexts
-from training.scoring.feature_file import KEY_COLUMNS
+from training.scoring.feature_file import KEY_COLUMNS, check_replaceable
 from training.scoring.predictions import predict_pds
 from training.scoring.run_columns import RUN_COLUMNS, SCORED, feature_matrix, query_batches, run_columns
 from training.sources.reader.raw_table import quote_literal
 from training.sources.samples import Waterfall
-from training.sources.snapshots import check_log_reaches, create_customers
+from training.sources.snapshots import create_run_customers, derived_features
 from training.sources.transaction_log import SourcePaths, open_transaction_log, temporary_database
 from training.spec import Spec
 
@@ -49,6 +49,7 @@ class RunOptions:
         threads: Number of threads of DuckDB; no byte of the run file depends on it.
         report_progress: Function that is called with (completed customers, all customers, stage).
         report_finding: Function that is called with a sentence for a person.
+        keep_other_markets: Whether to reject a run that would replace a run file of other markets.
     """
 
     decline: Model | None = None
@@ -57,6 +58,7 @@ class RunOptions:
     threads: int = 1
     report_progress: Callable[[int, int, str], None] = field(default=lambda _done, _total, _stage: None)
     report_finding: Callable[[str], None] = field(default=lambda _sentence: None)
+    keep_other_markets: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,15 +114,20 @@ def score_transaction_log(
     assert spec.log is not None
     assert spec.snapshots is not None
     options.report_progress(0, 0, "read the transaction log")
-    with open_transaction_log(spec.log, spec.status, sources, options.threads) as log:
+    with open_transaction_log(
+        spec.log, spec.status, sources, options.threads, aliases=spec.aliases, derived=derived_features(spec)
+    ) as log:
         options.report_finding(log.confirmation)
-        check_log_reaches(log, spec.snapshots, at)
         options.report_progress(0, 0, "compute the features of all customers")
-        create_customers(log, spec.snapshots, at)
+        left_out = create_run_customers(log, spec, at)
+        for label, count in left_out:
+            options.report_finding(f"{label}: {count:,} customers")
         _check_features_present(log.connection.table("customers").columns, spec, (model, options.decline))
         time = f"TIMESTAMPTZ '{at} 00:00:00+00'"
         log.connection.execute(f"CREATE VIEW scope AS SELECT *, {time} AS as_of FROM customers")  # noqa: S608 - ours
-        return _write_run(_RunInputs(log.connection, spec, model, options, log.waterfall, "valid_lines"), to)
+        return _write_run(
+            _RunInputs(log.connection, spec, model, options, (*log.waterfall, *left_out), "valid_lines"), to
+        )
 
 
 def _check_feature_file(path: Path, model: Model) -> None:
@@ -161,6 +168,9 @@ def _write_run(inputs: _RunInputs, to: Path) -> int:
         raise DataInvalid(
             f"each market and customer must have exactly one row, got {duplicates} additional rows; remove them"
         )
+    if options.keep_other_markets:
+        markets = connection.execute(f"SELECT DISTINCT market FROM {inputs.known}").fetchall()  # noqa: S608 - ours
+        check_replaceable(to, [market for (market,) in markets], "--to FILE")
     at = _single_value(connection, "SELECT CAST(MAX(as_of) AS DATE) FROM scope")
     suppressions_sha256 = read_suppressions(connection, options.suppression_list, at)
     if unmatched := unmatched_suppressions(connection, inputs.known):

@@ -10,11 +10,15 @@ from typing import Literal
 import duckdb
 
 from training.errors import DataInvalid
+from training.sources.derived_columns import ColumnDerivation, add_derived_columns, expression_columns
 from training.sources.reader.casts import number_cast, text_cast, time_cast
-from training.sources.reader.raw_table import RawColumn, RawTable, open_file, read_strictly
+from training.sources.reader.raw_table import RawColumn, RawTable, read_strictly
+from training.sources.source_tables import open_source
 from training.spec import ReadingSpec
+from training.spec.sources import SourceEntry
 
 RECORD = "record"  # column of the table `cells` with the number of the record in the file
+_HERE = Path()
 ColumnContent = Literal["empty", "number", "text", "time", "mixed", "unsupported"]
 _ANY_ZONE = ReadingSpec(time_zone="UTC")  # whether a column has times does not depend on the zone
 _NUMERIC_SHARE = 0.5  # a column of text with a larger share of numbers is meant to be numeric
@@ -107,32 +111,42 @@ class LoadedTable:
 
 
 @contextmanager
-def load_table(path: Path, reading: ReadingSpec, numeric: Collection[str] | None) -> Iterator[LoadedTable]:
-    """Load a file into a temporary database, which exists until the block ends.
+def load_table(
+    source: SourceEntry,
+    reading: ReadingSpec,
+    numeric: Collection[str] | None,
+    derivations: Collection[ColumnDerivation] = (),
+    folder: Path = _HERE,
+) -> Iterator[LoadedTable]:
+    """Load a source into a temporary database, which exists until the block ends.
 
     Args:
-        path: The file.
+        source: The file or files, or the query.
         reading: Fields of the spec about the format.
         numeric: Names of the columns that have numbers; None if any column may have numbers.
+        derivations: The columns to compute.
+        folder: Folder of the spec file.
 
     Raises:
         DataInvalid: The file is unreadable, or has no rows.
     """
     with tempfile.TemporaryDirectory(prefix="grounds-") as name:
-        folder = Path(name)
+        temporary = Path(name)
         with duckdb.connect(
             f"{name}/table.duckdb", config={"temp_directory": name, "python_enable_replacements": False}
         ) as connection:
             connection.execute("SET TimeZone = 'UTC'")
-            raw = open_file(path, reading, folder, numeric)
+            used = None if numeric is None else {*numeric, *expression_columns(derivations)}
+            raw = open_source(source, reading, folder, temporary, used)
+            raw = add_derived_columns(raw, derivations, reading, folder, temporary)
 
             def copy_rows(source: RawTable) -> None:
                 connection.execute(
                     f"CREATE OR REPLACE TABLE cells AS SELECT row_number() OVER () AS {RECORD}, * FROM {source.sql}"  # noqa: S608 - quoted
                 )
 
-            read_strictly(raw, folder, copy_rows)
+            read_strictly(raw, temporary, copy_rows)
             rows = int(connection.execute("SELECT COUNT(*) FROM cells").fetchall()[0][0])
             if rows == 0:
-                raise DataInvalid(f"{path}: has no rows; use a table with at least one row")
+                raise DataInvalid(f"{raw.name}: has no rows; use a table with at least one row")
             yield LoadedTable(connection, replace(raw, sql="cells"), rows)

@@ -15,6 +15,9 @@ Sample = Literal["FIT", "CALIBRATION", "HOLD_OUT", "OUT_OF_TIME", "NONE"]
 # Pairs (label, count) that begin with the rows or lines read; the counts of excluded rows or lines are negative.
 Waterfall = tuple[tuple[str, int], ...]
 
+# Column of the weights. The name of a feature cannot have a colon, so no feature can have this name.
+WEIGHT = "sample:weight"
+
 
 @dataclass(frozen=True, slots=True)
 class Samples:
@@ -24,7 +27,8 @@ class Samples:
         rows: One row for each market, customer and time. The columns are market, customer_id, as_of (UTC), label (0 or
             1), sample, period, the features, and the protected attributes (see training.sources.protected_attributes).
             `period` is the cut date of a snapshot, and "" for a table. The sample NONE contains the rows that are not
-            used: late rows of customers on whom the model was fitted or calibrated.
+            used: late rows of customers with an earlier row in the fit or calibration part. The column WEIGHT exists
+            only if the spec has weights.
         names: Names of the features, in the order of the schema.
         waterfall: Pairs (label, count) that begin with the rows or lines read; the counts of excluded rows are
             negative.
@@ -34,6 +38,7 @@ class Samples:
             calibration snapshot, including inactive customers; None unless the spec has a BG/NBD rival.
         columns: What training does with each column of the source, in the order of the source.
         confirmation: One line that states how the source was read.
+        left_out_markets: Markets of the data whose rows are all left out, because the markets are too small.
     """
 
     rows: pd.DataFrame
@@ -44,6 +49,7 @@ class Samples:
     histories: pd.DataFrame | None = None
     columns: tuple[ColumnSummary, ...] = ()
     confirmation: str = ""
+    left_out_markets: tuple[str, ...] = ()
 
     def part(self, *samples: Sample) -> pd.DataFrame:
         """Return the rows of the given samples, in the order of the table."""
@@ -62,6 +68,11 @@ def label_of(rows: pd.DataFrame) -> NDArray[np.int64]:
     """Return the labels of the given rows: shape (n,), 1 where the outcome was bad."""
     labels: NDArray[np.int64] = rows["label"].to_numpy(dtype=np.int64)
     return labels
+
+
+def weight_of(rows: pd.DataFrame) -> NDArray[np.float64] | None:
+    """Return the weights of the given rows, shape (n,); None if the spec has no weights."""
+    return rows[WEIGHT].to_numpy(dtype=np.float64) if WEIGHT in rows.columns else None
 
 
 def hash_bucket(customer_id: str, buckets: int) -> int:

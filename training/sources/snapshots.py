@@ -12,14 +12,23 @@ import datetime as dt
 import hashlib
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pandas as pd
 
 from training.errors import DataInvalid, SpecInvalid
-from training.sources.samples import Sample, Samples
+from training.sources.expressions import referenced_columns
+from training.sources.incomplete_markets import (
+    IncompleteMarket,
+    incomplete_for_run,
+    incomplete_for_snapshots,
+    small_markets,
+    too_small_label,
+)
+from training.sources.samples import Sample, Samples, Waterfall
 from training.sources.transaction_log import SourcePaths, TransactionLog, open_transaction_log
 from training.spec import SnapshotSpec, Spec, check_feature_names
 
@@ -85,10 +94,12 @@ def read_log_samples(spec: Spec, sources: SourcePaths, threads: int) -> tuple[Sa
     log, snapshots = spec.log, spec.snapshots
     assert log is not None
     assert snapshots is not None
-    with open_transaction_log(log, spec.status, sources, threads) as opened:
-        _check_horizons_over(opened, snapshots)
+    with open_transaction_log(
+        log, spec.status, sources, threads, aliases=spec.aliases, derived=derived_features(spec)
+    ) as opened:
+        incomplete = incomplete_for_snapshots(opened.market_days(), snapshots, spec.markets)
         results = [
-            _read_snapshot(opened, snapshots, cut, part)
+            _read_snapshot(opened, snapshots, cut, part, [one for one in incomplete if one.cut == cut])
             for part, cuts in _snapshot_parts(snapshots).items()
             for cut in cuts
         ]
@@ -99,9 +110,19 @@ def read_log_samples(spec: Spec, sources: SourcePaths, threads: int) -> tuple[Sa
     _check_features(spec, tuple(latest.columns))
     counts = [line for _, lines in results for line in lines]
     rows = pd.concat([rows for rows, _ in results], ignore_index=True)
-    waterfall = (*opened.waterfall, *counts)
+    small = small_markets(rows, spec.markets)
+    rows, latest = (table[~table["market"].isin(small)].reset_index(drop=True) for table in (rows, latest))
+    counts += [(too_small_label(market), -count) for market, count in small.items()]
     samples = Samples(
-        rows, names, waterfall, opened.digest, {}, histories, columns=opened.columns, confirmation=opened.confirmation
+        rows,
+        names,
+        (*opened.waterfall, *counts),
+        opened.digest,
+        {},
+        histories,
+        columns=opened.columns,
+        confirmation=opened.confirmation,
+        left_out_markets=tuple(small),
     )
     return samples, latest
 
@@ -117,50 +138,51 @@ def _check_features(spec: Spec, columns: tuple[str, ...]) -> None:
         )
 
 
-def read_log_customers(spec: Spec, sources: SourcePaths, at: dt.date, threads: int) -> pd.DataFrame:
+def read_log_customers(
+    spec: Spec, sources: SourcePaths, at: dt.date, threads: int, info: Callable[[str], None] = lambda _line: None
+) -> pd.DataFrame:
     """Read the features of all customers who can be scored as of a date, from the lines before the date.
+
+    Args:
+        spec: The spec of the family.
+        sources: The folder of the spec file, and the files to read instead of the files that the spec specifies.
+        at: The date.
+        threads: Number of threads of DuckDB; no result depends on it.
+        info: Function that is called with a line about each market that is left out.
 
     Raises:
         SpecInvalid: The spec uses an unknown column or feature.
         DataInvalid: The log is invalid, the log ends before the date, or the feed of a market seems to have
-            ended (see `check_log_reaches`).
+            ended (see `create_run_customers`).
     """
     log, snapshots = spec.log, spec.snapshots
     assert log is not None
     assert snapshots is not None
-    with open_transaction_log(log, spec.status, sources, threads) as opened:
-        check_log_reaches(opened, snapshots, at)
-        create_customers(opened, snapshots, at)
+    with open_transaction_log(
+        log, spec.status, sources, threads, aliases=spec.aliases, derived=derived_features(spec)
+    ) as opened:
+        for label, count in create_run_customers(opened, spec, at):
+            info(f"{label}: {count:,} customers")
         latest = _scorable_customers(opened, snapshots, at)
     _check_features(spec, tuple(latest.columns))
     return latest
 
 
-def check_log_reaches(log: TransactionLog, snapshots: SnapshotSpec, at: dt.date) -> None:
-    """Raise DataInvalid if the log ends more than a day before a date, or if the feed of a market seems to have ended.
+def create_run_customers(log: TransactionLog, spec: Spec, at: dt.date) -> Waterfall:
+    """Create the table `customers` as of the date of a scoring run, without the customers of quiet markets.
 
-    The feed of a market seems to have ended if the number of days since the last line of the market is longer than
-    every earlier pause of the market. In this case, all customers of the market would look as if they had left.
+    Returns:
+        The label and the negative number of customers of each market that is left out.
+
+    Raises:
+        DataInvalid: The log ends before the date, a market is quiet and the spec requires to reject it (see
+            training.sources.incomplete_markets), or no customer is in scope.
     """
-    ends = log.last_line_times(before=at)
-    end = max(ends.values())
-    if end < _midnight(at) - _DAY:
-        raise DataInvalid(f"--at {at}: the log ends {end:%Y-%m-%d %H:%M}; use a date up to {end.date() + _DAY}")
-    longest = log.longest_pauses(before=at)
-    for market, market_end in ends.items():
-        pause = (at - market_end.date()).days
-        # After a pause of more than active_days, the market has no customers in scope, so none of them is scored.
-        if max(1, longest[market]) < pause <= snapshots.active_days:
-            raise DataInvalid(
-                f"--at {at}: the lines of market {market} end {market_end:%Y-%m-%d %H:%M}; the market never paused for so "
-                f"long before, and its customers would look as if they had left. Use a date up to {market_end.date() + _DAY}, "
-                "or a log with later lines; if the market closed, remove its lines from the log"
-            )
-
-
-def _midnight(day: dt.date) -> dt.datetime:
-    """Return the time at which a day begins."""
-    return dt.datetime.combine(day, dt.time())
+    assert spec.snapshots is not None
+    quiet = incomplete_for_run(log.market_days(before=at), at, spec.snapshots.active_days, spec.markets)
+    create_customers(log, spec.snapshots, at)
+    query = "DELETE FROM customers WHERE market = $market RETURNING 1"
+    return tuple((one.label, -len(log.connection.execute(query, {"market": one.market}).fetchall())) for one in quiet)
 
 
 def _snapshot_parts(snapshots: SnapshotSpec) -> dict[Sample, tuple[dt.date, ...]]:
@@ -174,28 +196,6 @@ def _snapshot_parts(snapshots: SnapshotSpec) -> dict[Sample, tuple[dt.date, ...]
                 f"cut date of snapshots.{later} ({min(later_cuts)}); change the cut dates so that the horizon ends before"
             )
     return {"FIT": snapshots.fit, "CALIBRATION": snapshots.calibration, "HOLD_OUT": snapshots.test}
-
-
-def _check_horizons_over(log: TransactionLog, snapshots: SnapshotSpec) -> None:
-    """Raise DataInvalid if the lines of a market end before the horizon of a snapshot ends.
-
-    The labels of such a snapshot would be wrong, because the purchases after the last line are unknown. A market whose
-    lines end more than active_days before a cut date has no customers in that snapshot, so it is not checked for that
-    snapshot.
-    """
-    horizon, scope = dt.timedelta(days=snapshots.horizon_days), dt.timedelta(days=snapshots.active_days)
-    cuts = (*snapshots.fit, *snapshots.calibration, *snapshots.test)
-    problems = []
-    for market, end in log.last_line_times().items():
-        immature = [str(cut) for cut in cuts if _midnight(cut) - scope <= end < _midnight(cut) + horizon]
-        if immature:
-            problems.append(
-                f"snapshots {', '.join(immature)}: the lines of market {market} end {end:%Y-%m-%d %H:%M}, before the "
-                "horizon does"
-            )
-    if problems:
-        way_out = "use earlier snapshots, or a log with later lines; if a market closed, remove its lines from the log"
-        raise DataInvalid("\n".join([*problems, way_out]))
 
 
 def create_customers(log: TransactionLog, snapshots: SnapshotSpec, cut: dt.date) -> None:
@@ -215,11 +215,39 @@ def create_customers(log: TransactionLog, snapshots: SnapshotSpec, cut: dt.date)
         log.connection.execute(f"CREATE OR REPLACE TABLE snapshot_features AS {_FEATURES_SQL}", scope)
         verb = "INSERT INTO customers" if part else "CREATE OR REPLACE TABLE customers AS"
         log.connection.execute(f"{verb} {_STANDING_SQL}", rules)
+    _add_derived_features(log)
     if log.connection.execute("SELECT COUNT(*) FROM customers").fetchall() == [(0,)]:
         raise DataInvalid(
             f"snapshot {cut}: no customer bought in the {snapshots.active_days} days before the cut date; check the cut date "
             "and the log"
         )
+
+
+def derived_features(spec: Spec) -> dict[str, str]:
+    """Return the SQL expression of each feature of a log that the spec computes from other features, by name."""
+    return {feature.name: feature.column for feature in spec.features if feature.column is not None}
+
+
+def _add_derived_features(log: TransactionLog) -> None:
+    """Add the features that the spec computes to the table `customers`.
+
+    An expression uses features of the same customer at the same cut, and features use lines before the cut only, so the
+    expression cannot look ahead.
+    """
+    for name, expression in log.derived.items():
+        field = f"features.{name}.column"
+        present = [column for column in log.connection.table("customers").columns if column not in _KEYS]
+        if name in present:
+            raise SpecInvalid(
+                f"{field}: {name} is a feature of features.sql; remove column, or choose a different name"
+            )
+        referenced_columns(field, expression, present)
+        try:
+            log.connection.execute(
+                f"CREATE OR REPLACE TABLE customers AS SELECT *, CAST(({expression}\n) AS DOUBLE) AS {name} FROM customers"  # noqa: S608 - the expression is checked
+            )
+        except duckdb.Error as error:
+            raise SpecInvalid(f"{field}: the expression {expression!r} is invalid: {error}") from error
 
 
 def _read_histories(log: TransactionLog, snapshots: SnapshotSpec) -> pd.DataFrame:
@@ -243,9 +271,12 @@ def _scorable_customers(log: TransactionLog, snapshots: SnapshotSpec, cut: dt.da
 
 
 def _read_snapshot(
-    log: TransactionLog, snapshots: SnapshotSpec, cut: dt.date, part: Sample
+    log: TransactionLog, snapshots: SnapshotSpec, cut: dt.date, part: Sample, incomplete: Sequence[IncompleteMarket]
 ) -> tuple[pd.DataFrame, list[tuple[str, int]]]:
-    """Return the training rows of one snapshot with labels, and the numbers of its customers and excluded rows."""
+    """Return the training rows of one snapshot with labels, and the numbers of its customers and excluded rows.
+
+    The rows of incomplete markets are excluded, because their labels would be wrong.
+    """
     create_customers(log, snapshots, cut)
     parameters: Mapping[str, Any] = {
         "cut": cut,
@@ -255,6 +286,8 @@ def _read_snapshot(
     # create_customers leaves a view `lines` that has only the last part. The labels need the lines of all customers.
     log.connection.execute("CREATE OR REPLACE VIEW lines AS SELECT * FROM valid_lines")
     customers = log.connection.execute(_OUTCOME_SQL, parameters).df()
+    labels = {one.market: one.label.removeprefix("left out: ") for one in incomplete}
+    customers["left_out"] = customers["left_out"].astype(object).fillna(customers["market"].map(labels))
     rows = customers[customers["left_out"].isna()].drop(columns="left_out").reset_index(drop=True)
     left_out = sorted(customers["left_out"].value_counts().items())
     label = f"snapshot {cut} ({part})"

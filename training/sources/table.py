@@ -17,6 +17,8 @@ import pandas as pd
 from models.schema import UNSEEN, Schema, level_codes
 from training.errors import DataInvalid, SpecInvalid
 from training.sources.default_features import RESERVED_NAMES, default_features
+from training.sources.derived_columns import columns_of_derived
+from training.sources.incomplete_markets import small_markets, too_small_label
 from training.sources.key_columns import key_problems
 from training.sources.labels import bad_and_good, canonical_label
 from training.sources.loaded_table import RECORD, ColumnProfile, LoadedTable, load_table
@@ -25,11 +27,14 @@ from training.sources.reader.casts import MISSING_MARKERS, ColumnCast, key_cast,
 from training.sources.reader.column_summary import ColumnSummary
 from training.sources.reader.raw_table import RawColumn, quote_literal, shorten_list
 from training.sources.reader.unreadable import UnreadableValues, find_unreadable, unreadable_sentences
-from training.sources.samples import Sample, Samples, Waterfall, hash_bucket
+from training.sources.samples import WEIGHT, Sample, Samples, Waterfall, hash_bucket
+from training.sources.spec_columns import separate_table_columns
 from training.spec import FeatureEntry, HashSplit, ReadingSpec, Spec, TableSpec, check_feature_names
+from training.spec.sources import SourceEntry
 
+_HERE = Path()
 _PROBLEMS_SHOWN = 8
-_KEY_USES = {"market": "market", "customer_id": "customer", "as_of": "time"}
+_KEY_USES = {"market": "market", "customer_id": "customer", "as_of": "time", "weight": "weight"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +54,13 @@ class CustomerRows:
     confirmation: str
 
 
-def read_table_samples(spec: Spec, path: Path) -> tuple[Spec, Samples]:
+def read_table_samples(spec: Spec, source: SourceEntry, folder: Path = _HERE) -> tuple[Spec, Samples]:
     """Read the table of a family and split it by customer.
+
+    Args:
+        spec: The spec of the family.
+        source: The file or files of the table, or its query.
+        folder: Folder of the spec file; the paths of tables of values are relative to this folder.
 
     Returns:
         The spec, in which `features` lists every feature of the model, and the samples.
@@ -59,9 +69,10 @@ def read_table_samples(spec: Spec, path: Path) -> tuple[Spec, Samples]:
         SpecInvalid: The table lacks a column of the spec.
         DataInvalid: The data are invalid; the message lists every invalid column.
     """
+    spec, derivations = separate_table_columns(spec)
     table_spec = spec.table
     assert table_spec is not None
-    with load_table(path, table_spec, _numeric_columns(spec)) as loaded:
+    with load_table(source, table_spec, _numeric_columns(spec), derivations, folder) as loaded:
         _check_columns(spec, loaded, for_fit=True)
         waterfall = _exclude(spec, loaded)
         waterfall = _drop_unlabelled(table_spec, loaded, waterfall)
@@ -78,6 +89,7 @@ def read_table_samples(spec: Spec, path: Path) -> tuple[Spec, Samples]:
         _refuse([*problems, *label_problem])
         summary = reader.summary(cells, label_use, left_out)
     rows = _assemble_rows(spec, cells).assign(label=label)
+    rows, cells, waterfall, small = _leave_out_small_markets(spec, rows, cells, waterfall)
     unused = int((rows["sample"] == "NONE").sum())  # these rows are not used, but they are in the feature file
     if unused:
         waterfall = (*waterfall, ("left out: OUT_OF_TIME_OF_A_KNOWN_CUSTOMER", -unused))
@@ -88,19 +100,40 @@ def read_table_samples(spec: Spec, path: Path) -> tuple[Spec, Samples]:
     names = tuple(feature.name for feature in spec.features)
     waterfall = (*waterfall, ("rows used", len(rows) - unused))
     samples = Samples(
-        rows, names, waterfall, loaded.raw.digest, levels, columns=summary, confirmation=loaded.raw.confirmation
+        rows,
+        names,
+        waterfall,
+        loaded.raw.digest,
+        levels,
+        columns=summary,
+        confirmation=loaded.raw.confirmation,
+        left_out_markets=small,
     )
     return spec, samples
 
 
-def read_table_customers(spec: Spec, path: Path, schema: Schema, at: dt.date | None) -> CustomerRows:
+def _leave_out_small_markets(
+    spec: Spec, rows: pd.DataFrame, cells: pd.DataFrame, waterfall: Waterfall
+) -> tuple[pd.DataFrame, pd.DataFrame, Waterfall, tuple[str, ...]]:
+    """Return the rows and cells without the markets that are too small, the waterfall, and these markets."""
+    small = small_markets(rows, spec.markets)
+    remains = ~rows["market"].isin(small)
+    lines = tuple((too_small_label(market), -count) for market, count in small.items())
+    kept_rows, kept_cells = (table[remains].reset_index(drop=True) for table in (rows, cells))
+    return kept_rows, kept_cells, (*waterfall, *lines), tuple(small)
+
+
+def read_table_customers(
+    spec: Spec, source: SourceEntry, schema: Schema, at: dt.date | None, folder: Path = _HERE
+) -> CustomerRows:
     """Read the features that a fitted model uses, for all customers of a table. The table needs no label column.
 
     Args:
         spec: The spec of the family.
-        path: Path of the table.
+        source: The file or files of the table, or its query.
         schema: The schema of the model.
         at: Day on which the features were known; None for the spec's as_of or as_of_column.
+        folder: Folder of the spec file; the paths of tables of values are relative to this folder.
 
     Raises:
         SpecInvalid: The table lacks a column of the spec, or `at` is given although the spec has an as_of_column.
@@ -115,7 +148,11 @@ def read_table_customers(spec: Spec, path: Path, schema: Schema, at: dt.date | N
             )
         table_spec = table_spec.model_copy(update={"as_of": at})
     spec = spec.model_copy(update={"features": spec.features or _features_of_schema(schema), "table": table_spec})
-    with load_table(path, table_spec, _numeric_columns(spec)) as loaded:
+    spec, derivations = separate_table_columns(spec)
+    derivations = tuple(one for one in derivations if one.field not in {"table.label", "table.weight"})
+    table_spec = spec.table
+    assert table_spec is not None
+    with load_table(source, table_spec, _numeric_columns(spec), derivations, folder) as loaded:
         _check_columns(spec, loaded, for_fit=False)
         waterfall = _exclude(spec, loaded)
         reader = _TableReader(spec, table_spec, loaded)
@@ -183,7 +220,7 @@ def _check_columns(spec: Spec, loaded: LoadedTable, *, for_fit: bool) -> None:
         "table.as_of_column": spec.table.as_of_column,
     } | {f"features.{feature.name}": _column_name(feature) for feature in spec.features}
     if for_fit:
-        wanted |= {"table.label": spec.table.label.column}
+        wanted |= {"table.label": spec.table.label.column, "table.weight": spec.table.weight}
         wanted |= {
             f"fairness.attributes.{attribute.column}": attribute.column for attribute in spec.fairness.attributes
         }
@@ -326,6 +363,8 @@ class _TableReader:
             yield "as_of", time_cast(raw, table.as_of_column, "table.as_of_column", table, market, table.missing)
         if for_fit:
             yield "label", _label_cast(table, self._loaded)
+        if for_fit and table.weight is not None:
+            yield "weight", number_cast(raw, table.weight, "table.weight", table.missing)
         for feature in self._spec.features:
             missing = (*table.missing, *feature.missing)
             field, column = f"features.{feature.name}", _column_name(feature)
@@ -382,12 +421,11 @@ class _TableReader:
             lines.setdefault(cast.column.name, []).append(line)
         for line in left_out:
             lines.setdefault(line.column, []).append(line)
-        unused = ColumnSummary("", "left out", "not listed in the spec")
+        computed = columns_of_derived(self._loaded.raw)
         return tuple(
             line
             for column in self._loaded.raw.columns
-            for line in lines.get(column.name or "(no name)")
-            or [ColumnSummary(column.name or "(no name)", unused.use, unused.detail)]
+            for line in lines.get(column.name or "(no name)") or [_other_column(column.name, computed)]
         )
 
     def _use(self, name: str) -> str:
@@ -407,6 +445,13 @@ class _TableReader:
         padded, respelt = self._loaded.connection.execute(query).fetchall()[0]
         details = [f"{padded:,} without the spaces around them"] if padded else []
         return [*details, f"{respelt:,} in another spelling of the same text"] if respelt else details
+
+
+def _other_column(name: str, computed: set[str]) -> ColumnSummary:
+    """Return what training does with a column that no field of the spec names."""
+    if name in computed:
+        return ColumnSummary(name, "part of a computed column")
+    return ColumnSummary(name or "(no name)", "left out", "not listed in the spec")
 
 
 def _text_marker(value: str | float) -> str:
@@ -439,7 +484,19 @@ def _assemble_rows(spec: Spec, cells: pd.DataFrame) -> pd.DataFrame:
         for feature in spec.features
         if feature.kind == "number"
     }
+    if "weight" in cells.columns:
+        rows[WEIGHT] = _weights(cells["weight"])
     return rows.assign(sample=_sample_parts(spec, rows), period="", **numbers)
+
+
+def _weights(column: pd.Series) -> pd.Series:
+    """Return the weights; raise DataInvalid if a weight is missing or not above 0."""
+    weights = column.astype(np.float64)
+    if invalid := int((~(weights > 0)).sum()):
+        raise DataInvalid(
+            f"table.weight: every weight must be above 0, got {invalid:,} rows with a missing or other weight"
+        )
+    return weights
 
 
 def _levels(column: pd.Series) -> tuple[str, ...]:
@@ -461,16 +518,22 @@ def _level_codes(column: pd.Series, levels: tuple[str, ...]) -> pd.Series:
 def _sample_parts(spec: Spec, rows: pd.DataFrame) -> list[Sample]:
     """Return the sample of every row.
 
-    Without [out_of_time], the sample depends only on the customer. With [out_of_time], the late rows of hold-out
-    customers are OUT_OF_TIME, and the late rows of all other customers are NONE, because the model is fitted or
-    calibrated on earlier rows of these customers.
+    Without [out_of_time], the sample depends only on the customer. With [out_of_time], a late row is OUT_OF_TIME, unless
+    an earlier row of the same customer is in the fit or calibration part. In this case the late row is NONE, because the
+    model already knows the customer.
     """
     parts = [_customer_part(customer, spec.split) for customer in rows["customer_id"]]
     if spec.out_of_time is None:
         return parts
     late_rows = (rows["as_of"] >= pd.Timestamp(str(spec.out_of_time.first_day), tz="UTC")).tolist()
-    late_samples: dict[Sample, Sample] = {"HOLD_OUT": "OUT_OF_TIME"}
-    return [late_samples.get(part, "NONE") if is_late else part for part, is_late in zip(parts, late_rows, strict=True)]
+    customers = list(zip(rows["market"], rows["customer_id"], strict=True))
+    known = {
+        customer
+        for customer, part, is_late in zip(customers, parts, late_rows, strict=True)
+        if not is_late and part in ("FIT", "CALIBRATION")
+    }
+    late_samples: list[Sample] = ["NONE" if customer in known else "OUT_OF_TIME" for customer in customers]
+    return [late if is_late else part for part, late, is_late in zip(parts, late_samples, late_rows, strict=True)]
 
 
 def _customer_part(customer_id: str, split: HashSplit) -> Sample:

@@ -9,15 +9,23 @@ import datetime as dt
 import hashlib
 import importlib.metadata
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
 import duckdb
 
 from training.errors import DataInvalid, SpecInvalid
+from training.sources.aliases import apply_aliases
+from training.sources.derived_columns import (
+    ColumnDerivation,
+    add_derived_columns,
+    columns_of_derived,
+    expression_columns,
+)
+from training.sources.market_days import MarketDays
 from training.sources.reader.casts import (
     ColumnCast,
     key_cast,
@@ -41,9 +49,12 @@ from training.sources.reader.raw_table import (
 )
 from training.sources.reader.unreadable import UnreadableValues, find_unreadable, refuse_unreadable
 from training.sources.samples import Waterfall
-from training.spec import LogSpec, StatusSpec
+from training.sources.source_tables import open_source
+from training.sources.spec_columns import separate_log_columns, source_entry
+from training.spec import AliasSpec, LogSpec, StatusSpec
 
 _MEMORY = "1500MB"
+_NOTHING: Mapping[str, str] = {}
 _PART_LINES = 4_000_000  # the average number of lines of a part is at most this number
 # Optional columns of the log, in the order of the columns of the table `valid_lines`.
 _OPTIONAL_COLUMNS = ("basket", "product", "category", "quantity", "discount", "currency")
@@ -112,6 +123,7 @@ class TransactionLog:
         waterfall: Pairs (label, count) that begin with the lines read; the counts of excluded lines are negative.
         columns: What training does with each column of the log.
         confirmation: One line that states how the log is read.
+        derived: SQL expression of each feature that the spec computes from other features, by name.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -120,6 +132,7 @@ class TransactionLog:
     waterfall: Waterfall
     columns: tuple[ColumnSummary, ...] = ()
     confirmation: str = ""
+    derived: Mapping[str, str] = field(default_factory=dict)
 
     def select_part(self, part: int) -> None:
         """Create the view `lines` with the lines of one part of the customers."""
@@ -127,37 +140,33 @@ class TransactionLog:
             f"CREATE OR REPLACE VIEW lines AS SELECT {_COLUMNS} FROM valid_lines WHERE part = {part}"  # noqa: S608 - a constant and an integer
         )
 
-    def last_line_times(self, before: dt.date | None = None) -> dict[str, dt.datetime]:
-        """Return the time of the last line of each market. With `before`, only lines before that day are used.
-
-        Each market has its own time, because the feed of a single market may stop.
+    def market_days(self, before: dt.date | None = None) -> list[MarketDays]:
+        """Return the days on which each market has lines. With `before`, only lines before that day are used.
 
         Raises:
             DataInvalid: The log has no such line.
         """
         day = before or dt.date.max
-        query = "SELECT market, MAX(time) FROM valid_lines WHERE time < $day GROUP BY market ORDER BY market"
-        times: dict[str, dt.datetime] = dict(self.connection.execute(query, {"day": day}).fetchall())
-        if not times:
-            raise DataInvalid(f"the log has no line before {day}")
-        return times
-
-    def longest_pauses(self, before: dt.date) -> dict[str, int]:
-        """Return the longest pause of each market, in days, from the lines before a day.
-
-        A pause is the number of days between two successive days with lines of the market. The result is 0 for a market
-        with lines on a single day.
-        """
-        query = """SELECT market, COALESCE(MAX(gap), 0) FROM (
-            SELECT market, day - LAG(day) OVER (PARTITION BY market ORDER BY day) AS gap
-            FROM (SELECT DISTINCT market, CAST(time AS DATE) AS day FROM valid_lines WHERE time < $day)
-        ) GROUP BY market"""
-        return dict(self.connection.execute(query, {"day": before}).fetchall())
+        query = """SELECT market, LIST(day ORDER BY day), MAX(last_time) FROM (
+            SELECT market, CAST(time AS DATE) AS day, MAX(time) AS last_time
+            FROM valid_lines WHERE time < $day GROUP BY market, day
+        ) GROUP BY market ORDER BY market"""
+        rows = self.connection.execute(query, {"day": day}).fetchall()
+        found = [MarketDays(market, tuple(days), end) for market, days, end in rows]
+        if not found:
+            raise DataInvalid(f"the log has no line before {day}; use a later date")
+        return found
 
 
 @contextmanager
 def open_transaction_log(
-    log: LogSpec, status: StatusSpec | None, sources: SourcePaths, threads: int, memory: str = _MEMORY
+    log: LogSpec,
+    status: StatusSpec | None,
+    sources: SourcePaths,
+    threads: int,
+    memory: str = _MEMORY,
+    aliases: AliasSpec | None = None,
+    derived: Mapping[str, str] = _NOTHING,
 ) -> Iterator[TransactionLog]:
     """Read a transaction log and its status table into a temporary database, which exists until the block ends.
 
@@ -166,6 +175,8 @@ def open_transaction_log(
         status: The [status] of the spec.
         sources: The folder of the spec file, and the files to read instead of the files that the spec specifies.
         threads: Number of threads of DuckDB; no result depends on it.
+        aliases: The [aliases] of the spec.
+        derived: SQL expression of each feature that the spec computes from other features, by name.
         memory: Memory limit of DuckDB, e.g. "1500MB"; DuckDB writes data beyond the limit to disk.
 
     Raises:
@@ -173,11 +184,18 @@ def open_transaction_log(
         DataInvalid: A file is unreadable or invalid.
     """
     with temporary_database(threads, memory) as connection:
-        source = _log_source(connection, log, sources)
+        log, derivations = separate_log_columns(log)
+        source = _log_source(connection, log, sources, derivations)
         columns = _classify_lines(connection, log, source)
+        digest, moved = source.digest, 0
+        if aliases is not None:
+            own_digest, moved = apply_aliases(connection, aliases, sources.folder, database_folder(connection))
+            digest = hashlib.sha256(f"{digest}|{own_digest}".encode()).hexdigest()
         waterfall, parts = _create_valid_lines(connection, log)
-        digest = _read_statuses(connection, status, sources, source.digest)
-        yield TransactionLog(connection, parts, digest, waterfall, columns, source.confirmation)
+        if aliases is not None:
+            waterfall = (*waterfall, ("lines of customers who moved or merged, counted for their successors", moved))
+        digest = _read_statuses(connection, status, sources, digest)
+        yield TransactionLog(connection, parts, digest, waterfall, columns, source.confirmation, derived)
 
 
 @contextmanager
@@ -191,13 +209,22 @@ def temporary_database(threads: int, memory: str = _MEMORY) -> Iterator[duckdb.D
             yield connection
 
 
-def _log_source(connection: duckdb.DuckDBPyConnection, log: LogSpec, sources: SourcePaths) -> RawTable:
-    """Open the log that the spec or the command line specifies."""
+def _log_source(
+    connection: duckdb.DuckDBPyConnection,
+    log: LogSpec,
+    sources: SourcePaths,
+    derivations: Sequence[ColumnDerivation],
+) -> RawTable:
+    """Open the log that the spec or the command line specifies, with the columns to compute."""
+    temporary = database_folder(connection)
     if log.package is not None and sources.data is None:
-        return _package_source(connection)
-    mapped = log.columns.model_dump(include=_NUMERIC_COLUMNS, exclude_none=True)
-    path = sources.data or sources.folder / (log.path or "")
-    return open_file(path, log, database_folder(connection), set(mapped.values()))
+        source = _package_source(connection)
+    else:
+        mapped = log.columns.model_dump(include=_NUMERIC_COLUMNS, exclude_none=True)
+        numeric = {*mapped.values(), *expression_columns(derivations)}
+        entry = source_entry(log, "log", sources.folder, sources.data)
+        source = open_source(entry, log, sources.folder, temporary, numeric, field="log.source")
+    return add_derived_columns(source, derivations, log, sources.folder, temporary)
 
 
 def database_folder(connection: duckdb.DuckDBPyConnection) -> Path:
@@ -334,10 +361,14 @@ def _column_summary(
             details.append(f"{sum(one.count for one in odd):,} unreadable, their lines are left out")
         first = f"{odd[0].example!r} in {odd[0].place}" if odd else ""
         lines[cast.column.sql] = ColumnSummary(cast.column.name, _USES.get(role, role), "; ".join(details), first)
-    return tuple(
-        lines.get(column.sql, ColumnSummary(column.name or "(no name)", "left out", "not mapped in [log.columns]"))
-        for column in source.columns
-    )
+    return tuple(lines.get(column.sql, _other_column(column, source)) for column in source.columns)
+
+
+def _other_column(column: RawColumn, source: RawTable) -> ColumnSummary:
+    """Return what training does with a column that no field of the spec names."""
+    if column.name in columns_of_derived(source):
+        return ColumnSummary(column.name, "part of a computed column")
+    return ColumnSummary(column.name or "(no name)", "left out", "not mapped in [log.columns]")
 
 
 def _future_from(log: LogSpec) -> dt.date:
@@ -357,7 +388,7 @@ def _create_valid_lines(connection: duckdb.DuckDBPyConnection, log: LogSpec) -> 
     if not counts.get("valid"):
         raise DataInvalid("the log has no valid line with a customer, market, time and amount; check log.columns")
     parts = -(-counts["valid"] // _PART_LINES)
-    distinct = "DISTINCT" if log.duplicates == "drop" else ""
+    distinct = "" if log.duplicates == "keep" else "DISTINCT"
     connection.execute(f"CREATE TABLE valid_lines AS SELECT {_COLUMNS}, 0 AS part FROM classified_lines LIMIT 0")  # noqa: S608 - only our constants
     # Equal lines have the same customer, so they are in the same part. Therefore DISTINCT can run part by part, and
     # needs memory for one part only.

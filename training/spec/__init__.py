@@ -12,10 +12,13 @@ from training.spec.family import (
 )
 from training.spec.file import read_spec, spec_digest
 from training.spec.learning import HashSplit, RivalSpec, SearchSpec
+from training.spec.mapping import MappedColumn
+from training.spec.markets import MarketsSpec
 from training.spec.reading import LabelSpec, ReadingSpec
 from training.spec.schema import schema_document
 from training.spec.scoring import CampaignSpec, ProfitSpec, RunSpec, ValueSpec
-from training.spec.transactions import LogColumns, LogSpec, SnapshotSpec, StatusSpec
+from training.spec.sources import QuerySpec
+from training.spec.transactions import AliasSpec, LogColumns, LogSpec, SnapshotSpec, StatusSpec
 from training.spec.validation import (
     DEFAULT_GATES,
     AcknowledgedLeak,
@@ -29,6 +32,7 @@ from training.spec.validation import (
 __all__ = [
     "DEFAULT_GATES",
     "AcknowledgedLeak",
+    "AliasSpec",
     "AttributeSpec",
     "BaselineSpec",
     "CampaignSpec",
@@ -41,8 +45,11 @@ __all__ = [
     "LabelSpec",
     "LogColumns",
     "LogSpec",
+    "MappedColumn",
+    "MarketsSpec",
     "OutOfTimeSpec",
     "ProfitSpec",
+    "QuerySpec",
     "ReadingSpec",
     "ReferencePolicySpec",
     "RivalSpec",

@@ -13,10 +13,13 @@ from models.bundle_documents import FeatureSource, Grade
 from models.identifiers import Code, Family, FeatureName, LocaleTag, Market
 from training.errors import SpecInvalid
 from training.spec.learning import HashSplit, RivalSpec, SearchSpec
+from training.spec.mapping import MappedColumn
+from training.spec.markets import MarketsSpec
 from training.spec.part import SpecPart
 from training.spec.reading import LabelSpec, Marker, ReadingSpec
 from training.spec.scoring import CampaignSpec, RunSpec, ValueSpec
-from training.spec.transactions import LogSpec, SnapshotSpec, StatusSpec
+from training.spec.sources import PathList, QuerySpec
+from training.spec.transactions import AliasSpec, LogSpec, SnapshotSpec, StatusSpec
 from training.spec.validation import (
     DEFAULT_GATES,
     AcknowledgedLeak,
@@ -44,25 +47,35 @@ class TableSpec(ReadingSpec):
     """The table of customers that a family learns from.
 
     Attributes:
-        path: Path of a Parquet or CSV file, relative to the spec file; --data overrides it.
-        customer_id: Column of the customer.
+        path: Path of a file, a folder or a glob pattern, or a list of such paths, relative to the spec file; --data
+            overrides it. Cannot be combined with source.
+        source: Query of a database, whose rows are read instead of a file.
+        customer_id: Column of the customer. This and every other column may also be an SQL expression over the columns of
+            the same row, such as "balance / credit_limit".
         label: The outcome: the name of its column, or a table such as { column = "paid", bad = "N" }.
         market: Market of every row, if the table has no column of the market; cannot be combined with market_column.
         market_column: Column of the market; cannot be combined with market.
+        market_map: Table of values for the market, which the spec writes as market = { column = "Country", map =
+            "countries.csv" }.
         as_of: Day on which the features of every row were known; cannot be combined with as_of_column.
         as_of_column: Column of the day or time at which the features of the row were known; cannot be combined with
             as_of.
+        weight: Column of the weights of the rows in the fit and the parameter search, above 0; None if every row counts
+            equally. The calibration and all figures count every row equally.
         leave_out: Columns that are not features; used only if the spec lists no [[features]].
         exclude: Exclusions, applied in the order of the list.
     """
 
-    path: str | None = None
+    path: PathList | None = None
+    source: QuerySpec | None = None
     customer_id: str
     label: LabelSpec
     market: Market | None = None
     market_column: str | None = None
+    market_map: MappedColumn | None = None
     as_of: dt.date | None = None
     as_of_column: str | None = None
+    weight: str | None = None
     leave_out: tuple[str, ...] = ()
     exclude: tuple[ExclusionSpec, ...] = ()
 
@@ -72,11 +85,30 @@ class TableSpec(ReadingSpec):
         """Return a table of LabelSpec for the name of a column."""
         return {"column": value} if isinstance(value, str) else value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _move_mapped_market(cls, content: object) -> object:
+        """Accept a table of values under the keys `market` and `market_column`."""
+        if isinstance(content, dict):
+            for key in ("market", "market_column"):
+                if isinstance(content.get(key), dict):
+                    content = {**content, "market_map": content[key]}
+                    del content[key]
+        return content
+
+    @model_validator(mode="after")
+    def _check_source(self) -> "TableSpec":
+        """Reject a table with both a path and a query."""
+        if self.path is not None and self.source is not None:
+            raise ValueError("set only one of path and source")
+        return self
+
     @model_validator(mode="after")
     def _check_market_and_time(self) -> "TableSpec":
         """Require exactly one source of the market, and exactly one source of the time."""
         for constant in ("market", "as_of"):
-            if (getattr(self, constant) is None) == (getattr(self, f"{constant}_column") is None):
+            column = getattr(self, f"{constant}_column") or (self.market_map if constant == "market" else None)
+            if (getattr(self, constant) is None) == (column is None):
                 raise ValueError(f"set exactly one of {constant} and {constant}_column")
         return self
 
@@ -85,7 +117,8 @@ class FeatureEntry(SpecPart):
     """One feature of the model; models.bundle_documents.FeatureSpec documents the fields that are not listed here.
 
     Attributes:
-        column: Column of the feature in the data; None if the column has the name of the feature.
+        column: Column of the feature in the data, or an SQL expression over the columns of the same row; None if the
+            column has the name of the feature. In a log, the expression uses the features of features.sql.
         missing: Values that stand for a missing value in addition to those of the table, e.g. [96, 98] for special codes
             of a count. The server treats them in the same way.
         description: Description for the report; if empty, the report shows the name of the feature.
@@ -179,7 +212,9 @@ class Spec(SpecPart):
     split: HashSplit = HashSplit()
     log: LogSpec | None = None
     status: StatusSpec | None = None
+    aliases: AliasSpec | None = None
     snapshots: SnapshotSpec | None = None
+    markets: MarketsSpec = MarketsSpec()
     campaign: CampaignSpec = CampaignSpec()
     run: RunSpec = RunSpec()
     cross_validation_folds: int = Field(default=0, ge=0, le=20)
@@ -211,8 +246,8 @@ class Spec(SpecPart):
                 "[fairness] and [out_of_time] are only for a [table]; remove them. A model of a [log] is tested on the later "
                 "dates in snapshots.test"
             )
-        if self.log is None and (self.status or any(rival.kind == "bg_nbd" for rival in self.rivals)):
-            raise ValueError("[status] and rivals of kind 'bg_nbd' require a [log]")
+        if self.log is None and (self.status or self.aliases or any(rival.kind == "bg_nbd" for rival in self.rivals)):
+            raise ValueError("[status], [aliases] and rivals of kind 'bg_nbd' require a [log]")
         if self.fairness.attributes and self.reference_policy is None:
             raise ValueError(
                 "[fairness] requires a [reference_policy]: it compares the decisions of that policy between groups"

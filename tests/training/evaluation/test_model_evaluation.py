@@ -184,6 +184,22 @@ def test_the_waterfall_adds_up_and_excludes_later_rows_of_known_customers(tmp_pa
     assert set(samples.part("FIT", "CALIBRATION", "HOLD_OUT")["as_of"].dt.year) == {2025}
 
 
+def test_a_late_row_is_out_of_time_if_no_earlier_row_of_the_customer_was_used_to_fit(tmp_path: Path) -> None:
+    """Every customer occurs once; half of them are late. Two late customers also have an early row."""
+    customers = made_customers(400)
+    late = customers.index % 2 == 1
+    table = customers.assign(day=np.where(late, "2026-02-01", "2025-06-01"))
+    returning = table[late].head(2).assign(day="2025-06-01")
+    pd.concat([table, returning]).to_csv(tmp_path / "customers.csv", index=False)
+    (tmp_path / "spec.toml").write_text(SPEC.replace("as_of = 2026-01-01", 'as_of_column = "day"') + OUT_OF_TIME)
+
+    _, samples = read_table_samples(read_spec(tmp_path / "spec.toml"), tmp_path / "customers.csv")
+
+    in_fit = [customer for customer in returning["number"] if hash_bucket(customer, 5) != 0]
+    assert dict(samples.waterfall)["left out: OUT_OF_TIME_OF_A_KNOWN_CUSTOMER"] == -len(in_fit) < 0
+    assert sorted(samples.part("OUT_OF_TIME")["customer_id"]) == sorted(set(table.loc[late, "number"]) - set(in_fit))
+
+
 def test_out_of_time_rows_are_measured_separately(small: SmallFamily) -> None:
     spec, samples = read_table_samples(read_spec(small.spec), small.table)
     late = samples.rows["sample"].eq("HOLD_OUT") & (np.arange(len(samples.rows)) % 2 == 0)

@@ -18,13 +18,13 @@ from models.catalog import activate
 from models.reasons import principal_reasons, reason_text
 from models.scorecard import grade_from_pd
 from tests.conftest import run
-from tests.training.conftest import Trained
+from tests.training.conftest import AT, Trained
 from training.console import Console
 from training.errors import DataInvalid, ModelRejected, SpecInvalid
 from training.export.trees import read_ensemble
 from training.release.model_release import calibrated_scorecard, freeze_baseline, release_model, training_data
 from training.scoring.drivers import DriverTexts
-from training.scoring.scoring_run import RunOptions, score_feature_file
+from training.scoring.scoring_run import RunOptions, score_feature_file, score_transaction_log
 from training.sources.snapshots import read_log_samples
 from training.sources.transaction_log import SourcePaths
 from training.spec import read_spec, spec_digest
@@ -273,3 +273,20 @@ def test_missing_features_are_rejected_before_any_customer_is_scored(trained: Tr
     second, extras = trained.made.folder / "churn_decline.parquet", RunOptions(decline=trained.churn)
     with pytest.raises(DataInvalid, match="requires features that the data do not have: recency_over_gap_median"):
         score_feature_file(spec, trained.decline, second, tmp_path / "run.parquet", extras)
+
+
+def test_a_run_of_another_market_does_not_replace_a_run_file_at_the_default_path(
+    trained: Trained, tmp_path: Path
+) -> None:
+    lines = pd.read_csv(trained.made.folder / "belege.csv", dtype=str)
+    lines[lines["Land"] == "AT"].to_csv(tmp_path / "at.csv", index=False)
+    spec, sources = read_spec(trained.made.spec), SourcePaths(trained.made.folder, data=tmp_path / "at.csv")
+    both = tmp_path / "churn.run.parquet"
+    trained.run(both, trained.extras(keep_other_markets=True))
+    before = both.read_bytes()
+
+    with pytest.raises(DataInvalid, match=r"already has customers of market DE, .*set --to FILE to keep both files"):
+        score_transaction_log(spec, trained.churn, sources, AT, both, trained.extras(keep_other_markets=True))
+
+    assert both.read_bytes() == before
+    trained.run(both, trained.extras(keep_other_markets=True))

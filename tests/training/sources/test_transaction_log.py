@@ -291,6 +291,6 @@ def test_a_line_dated_after_today_does_not_make_an_immature_snapshot_mature(made
     )
 
     with open_transaction_log(log, None, SourcePaths(tmp_path), 1) as opened:
-        assert [end.date() for end in opened.last_line_times().values()] == [today - dt.timedelta(days=5)]
+        assert [market.last for market in opened.market_days()] == [today - dt.timedelta(days=5)]
         assert dict(opened.waterfall)["left out: FUTURE_DATED"] == -1
     assert made.sales["Zeit"].max() < pd.Timestamp(today)

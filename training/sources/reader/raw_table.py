@@ -134,7 +134,7 @@ def _open_parquet(path: Path) -> RawTable:
     try:
         names = [plain_name(name) for name in pq.read_schema(path).names]
         with duckdb.connect() as connection:
-            source = aliased_sql(f"read_parquet({quote_literal(str(path))})", len(names))
+            source = aliased_sql(f"read_parquet({quote_literal(str(path))}, hive_partitioning = false)", len(names))
             described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()  # noqa: S608 - quoted
     except (pa.ArrowException, OSError, duckdb.Error) as error:
         raise DataInvalid(f"{path.name}: cannot be read as Parquet; the file is damaged or incomplete") from error

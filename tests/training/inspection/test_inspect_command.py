@@ -1,0 +1,122 @@
+"""Two commands lead from an unknown file to a model: `inspect --spec` and `fit`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.bundle import read_bundle
+from tests.conftest import run
+from tests.training.inspection.awkward_files import write_awkward_customers, write_awkward_log
+from training.__main__ import fit, inspect
+from training.errors import DataInvalid
+from training.spec import read_spec
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write the awkward files once; tests must not change them."""
+    path = tmp_path_factory.mktemp("unknown")
+    write_awkward_customers(path / "kunden.csv")
+    write_awkward_log(path / "buchungen.tsv")
+    return path
+
+
+def facts_of(path: Path, *options: str) -> dict[str, Any]:
+    """Return the JSON that the command prints."""
+    found: dict[str, Any] = json.loads(run("training", "inspect", str(path), "--json", *options))
+    return found
+
+
+def test_two_commands_lead_from_an_awkward_file_to_a_bundle(folder: Path, tmp_path: Path) -> None:
+    printed = run("training", "inspect", str(folder / "kunden.csv"), "--spec", str(tmp_path / "kunden.toml"))
+    run(
+        *("training", "fit", str(tmp_path / "kunden.toml"), "--threads", "1"),
+        *("--bundles", str(tmp_path / "bundles"), "--files", str(tmp_path / "files")),
+    )
+
+    assert "separator ';', decimal ',', thousands '.', encoding cp1252" in " ".join(printed.split())
+    assert f"run: python -m training fit {tmp_path / 'kunden.toml'}" in " ".join(printed.split())
+    (bundle_folder,) = (path for path in (tmp_path / "bundles" / "kunden").iterdir() if path.is_dir())
+    features = {feature.name: feature for feature in read_bundle(bundle_folder).schema.features}
+    assert list(features) == ["Umsatz__EUR_", "Verzug_in_Tagen", "Groesse_Ort", "Branche"]
+    assert features["Branche"].levels == ("Caterer", "Hotel", "Händler")
+    assert features["Verzug_in_Tagen"].description == "Verzug in Tagen"
+
+
+def test_the_page_states_the_facts_about_every_column(folder: Path) -> None:
+    facts = facts_of(folder / "kunden.csv")
+
+    columns = {column["name"]: column for column in facts["columns"]}
+    assert facts["rows"] == 1500
+    assert {name: column["kind"] for name, column in columns.items()} == {
+        "Kunden-Nr": "text",
+        "Umsatz (EUR)": "number",
+        "Verzug in Tagen": "number",
+        "Größe Ort": "number",
+        "Branche": "text",
+        "Mahnung am": "time",
+        "Bonität": "text",
+    }
+    assert columns["Verzug in Tagen"]["odd"] == 8
+    assert columns["Verzug in Tagen"]["first_odd"] == "'n.a.' in line 7"
+    assert columns["Kunden-Nr"]["examples"][0] == "000007"
+    assert columns["Mahnung am"]["time_formats"] == ["%d.%m.%Y"]
+    roles = facts["roles"]
+    assert (roles["customer"], roles["label"], roles["bad"]) == (["Kunden-Nr"], ["Bonität"], "schlecht")
+    assert roles["money"] == ["Umsatz (EUR)"]
+    assert facts["suspected_leaks"] == {
+        "Mahnung am": "whether it is missing ranks 100.0% of all pairs of a good and a bad row correctly"
+    }
+
+
+def test_the_page_is_a_table_that_fits_a_terminal(folder: Path) -> None:
+    lines = run("training", "inspect", str(folder / "kunden.csv")).splitlines()
+
+    assert max(map(len, lines)) <= 120
+    assert any("Verzug in Tagen" in line and "'n.a.' in line 7 (8)" in line for line in lines)
+
+
+def test_a_transaction_log_gets_a_starter_spec_that_fits(folder: Path, tmp_path: Path) -> None:
+    inspect(folder / "buchungen.tsv", tmp_path / "log.toml")
+    fit(tmp_path / "log.toml", tmp_path / "bundles", tmp_path / "files", threads=1)
+
+    spec = read_spec(tmp_path / "log.toml")
+    assert spec.log is not None
+    assert spec.log.columns.model_dump(exclude_none=True) == {
+        "customer_id": "Kundennummer",
+        "time": "Buchungsdatum",
+        "amount": "Betrag in EUR",
+    }
+    assert (spec.log.duplicates, spec.log.time_format) == ("keep", "%d.%m.%Y")
+    assert (tmp_path / "files" / "churn.features.parquet").exists()
+
+
+def test_a_starter_spec_never_replaces_a_file(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text("# mine")
+
+    with pytest.raises(DataInvalid, match=r"--spec: .*own\.toml already exists"):
+        inspect(folder / "kunden.csv", tmp_path / "own.toml")
+
+    assert (tmp_path / "own.toml").read_text() == "# mine"
+
+
+def test_a_file_without_an_outcome_is_described_but_gets_no_spec(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("number,size\n" + "".join(f"C{row},{row % 7}\n" for row in range(50)))
+
+    with pytest.raises(DataInvalid, match="no column looks like the label; specify it with --label COLUMN"):
+        inspect(tmp_path / "a.csv", tmp_path / "a.toml")
+
+    assert not (tmp_path / "a.toml").exists()
+
+
+def test_an_ambiguous_day_is_reported(tmp_path: Path) -> None:
+    rows = "".join(f"C{row},0{row % 9 + 1}/0{row % 8 + 1}/2025\n" for row in range(90))
+    (tmp_path / "a.csv").write_text(f"number,day\n{rows}")
+
+    formats = {column["name"]: column["time_formats"] for column in facts_of(tmp_path / "a.csv")["columns"]}
+    said = " ".join(run("training", "inspect", str(tmp_path / "a.csv")).split())
+
+    assert formats["day"] == ["%d/%m/%Y", "%m/%d/%Y"]
+    assert "can be read as '%d/%m/%Y' or '%m/%d/%Y'; set time_format in the spec" in said

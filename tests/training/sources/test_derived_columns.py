@@ -1,0 +1,152 @@
+"""Columns that a spec computes: exact expressions, tables of values, customers who merged, and features of features."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.small import SPEC as TABLE_SPEC
+from tests.small import made_customers
+from tests.training.transaction_logs import SPEC, SyntheticLog, write_log
+from training.errors import DataInvalid, SpecInvalid
+from training.sources.samples import WEIGHT
+from training.sources.snapshots import read_log_samples
+from training.sources.table import read_table_samples
+from training.sources.transaction_log import SourcePaths, open_transaction_log
+from training.spec import LogSpec, read_spec
+
+LINES = "who;what;each;land\nA;3;1.234,55;Germany\nB;10;0,10;Österreich\nC;2;;Germany\n"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> SyntheticLog:
+    """Write a synthetic log once; tests must not change it."""
+    return write_log(tmp_path_factory.mktemp("log"), customers=160)
+
+
+def lines_of(folder: Path, text: str = LINES, **fields: object) -> list[tuple[object, ...]]:
+    """Return market, customer and amount of the valid lines of a log of one day."""
+    header, *rows = text.splitlines()
+    dated = "\n".join([f"{header};day", *(f"{row};2025-01-02" for row in rows), ""])
+    (folder / "log.csv").write_text(dated, encoding="cp1252")
+    columns = {"customer_id": "who", "time": "day", "amount": "what * each"}
+    content = {"path": "log.csv", "market": "DE", "currency": "EUR", "duplicates": "keep", "columns": columns} | fields
+    log = LogSpec.model_validate(content)
+    with open_transaction_log(log, None, SourcePaths(folder), 1) as opened:
+        query = "SELECT market, customer_id, CAST(amount AS VARCHAR) FROM valid_lines ORDER BY ALL"
+        return opened.connection.execute(query).fetchall()
+
+
+def test_a_product_of_two_columns_is_exact(tmp_path: Path) -> None:
+    assert lines_of(tmp_path) == [("DE", "A", "3703.65"), ("DE", "B", "1.00")]
+
+
+def test_a_product_with_more_decimals_than_the_currency_is_rejected_and_not_rounded(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataInvalid, match=r"column 'what \* each': 1 value has more decimals than the currency, first '0.025'"
+    ):
+        lines_of(tmp_path, "who;what;each\nA;0,5;0,05\nB;1;1,00\n")
+
+
+def test_a_cell_that_is_no_number_is_counted_in_an_expression(tmp_path: Path) -> None:
+    with pytest.raises(DataInvalid, match=r"column 'what': 1 value is not a number, first 'x' in line 3 of log\.csv"):
+        lines_of(tmp_path, "who;what;each\nA;1;1,50\nB;x;1,50\nC;2;1,50\n")
+
+
+def test_markets_as_people_write_them_are_mapped_by_a_table_of_values(tmp_path: Path) -> None:
+    (tmp_path / "countries.csv").write_text("name,code\nGermany,DE\nÖsterreich,AT\n", encoding="utf-8")
+    market = {"column": "land", "map": "countries.csv"}
+
+    assert lines_of(tmp_path, market=market) == [("AT", "B", "1.00"), ("DE", "A", "3703.65")]
+    assert lines_of(tmp_path, market={"column": "land", "values": {"Germany": "DE", "Österreich": "AT"}})[0][0] == "AT"
+
+
+def test_a_value_without_an_entry_is_named(tmp_path: Path) -> None:
+    (tmp_path / "countries.csv").write_text("name,code\nGermany,DE\n", encoding="utf-8")
+
+    with pytest.raises(
+        DataInvalid, match=r"column 'land': 1 values have no entry in countries\.csv .*: 'Österreich' \(1\); add"
+    ):
+        lines_of(tmp_path, market={"column": "land", "map": "countries.csv"})
+
+
+def test_an_unknown_column_in_an_expression_is_named(tmp_path: Path) -> None:
+    columns = {"customer_id": "who", "time": "day", "amount": "what * price"}
+
+    with pytest.raises(SpecInvalid, match=r"log\.columns\.amount: 'what \* price' uses unknown columns: 'price'"):
+        lines_of(tmp_path, columns=columns)
+
+
+def test_features_and_weights_of_a_table_can_be_expressions(tmp_path: Path) -> None:
+    made_customers(300).to_csv(tmp_path / "customers.csv", index=False)
+    feature = '\n[[features]]\nname = "turnover_per_order"\ncolumn = "turnover / NULLIF(orders, 0)"\n'
+    weighted = TABLE_SPEC.replace("as_of = 2026-01-01", 'as_of = 2026-01-01\nweight = "1 + days_late"')
+    (tmp_path / "spec.toml").write_text(weighted + feature)
+
+    _, samples = read_table_samples(read_spec(tmp_path / "spec.toml"), tmp_path / "customers.csv")
+
+    table = pd.read_csv(tmp_path / "customers.csv")
+    expected = table["turnover"] / table["orders"].where(table["orders"] != 0)
+    assert samples.rows["turnover_per_order"].to_numpy() == pytest.approx(expected.to_numpy(), nan_ok=True)
+    assert samples.rows[WEIGHT].tolist() == (1 + table["days_late"]).tolist()
+
+
+def spec_with(folder: Path, text: str) -> Path:
+    """Write a spec whose log is in another folder; return its path."""
+    (folder / "spec.toml").write_text(text, encoding="utf-8")
+    return folder / "spec.toml"
+
+
+def test_a_feature_of_a_log_can_be_computed_from_other_features(made: SyntheticLog, tmp_path: Path) -> None:
+    feature = '\n[[features]]\nname = "spend_per_day"\ncolumn = "spend_90 / purchase_days_90"\n'
+
+    samples, _ = read_log_samples(read_spec(spec_with(tmp_path, SPEC + feature)), SourcePaths(made.folder), 1)
+
+    found = samples.rows
+    assert found["spend_per_day"].tolist() == (found["spend_90"] / found["purchase_days_90"]).tolist()
+
+
+@pytest.mark.parametrize(
+    "expression", ["AVG(spend_90) OVER ()", "label", "(SELECT MAX(time) FROM valid_lines)", "horizon_days"]
+)
+def test_a_feature_of_a_log_cannot_look_ahead(expression: str, made: SyntheticLog, tmp_path: Path) -> None:
+    feature = f'\n[[features]]\nname = "ahead"\ncolumn = "{expression}"\n'
+
+    with pytest.raises(SpecInvalid, match=r"features\.ahead\.column: "):
+        read_log_samples(read_spec(spec_with(tmp_path, SPEC + feature)), SourcePaths(made.folder), 1)
+
+
+ALIASES = '\n[aliases]\npath = "aliases.csv"\n'
+
+
+def aliased_lines(folder: Path, rows: str) -> list[tuple[object, ...]]:
+    """Return the valid lines of a log with an alias table."""
+    (folder / "aliases.csv").write_text(f"customer_id,successor\n{rows}", encoding="utf-8")
+    (folder / "log.csv").write_text("who,day,amount\nA,2025-01-02,1\nB,2025-01-03,2\nC,2025-01-04,3\nD,2025-01-05,4\n")
+    text = f'{SPEC[: SPEC.index("[log]")]}{SPEC[SPEC.index("[snapshots]") :]}\n[log]\npath = "log.csv"\nmarket = "DE"\ncurrency = "EUR"\nduplicates = "keep"\n[log.columns]\ncustomer_id = "who"\ntime = "day"\namount = "amount"\n{ALIASES}'
+    spec = read_spec(spec_with(folder, text))
+    assert spec.log is not None
+    with open_transaction_log(spec.log, None, SourcePaths(folder), 1, aliases=spec.aliases) as opened:
+        counts = dict(opened.waterfall)
+        query = "SELECT customer_id, CAST(SUM(amount) AS INTEGER) FROM valid_lines GROUP BY 1 ORDER BY 1"
+        return [
+            *opened.connection.execute(query).fetchall(),
+            counts["lines of customers who moved or merged, counted for their successors"],
+        ]
+
+
+def test_the_history_of_customers_who_merged_goes_with_them_along_a_chain(tmp_path: Path) -> None:
+    assert aliased_lines(tmp_path, "A,B\nB,C\nX,Y\nD,D\n") == [("C", 6), ("D", 4), 2]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("A,B\nB,C\nC,A\n", "customers are successors of each other: A -> B -> C -> A"),
+        ("A,B\nA,C\n", "1 customers have several successors, such as A"),
+    ],
+    ids=["a cycle", "two successors"],
+)
+def test_ambiguous_successors_are_rejected(rows: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataInvalid, match=message):
+        aliased_lines(tmp_path, rows)

@@ -1,0 +1,198 @@
+"""One file, several files, a glob pattern, a folder and a query give the rows that were written, or a refusal."""
+
+import gzip
+import sqlite3
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+import sqlalchemy
+from pydantic import ValidationError
+
+from training.errors import DataInvalid, SpecInvalid
+from training.sources.source_tables import open_source
+from training.spec import QuerySpec
+from training.spec.reading import ReadingSpec
+from training.spec.sources import SourceEntry
+
+LINES = {"a.csv": b"k;x\nA;1,5\nB;2\n", "b.csv": b"x;k\n7;C\n1.234,5;D\n"}
+ROWS = [("A", "1,5"), ("B", "2"), ("C", "7"), ("D", "1.234,5")]
+
+
+def rows_of(source: SourceEntry, folder: Path, **reading: Any) -> list[tuple[Any, ...]]:
+    """Return the rows of a source, as the raw table has them."""
+    temporary = folder / "temporary"
+    temporary.mkdir(exist_ok=True)
+    table = open_source(source, ReadingSpec(**reading), folder, temporary)
+    with duckdb.connect() as connection:
+        return connection.execute(f"SELECT * FROM {table.sql}").fetchall()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Write two files with the same columns in a different order, one of them compressed, and files to ignore."""
+    (tmp_path / "data" / "later").mkdir(parents=True)
+    (tmp_path / "data" / "a.csv").write_bytes(LINES["a.csv"])
+    (tmp_path / "data" / "later" / "b.csv.gz").write_bytes(gzip.compress(LINES["b.csv"]))
+    (tmp_path / "data" / "_SUCCESS").write_bytes(b"")
+    (tmp_path / "data" / ".hidden.csv").write_bytes(b"z\n1\n")
+    return tmp_path
+
+
+SOURCES: dict[str, Callable[[Path], SourceEntry]] = {
+    "a folder": lambda folder: folder / "data",
+    "a glob pattern": lambda folder: folder / "data" / "**" / "*.csv*",
+    "a list": lambda folder: (folder / "data" / "a.csv", folder / "data" / "later" / "b.csv.gz"),
+    "a list with the same file twice": lambda folder: (
+        folder / "data" / "a.csv",
+        folder / "data" / "*.csv",
+        folder / "data" / "later",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_several_files_are_read_as_one_table_by_the_names_of_their_columns(kind: str, folder: Path) -> None:
+    assert rows_of(SOURCES[kind](folder), folder) == ROWS
+
+
+def test_a_file_compressed_with_zstd_is_read(tmp_path: Path) -> None:
+    with pa.output_stream(str(tmp_path / "a.csv.zst"), compression="zstd") as file:
+        file.write(LINES["a.csv"])
+
+    assert rows_of(tmp_path / "a.csv.zst", tmp_path) == ROWS[:2]
+
+
+def test_the_place_of_a_value_names_its_file(folder: Path) -> None:
+    (folder / "temporary").mkdir()
+    table = open_source(folder / "data", ReadingSpec(), folder, folder / "temporary")
+
+    assert table.places([2, 4]) == ["line 3 of a.csv", "line 3 of b.csv.gz"]
+    assert (table.numbers.decimal, table.numbers.thousands) == (",", ".")
+
+
+def test_the_folders_of_partitioned_parquet_are_columns(tmp_path: Path) -> None:
+    with duckdb.connect() as connection:
+        connection.execute(
+            "COPY (SELECT 'A' AS k, 1.50::DECIMAL(9, 2) AS x, 'DE' AS country, 2024 AS y UNION ALL SELECT 'B', 2, NULL, 2025) "
+            f"TO '{tmp_path}/hive' (FORMAT parquet, PARTITION_BY (country, y))"
+        )
+
+    found = rows_of(tmp_path / "hive", tmp_path)
+
+    assert sorted(found) == [("A", Decimal("1.50"), "DE", "2024"), ("B", Decimal("2.00"), None, "2025")]
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (
+            {"a.csv": b"k,x\nA,1\n", "b.csv": b"k,y\nB,2\n"},
+            r"b\.csv: all files .* lacks 'x' and also has 'y', compared with a\.csv",
+        ),
+        ({}, "has no files"),
+    ],
+    ids=["other columns", "an empty folder"],
+)
+def test_files_that_are_not_one_table_are_rejected(files: dict[str, bytes], message: str, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for name, content in files.items():
+        (tmp_path / "data" / name).write_bytes(content)
+
+    with pytest.raises(DataInvalid, match=message):
+        rows_of(tmp_path / "data", tmp_path)
+
+
+def test_a_column_with_different_types_in_two_parquet_files_is_rejected(tmp_path: Path) -> None:
+    """A union would convert the whole numbers to doubles, which cannot hold a customer number of 19 digits."""
+    (tmp_path / "data").mkdir()
+    with duckdb.connect() as connection:
+        for name, kind in (("a", "BIGINT"), ("b", "DOUBLE")):
+            connection.execute(f"COPY (SELECT 1::{kind} AS k) TO '{tmp_path}/data/{name}.parquet'")
+
+    with pytest.raises(DataInvalid, match=r"column 'k' is DOUBLE, but BIGINT in a\.parquet"):
+        rows_of(tmp_path / "data", tmp_path)
+
+
+def write_sqlite(path: Path) -> None:
+    """Write a table with text, doubles and missing values to an SQLite file."""
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE lines (k TEXT, x REAL, n INTEGER)")
+        connection.executemany(
+            "INSERT INTO lines VALUES (?, ?, ?)", [("A", 1.5, 9_007_199_254_740_993), ("B%:x", 2.0, None)]
+        )
+
+
+def test_the_rows_of_a_query_arrive_without_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_sqlite(tmp_path / "shop.db")
+    monkeypatch.setenv("SHOP_URL", f"sqlite:///{tmp_path}/shop.db")
+    sql = "SELECT k, x, n, '10:30' AS t FROM lines WHERE k LIKE '%' ORDER BY k"
+
+    for url in ("env:SHOP_URL", "sqlite:///shop.db"):
+        found = rows_of(QuerySpec(sql=sql, url=url), tmp_path)
+        assert found == [("A", "1.5", "9007199254740993", "10:30"), ("B%:x", "2", None, "10:30")]
+
+
+def test_a_query_of_a_duckdb_file_is_read_without_write_access(tmp_path: Path) -> None:
+    with duckdb.connect(str(tmp_path / "shop.duckdb")) as connection:
+        connection.execute("CREATE TABLE lines AS SELECT 'A' AS k, 1.10::DECIMAL(18, 4) AS x, DATE '2024-01-02' AS d")
+
+    assert rows_of(QuerySpec(sql="FROM lines", url="duckdb:///shop.duckdb"), tmp_path) == [
+        ("A", "1.1000", "2024-01-02")
+    ]
+    with pytest.raises(DataInvalid, match=r"table\.source: the query failed: .*read-only"):
+        rows_of(QuerySpec(sql="DELETE FROM lines", url="duckdb:///shop.duckdb"), tmp_path)
+
+
+def test_a_query_of_postgresql_is_read_exactly_and_cannot_write(
+    postgres: sqlalchemy.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with postgres.connect() as connection:
+        connection.exec_driver_sql("CREATE TABLE source_lines (k text, x numeric(18, 4), t timestamptz)")
+        connection.exec_driver_sql(
+            "INSERT INTO source_lines VALUES ('A', 12345678901234.5678, '2024-01-02 03:04:05+00'), ('%%', NULL, NULL)"
+        )
+    monkeypatch.setenv("SHOP_URL", postgres.url.set(drivername="postgresql").render_as_string(hide_password=False))
+
+    found = rows_of(
+        QuerySpec(sql="SELECT k, x::text AS x, x AS y FROM source_lines ORDER BY k DESC", url="env:SHOP_URL"), tmp_path
+    )
+
+    assert found == [("A", "12345678901234.5678", "12345678901234.5678"), ("%", None, None)]
+    with pytest.raises(DataInvalid, match="read-only transaction"):
+        rows_of(QuerySpec(sql="DELETE FROM source_lines RETURNING k", url="env:SHOP_URL"), tmp_path)
+
+
+SECRET_URLS = [
+    "postgresql://canaryuser:canarysecret@127.0.0.1:1/shop",
+    "canaryuser:canarysecret@somewhere",
+    "nosuchdatabase://canaryuser:canarysecret@127.0.0.1/shop",
+]
+
+
+@pytest.mark.parametrize("url", SECRET_URLS)
+def test_no_message_has_the_credentials_of_a_database(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SHOP_URL", url)
+
+    with pytest.raises((DataInvalid, SpecInvalid)) as refused:
+        rows_of(QuerySpec(sql="SELECT 1", url="env:SHOP_URL"), tmp_path)
+    with pytest.raises(ValidationError) as invalid:
+        QuerySpec(sql="SELECT 1", url=url)
+
+    printed = capfd.readouterr()
+    said = "".join([str(refused.value), printed.out, printed.err, *(str(e["msg"]) for e in invalid.value.errors())])
+    assert "canary" not in said
+    assert refused.value.__cause__ is None
+
+
+def test_a_missing_environment_variable_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SHOP_URL", raising=False)
+
+    with pytest.raises(SpecInvalid, match=r"table\.source\.url: the environment variable SHOP_URL is not set"):
+        rows_of(QuerySpec(sql="SELECT 1", url="env:SHOP_URL"), tmp_path)

@@ -1,0 +1,188 @@
+"""Measures the columns of an unknown table: types, missing and distinct values, and values that do not fit the others."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import duckdb
+
+from training.sources.reader.casts import ColumnCast, number_cast, text_cast, time_cast
+from training.sources.reader.raw_table import RawTable, read_strictly
+from training.sources.reader.unreadable import find_unreadable
+from training.spec.reading import ReadingSpec
+
+ColumnKind = Literal["number", "text", "time", "empty"]
+_MOSTLY = 0.9
+_LEVELS_MAX = 50
+_EXAMPLES = 3
+_ODD_VALUES_MAX = 5
+# ISO 8601 comes first. A column that fits two patterns, such as 01/02/2017, is ambiguous.
+_TIME_FORMATS = (
+    None,
+    "%d.%m.%Y",
+    "%d.%m.%Y %H:%M",
+    "%d.%m.%Y %H:%M:%S",
+    "%d/%m/%Y",
+    "%m/%d/%Y",
+    "%d/%m/%Y %H:%M",
+    "%m/%d/%Y %H:%M",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnFacts:
+    """Facts about one column.
+
+    Attributes:
+        name: Name of the column as its owner wrote it.
+        kind: "number" or "time" if at least 9 of 10 values are one, otherwise "text"; "empty" without values. Digits
+            after a leading zero are the text of a code, not a number.
+        declared: Type in the file; "text" for every column of a text file.
+        missing: Number of rows without a value.
+        distinct: Number of distinct values.
+        low: Smallest number or earliest time; "" for text.
+        high: Largest number or latest time; "" for text.
+        examples: The first distinct values in alphabetical order.
+        levels: Number of rows of each value of a column with at most 50 values, by value; empty for other columns.
+        decimals: Whether a number has decimals.
+        odd: Number of values that are not of the kind of the column.
+        first_odd: First of these values with its place.
+        odd_values: The distinct values among them if there are at most 5, such as n.a.; otherwise empty.
+        time_formats: The formats that fit all times; "" is ISO 8601.
+    """
+
+    name: str
+    kind: ColumnKind
+    declared: str
+    missing: int
+    distinct: int
+    low: str
+    high: str
+    examples: tuple[str, ...]
+    levels: dict[str, int]
+    decimals: bool
+    odd: int
+    first_odd: str
+    odd_values: tuple[str, ...]
+    time_formats: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TableFacts:
+    """Facts about a table.
+
+    Attributes:
+        name: Name of the file.
+        confirmation: One line that states how the file is read.
+        rows: Number of rows.
+        columns: Facts about every column.
+    """
+
+    name: str
+    confirmation: str
+    rows: int
+    columns: tuple[ColumnFacts, ...]
+
+    def find(self, name: str | None) -> ColumnFacts | None:
+        """Return the facts about a column, or None."""
+        return next((column for column in self.columns if column.name == name), None)
+
+
+def measure_table(table: RawTable, reading: ReadingSpec, temporary: Path) -> TableFacts:
+    """Return the facts about a table and its columns.
+
+    Raises:
+        DataInvalid: The table cannot be read.
+    """
+
+    def measure(readable: RawTable) -> TableFacts:
+        with duckdb.connect() as connection:
+            columns = tuple(
+                _measure_column(connection, readable, column.name, reading)
+                for column in readable.columns
+                if column.name
+            )
+            rows = int(connection.execute(f"SELECT COUNT(*) FROM {readable.sql}").fetchall()[0][0])  # noqa: S608 - names are ours
+        return TableFacts(table.name, table.confirmation, rows, columns)
+
+    return read_strictly(table, temporary, measure)
+
+
+def _measure_column(
+    connection: duckdb.DuckDBPyConnection, table: RawTable, name: str, reading: ReadingSpec
+) -> ColumnFacts:
+    """Return the facts about one column."""
+    column = table.find(name)
+    assert column is not None
+    text, number = text_cast(table, name, name, reading.missing), number_cast(table, name, name, reading.missing)
+    times = {known or "": _time_cast(table, name, reading, known) for known in _TIME_FORMATS}
+    counts = ", ".join(f"COUNT({cast.value})" for cast in (text, number, *times.values()))
+    codes = f"COUNT(*) FILTER (regexp_full_match({text.value}, '0[0-9]+'))"
+    rows, codes_found, known, numbers, *timed = connection.execute(
+        f"SELECT COUNT(*), {codes}, {counts} FROM {table.sql}"  # noqa: S608 - names are ours
+    ).fetchall()[0]
+    formats = tuple(
+        known_format for known_format, count in zip(times, timed, strict=True) if known and count >= _MOSTLY * known
+    )
+    kind: ColumnKind = "text"
+    cast: ColumnCast | None = None
+    if not known:
+        kind = "empty"
+    elif formats:
+        kind, cast = "time", times[formats[0]]
+    elif numbers >= _MOSTLY * known and not codes_found:
+        kind, cast = "number", number
+    odd, first_odd, odd_values = (0, "", ()) if cast is None else _odd_values(connection, table, cast)
+    distinct, low, high, decimals = _range(connection, table, text, cast)
+    grouped = f"SELECT {text.value} AS value, COUNT(*) FROM {table.sql} WHERE {text.value} IS NOT NULL GROUP BY value ORDER BY value"  # noqa: S608 - names are ours
+    values = connection.execute(f"{grouped} LIMIT {_LEVELS_MAX}").fetchall()
+    return ColumnFacts(
+        name=name,
+        kind=kind,
+        declared="text" if table.text is not None else column.type.lower(),
+        missing=rows - known,
+        distinct=distinct,
+        low=low,
+        high=high,
+        examples=tuple(str(value) for value, _ in values[:_EXAMPLES]),
+        levels={str(value): int(count) for value, count in values} if distinct <= _LEVELS_MAX else {},
+        decimals=decimals,
+        odd=odd,
+        first_odd=first_odd,
+        odd_values=odd_values,
+        time_formats=formats,
+    )
+
+
+def _time_cast(table: RawTable, name: str, reading: ReadingSpec, time_format: str | None) -> ColumnCast:
+    """Return the cast of a column to times of a format; offsets are ignored."""
+    stated = reading.model_copy(update={"time_format": reading.time_format or time_format, "time_zone": "UTC"})
+    return time_cast(table, name, name, stated, "'XX'", reading.missing)
+
+
+def _odd_values(
+    connection: duckdb.DuckDBPyConnection, table: RawTable, cast: ColumnCast
+) -> tuple[int, str, tuple[str, ...]]:
+    """Return the number of values that are not of the kind of the column, the first with its place, and all if few."""
+    found = find_unreadable(connection, table, [cast])
+    if not found:
+        return 0, "", ()
+    query = f"SELECT DISTINCT {cast.written} FROM {table.sql} WHERE {cast.problem} IS NOT NULL ORDER BY 1"  # noqa: S608 - names are ours
+    distinct = tuple(str(row[0]) for row in connection.execute(query).fetchmany(_ODD_VALUES_MAX + 1))
+    shown = distinct if len(distinct) <= _ODD_VALUES_MAX else ()
+    return sum(one.count for one in found), f"{found[0].example!r} in {found[0].place}", shown
+
+
+def _range(
+    connection: duckdb.DuckDBPyConnection, table: RawTable, text: ColumnCast, cast: ColumnCast | None
+) -> tuple[int, str, str, bool]:
+    """Return the number of distinct values, the smallest and the largest value as text, and whether one has decimals."""
+    if cast is None:
+        query = f"SELECT COUNT(DISTINCT {text.value}) FROM {table.sql}"  # noqa: S608 - names are ours
+        return int(connection.execute(query).fetchall()[0][0]), "", "", False
+    decimals = f"COALESCE(BOOL_OR({cast.value} <> trunc({cast.value})), false)" if cast.kind == "number" else "false"
+    query = f"SELECT COUNT(DISTINCT {text.value}), MIN({cast.value}), MAX({cast.value}), {decimals} FROM {table.sql}"  # noqa: S608 - names are ours
+    distinct, low, high, has_decimals = connection.execute(query).fetchall()[0]
+    if cast.kind == "number":
+        return int(distinct), f"{low:.10g}", f"{high:.10g}", bool(has_decimals)
+    return int(distinct), f"{low:%Y-%m-%d}", f"{high:%Y-%m-%d}", False

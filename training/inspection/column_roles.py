@@ -1,0 +1,238 @@
+"""Suggests which column is the customer, the label, the time, the market and the money of an unknown table."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from training.inspection.column_facts import ColumnFacts, TableFacts
+
+_CUSTOMER = (
+    "customer",
+    "kunde",
+    "kunden",
+    "client",
+    "cliente",
+    "household",
+    "account",
+    "konto",
+    "debitor",
+    "applicant",
+    "antrag",
+    "member",
+)
+_IDENTIFIER = ("id", "nr", "no", "number", "nummer", "key", "code", "num")
+_LABEL = (
+    *(
+        "label",
+        "target",
+        "bad",
+        "default",
+        "defaulted",
+        "outcome",
+        "churn",
+        "churned",
+        "delinquent",
+        "dlqin",
+        "ausfall",
+    ),
+    *("ausgefallen", "status", "class", "result", "ergebnis", "risk", "risiko", "good", "gut", "paid", "bezahlt", "y"),
+)
+_TIME = (
+    "date",
+    "datum",
+    "day",
+    "tag",
+    "time",
+    "zeit",
+    "timestamp",
+    "stand",
+    "stichtag",
+    "month",
+    "monat",
+    "as",
+    "invoicedate",
+    "fecha",
+)
+_BIRTH = ("birth", "geburt", "geburtsdatum", "dob", "born")
+_MARKET = ("market", "country", "land", "markt", "pays", "pais", "nation")
+_MONEY = (
+    *(
+        "amount",
+        "betrag",
+        "umsatz",
+        "price",
+        "preis",
+        "value",
+        "sales",
+        "revenue",
+        "limit",
+        "balance",
+        "bill",
+        "pay",
+        "eur",
+    ),
+    *("usd", "gbp", "chf", "income", "einkommen", "turnover", "saldo", "summe", "total", "rate"),
+)
+_BASKET = ("basket", "invoice", "invoiceno", "beleg", "bon", "order", "receipt", "transaction", "auftrag", "rechnung")
+_PRODUCT = ("product", "article", "artikel", "item", "sku", "stockcode", "material")
+_CATEGORY = ("category", "gruppe", "group", "warengruppe", "department", "kategorie")
+# Pairs of values, of which the second is the bad outcome.
+_PAIRS = (
+    *(("0", "1"), ("good", "bad"), ("gut", "schlecht"), ("no", "yes"), ("n", "y"), ("nein", "ja"), ("false", "true")),
+    *(("-1", "1"), ("1", "2"), ("non", "oui"), ("bezahlt", "ausgefallen"), ("paid", "default"), ("0.0", "1.0")),
+)
+_FAVOURABLE = ("good", "gut", "paid", "bezahlt", "repaid", "ok")
+_REPEATS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnRoles:
+    """The columns that an unknown table probably has.
+
+    Attributes:
+        customer: Columns that may be the customer, the most likely first.
+        label: Columns that may be the outcome, the most likely first.
+        bad: Value of the first label that stands for a bad outcome; "" without a label.
+        is_bad_certain: Whether the pair of values leaves no doubt about the bad one.
+        time: Columns with days or times, the most likely first.
+        market: Columns that may be the market.
+        money: Columns that may be amounts of money.
+        basket: Column of the basket of a transaction log, or "".
+        product: Column of the product of a transaction log, or "".
+        category: Column of the category of a transaction log, or "".
+        is_log: Whether the table looks like a transaction log: several rows for each customer, and no outcome.
+    """
+
+    customer: tuple[str, ...]
+    label: tuple[str, ...]
+    bad: str
+    is_bad_certain: bool
+    time: tuple[str, ...]
+    market: tuple[str, ...]
+    money: tuple[str, ...]
+    basket: str
+    product: str
+    category: str
+    is_log: bool
+
+
+def suggest_roles(facts: TableFacts, customer: str | None = None, label: str | None = None) -> ColumnRoles:
+    """Return the probable roles of the columns.
+
+    Args:
+        facts: Facts about the table.
+        customer: Column of the customer, if it is known.
+        label: Column of the outcome, if it is known.
+    """
+    labels = (label,) if label else _rank_columns([one for one in facts.columns if _may_be_label(one)], _LABEL)
+    times = _rank_columns(
+        [one for one in facts.columns if one.kind == "time" and not _has_word(one.name, _BIRTH)], _TIME
+    )
+    money = [one.name for one in facts.columns if _may_be_money(one)]
+    unique = _unique_columns(facts, customer)
+    repeated = [] if unique else _repeated_customers(facts)
+    is_log = not unique and not labels and bool(repeated and times and money)
+    bad, is_certain = _bad_value(facts.find(labels[0])) if labels else ("", False)
+    return ColumnRoles(
+        customer=tuple(unique or repeated),
+        label=labels,
+        bad=bad,
+        is_bad_certain=is_certain,
+        time=times,
+        market=tuple(one.name for one in facts.columns if _may_be_market(one)),
+        money=tuple(money),
+        basket=_first_named(facts, _BASKET),
+        product=_first_named(facts, _PRODUCT),
+        category=_first_named(facts, _CATEGORY),
+        is_log=is_log,
+    )
+
+
+def _words(name: str) -> list[str]:
+    """Return the words of the name of a column in lowercase letters."""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFC", name))
+    return [word for word in re.split(r"[\W_\d]+", spaced.lower()) if word]
+
+
+def _has_word(name: str, words: Iterable[str]) -> bool:
+    """Return whether a word is in the name of a column, alone or in a longer word."""
+    own = _words(name)
+    return any(word in own or (len(word) > 3 and any(word in one for one in own)) for word in words)  # noqa: PLR2004 - short words occur in others by chance
+
+
+def _rank_columns(columns: Iterable[ColumnFacts], words: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of columns; those with an earlier word in their name come first."""
+
+    def rank(name: str) -> int:
+        return next((index for index, word in enumerate(words) if _has_word(name, (word,))), len(words))
+
+    return tuple(sorted((one.name for one in columns), key=rank))
+
+
+def _may_be_label(column: ColumnFacts) -> bool:
+    """Return whether a column may be the outcome: it has two values and a name or values of an outcome."""
+    pair = {value.strip().lower() for value in column.levels}
+    if column.distinct != 2:  # noqa: PLR2004 - two outcomes
+        return False
+    return _has_word(column.name, _LABEL) or pair in [{"good", "bad"}, {"gut", "schlecht"}]
+
+
+def _bad_value(column: ColumnFacts | None) -> tuple[str, bool]:
+    """Return the bad value of an outcome, and whether it is certain. If in doubt, the rarer value is the bad one."""
+    if column is None or len(column.levels) < 2:  # noqa: PLR2004 - two outcomes
+        return "", False
+    names = {value.strip().lower(): value for value in column.levels}
+    is_favourable = _has_word(column.name, _FAVOURABLE)
+    for good, bad in _PAIRS:
+        if set(names) == {good, bad}:
+            is_named = (good, bad) in {
+                ("good", "bad"),
+                ("gut", "schlecht"),
+                ("bezahlt", "ausgefallen"),
+                ("paid", "default"),
+            }
+            return names[good if is_favourable and not is_named else bad], is_named or not is_favourable
+    return min(column.levels, key=lambda value: (column.levels[value], value)), False
+
+
+def _may_be_money(column: ColumnFacts) -> bool:
+    """Return whether a column may have amounts of money."""
+    return column.kind == "number" and column.distinct > 2 and _has_word(column.name, _MONEY)  # noqa: PLR2004 - a flag is no amount
+
+
+def _may_be_market(column: ColumnFacts) -> bool:
+    """Return whether a column may be the market: country codes, or few values under the name of a country."""
+    codes = bool(column.levels) and all(re.fullmatch("[A-Z]{2}", value) for value in column.levels)
+    return column.kind == "text" and not column.missing and codes and _has_word(column.name, _MARKET)
+
+
+def _unique_columns(facts: TableFacts, customer: str | None) -> list[str]:
+    """Return the columns with a different value in every row, the most likely customer first."""
+    if customer is not None:
+        found = facts.find(customer)
+        return [customer] if found and found.distinct == facts.rows else []
+    unique = [
+        one
+        for one in facts.columns
+        if one.distinct == facts.rows and not one.missing and one.kind != "time" and not one.decimals
+    ]
+    return list(_rank_columns(unique, (*_CUSTOMER, *_IDENTIFIER)))
+
+
+def _repeated_customers(facts: TableFacts) -> list[str]:
+    """Return the columns of customers who have several rows."""
+    found = [
+        one
+        for one in facts.columns
+        if 1 < one.distinct <= facts.rows / _REPEATS
+        and not one.decimals
+        and one.kind != "time"
+        and _has_word(one.name, _CUSTOMER)
+    ]
+    return list(_rank_columns(found, _CUSTOMER))
+
+
+def _first_named(facts: TableFacts, words: tuple[str, ...]) -> str:
+    """Return the first column with one of the words in its name, or ""."""
+    return next((one.name for one in facts.columns if _has_word(one.name, words) and one.kind != "time"), "")

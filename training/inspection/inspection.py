@@ -1,0 +1,85 @@
+"""Inspects an unknown file: measures it, suggests the roles of its columns, and writes a starter spec."""
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.atomic_files import make_folder, write_file
+from training.console import Console
+from training.errors import DataInvalid
+from training.inspection.column_facts import TableFacts, measure_table
+from training.inspection.column_roles import ColumnRoles, suggest_roles
+from training.inspection.facts_page import fact_lines, facts_document, facts_table
+from training.inspection.starter_spec import starter_spec
+from training.inspection.suspected_leaks import suspect_leaks
+from training.sources.source_tables import open_source
+from training.spec import read_spec
+from training.spec.reading import ReadingSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What an inspection finds.
+
+    Attributes:
+        facts: Facts about the table.
+        roles: The probable roles of its columns.
+        leaks: Why columns are suspected to state the outcome, by column.
+    """
+
+    facts: TableFacts
+    roles: ColumnRoles
+    leaks: Mapping[str, str]
+
+
+def inspect_file(path: Path, reading: ReadingSpec, customer: str | None = None, label: str | None = None) -> Inspection:
+    """Measure a file, a folder or the files of a glob pattern.
+
+    Args:
+        path: The file.
+        reading: The format, as far as the user states it.
+        customer: Column of the customer; None to suggest one.
+        label: Column of the outcome; None to suggest one.
+
+    Raises:
+        DataInvalid: The file is unreadable, its format is ambiguous, or a stated column does not exist.
+    """
+    with tempfile.TemporaryDirectory(prefix="grounds-") as folder:
+        table = open_source(path, reading, Path(), Path(folder), option="FILE")
+        for option, name in (("--customer", customer), ("--label", label)):
+            if name is not None and table.find(name) is None:
+                listed = ", ".join(repr(column.name) for column in table.columns)
+                raise DataInvalid(f"{option}: {table.name} has no column {name!r}; use one of {listed}")
+        facts = measure_table(table, reading, Path(folder))
+        roles = suggest_roles(facts, customer, label)
+        leaks: dict[str, str] = {}
+        if roles.label and roles.bad:
+            leaks = suspect_leaks(table, facts, roles.label[0], roles.bad, set(roles.customer[:1]), reading)
+    return Inspection(facts, roles, leaks)
+
+
+def write_starter_spec(found: Inspection, path: Path, spec: Path, reading: ReadingSpec) -> None:
+    """Write a starter spec.
+
+    Raises:
+        DataInvalid: The spec file exists already, or the table lacks the columns that a spec requires.
+    """
+    if spec.exists():
+        raise DataInvalid(f"--spec: {spec} already exists; specify a new file")
+    text = starter_spec(found.facts, found.roles, found.leaks, str(path), spec, reading)
+    make_folder(spec.parent)
+    write_file(spec, text.encode())
+    read_spec(spec)
+
+
+def print_inspection(found: Inspection, console: Console, *, as_json: bool) -> None:
+    """Print the facts as an aligned table, or as JSON."""
+    if as_json:
+        document = facts_document(found.facts, found.roles, found.leaks)
+        print(json.dumps(document, ensure_ascii=False, indent=1))  # noqa: T201 - the output of the command
+        return
+    console.print_table(facts_table(found.facts, found.roles, found.leaks))
+    for line in fact_lines(found.facts, found.roles, found.leaks):
+        console.info(line)

@@ -1,0 +1,253 @@
+"""Writes a starter spec for an unknown table: it fits as it is, and its comments state what to check."""
+
+import datetime as dt
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from training.errors import DataInvalid
+from training.inspection.column_facts import ColumnFacts, TableFacts
+from training.inspection.column_roles import ColumnRoles
+from training.sources.default_features import feature_names
+from training.spec.reading import ReadingSpec
+
+_LEVELS_MIN = 2
+_LEVELS_MAX = 50
+_HORIZONS = 9
+_LOG_FEATURES = (
+    ("recency_days", 1, "Days since the last purchase"),
+    ("recency_over_gap_median", 1, "Days since the last purchase, in relation to the customer's own gaps"),
+    ("purchase_days_90", -1, "Purchase days in 90 days"),
+    ("spend_90", 0, "Spend in 90 days"),
+    ("purchase_days_trend_30", 0, "Trend of the purchase days"),
+    ("tenure_days", 0, "Days since the first purchase"),
+)
+
+
+def starter_spec(
+    facts: TableFacts, roles: ColumnRoles, leaks: Mapping[str, str], path: str, spec: Path, reading: ReadingSpec
+) -> str:
+    """Return the text of a starter spec.
+
+    Args:
+        facts: Facts about the table.
+        roles: The probable roles of its columns.
+        leaks: Why columns are suspected to state the outcome, by column.
+        path: Path of the table, as the user wrote it.
+        spec: Path of the spec file; the path of the table in the spec is relative to its folder.
+        reading: The format that the user stated.
+
+    Raises:
+        DataInvalid: The table has neither a customer and an outcome, nor the columns of a transaction log.
+    """
+    own_path = os.path.relpath(path, spec.parent)
+    if roles.is_log:
+        return "\n".join(_log_lines(facts, roles, own_path, reading)) + "\n"
+    missing = [what for what, found in (("customer", roles.customer), ("label", roles.label)) if not found]
+    if missing:
+        raise DataInvalid(
+            f"{facts.name}: no column looks like the {' or the '.join(missing)}; specify it with "
+            f"{' and '.join(f'--{what} COLUMN' for what in missing)}. A customer has a different value in every row, and a "
+            "label has two values"
+        )
+    return "\n".join(_table_lines(facts, roles, leaks, own_path, reading)) + "\n"
+
+
+def _table_lines(
+    facts: TableFacts, roles: ColumnRoles, leaks: Mapping[str, str], path: str, reading: ReadingSpec
+) -> Iterator[str]:
+    """Yield the lines of the spec of a table."""
+    customer, label = roles.customer[0], roles.label[0]
+    family = re.sub(r"[^a-z0-9_]", "_", feature_names([Path(path).stem])[0].lower())[:32].rstrip("_")
+    yield from _head(facts, family, f"Customers of {Path(path).name} with a bad outcome ({label} = {roles.bad})")
+    yield ""
+    yield "[table]"
+    yield f"path = {_text(path)}"
+    yield from _reading_lines(reading)
+    yield f"customer_id = {_text(customer)}{_others(roles.customer)}"
+    yield f"label = {{ column = {_text(label)}, bad = {_text(roles.bad)} }}{_label_comment(facts, roles)}"
+    yield from _market_lines(roles.market, "market_column")
+    yield from _time_lines(facts, roles, reading)
+    yield ""
+    yield "# The parameter search makes 20 trials by default; more trials take longer and may find a better model."
+    yield "[search]"
+    yield "trials = 10"
+    yield from _feature_lines(facts, roles, leaks)
+
+
+def _head(facts: TableFacts, family: str, title: str) -> Iterator[str]:
+    """Yield the first lines of a spec."""
+    yield f"# Starter spec for {facts.name}, written by `python -m training inspect`. Check the lines that have a comment."
+    yield f"# {facts.confirmation}; {facts.rows:,} rows"
+    yield ""
+    yield f"family = {_text(family)}"
+    yield f"title = {_text(title)}"
+    yield 'purpose = "State the decision that uses the model."  # part of the report'
+    yield f"population = {_text(f'{facts.rows:,} rows of {facts.name}')}"
+
+
+def _reading_lines(reading: ReadingSpec) -> Iterator[str]:
+    """Yield the fields of the format that the user stated; all others are detected again."""
+    for name, value in reading.model_dump(
+        exclude_defaults=True, include={"separator", "decimal", "thousands", "encoding"}
+    ).items():
+        yield f"{name} = {_text(value)}"
+
+
+def _others(names: tuple[str, ...]) -> str:
+    """Return a comment with the other candidates."""
+    return f"  # other candidates: {', '.join(map(repr, names[1:4]))}" if len(names) > 1 else ""
+
+
+def _label_comment(facts: TableFacts, roles: ColumnRoles) -> str:
+    """Return a comment with the values of the label."""
+    column = facts.find(roles.label[0])
+    counts = ", ".join(f"{value!r} in {count:,} rows" for value, count in (column.levels if column else {}).items())
+    doubt = "" if roles.is_bad_certain else "; check which value is the bad outcome"
+    more = f"; other candidates: {', '.join(map(repr, roles.label[1:4]))}" if len(roles.label) > 1 else ""
+    return f"  # {counts}{doubt}{more}"
+
+
+def _market_lines(columns: tuple[str, ...], field: str) -> Iterator[str]:
+    """Yield the line of the market."""
+    if columns:
+        yield f"{field} = {_text(columns[0])}{_others(columns)}"
+    else:
+        yield 'market = "XX"  # replace XX by the country of the customers, two letters such as DE'
+
+
+def _time_lines(facts: TableFacts, roles: ColumnRoles, reading: ReadingSpec) -> Iterator[str]:
+    """Yield the lines of the time at which the features were known."""
+    usable = [
+        one
+        for name in roles.time
+        if (one := facts.find(name)) and not one.missing and not one.odd and len(one.time_formats) == 1
+    ]
+    if not usable:
+        today = dt.datetime.now(dt.UTC).date()
+        yield f"as_of = {today}  # replace it by the day on which the features were known"
+        return
+    yield f"as_of_column = {_text(usable[0].name)}  # the day on which the features were known, {usable[0].low} to {usable[0].high}"
+    if usable[0].time_formats[0] and reading.time_format is None:
+        yield f"time_format = {_text(usable[0].time_formats[0])}"
+
+
+def _feature_lines(facts: TableFacts, roles: ColumnRoles, leaks: Mapping[str, str]) -> Iterator[str]:
+    """Yield a [[features]] table for each column that can be a feature, and a comment for each column that cannot."""
+    used = {roles.customer[0], roles.label[0], *roles.market[:1], *roles.time[:1]}
+    reasons = {
+        one.name: reason
+        for one in facts.columns
+        if one.name not in used and (reason := _unusable(one, leaks, facts.rows))
+    }
+    features = [one for one in facts.columns if one.name not in used and one.name not in reasons]
+    if not features:
+        raise DataInvalid(
+            f"{facts.name}: no column can be a feature; a feature is a number, or text with 2 to 50 values"
+        )
+    columns = [one.name for one in features]
+    names = dict(zip(columns, feature_names(columns), strict=True))
+    yield ""
+    yield "# sign = 1 states that a higher value never lowers the risk, and sign = -1 that it never raises the risk."
+    for one in features:
+        yield "[[features]]"
+        yield f"name = {_text(names[one.name])}"
+        if names[one.name] != one.name:
+            yield f"column = {_text(one.name)}"
+        yield f"description = {_text(one.name)}"
+        if one.kind == "text":
+            yield 'kind = "category"'
+        if one.odd:
+            listed = ", ".join(map(_text, one.odd_values))
+            yield f"missing = [{listed}]  # {one.odd:,} values are not numbers, the first is {one.first_odd}"
+        if one.missing:
+            yield f"# missing in {one.missing:,} of {facts.rows:,} rows"
+        yield ""
+    if reasons:
+        yield "# Columns that are not features:"
+        yield from (f"#   {_text(name)}: {reason}" for name, reason in reasons.items())
+
+
+def _unusable(column: ColumnFacts, leaks: Mapping[str, str], rows: int) -> str:
+    """Return why a column is not a feature, or ""."""
+    reasons = {
+        f"suspected to state the outcome: {leaks.get(column.name)}": column.name in leaks,
+        "has the same value in all rows, or none": column.kind == "empty" or column.distinct < _LEVELS_MIN,
+        "days and times are not features": column.kind == "time",
+        f"text with {column.distinct:,} values; a category has at most {_LEVELS_MAX}": column.kind == "text"
+        and column.distinct > _LEVELS_MAX,
+        "has a different value in every row, like a number of a customer": column.distinct == rows
+        and not column.decimals,
+        f"{column.odd:,} values are not numbers, the first is {column.first_odd}; state such values in `missing`": column.odd
+        > 0
+        and not column.odd_values,
+    }
+    return next((reason for reason, applies in reasons.items() if applies), "")
+
+
+def _log_lines(facts: TableFacts, roles: ColumnRoles, path: str, reading: ReadingSpec) -> Iterator[str]:
+    """Yield the lines of the spec of a transaction log."""
+    time = facts.find(roles.time[0])
+    assert time is not None
+    yield from _head(facts, "churn", f"Customers of {Path(path).name} who stop buying")
+    yield ""
+    yield "[log]"
+    yield f"path = {_text(path)}"
+    yield from _reading_lines(reading)
+    if time.time_formats[0] and reading.time_format is None:
+        yield f"time_format = {_text(time.time_formats[0])}"
+    if not roles.market:
+        yield 'market = "XX"  # replace XX by the country of the customers, two letters such as DE'
+    yield 'currency = "EUR"  # replace it by the currency of the amounts'
+    if not roles.basket and not roles.product:
+        yield 'duplicates = "keep"  # equal lines are several sales; "drop" if such lines were delivered twice'
+    yield ""
+    yield from _column_lines(roles, time.name)
+    yield from _snapshot_lines(dt.date.fromisoformat(time.low), dt.date.fromisoformat(time.high))
+    for name, sign, description in _LOG_FEATURES:
+        yield ""
+        yield "[[features]]"
+        yield f"name = {_text(name)}"
+        yield f"description = {_text(description)}"
+        if sign:
+            yield f"sign = {sign}"
+
+
+def _column_lines(roles: ColumnRoles, time: str) -> Iterator[str]:
+    """Yield the columns of a transaction log."""
+    yield "[log.columns]"
+    yield f"customer_id = {_text(roles.customer[0])}{_others(roles.customer)}"
+    yield f"time = {_text(time)}"
+    yield f"amount = {_text(roles.money[0])}{_others(roles.money)}  # an expression such as Quantity * UnitPrice is possible"
+    optional = {"basket": roles.basket, "product": roles.product, "category": roles.category}
+    if roles.market:
+        optional = {"market": roles.market[0]} | optional
+    for role, name in optional.items():
+        if name and name not in {roles.customer[0], time, roles.money[0]}:
+            yield f"{role} = {_text(name)}"
+
+
+def _snapshot_lines(first: dt.date, last: dt.date) -> Iterator[str]:
+    """Yield the snapshots: one for each part, with horizons that fit into the days of the log."""
+    days = (last - first).days + 1
+    horizon = max(1, min(30, days // _HORIZONS))
+    cuts = [last + dt.timedelta(days=1 - number * horizon) for number in (3, 2, 1)]
+    yield ""
+    yield "# Features use the lines before a cut date; the label states whether the customer buys in the days of the horizon."
+    yield "[snapshots]"
+    yield f"fit = [{cuts[0]}]"
+    yield f"calibration = [{cuts[1]}]"
+    yield f"test = [{cuts[2]}]"
+    yield f"latest = {last + dt.timedelta(days=1)}"
+    yield f"horizon_days = {horizon}"
+    yield f"active_days = {3 * horizon}"
+    yield ""
+    yield "[search]"
+    yield "trials = 10"
+
+
+def _text(value: str) -> str:
+    """Return a string of TOML."""
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,108 @@
+"""Moves the lines of customers who moved or merged to their successors."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from training.errors import DataInvalid
+from training.sources.reader.casts import key_cast
+from training.sources.reader.raw_table import RawTable, open_file, read_strictly
+from training.sources.reader.unreadable import find_unreadable, refuse_unreadable
+from training.spec import AliasSpec
+
+_SHOWN = 5
+_Customer = tuple[str | None, str]  # the market, None for every market, and the customer
+
+
+def apply_aliases(
+    connection: duckdb.DuckDBPyConnection, spec: AliasSpec, folder: Path, temporary: Path
+) -> tuple[str, int]:
+    """Replace the customers of the table `classified_lines` by their last successors.
+
+    Args:
+        connection: The database with the table.
+        spec: The [aliases] of the spec.
+        folder: Folder of the spec file.
+        temporary: Folder for temporary files.
+
+    Returns:
+        The SHA-256 of the alias table, and the number of lines whose customer was replaced.
+
+    Raises:
+        SpecInvalid: The alias table lacks a column.
+        DataInvalid: A customer has several successors, or customers are successors of each other.
+    """
+    table = open_file(folder / spec.path, spec, temporary, set(), "[aliases] path")
+    names = {"customer_id": spec.customer_id, "successor": spec.successor}
+    names |= {"market": spec.market} if spec.market else {}
+    table.require({f"aliases.{role}": name for role, name in names.items()})
+    casts = {
+        role: key_cast(table, name, f"aliases.{role}", "market" if role == "market" else "customer", spec.missing)
+        for role, name in names.items()
+    }
+    market = casts["market"].value if spec.market else "CAST(NULL AS VARCHAR)"
+    query = f"SELECT DISTINCT {market}, {casts['customer_id'].value}, {casts['successor'].value}"
+
+    def read(readable: RawTable) -> list[tuple[str | None, str | None, str | None]]:
+        return connection.execute(f"{query} FROM {readable.sql}").fetchall()
+
+    rows = read_strictly(table, temporary, read)
+    refuse_unreadable(table, spec, find_unreadable(connection, table, casts.values()), len(rows))
+    last = _last_successors(_successors(table.name, rows))
+    pairs = [(market, old, new) for (market, old), new in sorted(last.items(), key=str)]
+    names_of_rows = ("market", "old", "new")
+    connection.register(
+        "alias_rows",
+        pa.table(
+            {
+                name: pa.array([pair[position] for pair in pairs], pa.string())
+                for position, name in enumerate(names_of_rows)
+            }
+        ),
+    )
+    replaced = connection.execute(
+        """UPDATE classified_lines SET customer_id = alias_rows.new FROM alias_rows
+        WHERE classified_lines.customer_id = alias_rows.old
+        AND COALESCE(alias_rows.market, classified_lines.market) = classified_lines.market"""
+    ).fetchall()[0][0]
+    connection.unregister("alias_rows")
+    return table.digest, int(replaced)
+
+
+def _successors(name: str, rows: list[tuple[str | None, str | None, str | None]]) -> dict[_Customer, str]:
+    """Return the successor of each customer; a customer who is their own successor has none."""
+    found: dict[_Customer, str] = {}
+    several = set()
+    for market, old, new in rows:
+        if old is None or new is None or old == new:
+            continue
+        if found.setdefault((market, old), new) != new:
+            several.add(old)
+    if several:
+        raise DataInvalid(
+            f"{name}: {len(several):,} customers have several successors, such as {', '.join(sorted(several)[:_SHOWN])}; keep "
+            "one successor for each customer"
+        )
+    return found
+
+
+def _last_successors(successors: Mapping[_Customer, str]) -> dict[_Customer, str]:
+    """Return the last customer of the chain that begins at each customer.
+
+    Raises:
+        DataInvalid: A chain is a cycle.
+    """
+    last = {}
+    for market, old in successors:
+        chain = [old]
+        while (following := successors.get((market, chain[-1]))) is not None:
+            if following in chain:
+                listed = " -> ".join([*chain[chain.index(following) :], following])
+                raise DataInvalid(
+                    f"aliases: customers are successors of each other: {listed}; remove one of these rows"
+                )
+            chain.append(following)
+        last[market, old] = chain[-1]
+    return last

@@ -1,0 +1,202 @@
+"""Adds the columns that a spec computes to a raw table: SQL expressions of one row, and values from tables of values.
+
+A derived column has the expression as its name. The strict casts of the reader then apply to it as to any other column.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import duckdb
+
+from training.errors import DataInvalid, SpecInvalid
+from training.sources.expressions import is_plain_name, names_in, referenced_columns, rename_columns
+from training.sources.reader.casts import number_cast, text_cast
+from training.sources.reader.raw_table import RawColumn, RawTable, open_file, quote_literal, read_strictly
+from training.sources.reader.unreadable import find_unreadable, refuse_unreadable
+from training.spec import MappedColumn, Spec
+from training.spec.reading import ReadingSpec
+
+_MOSTLY = 0.5
+_MAPPED = " (mapped for "
+_DIGITS_MAX = 18
+_VALUES_SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnDerivation:
+    """A column to add to a raw table.
+
+    Attributes:
+        field: Field of the spec, e.g. "log.columns.amount".
+        source: The expression or the table of values.
+    """
+
+    field: str
+    source: str | MappedColumn
+
+    @property
+    def name(self) -> str:
+        """Return the name of the new column."""
+        if isinstance(self.source, str):
+            return self.source
+        return f"{self.source.column}{_MAPPED}{self.field})"
+
+
+def feature_expressions(spec: Spec) -> dict[str, str]:
+    """Return the SQL expression of each feature that the spec computes, by the key under which a manifest records it."""
+    return {
+        f"features.{feature.name}.column": feature.column
+        for feature in spec.features
+        if feature.column is not None and (spec.log is not None or not is_plain_name(feature.column))
+    }
+
+
+def expression_columns(derivations: Iterable[ColumnDerivation]) -> set[str]:
+    """Return the columns that may have numbers because an expression uses them."""
+    texts = [one.source for one in derivations if isinstance(one.source, str) and not is_plain_name(one.source)]
+    return {name for text in texts for name in names_in(text)}
+
+
+def columns_of_derived(table: RawTable) -> set[str]:
+    """Return the columns from which the derived columns of a table are computed."""
+    derived = [column.name.partition(_MAPPED)[0] for column in table.columns if not is_plain_name(column.name)]
+    return {name for text in derived for name in (text, *names_in(text))}
+
+
+def add_derived_columns(
+    table: RawTable, derivations: Iterable[ColumnDerivation], reading: ReadingSpec, folder: Path, temporary: Path
+) -> RawTable:
+    """Return the table with the derived columns that are not columns of the table already.
+
+    Args:
+        table: The table.
+        derivations: The columns to add.
+        reading: Fields of the spec about the format of the table.
+        folder: Folder of the spec file; the paths of tables of values are relative to this folder.
+        temporary: Folder for temporary files.
+
+    Raises:
+        SpecInvalid: An expression is invalid or uses an unknown column.
+        DataInvalid: A value of a column in an expression cannot be read, or a value is not in the table of values.
+    """
+    for derivation in derivations:
+        if isinstance(derivation.source, MappedColumn):
+            table = _add_mapped_column(table, derivation, derivation.source, reading, folder, temporary)
+        elif table.find(derivation.source) is None and not is_plain_name(derivation.source):
+            table = _add_expression(table, derivation, derivation.source, reading, temporary)
+    return table
+
+
+def _add_expression(
+    table: RawTable, derivation: ColumnDerivation, expression: str, reading: ReadingSpec, temporary: Path
+) -> RawTable:
+    """Return the table with the column of an expression."""
+    names = referenced_columns(derivation.field, expression, [column.name for column in table.columns])
+    table = read_strictly(table, temporary, _read_completely)
+    values = {name: _value_sql(table, derivation.field, name, reading) for name in names}
+    aliases = {name: f"v{number}" for number, name in enumerate(names)}
+    sql = rename_columns(derivation.field, expression, aliases)
+    present = ", ".join(column.sql for column in table.columns)
+    inner = ", ".join([present, *(f"{values[name]} AS {alias}" for name, alias in aliases.items())])
+    new = f"c{len(table.columns) + 1}"
+    source = f"(SELECT {present}, {sql} AS {new} FROM (SELECT {inner} FROM {table.sql}))"  # noqa: S608 - names are ours, the expression is checked
+    with duckdb.connect() as connection:
+        try:
+            kind = str(connection.execute(f"DESCRIBE SELECT {new} FROM {source}").fetchall()[0][1])  # noqa: S608 - as above
+        except duckdb.Error as error:
+            raise SpecInvalid(f"{derivation.field}: the expression {expression!r} is invalid: {error}") from error
+    return replace(table, sql=source, columns=(*table.columns, RawColumn(derivation.name, new, kind)), text=None)
+
+
+def _read_completely(table: RawTable) -> RawTable:
+    """Return the table after every value was read once, so that an irregular file is noticed."""
+    with duckdb.connect() as connection:
+        connection.execute(f"SELECT COUNT(COLUMNS(*)) FROM {table.sql}").fetchall()  # noqa: S608 - names are ours
+    return table
+
+
+def _value_sql(table: RawTable, field: str, name: str, reading: ReadingSpec) -> str:
+    """Return the SQL of a column as an expression sees it: numbers exactly, everything else as text.
+
+    The cells of a text file are numbers if at least half of them are; then every other cell is unreadable. Their type has
+    exactly as many digits as the longest number, so that products are exact.
+    """
+    column = table.find(name)
+    assert column is not None
+    if not column.is_text:
+        return column.sql
+    number, text = number_cast(table, name, field, reading.missing), text_cast(table, name, field, reading.missing)
+    plain = table.numbers.standard_sql(text.value, is_grouped=bool(table.numbers.thousands))
+    plain = f"CASE WHEN {number.value} IS NOT NULL THEN ltrim({plain}, '+') END"
+    query = f"""SELECT COUNT(*), COUNT({text.value}), COUNT({number.value}),
+        MAX(LENGTH(split_part(ltrim({plain}, '-'), '.', 1))), MAX(LENGTH(split_part({plain}, '.', 2)))
+        FROM {table.sql}"""  # noqa: S608 - names are ours
+    with duckdb.connect() as connection:
+        rows, known, readable, digits, decimals = connection.execute(query).fetchall()[0]
+        if not known or readable < _MOSTLY * known:
+            return text.value
+        refuse_unreadable(table, reading, find_unreadable(connection, table, [number]), rows)
+    if digits + decimals > _DIGITS_MAX:
+        return number.value
+    return f"TRY_CAST({plain} AS DECIMAL({max(digits, 1) + decimals},{decimals}))"
+
+
+def _add_mapped_column(
+    table: RawTable,
+    derivation: ColumnDerivation,
+    source: MappedColumn,
+    reading: ReadingSpec,
+    folder: Path,
+    temporary: Path,
+) -> RawTable:
+    """Return the table with a column whose values are replaced by those of a table of values."""
+    if table.find(source.column) is None:
+        table = _add_expression(
+            table, ColumnDerivation(derivation.field, source.column), source.column, reading, temporary
+        )
+    values = _value_pairs(source, derivation.field, folder, temporary) | source.values
+    written = text_cast(table, source.column, derivation.field, reading.missing).value
+    listed = ", ".join(f"{quote_literal(old)}: {quote_literal(new)}" for old, new in sorted(values.items()))
+    sql = f"MAP {{{listed}}}[{written}]"
+    table = read_strictly(table, temporary, _read_completely)
+    with duckdb.connect() as connection:
+        query = f"""SELECT {written} AS written, COUNT(*) FROM {table.sql} WHERE {written} IS NOT NULL AND {sql} IS NULL
+            GROUP BY written ORDER BY COUNT(*) DESC, written"""  # noqa: S608 - names are ours, text is quoted
+        unknown = connection.execute(query).fetchall()
+    if unknown:
+        shown = ", ".join(f"{value!r} ({count:,})" for value, count in unknown[:_VALUES_SHOWN])
+        more = ", ..." if len(unknown) > _VALUES_SHOWN else ""
+        raise DataInvalid(
+            f"column {source.column!r}: {len(unknown):,} values have no entry in {source.map or 'values'} of {derivation.field}: "
+            f"{shown}{more}; add them to the table of values"
+        )
+    new = f"c{len(table.columns) + 1}"
+    present = ", ".join(column.sql for column in table.columns)
+    mapped = f"(SELECT {present}, {sql} AS {new} FROM {table.sql})"  # noqa: S608 - names are ours, text is quoted
+    return replace(table, sql=mapped, columns=(*table.columns, RawColumn(derivation.name, new, "VARCHAR")), text=None)
+
+
+def _value_pairs(source: MappedColumn, field: str, folder: Path, temporary: Path) -> dict[str, str]:
+    """Return the pairs of a table of values: its first column is the value in the data, its second the value to use.
+
+    Raises:
+        DataInvalid: The file is unreadable, does not have two columns, or has two entries for a value.
+    """
+    if source.map is None:
+        return {}
+    pairs = open_file(folder / source.map, ReadingSpec(), temporary, option=f"{field}.map")
+    if len(pairs.columns) != 2:  # noqa: PLR2004 - the old value and the new one
+        raise DataInvalid(
+            f"{field}.map: {source.map} must have two columns, the value and its replacement, got {len(pairs.columns)}"
+        )
+    old, new = (text_cast(pairs, column.name, f"{field}.map").value for column in pairs.columns)
+    with duckdb.connect() as connection:
+        query = (
+            f"SELECT DISTINCT {old}, {new} FROM {pairs.sql} WHERE {old} IS NOT NULL AND {new} IS NOT NULL ORDER BY 1"  # noqa: S608 - names are ours
+        )
+        rows = connection.execute(query).fetchall()
+    found = dict(rows)
+    if len(found) < len(rows):
+        raise DataInvalid(f"{field}.map: {source.map} has several replacements for a value; keep one for each value")
+    return found

@@ -1,0 +1,134 @@
+"""Checks the SQL expressions of a spec.
+
+An expression computes a value of one row from other values of the same row. It cannot look at other rows, so it cannot look
+ahead, and its value does not depend on the time or on chance. Subqueries, aggregates and window functions are rejected.
+"""
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from difflib import get_close_matches
+from functools import cache
+from typing import Any
+
+import duckdb
+
+from training.errors import SpecInvalid
+
+_CLASSES = {
+    *("BETWEEN", "CASE", "CAST", "COLUMN_REF", "COMPARISON", "CONJUNCTION", "CONSTANT", "FUNCTION", "OPERATOR", "TYPE"),
+}
+_CLAUSES = ("where_clause", "group_expressions", "having", "qualify", "sample", "modifiers")
+_NAMES_SHOWN = 20
+
+
+def referenced_columns(field: str, expression: str, columns: Collection[str]) -> tuple[str, ...]:
+    """Check an SQL expression, and return the columns that it uses.
+
+    Args:
+        field: Field of the spec, for messages.
+        expression: A DuckDB expression. A name with characters other than letters, digits and _ is in double quotes.
+        columns: Names of the columns that the expression may use.
+
+    Raises:
+        SpecInvalid: The expression is not valid SQL, uses an unknown column, or is not a function of a single row.
+    """
+    names: dict[str, None] = {}
+    for node in _nodes(_parse(field, expression)["select_list"]):
+        kind = node["class"]
+        function = str(node.get("function_name", "")).lower()
+        if kind not in _CLASSES or (kind == "FUNCTION" and function not in _row_functions()):
+            shown = function or kind.lower()
+            raise SpecInvalid(
+                f"{field}: must compute a value from a single row, but uses {shown!r} in {expression!r}; subqueries, aggregates, "
+                "window functions, random numbers and the current time are not allowed"
+            )
+        if kind == "COLUMN_REF":
+            names[".".join(node["column_names"])] = None
+    if unknown := [name for name in names if name not in columns]:
+        hints = [match for name in unknown for match in get_close_matches(name, columns, 1)]
+        shown = ", ".join([*columns][:_NAMES_SHOWN]) + (", ..." if len(columns) > _NAMES_SHOWN else "")
+        raise SpecInvalid(
+            f"{field}: {expression!r} uses unknown columns: {', '.join(map(repr, unknown))}"
+            + (f" (similar: {', '.join(map(repr, hints))})" if hints else "")
+            + f"; write names with other characters than letters, digits and _ in double quotes. Known columns: {shown}"
+        )
+    return tuple(names)
+
+
+def rename_columns(field: str, expression: str, names: Mapping[str, str]) -> str:
+    """Return a checked SQL expression with other names for its columns.
+
+    Args:
+        field: Field of the spec, for messages.
+        expression: The expression.
+        names: The new name of every column that the expression uses.
+    """
+    tree = _parse(field, expression)
+    for node in _nodes(tree["select_list"]):
+        if node["class"] == "COLUMN_REF":
+            node["column_names"] = [names[".".join(node["column_names"])]]
+    with duckdb.connect() as connection:
+        statement = json.dumps({"error": False, "statements": [{"node": tree, "named_param_map": []}]})
+        (sql,) = connection.execute("SELECT json_deserialize_sql(?)", [statement]).fetchall()[0]
+    return f"({str(sql).removeprefix('SELECT ')})"
+
+
+def names_in(expression: str) -> tuple[str, ...]:
+    """Return the names that an expression uses; empty if it is not valid SQL."""
+    try:
+        tree = _parse("", expression)
+    except SpecInvalid:
+        return ()
+    return tuple(
+        ".".join(node["column_names"]) for node in _nodes(tree["select_list"]) if node["class"] == "COLUMN_REF"
+    )
+
+
+def is_plain_name(text: str) -> bool:
+    """Return whether a text can only be the name of a column, because it has no character of an expression."""
+    return not any(character in text for character in "()+-*/|<>='\",:")
+
+
+def _parse(field: str, expression: str) -> Any:
+    """Return the syntax tree of SELECT with an expression; raise SpecInvalid if the text is not a single expression."""
+    with duckdb.connect() as connection:
+        (text,) = connection.execute("SELECT json_serialize_sql(?)", [f"SELECT ({expression}\n)"]).fetchall()[0]
+    tree = json.loads(text)
+    node = {} if tree["error"] else tree["statements"][0]["node"]
+    is_single = (
+        expression.strip() != ""
+        and node.get("type") == "SELECT_NODE"
+        and len(tree["statements"]) == 1
+        and len(node["select_list"]) == 1
+        and node["from_table"]["type"] == "EMPTY"
+        and not any(node.get(clause) for clause in _CLAUSES)
+    )
+    if not is_single:
+        problem = f": {tree['error_message']}" if tree["error"] else ""
+        raise SpecInvalid(
+            f"{field}: must be one SQL expression such as Quantity * UnitPrice, got {expression!r}{problem}"
+        )
+    return node
+
+
+def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    """Yield every expression node of a syntax tree."""
+    if isinstance(tree, dict):
+        if "class" in tree:
+            yield tree
+        for value in tree.values():
+            yield from _nodes(value)
+    elif isinstance(tree, list):
+        for value in tree:
+            yield from _nodes(value)
+
+
+@cache
+def _row_functions() -> frozenset[str]:
+    """Return the names of the functions whose value depends on their arguments only."""
+    with duckdb.connect() as connection:
+        rows = connection.execute(
+            """SELECT function_name FROM duckdb_functions() GROUP BY function_name
+            HAVING BOOL_AND(function_type = 'scalar' AND stability = 'CONSISTENT') OR function_name IN ('nullif', 'ifnull')"""
+        ).fetchall()
+    return frozenset(str(name).lower() for (name,) in rows) - {"current_localtimestamp", "current_localtime"}

@@ -1,0 +1,175 @@
+"""Opens the source of a family as one raw table: a file, several files with the same columns, or the rows of a query."""
+
+import hashlib
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+
+from training.errors import DataInvalid
+from training.sources.database_query import write_query_rows
+from training.sources.reader.number_format import NumberFormat
+from training.sources.reader.raw_table import RawColumn, RawTable, open_file, quote_literal, read_strictly
+from training.sources.source_files import SourceFile, find_source_files
+from training.spec import QuerySpec
+from training.spec.reading import ReadingSpec
+from training.spec.sources import SourceEntry
+
+_NAMES_SHOWN = 5
+_KINDS = ("INT", "DECIMAL", "TIMESTAMP_", "ENUM")  # columns whose types differ only in their size are compatible
+
+
+def open_source(
+    source: SourceEntry,
+    reading: ReadingSpec,
+    folder: Path,
+    temporary: Path,
+    numeric: Collection[str] | None = None,
+    option: str = "--data",
+    field: str = "table.source",
+) -> RawTable:
+    """Open a source as one raw table.
+
+    Args:
+        source: One path or several paths (files, folders or glob patterns), or a query.
+        reading: Fields of the spec about the format.
+        folder: Folder of the spec file.
+        temporary: Folder for temporary files, which must exist as long as the table is used.
+        numeric: Names of the columns that have numbers; None if any column may have numbers.
+        option: Option of the command line that specifies a different source.
+        field: Field of the spec with the query, for messages.
+
+    Raises:
+        SpecInvalid: The URL of a query is missing or invalid.
+        DataInvalid: A file is missing or unreadable, the files have different columns, or the query fails.
+    """
+    if isinstance(source, QuerySpec):
+        return _open_query(source, reading, folder, temporary, numeric, field)
+    files = find_source_files([source] if isinstance(source, Path) else source, option)
+    if len(files) == 1 and not files[0].partition:
+        return open_file(files[0].path, reading, temporary, numeric, option)
+    tables = [open_file(file.path, reading, temporary, numeric, option) for file in files]
+    formats = list(dict.fromkeys(table.numbers for table in tables if table.text is not None))
+    if len(formats) > 1:
+        # A file without decimals does not show its format, so all files are read in the format of the others. Numbers in
+        # a different format are then unreadable, and not misread.
+        shown = next(one for one in formats if one != NumberFormat())
+        stated = reading.model_copy(update={"decimal": shown.decimal, "thousands": shown.thousands})
+        tables = [open_file(file.path, stated, temporary, numeric, option) for file in files]
+    readable = [read_strictly(table, temporary, _read_completely) for table in tables]
+    return _union([_with_partition(*pair) for pair in zip(readable, files, strict=True)], files)
+
+
+def _open_query(
+    query: QuerySpec,
+    reading: ReadingSpec,
+    folder: Path,
+    temporary: Path,
+    numeric: Collection[str] | None,
+    field: str,
+) -> RawTable:
+    """Open the rows of a query."""
+    target = temporary / f"{hashlib.sha256(field.encode()).hexdigest()[:16]}.query.csv"
+    write_query_rows(query, folder, target, field)
+    stated = reading.model_copy(
+        update={"separator": ",", "encoding": "utf-8", "compression": "none", "decimal": reading.decimal or "."}
+    )
+    table = open_file(target, stated, temporary, numeric)
+    line = f"{field}: read {len(table.columns)} columns of the query from {query.url}"
+    return replace(table, name=field, confirmation=line, places=_row_places)
+
+
+def _row_places(records: Sequence[int]) -> list[str]:
+    """Return the places of rows of a query."""
+    return [f"row {record:,}" for record in records]
+
+
+def _read_completely(table: RawTable) -> RawTable:
+    """Return the table after every value was read once, so that an irregular file is noticed."""
+    with duckdb.connect() as connection:
+        connection.execute(f"SELECT COUNT(COLUMNS(*)) FROM {table.sql}").fetchall()  # noqa: S608 - names are ours
+    return table
+
+
+def _with_partition(table: RawTable, file: SourceFile) -> RawTable:
+    """Return a table with the columns that the folders of its file state, unless the file has these columns."""
+    for name, value in file.partition:
+        if table.find(name) is None:
+            new = f"c{len(table.columns) + 1}"
+            literal = "CAST(NULL AS VARCHAR)" if value is None else quote_literal(value)
+            source = f"(SELECT *, {literal} AS {new} FROM {table.sql})"  # noqa: S608 - quoted
+            table = replace(table, sql=source, columns=(*table.columns, RawColumn(name, new, "VARCHAR")))
+    return table
+
+
+def _union(tables: Sequence[RawTable], files: Sequence[SourceFile]) -> RawTable:
+    """Return the rows of all tables, in the order of the tables.
+
+    Raises:
+        DataInvalid: The tables have different columns or types.
+    """
+    first = tables[0]
+    for table, file in zip(tables, files, strict=True):
+        _check_same_columns(first, table, file.path)
+    selects = []
+    for table in tables:
+        found = [table.find(column.name) for column in first.columns]
+        listed = ", ".join(
+            f"{other.sql} AS {column.sql}" for column, other in zip(first.columns, found, strict=True) if other
+        )
+        selects.append(f"SELECT {listed} FROM {table.sql}")  # noqa: S608 - names are ours
+    digest = hashlib.sha256("|".join(table.digest for table in tables).encode()).hexdigest()
+    line = f"{len(tables)} files, the first is {first.confirmation}"
+    source = f"({' UNION ALL '.join(selects)})"
+    name = f"{first.name} and {len(tables) - 1} more files" if len(tables) > 1 else first.name
+    return replace(
+        first, name=name, sql=source, digest=digest, confirmation=line, places=_union_places(tables), text=None
+    )
+
+
+def _check_same_columns(first: RawTable, other: RawTable, path: Path) -> None:
+    """Raise DataInvalid unless a table has the columns of the first table, in any order."""
+    names, others = ([column.name for column in table.columns] for table in (first, other))
+    missing = [name for name in names if name not in others]
+    additional = [name for name in others if name not in names]
+    if missing or additional:
+        parts = [
+            f"{what} {', '.join(map(repr, found[:_NAMES_SHOWN]))}{', ...' if len(found) > _NAMES_SHOWN else ''}"
+            for what, found in (("lacks", missing), ("also has", additional))
+            if found
+        ]
+        raise DataInvalid(
+            f"{path}: all files of a source must have the same columns, but this file {' and '.join(parts)}, compared with "
+            f"{first.name}; correct it, or read fewer files"
+        )
+    for column in first.columns:
+        found = other.find(column.name)
+        if found is not None and _kind(found.type) != _kind(column.type):
+            raise DataInvalid(
+                f"{path}: column {column.name!r} is {found.type}, but {column.type} in {first.name}; write the column with the "
+                "same type in all files"
+            )
+
+
+def _kind(name: str) -> str:
+    """Return the kind of a DuckDB type; types of the same kind differ only in their size."""
+    return "VARCHAR" if name.startswith("ENUM") else next((kind for kind in _KINDS if kind in name), name)
+
+
+def _union_places(tables: Sequence[RawTable]) -> Callable[[Sequence[int]], list[str]]:
+    """Return a function that returns the file and the place of each given record of several tables."""
+
+    def places(records: Sequence[int]) -> list[str]:
+        found: dict[int, str] = {}
+        before = 0
+        with duckdb.connect() as connection:
+            for table in tables:
+                count = int(connection.execute(f"SELECT COUNT(*) FROM {table.sql}").fetchall()[0][0])  # noqa: S608 - names are ours
+                own = [record for record in records if before < record <= before + count]
+                listed = table.places([record - before for record in own]) if own else []
+                found |= {record: f"{place} of {table.name}" for record, place in zip(own, listed, strict=True)}
+                before += count
+        return [found.get(record, f"record {record:,}") for record in records]
+
+    return places
