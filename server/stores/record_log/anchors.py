@@ -68,6 +68,9 @@ class CheckpointAnchor:
             self._store(head.size, head.checkpoint)
             if self._folder is not None:
                 self._check_continuity(head, self._folder)
+            # A checkpoint of a deleted file must not leave the process: it would contradict the restored database.
+            self._database.check_files()
+            if self._folder is not None:
                 write_exclusively(self._folder / f"checkpoint-{head.size:020d}.txt", head.checkpoint)
             if self._command:
                 self._run_command(head.checkpoint, seconds)

@@ -155,6 +155,8 @@ class RecordLog:
             note = self._write_head(connection, after)
             self._newest = time_from_us(rows[-1]["time_us"])
             after_commit(connection, lambda: self._remember(after.size, note))
+        else:
+            after_commit(connection, self._check_files)  # a duplicate in a deleted file must not be acknowledged
         return [result for result in results if result is not None], after
 
     def lock_head(self, connection: Connection) -> Frontier:
@@ -372,9 +374,13 @@ class RecordLog:
             StoreUnavailable: The commit must not be acknowledged, because the mark cannot be written or a database file was
                 deleted or replaced.
         """
+        self._check_files()
+        self.high_water_mark.advance(size, note)
+
+    def _check_files(self) -> None:
+        """Raise StoreUnavailable if a database file was deleted or replaced, so its records must not be acknowledged."""
         self.database.check_files()
         self.key_store.database.check_files()
-        self.high_water_mark.advance(size, note)
 
     def _write_head(self, connection: Connection, frontier: Frontier) -> str:
         """Write the head with a signed checkpoint of the frontier; return the checkpoint."""
@@ -412,5 +418,12 @@ class RecordLog:
         return self.reader.find_by_id(record_id)
 
     def find_by_request(self, caller: str, request_id: str, content: bytes) -> Record | None:
-        """Return the committed record of an earlier call of the same request; see RecordReader.find_by_request."""
-        return self.reader.find_by_request(caller, request_id, content)
+        """Return the committed record of an earlier call of the same request; see RecordReader.find_by_request.
+
+        Raises:
+            StoreUnavailable: A database file was deleted or replaced, so the record must not be acknowledged.
+        """
+        found = self.reader.find_by_request(caller, request_id, content)
+        if found is not None:
+            self._check_files()
+        return found

@@ -12,6 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from server.config import Settings
 from server.errors import StoreUnavailable
+from server.stores.record_log.anchors import CheckpointAnchor
 from tests.conftest import Serving
 from tests.server.record_logs import entry, open_test_log
 from tests.server.requests import score_request
@@ -47,6 +48,42 @@ def test_an_append_to_a_deleted_or_replaced_file_is_not_acknowledged(
             log.append([entry()])
         with pytest.raises(StoreUnavailable, match="deleted or replaced"):
             log.probe()
+
+
+@pytest.mark.parametrize("change", HOW)
+def test_a_record_that_only_a_deleted_or_replaced_file_has_is_not_returned_to_a_retry(
+    tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    with open_test_log(f"sqlite:///{tmp_path / 'log.db'}", tmp_path) as log:
+        log.append([entry()])
+        change(tmp_path / "log.db")
+        asked = entry()
+        with pytest.raises(StoreUnavailable, match="deleted or replaced"):
+            log.append([asked])  # commits the record to the deleted file
+
+        with pytest.raises(StoreUnavailable, match="deleted or replaced"):
+            log.append([asked])
+        with pytest.raises(StoreUnavailable, match="deleted or replaced"):
+            log.find_by_request(asked.caller, asked.request_id, asked.content)
+
+
+@pytest.mark.parametrize("change", HOW)
+def test_a_checkpoint_of_a_deleted_or_replaced_file_is_not_anchored(
+    tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    anchors = tmp_path / "anchors"
+    anchors.mkdir()
+    with open_test_log(f"sqlite:///{tmp_path / 'log.db'}", tmp_path) as log:
+        anchor = CheckpointAnchor(log.database, anchors, None)
+        log.append([entry()])
+        anchor.push()
+        change(tmp_path / "log.db")
+        with pytest.raises(StoreUnavailable, match="deleted or replaced"):
+            log.append([entry()])
+        anchor.push()
+
+    assert [path.name for path in anchors.iterdir()] == ["checkpoint-00000000000000000001.txt"]
+    assert anchor.failures == 1
 
 
 async def _status(serving: Serving) -> Any:
