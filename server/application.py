@@ -27,6 +27,7 @@ from server.edges.call_deadline import ANSWER_SECONDS
 from server.edges.churn.servicer import ChurnServicer
 from server.edges.credit.servicer import CreditServicer
 from server.edges.health import HealthServicer
+from server.edges.identity.identification import certificate_files, identification
 from server.edges.interceptor import CallInterceptor
 from server.edges.limits import CallLimits
 from server.edges.model.servicer import ModelServicer
@@ -119,6 +120,9 @@ class Application:
         Args:
             settings: The settings.
             peers: All workers that share the port, this server included; None if the server has the port for itself.
+
+        Raises:
+            AuthorityRefused, TlsRefused, TokenKeysRefused: A file that identifies callers is missing or invalid.
         """
         self.settings = settings
         self._peers = peers
@@ -134,7 +138,9 @@ class Application:
             CallLimits.from_settings(settings),
             request_seconds_max=settings.request_seconds_max,
             answer_seconds_max=settings.answer_seconds_max,
+            identification=identification(settings),
         )
+        self._tls = certificate_files(settings)
         self.anchors = CheckpointAnchor(self.database, settings.anchor_folder, settings.anchor_command)
         self.chunker = HeaderIndexer(self.database, run_in_thread=self.housekeepers.run)
         self.samples = SampleDrawer(self.database)
@@ -177,6 +183,8 @@ class Application:
         await self._server.start()
         await self._update_health()
         self._start_background_tasks(policies, self.recorder)
+        if self.settings.authority is None:
+            LOG.warning("callers are not identified and connections are not encrypted; only this machine can connect")
         LOG.info("serving", address=f"{self.settings.host}:{self.port}", policy=policies.current.document.version)
 
     async def stop(self) -> bool:
@@ -313,7 +321,10 @@ class Application:
         """
         address = f"{self.settings.host}:{self.settings.port}"
         try:
-            self.port = self._server.add_insecure_port(address)
+            if self._tls is None:
+                self.port = self._server.add_insecure_port(address)
+            else:
+                self.port = self._server.add_secure_port(address, self._tls.credentials())
         except RuntimeError as error:
             raise PortInUse(
                 f"cannot listen on {address}: another process listens there; configure another port"

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from grounds_record.note import is_key_name
@@ -16,7 +16,8 @@ from models.field_problems import field_path, field_problems
 from server.errors import ConfigRefused
 
 _ENV_PREFIX = "GROUNDS_"
-_CLIENT_VARIABLES = {"GROUNDS_ADDRESS"}  # a variable of the client, so not a misspelt setting
+# variables of the client, so not misspelt settings
+_CLIENT_VARIABLES = {f"GROUNDS_{name}" for name in ("ADDRESS", "CA", "CERTIFICATE", "KEY", "TOKEN_FILE")}
 _DATABASE_SCHEMES = ("sqlite://", "postgresql://", "postgresql+psycopg://")
 
 
@@ -27,7 +28,7 @@ class Settings(BaseSettings):
     content decides what the server answers.
 
     Attributes:
-        host: Address to listen on. Must be a loopback address, because the server does not authenticate its callers.
+        host: Address to listen on. Must be a loopback address unless the server uses TLS.
         port: TCP port. 0 selects a free port, which the application log reports.
         bundles: Folder of the bundle catalog. Its ACTIVE.toml files are trusted. The bundles are not trusted: each
             bundle is verified against its manifest, and a bundle that is not active runs in a process with limits.
@@ -77,10 +78,22 @@ class Settings(BaseSettings):
         churn_token_days: Number of days for which page and delta tokens of the churn feed are valid. The run of a token
             is kept for the same time.
         reflection: True if the server offers the gRPC reflection service.
+        tls_certificate: PEM file with the server's certificate. None means that the server does not use TLS. New
+            connections use the newest content of this file and of the next two.
+        tls_key: PEM file with the private key of `tls_certificate`.
+        tls_client_ca: PEM file with the certificates that sign client certificates. The SPIFFE id of its certificate
+            identifies a client. Trusted.
+        authority: File that states what each caller may do. None means that callers are not identified, and every
+            caller may do everything. Trusted.
+        jwt_keys: File, or address that begins with https://, of the JSON web key set that signs bearer tokens. None
+            means that callers are not identified by tokens. Trusted.
+        jwt_issuer: Required issuer of a token.
+        jwt_audience: Required audience of a token.
     """
 
     model_config = SettingsConfigDict(env_prefix=_ENV_PREFIX, extra="forbid", frozen=True)
 
+    tls_certificate: Path | None = None  # validated first, because the rule for `host` depends on it
     host: str = "127.0.0.1"
     port: int = Field(default=50051, ge=0, le=65535)
     bundles: Path = Path("models/bundles")
@@ -117,14 +130,64 @@ class Settings(BaseSettings):
     churn_runs_kept: int = Field(default=3, ge=2)
     churn_token_days: float = Field(default=7.0, ge=0.1)
     reflection: bool = True
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+    authority: Path | None = None
+    jwt_keys: str | None = None
+    jwt_issuer: str = ""
+    jwt_audience: str = ""
 
     @field_validator("host")
     @classmethod
-    def _check_host(cls, host: str) -> str:
-        """Reject an address that other machines can reach."""
-        if host != "localhost" and not ipaddress.ip_address(host).is_loopback:
-            raise ValueError("must be a loopback address, such as 127.0.0.1, because callers are not authenticated")
+    def _check_host(cls, host: str, info: ValidationInfo) -> str:
+        """Reject text that is not an IP address, and an address that other machines can reach without TLS."""
+        try:
+            is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+        except ValueError as error:
+            raise ValueError("must be an IP address, such as 127.0.0.1 or 0.0.0.0, or localhost") from error
+        if not is_loopback and info.data.get("tls_certificate") is None:
+            raise ValueError(
+                "must be a loopback address, such as 127.0.0.1, unless tls_certificate and tls_key are set"
+            )
         return host
+
+    @model_validator(mode="after")
+    def _check_identity(self) -> "Settings":
+        """Reject combinations of settings that would let unknown callers in, or that have no effect."""
+        rules = (
+            (
+                (self.tls_certificate is None) == (self.tls_key is None),
+                "tls_certificate and tls_key: set both or neither",
+            ),
+            (
+                self.tls_client_ca is None or self.tls_certificate is not None,
+                "tls_client_ca: requires tls_certificate and tls_key",
+            ),
+            (
+                self.tls_certificate is None or self.authority is not None,
+                "authority: required with TLS; it states what each caller may do",
+            ),
+            (
+                self.authority is None or self.tls_client_ca is not None or self.jwt_keys is not None,
+                "authority: requires tls_client_ca or jwt_keys, which identify the callers",
+            ),
+            (
+                self.tls_client_ca is None or self.jwt_keys is None,
+                "jwt_keys: cannot be combined with tls_client_ca; choose certificates or tokens",
+            ),
+            (
+                self.jwt_keys is None or bool(self.jwt_issuer and self.jwt_audience and self.authority),
+                "jwt_keys: requires jwt_issuer, jwt_audience and authority",
+            ),
+            (
+                self.jwt_keys is None or "://" not in self.jwt_keys or self.jwt_keys.startswith("https://"),
+                "jwt_keys: must be a file or an address that begins with https://",
+            ),
+        )
+        problems = [problem for holds, problem in rules if not holds]
+        if problems:
+            raise ValueError("\n  ".join(problems))
+        return self
 
     @field_validator("database", "keys")
     @classmethod
@@ -177,7 +240,9 @@ def read_settings(path: Path | None = None, **overrides: Any) -> Settings:
     try:
         return FileSettings(**overrides)
     except ValidationError as error:
-        problems = [f"  {field_path(field)}: {problem}" for field, problem in field_problems(error)]
+        problems = [
+            f"  {field_path(field)}: {problem}" if field else f"  {problem}" for field, problem in field_problems(error)
+        ]
         raise ConfigRefused("\n".join([f"{path or 'configuration'}:", *problems])) from error
     except ValueError as error:  # the file is not TOML
         raise ConfigRefused(f"{path}: {error}") from error

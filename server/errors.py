@@ -98,6 +98,14 @@ class MethodNotAllowed(ServerError):
     """The caller does not have permission to call this method."""
 
 
+class CallerNotAuthenticated(ServerError):
+    """The caller has not proved who it is: no certificate or token, or one that is not valid."""
+
+
+class MarketNotAllowed(ServerError):
+    """The caller does not have permission to ask about customers of this market."""
+
+
 class RequestIdReused(ServerError):
     """The caller used this request_id earlier, for a request with different content."""
 
@@ -229,3 +237,15 @@ class ClockRefused(OperatorError):
 
 class PolicyRefused(OperatorError):
     """The policy file is invalid."""
+
+
+class AuthorityRefused(OperatorError):
+    """The authority file is missing or invalid."""
+
+
+class TlsRefused(OperatorError):
+    """A certificate, its key or the clients' certificate authority is missing or invalid."""
+
+
+class TokenKeysRefused(OperatorError):
+    """The key set of the issuer of tokens cannot be read."""

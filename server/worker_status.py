@@ -70,13 +70,13 @@ class WorkerEntry:
         self._table, self._worker = table, worker
 
     def report(self, *, serving: bool) -> None:
-        """See `Peers.report`."""
+        """Report that this worker accepts connections, and whether it can answer all calls."""
         self._table.report(self._worker, serving=serving)
 
     def leave(self) -> None:
-        """See `Peers.leave`."""
+        """Report that this worker no longer accepts connections."""
         self._table.clear(self._worker)
 
     def all_serving(self) -> bool:
-        """See `Peers.all_serving`."""
+        """Return whether every worker that accepts connections can answer all calls."""
         return self._table.all_serving()

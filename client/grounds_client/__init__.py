@@ -16,9 +16,9 @@ Importing this package needs grpc, protobuf and the generated gRPC code (`ground
 need the extra `cli`: `pip install "grounds-client[cli]"`.
 """
 
-from grounds_client.channel import DEFAULT_ADDRESS
+from grounds_client.channel import DEFAULT_ADDRESS, ClientCredentials
 from grounds_client.client import Client
 from grounds_client.errors import CallFailed, FieldProblem
 from grounds_client.money import Amount
 
-__all__ = ["DEFAULT_ADDRESS", "Amount", "CallFailed", "Client", "FieldProblem"]
+__all__ = ["DEFAULT_ADDRESS", "Amount", "CallFailed", "Client", "ClientCredentials", "FieldProblem"]

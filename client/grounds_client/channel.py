@@ -1,6 +1,9 @@
-"""The gRPC channel of a client, with its retry policy."""
+"""The gRPC channel of a client, with its retry policy and its credentials."""
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import grpc
 
@@ -25,8 +28,73 @@ _SERVICE_CONFIG = {
 }
 
 
-def open_channel(address: str = DEFAULT_ADDRESS) -> grpc.Channel:
-    """Open a channel without TLS. The channel connects at the first call; the caller must close the channel."""
+@dataclass(frozen=True)
+class ClientCredentials:
+    """The files with which a client verifies the server and proves who it is.
+
+    Attributes:
+        ca: PEM file with the certificates that sign the server's certificate.
+        certificate: PEM file with the client's certificate. None if the server identifies callers by tokens.
+        key: PEM file with the private key of `certificate`.
+        token_file: File with a bearer token, which is read again for each call. None if the server identifies callers by
+            certificates.
+    """
+
+    ca: Path
+    certificate: Path | None = None
+    key: Path | None = None
+    token_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Reject a certificate without its key, and a key without its certificate."""
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key: set both or neither")
+
+    def channel_credentials(self) -> grpc.ChannelCredentials:
+        """Read the files, and return the credentials of a gRPC channel.
+
+        Raises:
+            OSError: A file cannot be read.
+        """
+        key, certificate = (path.read_bytes() if path else None for path in (self.key, self.certificate))
+        channel = grpc.ssl_channel_credentials(self.ca.read_bytes(), key, certificate)
+        if self.token_file is None:
+            return channel
+        self.token_file.read_bytes()  # so that a missing file is an error here, and not in each call
+        return grpc.composite_channel_credentials(
+            channel, grpc.metadata_call_credentials(_TokenFromFile(self.token_file))
+        )
+
+
+class _TokenFromFile(grpc.AuthMetadataPlugin):
+    """Adds the bearer token of a file to each call."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __call__(
+        self, context: object, callback: Callable[[tuple[tuple[str, str], ...], Exception | None], None]
+    ) -> None:
+        """Pass the metadata of a call to gRPC; gRPC calls this in its own thread."""
+        del context
+        try:
+            token = self._path.read_text("ascii").strip()
+        except (OSError, ValueError) as error:
+            callback((), error)
+        else:
+            callback((("authorization", f"Bearer {token}"),), None)
+
+
+def open_channel(address: str = DEFAULT_ADDRESS, credentials: ClientCredentials | None = None) -> grpc.Channel:
+    """Open a channel. The channel connects at the first call; the caller must close the channel.
+
+    Args:
+        address: Host and port of the server. The server's certificate must contain the host.
+        credentials: The files for TLS. None opens a channel without TLS, which only a server on this machine accepts.
+
+    Raises:
+        OSError: A file of the credentials cannot be read.
+    """
     options = [
         ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
         ("grpc.enable_retries", 1),
@@ -34,4 +102,6 @@ def open_channel(address: str = DEFAULT_ADDRESS) -> grpc.Channel:
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 1000),
     ]
-    return grpc.insecure_channel(address, options=options)
+    if credentials is None:
+        return grpc.insecure_channel(address, options=options)
+    return grpc.secure_channel(address, credentials.channel_credentials(), options=options)

@@ -16,7 +16,7 @@ from grounds.credit.v1 import credit_pb2, credit_pb2_grpc
 from grounds.customer.v1.customer_pb2 import Customer
 from grounds.explain.v1.explain_pb2 import FeatureValue
 from grounds.model.v1 import model_pb2, model_pb2_grpc
-from grounds_client.channel import DEFAULT_ADDRESS, open_channel
+from grounds_client.channel import DEFAULT_ADDRESS, ClientCredentials, open_channel
 from grounds_client.errors import CallFailed
 from grounds_client.money import Amount
 
@@ -37,7 +37,7 @@ class Client:
     Deadlines: a call that the server does not answer within `deadline_seconds` fails with DEADLINE_EXCEEDED.
     `sample_decisions` and `export_churn_risks` have longer deadlines of their own.
 
-    Retries: if a call fails with UNAVAILABLE, gRPC repeats it after growing, jittered pauses, up to five attempts
+    Retries: if a call fails with UNAVAILABLE, or if a stopping server cancels it, gRPC repeats it after growing, jittered pauses, up to five attempts
     within the deadline. No other failure is retried. After DEADLINE_EXCEEDED, repeat `score_credit`, `record_override`
     or `record_outcome` with the same `request_id`: if the server recorded an answer to the first call, it returns that
     answer.
@@ -46,11 +46,19 @@ class Client:
 
     Args:
         address: Host and port of the server.
+        credentials: The files for TLS; None for a server on this machine that does not use TLS. If a file cannot be read,
+            OSError is raised.
         deadline_seconds: The deadline of one call; of a paged list, the deadline of one page.
     """
 
-    def __init__(self, address: str = DEFAULT_ADDRESS, *, deadline_seconds: float = _DEADLINE_SECONDS) -> None:
-        self._channel = open_channel(address)
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        credentials: ClientCredentials | None = None,
+        deadline_seconds: float = _DEADLINE_SECONDS,
+    ) -> None:
+        self._channel = open_channel(address, credentials)
         self._deadline_seconds = deadline_seconds
         self._credit = credit_pb2_grpc.CreditServiceStub(self._channel)
         self._churn = churn_pb2_grpc.ChurnServiceStub(self._channel)

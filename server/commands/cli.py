@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 from server.commands.catalog import activate, deactivate
 from server.commands.clock import confirm_clock
 from server.commands.customers import erase, hold, release
+from server.commands.dev_certs import dev_certs
 from server.commands.doctor import doctor
 from server.commands.forks import adopt_fork
 from server.commands.keys import public_key
@@ -49,6 +50,7 @@ app.command(epilog="Example: python -m server activate-policy policy.toml --reas
 )
 app.command(epilog="Example: python -m server doctor --config CONFIG.toml")(doctor)
 app.command(epilog="Example: python -m server public-key > grounds.pub")(public_key)
+app.command(name="dev-certs", epilog="Example: python -m server dev-certs certificates")(dev_certs)
 app.command(epilog="Example: python -m server erase TW 188 --reason 'request 2026-114' --apply")(erase)
 app.command(epilog="Example: python -m server hold TW 188 --reason 'lawsuit 7 O 42/26'")(hold)
 app.command(epilog="Example: python -m server release 019adf31 --reason 'settled'")(release)

@@ -73,9 +73,11 @@ class OverrideProposal:
         granted: The granted amount; only for APPROVE_REDUCED, otherwise None.
         reason_code: Code of the person's reason.
         user: Id of the person who decides.
-        authority: The largest amount that this person may grant.
+        authority: The largest amount that this person may grant, as the caller states it.
         second_user: Id of the second person who agrees; "" if there is none.
         at: Time of the override.
+        authority_max: The largest `authority` that the server's configuration allows for this person's role. None if it
+            has no such limits.
     """
 
     outcome: PolicyOutcome
@@ -85,6 +87,7 @@ class OverrideProposal:
     authority: CurrencyAmount
     second_user: str
     at: dt.datetime
+    authority_max: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +197,11 @@ def _person_violations(
     if proposal.authority.currency != currency:
         yield Violation(
             "authority_limit.currency_code", f"must be {currency}, the currency of the decision", "CURRENCY"
+        )
+    elif proposal.authority_max is not None and proposal.authority.amount > proposal.authority_max:
+        allowed = f"{proposal.authority_max:,f} {currency}"
+        yield Violation(
+            "authority_limit", f"must be at most {allowed}, the limit of this caller for the user_role", "AUTHORITY"
         )
     elif granted > proposal.authority.amount:
         yield Violation(

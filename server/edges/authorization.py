@@ -3,13 +3,8 @@
 A method without an entry is denied to every caller. A test compares the table with the services in the .proto files.
 """
 
-from dataclasses import dataclass
-
-from server.edges.context import Context
+from server.edges.identity.callers import ALL_ROLES, ANYONE, AUDITOR, CRM, CRM_EXPORT, LOAN_DESK, OPERATOR
 from server.errors import MethodNotAllowed
-
-LOAN_DESK, CRM, OPERATOR, AUDITOR = "loan_desk", "crm", "operator", "auditor"
-_ALL_ROLES = frozenset({LOAN_DESK, CRM, OPERATOR, AUDITOR})
 
 ROLES: dict[str, frozenset[str]] = {
     "/grounds.credit.v1.CreditService/ScoreCredit": frozenset({LOAN_DESK}),
@@ -22,7 +17,7 @@ ROLES: dict[str, frozenset[str]] = {
     "/grounds.churn.v1.ChurnService/BatchGetChurnRisks": frozenset({CRM}),
     "/grounds.churn.v1.ChurnService/ListChurnRisks": frozenset({CRM}),
     "/grounds.churn.v1.ChurnService/ListChurnRiskChanges": frozenset({CRM}),
-    "/grounds.churn.v1.ChurnService/ExportChurnRisks": frozenset({CRM}),
+    "/grounds.churn.v1.ChurnService/ExportChurnRisks": frozenset({CRM_EXPORT}),
     "/grounds.churn.v1.ChurnService/ListChurnRuns": frozenset({CRM}),
     "/grounds.audit.v1.AuditService/GetCheckpoint": frozenset({AUDITOR}),
     "/grounds.audit.v1.AuditService/GetInclusionProof": frozenset({AUDITOR}),
@@ -35,41 +30,17 @@ ROLES: dict[str, frozenset[str]] = {
     "/grounds.audit.v1.AuditService/ReplayChurnRisk": frozenset({AUDITOR}),
     "/grounds.audit.v1.AuditService/ListDecisions": frozenset({AUDITOR}),
     "/grounds.audit.v1.AuditService/SampleDecisions": frozenset({AUDITOR}),
-    "/grounds.model.v1.ModelService/ListModels": _ALL_ROLES,
-    "/grounds.model.v1.ModelService/GetModel": _ALL_ROLES,
-    "/grpc.health.v1.Health/Check": _ALL_ROLES,
-    "/grpc.health.v1.Health/Watch": _ALL_ROLES,
-    "/grpc.health.v1.Health/List": _ALL_ROLES,
+    "/grounds.model.v1.ModelService/ListModels": ALL_ROLES,
+    "/grounds.model.v1.ModelService/GetModel": ALL_ROLES,
+    "/grpc.health.v1.Health/Check": frozenset({ANYONE}),
+    "/grpc.health.v1.Health/Watch": frozenset({ANYONE}),
+    "/grpc.health.v1.Health/List": frozenset({ANYONE}),
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": frozenset({OPERATOR}),
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": frozenset({OPERATOR}),
 }
 
-LOCAL_CALLER = "local"
 
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """A caller whose identity is established.
-
-    Attributes:
-        name: The caller's name in records and limits.
-        roles: The caller's roles.
-    """
-
-    name: str
-    roles: frozenset[str]
-
-
-_LOCAL = Caller(LOCAL_CALLER, _ALL_ROLES)
-
-
-def identify_local(_context: Context) -> Caller:
-    """Return the caller of a call.
-
-    The server listens only on the loopback interface and does not authenticate its callers. Therefore every caller has
-    the name LOCAL_CALLER and all roles.
-    """
-    return _LOCAL
+PUBLIC_METHODS = frozenset(method for method, roles in ROLES.items() if ANYONE in roles)
 
 
 def authorize(method: str, roles: frozenset[str]) -> None:

@@ -12,10 +12,12 @@ import grpc
 import structlog
 from google.protobuf.message import Message
 
-from server.edges.authorization import ROLES, Caller, authorize, identify_local
+from server.edges.authorization import PUBLIC_METHODS, ROLES, authorize
 from server.edges.call_deadline import start_call
 from server.edges.context import Context
 from server.edges.error_location import error_location
+from server.edges.identity.callers import ANYONE_CALLER, Caller
+from server.edges.identity.identification import Identification, LocalIdentification
 from server.edges.limits import CallClass, CallLimits, class_of_method
 from server.edges.received_request import (
     PendingRequests,
@@ -55,7 +57,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         *,
         request_seconds_max: float = 10.0,
         answer_seconds_max: float = 60.0,
-        identify: Callable[[Context], Caller] = identify_local,
+        identification: Identification | None = None,
     ) -> None:
         """Create an interceptor.
 
@@ -64,11 +66,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             limits: The limits on calls; None for no limits.
             request_seconds_max: Time in seconds within which the request of a call must arrive.
             answer_seconds_max: Time in seconds within which the caller must read each part of a streamed answer.
-            identify: Returns the caller of a call.
+            identification: Finds the caller of a call. With None, every caller is the local caller.
         """
         self._request_bytes_max, self._answer_seconds_max = request_bytes_max, answer_seconds_max
         self._limits = limits or CallLimits(dict.fromkeys(CallClass, 2**31))
-        self._pending, self._identify = PendingRequests(request_seconds_max), identify
+        self._pending = PendingRequests(request_seconds_max)
+        self._identification = identification or LocalIdentification()
         # Large requests are validated in a thread. The loan desk has its own thread, so that it never waits for others.
         self._loan_desk_thread = ThreadPoolExecutor(1, thread_name_prefix="validation-loan-desk")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="validation")
@@ -121,10 +124,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         async def call(_requests: Any, context: Context) -> Message:
             start = time.monotonic()
             try:
-                content = await self._receive_first(method, call_class, context)
+                content, caller = await self._receive_first(method, call_class, context)
                 start_call()
                 try:
-                    received = await decoder.decode(content, self._thread_runner(call_class))
+                    received = await decoder.decode(content, caller, self._thread_runner(call_class))
                     answer = await servicer_method(received.message, received)
                 finally:
                     self._end_call(call_class)
@@ -143,9 +146,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         async def call(_requests: Any, context: Context) -> None:
             start = time.monotonic()
             try:
-                content = await self._receive_first(method, call_class, context)
+                content, caller = await self._receive_first(method, call_class, context)
                 try:
-                    received = await decoder.decode(content, self._thread_runner(call_class))
+                    received = await decoder.decode(content, caller, self._thread_runner(call_class))
                     # If the caller disconnects, close the generator immediately instead of leaving it to the garbage
                     # collector.
                     async with aclosing(servicer_method(received.message, received)) as answers:
@@ -160,19 +163,22 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         return call
 
-    async def _receive_first(self, method: str, call_class: CallClass, context: Context) -> bytes:
+    async def _receive_first(self, method: str, call_class: CallClass, context: Context) -> tuple[bytes, Caller]:
         """Wait for the request of a call, and count the call. The caller of this method must call `_end_call`.
 
         Permission is checked first, so that a caller without permission learns nothing about the request or the server.
 
+        Returns:
+            The bytes of the request, and the caller.
+
         Raises:
+            CallerNotAuthenticated: The caller has not proved who it is.
             MethodNotAllowed: The caller may not call the method.
             Draining: The server is stopping.
             Overloaded, RateExceeded: The call would exceed a limit.
             RequestIncomplete, RequestUnreadable: The request did not arrive.
         """
-        caller = self._identify(context)
-        authorize(method, caller.roles)
+        caller = await self._identify(method, context)
         if self.draining:
             raise Draining("this server is stopping; retry")
         self._limits.check(call_class)  # before the request is read, so that it takes no memory
@@ -182,7 +188,18 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._limits.begin(call_class, caller.name)
         self._last_arrival = time.monotonic()
         self.calls_in_progress += 1
-        return content
+        return content, caller
+
+    async def _identify(self, method: str, context: Context) -> Caller:
+        """Return the caller of a call, who may call the method.
+
+        Raises:
+            CallerNotAuthenticated: The caller has not proved who it is.
+            MethodNotAllowed: The caller may not call the method.
+        """
+        caller = ANYONE_CALLER if method in PUBLIC_METHODS else await self._identification.caller(context)
+        authorize(method, caller.roles)
+        return caller
 
     def _end_call(self, call_class: CallClass) -> None:
         """Count the end of a call."""
@@ -240,8 +257,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         async def call(_requests: Any, context: Context) -> Any:
             try:
-                caller = self._identify(context)
-                authorize(method, caller.roles)
+                caller = await self._identify(method, context)
                 self._limits.check(call_class)
                 content = require_message(await self._pending.receive(context), method)
                 self._limits.begin(call_class, caller.name)

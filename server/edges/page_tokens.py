@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
+from server.edges.identity.callers import LOCAL_CALLER, Caller
 from server.errors import PageTokenInvalid, ResyncRequired
 from server.stores.runs.changes import SyncPhase
 
@@ -131,6 +132,13 @@ class PageTokens:
     def __init__(self, key: bytes, days_max: float, clock: Callable[[], dt.datetime]) -> None:
         self._key, self._clock = key, clock
         self._age_max = dt.timedelta(days=days_max)
+
+    def for_caller(self, caller: Caller) -> "PageTokens":
+        """Return the tokens of a caller, which no other caller can use. The local caller uses the tokens themselves."""
+        if caller == LOCAL_CALLER:
+            return self
+        key = hmac.digest(self._key, caller.name.encode(), hashlib.sha256)
+        return PageTokens(key, self._age_max / dt.timedelta(days=1), self._clock)
 
     def write(self, cursor: RiskPageCursor | SyncCursor | CopyState | ExportCursor) -> str:
         """Return the token of a cursor."""

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import grpc
 from google.protobuf.message import DecodeError, Message
 
+from server.edges.identity.callers import Caller
+from server.edges.identity.markets import check_markets
 from server.edges.validation import request_invalid, validate
 from server.edges.wire_format import find_encoding_problem, shape_of_message
 from server.errors import RequestIncomplete, RequestTooLarge, RequestUnreadable, Violation
@@ -29,10 +31,12 @@ class ReceivedRequest:
     Attributes:
         message: The decoded request.
         content: The bytes as received, which a record contains. They contain every field only once.
+        caller: The caller, who may call the method and may ask about the markets in the request.
     """
 
     message: Any
     content: bytes = field(repr=False)
+    caller: Caller
 
 
 class RequestDecoder:
@@ -51,35 +55,41 @@ class RequestDecoder:
         self._shape = shape_of_message(descriptor)
         self._lists = [each.name for each in descriptor.fields if each.is_repeated]
 
-    async def decode(self, content: bytes, run_in_thread: Callable[..., Any]) -> ReceivedRequest:
+    async def decode(self, content: bytes, caller: Caller, run_in_thread: Callable[..., Any]) -> ReceivedRequest:
         """Return the decoded request, which satisfies all rules of the .proto files.
 
         Args:
             content: The bytes as received.
+            caller: The caller.
             run_in_thread: Awaitable function that calls its first argument with the others in a thread.
 
         Raises:
             RequestTooLarge, RequestUnreadable, RequestInvalid: The request was rejected.
+            MarketNotAllowed: The caller may not ask about a market in the request.
         """
         check_size(content, self._bytes_max)
         if len(content) > _LOOP_BYTES_MAX:
-            return ReceivedRequest(await run_in_thread(self._decode_large, content), content)
+            return ReceivedRequest(await run_in_thread(self._decode_large, content, caller), content, caller)
         message = decode_message(self._deserialize, content, self._method)
         if self._lists and sum(len(getattr(message, name)) for name in self._lists) > _LOOP_ELEMENTS_MAX:
-            return ReceivedRequest(await run_in_thread(self._decode_large, content), content)
+            return ReceivedRequest(await run_in_thread(self._decode_large, content, caller), content, caller)
+        check_markets(
+            self._method, message, caller
+        )  # before the request is validated, so that the caller learns nothing
         message.DiscardUnknownFields()
         # An encoder that writes every field once produces as many bytes as were received. If the numbers differ, search
         # for the reason: unknown or repeated fields are rejected, and default values are allowed.
         problem = self._encoding_problem(content) if message.ByteSize() != len(content) else None
         validate(message, problem)
-        return ReceivedRequest(message, content)
+        return ReceivedRequest(message, content, caller)
 
-    def _decode_large(self, content: bytes) -> Message:
+    def _decode_large(self, content: bytes, caller: Caller) -> Message:
         """Check the encoding, then decode and validate. This method runs in a thread."""
         problem = self._encoding_problem(content)
         if problem is not None:
             raise request_invalid([problem])
         message = decode_message(self._deserialize, content, self._method)
+        check_markets(self._method, message, caller)
         validate(message)
         return message
 

@@ -54,6 +54,8 @@ ERROR_STATUSES: dict[type[ServerError], ErrorStatus] = {
     errors.CurrencyNotSupported: ErrorStatus(grpc.StatusCode.INVALID_ARGUMENT, "CURRENCY_NOT_SERVED"),
     errors.PageTokenInvalid: ErrorStatus(grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID"),
     errors.MethodNotAllowed: ErrorStatus(grpc.StatusCode.PERMISSION_DENIED, "METHOD_NOT_ALLOWED"),
+    errors.MarketNotAllowed: ErrorStatus(grpc.StatusCode.PERMISSION_DENIED, "MARKET_NOT_ALLOWED"),
+    errors.CallerNotAuthenticated: ErrorStatus(grpc.StatusCode.UNAUTHENTICATED, "CALLER_NOT_AUTHENTICATED"),
     errors.CustomerUnknown: ErrorStatus(grpc.StatusCode.NOT_FOUND, "CUSTOMER_UNKNOWN"),
     errors.DecisionUnknown: ErrorStatus(grpc.StatusCode.NOT_FOUND, "DECISION_UNKNOWN"),
     errors.RunUnknown: ErrorStatus(grpc.StatusCode.NOT_FOUND, "RUN_UNKNOWN"),

@@ -14,9 +14,9 @@ from grounds_record.merkle import Node
 from models.schema import Schema
 from server.edges.audit.proofs import newest_inclusion
 from server.edges.audit.readings import EVIDENCE_READING
-from server.edges.authorization import LOCAL_CALLER
 from server.edges.credit.decision_records import runtime_message
 from server.edges.credit.events import read_events
+from server.edges.identity.callers import LOCAL_CALLER
 from server.edges.validation import validate
 from server.errors import RequestInvalid
 from server.stores.database import Snapshot
@@ -56,14 +56,14 @@ def warm_up(log: RecordLog, features: FeatureStore, schemas: Iterable[Schema]) -
         kind=EVIDENCE_READING,
         record_id=new_record_id(EPOCH),
         time=EPOCH,
-        caller=LOCAL_CALLER,
+        caller=LOCAL_CALLER.name,
         request_id=_NO_NAME,
         body=b"",
     )
     with contextlib.suppress(_RollBack), log.database.writing() as connection:
         (record,), _ = log.append_within(connection, [entry])
         assert isinstance(record, Record), "the record_id is new"
-        find_request_rows(connection, {(LOCAL_CALLER, _NO_NAME)})
+        find_request_rows(connection, {(LOCAL_CALLER.name, _NO_NAME)})
         snapshot = Snapshot(connection)
         records = RecordReader(snapshot, log.key_store)
         assert records.find_stored(entry.record_id), "the record was appended above"

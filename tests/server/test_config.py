@@ -50,6 +50,40 @@ def test_an_address_that_others_can_reach_is_refused_with_the_reason(tmp_path: P
     assert "loopback" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('tls_certificate = "c"', "tls_certificate and tls_key: set both or neither"),
+        ('tls_key = "k"', "tls_certificate and tls_key: set both or neither"),
+        ('tls_client_ca = "ca"', "tls_client_ca: requires tls_certificate and tls_key"),
+        ('tls_certificate = "c"\ntls_key = "k"', "authority: required with TLS"),
+        ('authority = "a"', "authority: requires tls_client_ca or jwt_keys"),
+        ('authority = "a"\ntls_certificate = "c"\ntls_key = "k"', "authority: requires tls_client_ca or jwt_keys"),
+        (
+            'authority = "a"\ntls_certificate = "c"\ntls_key = "k"\ntls_client_ca = "ca"\njwt_keys = "j"',
+            "choose certificates or tokens",
+        ),
+        (
+            'authority = "a"\njwt_keys = "j"\njwt_issuer = "i"',
+            "jwt_keys: requires jwt_issuer, jwt_audience and authority",
+        ),
+        (
+            'authority = "a"\njwt_keys = "http://x/keys"\njwt_issuer = "i"\njwt_audience = "g"',
+            "jwt_keys: must be a file or an address that begins with https://",
+        ),
+    ],
+)
+def test_a_combination_that_would_let_unknown_callers_in_is_refused(tmp_path: Path, text: str, problem: str) -> None:
+    with pytest.raises(ConfigRefused) as caught:
+        read_settings(config(tmp_path, text))
+    assert problem in str(caught.value)
+
+
+def test_a_server_with_tls_and_an_authority_file_may_listen_on_every_address(tmp_path: Path) -> None:
+    text = 'host = "0.0.0.0"\nauthority = "a"\ntls_certificate = "c"\ntls_key = "k"\ntls_client_ca = "ca"'
+    assert read_settings(config(tmp_path, text)).host == "0.0.0.0"  # noqa: S104 - allowed with TLS
+
+
 @pytest.mark.parametrize("host", ["example.com", "", "127.0.0"])
 def test_a_host_that_is_no_address_is_refused(tmp_path: Path, host: str) -> None:
     with pytest.raises(ConfigRefused, match=r"host: .*address"):

@@ -6,6 +6,7 @@ from pathlib import Path
 import typer
 
 from grounds_client.commands import audit, churn, credit, models, record_log, witness
+from grounds_client.commands.connection import read_credentials
 from grounds_client.commands.output import print_message
 from grounds_client.errors import CallFailed, PullRefused, WitnessRefused
 from grounds_record.errors import RecordError
@@ -21,6 +22,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Credit decisions with their reasons, what-ifs, churn risks, models, and the audit of the record log.",
 )
+app.callback()(read_credentials)
 app.command(epilog="Example: grounds score TW 26 120000TWD")(credit.score)
 app.command(epilog="Example: grounds simulate TW 26 120000TWD --set PAY_0=2")(credit.simulate)
 app.command(epilog="Example: grounds decision 0b0e3c1e-5f0a-4b7e-9c0e-0f4f5d1b2a3c")(credit.decision)

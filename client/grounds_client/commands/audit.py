@@ -10,7 +10,8 @@ import typer
 from grounds.audit.v1 import evidence_pb2, sample_pb2
 from grounds.credit.v1 import credit_pb2
 from grounds_client.channel import DEFAULT_ADDRESS
-from grounds_client.client import DEFAULT_PAGE_SIZE, Client
+from grounds_client.client import DEFAULT_PAGE_SIZE
+from grounds_client.commands.connection import connect
 from grounds_client.commands.evidence_subject import resolve_subject
 from grounds_client.commands.options import Address, AsJson, AsJsonLines, Locale
 from grounds_client.commands.output import print_json, print_json_lines, print_message
@@ -70,7 +71,7 @@ def evidence(
     With --json, standard output has the evidence only; checks and verdicts go to standard error.
     """
     given_key = parse_key_option(key) if key else None
-    with Client(address) as client:
+    with connect(address) as client:
         subject = resolve_subject(client, about)
         pack = subject.read(client, purpose, locale)
         verdicts = subject.replay(client, purpose, [], "")
@@ -113,7 +114,7 @@ def replay(
     names = [f"REPLAY_MODE_{parse_choice(each, _MODES, '--mode')}" for each in mode or ()]
     names += ["REPLAY_MODE_WHAT_IF"] if what_if else []
     modes = [cast("evidence_pb2.ReplayMode", evidence_pb2.ReplayMode.Value(name)) for name in names]
-    with Client(address) as client:
+    with connect(address) as client:
         bundle_id = resolve_bundle_id(client, what_if, "--what-if") if what_if else ""
         verdicts = resolve_subject(client, about).replay(client, purpose, modes, bundle_id)
     if as_json:
@@ -138,7 +139,7 @@ def decisions(
 ) -> None:
     """List decisions, newest first, by market, bundle, outcome, grade, caller and time."""
     chosen = _decision_filter(market=market, decision=decision, grade=grade, caller=caller, start=start, end=end)
-    with Client(address) as client:
+    with connect(address) as client:
         chosen.bundle_id = resolve_bundle_id(client, bundle, "--bundle") if bundle else ""
         summaries = list(islice(client.list_decisions(chosen, page_size=min(count, DEFAULT_PAGE_SIZE)), count))
     if as_json:
@@ -165,7 +166,7 @@ def sample(
     """Draw a sample of decisions that the same seed and tree size reproduce."""
     chosen = _decision_filter(market=market, decision=decision, grade=grade, caller=caller, start=start, end=end)
     keys = [f"STRATUM_KEY_{parse_choice(each, _STRATUM_KEYS, '--by')}" for each in by or ()]
-    with Client(address) as client:
+    with connect(address) as client:
         chosen.bundle_id = resolve_bundle_id(client, bundle, "--bundle") if bundle else ""
         drawn = client.sample_decisions(
             seed,

@@ -12,6 +12,7 @@ from rich.text import Text
 from grounds.churn.v1 import churn_pb2
 from grounds_client.channel import DEFAULT_ADDRESS
 from grounds_client.client import DEFAULT_PAGE_SIZE, Client
+from grounds_client.commands.connection import connect
 from grounds_client.commands.options import Address, AsJson, AsJsonLines, CustomerId, Locale, Market
 from grounds_client.commands.output import print_json, print_json_lines, print_message
 from grounds_client.commands.parsers import check_market, parse_choice
@@ -47,7 +48,7 @@ def top(
     """List the customers most at risk, with what is at stake and why."""
     order = _ORDERS[parse_choice(by, list(_ORDERS), "--by")]
     risk_bands = _parse_bands(bands or [])
-    with Client(address) as client:
+    with connect(address) as client:
         predictions = client.list_churn_risks(
             market,
             order=order,
@@ -71,7 +72,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one customer's risk, how it adds up, and the run_id that `evidence` and `replay` require."""
-    with Client(address) as client:
+    with connect(address) as client:
         risk = client.get_churn_risk(market, customer, locale=locale)
     if as_json:
         print_json(risk)
@@ -101,7 +102,7 @@ def pull(
     if to.suffix not in _FILE_KINDS:
         raise typer.BadParameter(f"must end in {' or '.join(_FILE_KINDS)}, got {to}", param_hint="--to")
     state = state or to.with_name(to.name + ".state.json")
-    with Client(address) as client, _progress_reporter() as report:
+    with connect(address) as client, _progress_reporter() as report:
         market = market or _only_market(client)
         result = MarketPull(client, to, state, report).run(market, locale)
     changes = f"{result.changed:,} changed, {result.removed:,} removed since the last pull"

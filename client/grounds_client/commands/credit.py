@@ -9,6 +9,7 @@ from grounds.credit.v1 import credit_pb2
 from grounds.model.v1 import model_pb2
 from grounds_client.channel import DEFAULT_ADDRESS
 from grounds_client.client import Client, OutcomeEvent
+from grounds_client.commands.connection import connect
 from grounds_client.commands.options import Address, Amount, AsJson, CustomerId, DecisionId, Locale, Market, RequestId
 from grounds_client.commands.output import print_json, print_message
 from grounds_client.commands.parsers import check_market, parse_amount, parse_choice, parse_values
@@ -53,7 +54,7 @@ def score(
     as_json: AsJson = False,
 ) -> None:
     """Request a credit decision. The server records it."""
-    with Client(address) as client:
+    with connect(address) as client:
         decision = client.score_credit(
             market,
             customer,
@@ -84,7 +85,7 @@ def simulate(
     as_json: AsJson = False,
 ) -> None:
     """Show the result with other feature values. Nothing is decided or recorded."""
-    with Client(address) as client:
+    with connect(address) as client:
         simulation = client.simulate_credit(
             market,
             customer,
@@ -104,7 +105,7 @@ def simulate(
 
 def decision(decision_id: DecisionId, address: Address = DEFAULT_ADDRESS, as_json: AsJson = False) -> None:
     """Show a decision as it was made, with the overrides and outcomes recorded since."""
-    with Client(address) as client:
+    with connect(address) as client:
         history = client.get_credit_decision(decision_id)
         if as_json:
             print_json(history)
@@ -139,7 +140,7 @@ def override(
 ) -> None:
     """Record that a person replaces the policy's decision, or decides a case that the policy referred."""
     name = parse_choice(what, list(_DECISIONS), "approve|reduce|decline")
-    with Client(address) as client:
+    with connect(address) as client:
         recorded = client.record_override(
             decision_id,
             _DECISIONS[name],
@@ -178,7 +179,7 @@ def outcome(
 ) -> None:
     """Record what happened to a loan after the decision. To correct an outcome, record a new one with --corrects."""
     event = _outcome_event(what, amount=amount, days=days, trigger=trigger)
-    with Client(address) as client:
+    with connect(address) as client:
         recorded = client.record_outcome(
             decision_id, on.date(), event, corrects_outcome_id=corrects, request_id=request_id
         )
@@ -198,7 +199,7 @@ def policy(
     as_json: AsJson = False,
 ) -> None:
     """Show what the policy accepts: markets, products, limits, facts, and reasons of overrides."""
-    with Client(address) as client:
+    with connect(address) as client:
         response = client.get_policy(market=market, product=product, locale=locale)
     if as_json:
         print_json(response)

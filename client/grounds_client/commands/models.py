@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from grounds_client.channel import DEFAULT_ADDRESS
-from grounds_client.client import Client
+from grounds_client.commands.connection import connect
 from grounds_client.commands.options import Address, AsJsonLines
 from grounds_client.commands.output import print_json_lines
 from grounds_client.commands.parsers import resolve_bundle_id
@@ -22,7 +22,7 @@ def models(
     as_json: AsJsonLines = False,
 ) -> None:
     """List all bundles with their state, or show one bundle with its card and its features."""
-    with Client(address) as client:
+    with connect(address) as client:
         if bundle_id is None:
             summaries = client.list_models()
             if as_json:

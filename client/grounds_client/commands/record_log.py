@@ -10,7 +10,7 @@ from rich.progress import Progress
 
 from grounds.audit.v1 import audit_pb2
 from grounds_client.channel import DEFAULT_ADDRESS
-from grounds_client.client import Client
+from grounds_client.commands.connection import connect
 from grounds_client.commands.options import Address
 from grounds_client.commands.output import print_message
 from grounds_record.checkpoint import parse_checkpoint
@@ -37,7 +37,7 @@ def export_log(
 ) -> None:
     """Export records as stored, with everything that proves them, into one file."""
     notes = [path.read_text(encoding="utf-8") for path in checkpoints or []]
-    with Client(address) as client, Progress(transient=True, disable=not sys.stderr.isatty()) as progress:
+    with connect(address) as client, Progress(transient=True, disable=not sys.stderr.isatty()) as progress:
         checkpoint = client.get_checkpoint().checkpoint
         size = _checkpoint_size(checkpoint)
         last = size if end is None else min(end, size)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from grounds_client.channel import DEFAULT_ADDRESS
-from grounds_client.client import Client
+from grounds_client.commands.connection import connect
 from grounds_client.commands.options import Address
 from grounds_client.commands.output import print_message
 from grounds_client.commands.record_log import parse_key_option
@@ -35,7 +35,7 @@ def witness(
     """
     own = Witness(folder, name, parse_key_option(key), time.time)
     print_message(f"public key of this witness: {own.key.text()}")
-    with Client(address) as client:
+    with connect(address) as client:
         while True:
             try:
                 result = own.run_round(client)

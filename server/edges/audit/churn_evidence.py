@@ -13,6 +13,7 @@ from server.edges.audit.proofs import newest_inclusion
 from server.edges.audit.readings import Reading, ReadingRecorder, RunReading
 from server.edges.churn.messages import RiskWriter, risk_explanation_message, run_message
 from server.edges.explanations import timestamp
+from server.edges.identity.callers import Caller
 from server.edges.thread_pool import StoreThreads
 from server.errors import RecordDamaged
 from server.stores.float_arrays import unpack_doubles
@@ -40,7 +41,9 @@ class ChurnEvidenceReader:
         self._readings, self._rows, self._proofs, self._threads = readings, rows, proofs, threads
         self._bundles = bundles
 
-    async def read(self, request: churn_evidence_pb2.GetChurnEvidenceRequest) -> pb.GetChurnEvidenceResponse:
+    async def read(
+        self, request: churn_evidence_pb2.GetChurnEvidenceRequest, caller: Caller
+    ) -> pb.GetChurnEvidenceResponse:
         """Return the evidence of a customer's prediction in a run.
 
         Raises:
@@ -54,7 +57,7 @@ class ChurnEvidenceReader:
             self._rows.find_prediction, request.run_id, customer.market, customer.customer_id
         )
         body, proof = await self._threads.run(self._prove_row, found)
-        reading = await self._readings.record(run_reading(self._rows, "GetChurnEvidence", request))
+        reading = await self._readings.record(run_reading(self._rows, "GetChurnEvidence", request, caller))
         evidence = await self._threads.run(self._evidence_message, customer, found, body, request.locale)
         if proof is not None:
             evidence.row_proof.CopyFrom(_row_proof_message(proof, found.leaf))
@@ -130,13 +133,14 @@ def run_reading(
     rows: RunEvidenceReader,
     method: str,
     request: churn_evidence_pb2.GetChurnEvidenceRequest | churn_evidence_pb2.ReplayChurnRiskRequest,
+    caller: Caller,
     modes: tuple[evidence_pb2.ReplayMode, ...] = (),
     bundle_id: str = "",
 ) -> Reading:
     """Return the reading to record for a request of GetChurnEvidence or ReplayChurnRisk."""
     customer = request.customer
     run = RunReading(request.run_id, customer.market, rows.log.customer_tag(customer.market, customer.customer_id))
-    return Reading(run_record_id(request.run_id), method, request.purpose, modes, bundle_id, run)
+    return Reading(caller.name, run_record_id(request.run_id), method, request.purpose, modes, bundle_id, run)
 
 
 def _risk_message(found: PredictionEvidence, locale: str) -> churn_pb2.ChurnRisk:

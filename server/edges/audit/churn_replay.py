@@ -25,6 +25,7 @@ from server.edges.explanations import (
     explanation_message,
     timestamp,
 )
+from server.edges.identity.callers import Caller
 from server.edges.thread_pool import StoreThreads
 from server.errors import BundleNotReadable, BundleUnknown, RecordDamaged, RecordUnknown
 from server.stores.catalog.bundle_cache import BundleCaches, refuse_unusable_bundle
@@ -54,7 +55,9 @@ class ChurnReplayer:
         self._readings, self._rows, self._proofs = readings, rows, proofs
         self._bundles, self._threads = bundles, threads
 
-    async def replay(self, request: churn_evidence_pb2.ReplayChurnRiskRequest) -> pb.ReplayChurnRiskResponse:
+    async def replay(
+        self, request: churn_evidence_pb2.ReplayChurnRiskRequest, caller: Caller
+    ) -> pb.ReplayChurnRiskResponse:
         """Return one result for each requested mode. A request without modes means VERIFY, SCORE and EXPLANATION.
 
         Raises:
@@ -72,7 +75,7 @@ class ChurnReplayer:
             bundles = self._bundles.for_family(found.run.manifest["family"])
             other = await self._threads.run_long(bundles.open_model, request.bundle_id)
         reading = await self._readings.record(
-            run_reading(self._rows, "ReplayChurnRisk", request, modes, request.bundle_id)
+            run_reading(self._rows, "ReplayChurnRisk", request, caller, modes, request.bundle_id)
         )
         answer = pb.ReplayChurnRiskResponse(
             run_id=request.run_id, customer=customer, replay_runtime=runtime_message(), reading=reading

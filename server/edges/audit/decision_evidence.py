@@ -12,6 +12,7 @@ from models.schema import Schema
 from server.edges.audit.proofs import inclusion_message, newest_inclusion
 from server.edges.audit.readings import Reading, ReadingRecorder
 from server.edges.credit.events import read_events
+from server.edges.identity.callers import Caller
 from server.edges.model.messages import model_message
 from server.edges.thread_pool import StoreThreads
 from server.errors import DecisionUnknown, RecordDamaged, RecordRemoved
@@ -43,11 +44,11 @@ class DecisionLookup:
     damage: str = ""
 
 
-def find_decision(records: RecordReader, decision_id: str) -> DecisionLookup:
+def find_decision(records: RecordReader, decision_id: str, caller: Caller) -> DecisionLookup:
     """Find the record of a decision, even if its content was removed or it is damaged.
 
     Raises:
-        DecisionUnknown: There is no such decision.
+        DecisionUnknown: There is no such decision, or the caller may not ask about its market.
     """
     unknown = DecisionUnknown("decision_id: no decision has this id; check the id", decision_id=decision_id)
     try:
@@ -55,14 +56,19 @@ def find_decision(records: RecordReader, decision_id: str) -> DecisionLookup:
     except RecordRemoved as error:
         # The body can no longer be read, but the header still states the kind of the record.
         stored = records.read_stored(decision_id)
-        if parse_header(stored.header).kind != CREDIT_DECISION:
+        header = parse_header(stored.header)
+        if header.kind != CREDIT_DECISION or not caller.may_see(header.labels.get("market", "")):
             raise unknown from error
         return DecisionLookup(None, stored=stored)
     except RecordDamaged as error:
+        if caller.markets is not None:  # the market of a damaged record is uncertain
+            raise unknown from error
         return DecisionLookup(None, damage=str(error))
     if found is None or found[0].header.kind != CREDIT_DECISION:
         raise unknown
     record, stored = found
+    if not caller.may_see(record.header.labels.get("market", "")):
+        raise unknown
     return DecisionLookup(pb.DecisionRecord.FromString(record.body), record, stored)
 
 
@@ -82,24 +88,25 @@ class DecisionEvidenceReader:
         self._readings, self._log, self._proofs, self._threads = readings, log, proofs, threads
         self._policies, self._bundles = policies, bundles
 
-    async def read(self, request: pb.GetEvidenceRequest) -> pb.GetEvidenceResponse:
+    async def read(self, request: pb.GetEvidenceRequest, caller: Caller) -> pb.GetEvidenceResponse:
         """Return the evidence of a decision, with a proof in a tree that includes the record of this reading.
 
         Raises:
-            DecisionUnknown: There is no such decision.
+            DecisionUnknown: There is no such decision, or the caller may not ask about its market.
             RecordDamaged: The record was changed after it was written.
             StoreUnavailable: The database does not answer, or the reading was not recorded.
         """
         decision_id = request.decision_id.lower()
-        evidence, stored, hashes = await self._threads.run(self._read_snapshot, decision_id)
-        evidence.reading.CopyFrom(await self._readings.record(Reading(decision_id, "GetEvidence", request.purpose)))
+        evidence, stored, hashes = await self._threads.run(self._read_snapshot, decision_id, caller)
+        reading = Reading(caller.name, decision_id, "GetEvidence", request.purpose)
+        evidence.reading.CopyFrom(await self._readings.record(reading))
         proof = self._prove_from_memory(stored, hashes)
         if proof is None:
             proof = await self._threads.run(newest_inclusion, self._proofs, decision_id)
         evidence.proof.CopyFrom(proof)
         return pb.GetEvidenceResponse(evidence=evidence)
 
-    def _read_snapshot(self, decision_id: str) -> tuple[pb.Evidence, StoredRecord, InclusionHashes]:
+    def _read_snapshot(self, decision_id: str, caller: Caller) -> tuple[pb.Evidence, StoredRecord, InclusionHashes]:
         """Read the decision, its events, its policy, and the hashes for the inclusion proof from one snapshot.
 
         The caller records the reading only later, which makes the tree grow. The proof in the larger tree needs the
@@ -110,7 +117,7 @@ class DecisionEvidenceReader:
         frontier = self._log.last_frontier
         with self._log.database.snapshot() as snapshot:
             records, proofs = RecordReader(snapshot, self._log.key_store), ProofReader(snapshot, self._proofs.cache)
-            found = find_decision(records, decision_id)
+            found = find_decision(records, decision_id, caller)
             if found.damage:
                 raise RecordDamaged(found.damage, decision_id=decision_id)
             assert found.stored is not None, "a record that is not damaged was read"

@@ -26,6 +26,7 @@ from server.edges.audit.replay_results import WHAT_IF_NOTICE, ReplayUnavailable,
 from server.edges.credit.decision_records import model_input_messages, model_numbers, runtime_message
 from server.edges.credit.messages import application_from_request, assessment_message
 from server.edges.explanations import feature_value, time_from_timestamp, timestamp
+from server.edges.identity.callers import Caller
 from server.edges.thread_pool import StoreThreads
 from server.errors import BundleNotReadable, BundleUnknown, PolicyRefused, RecordDamaged
 from server.stores.catalog.bundle_cache import BundleCache, refuse_unusable_bundle
@@ -149,22 +150,22 @@ class DecisionReplayer:
         self._readings, self._log, self._proofs = readings, log, proofs
         self._sources, self._threads = sources, threads
 
-    async def replay(self, request: ev.ReplayDecisionRequest) -> pb.ReplayDecisionResponse:
+    async def replay(self, request: ev.ReplayDecisionRequest, caller: Caller) -> pb.ReplayDecisionResponse:
         """Return one result for each requested mode. A request without modes means all modes except WHAT_IF.
 
         Raises:
-            DecisionUnknown: There is no such decision.
+            DecisionUnknown: There is no such decision, or the caller may not ask about its market.
             BundleUnknown, BundleNotReadable: The bundle of the what-if cannot be opened.
             StoreUnavailable: The database does not answer, or the reading was not recorded.
         """
         decision_id = request.decision_id.lower()
         modes = tuple(request.modes) or _DEFAULT_MODES
-        found = await self._threads.run(find_decision, self._log.reader, decision_id)
+        found = await self._threads.run(find_decision, self._log.reader, decision_id, caller)
         other = None
         if request.bundle_id:
             other = await self._threads.run_long(self._sources.open_other_model, request.bundle_id)
         reading = await self._readings.record(
-            Reading(decision_id, "ReplayDecision", request.purpose, modes, request.bundle_id)
+            Reading(caller.name, decision_id, "ReplayDecision", request.purpose, modes, request.bundle_id)
         )
         answer = pb.ReplayDecisionResponse(decision_id=decision_id, replay_runtime=runtime_message(), reading=reading)
         if found.body is not None:

@@ -6,6 +6,7 @@ from grounds.audit.v1 import sample_pb2 as pb
 from grounds.credit.v1 import credit_pb2
 from server.edges.audit.proofs import check_tree_size
 from server.edges.explanations import time_from_timestamp, timestamp
+from server.edges.identity.callers import Caller
 from server.edges.page_tokens import INVALID_MESSAGE, PageTokens, page_size
 from server.edges.thread_pool import StoreThreads
 from server.errors import PageTokenInvalid, RequestInvalid, Violation, summarize_violations
@@ -40,15 +41,16 @@ class DecisionSearch:
         self._decisions, self._samples = decisions, samples
         self._proofs, self._tokens, self._threads = proofs, tokens, threads
 
-    async def list_page(self, request: pb.ListDecisionsRequest) -> pb.ListDecisionsResponse:
+    async def list_page(self, request: pb.ListDecisionsRequest, caller: Caller) -> pb.ListDecisionsResponse:
         """Return one page, newest decisions first."""
-        cursor, size = self._cursor(request), page_size(request.page_size)
+        tokens = self._tokens.for_caller(caller)
+        cursor, size = _read_cursor(request, tokens), page_size(request.page_size)
         # Read one row more than the page has. If this row exists, there is a next page.
         rows = await self._threads.run(self._decisions.read_page, _query(request.filter), cursor, size + 1)
         token = ""
         if len(rows) > size:
             last = rows[size - 1]
-            token = self._page_token(request.filter, DecisionCursor(last.time_us, last.record_index))
+            token = _page_token(request.filter, DecisionCursor(last.time_us, last.record_index), tokens)
         decisions = [
             pb.DecisionSummary(
                 decision_id=row.record_id,
@@ -88,26 +90,28 @@ class DecisionSearch:
             checkpoint=head.checkpoint,
         )
 
-    def _page_token(self, decision_filter: pb.DecisionFilter, cursor: DecisionCursor) -> str:
-        """Return the token of the next page, which is valid only with the same filter."""
-        return self._tokens.sign([_TOKEN_KIND, _filter_digest(decision_filter), cursor.time_us, cursor.index])
 
-    def _cursor(self, request: pb.ListDecisionsRequest) -> DecisionCursor | None:
-        """Return the position at which the page begins; None for the first page.
+def _page_token(decision_filter: pb.DecisionFilter, cursor: DecisionCursor, tokens: PageTokens) -> str:
+    """Return the token of the next page, which is valid only with the same filter."""
+    return tokens.sign([_TOKEN_KIND, _filter_digest(decision_filter), cursor.time_us, cursor.index])
 
-        Raises:
-            PageTokenInvalid: The token is invalid, or was issued for a different method or filter.
-        """
-        if not request.page_token:
-            return None
-        match self._tokens.open(request.page_token):
-            case [kind, digest, time_us, index] if kind == _TOKEN_KIND:
-                if digest != _filter_digest(request.filter):
-                    raise PageTokenInvalid(
-                        "page_token was issued for a different filter; use the filter of the first page, or omit page_token"
-                    )
-                return DecisionCursor(time_us, index)
-        raise PageTokenInvalid(INVALID_MESSAGE)
+
+def _read_cursor(request: pb.ListDecisionsRequest, tokens: PageTokens) -> DecisionCursor | None:
+    """Return the position at which the page begins; None for the first page.
+
+    Raises:
+        PageTokenInvalid: The token is invalid, or was issued for a different caller, method or filter.
+    """
+    if not request.page_token:
+        return None
+    match tokens.open(request.page_token):
+        case [kind, digest, time_us, index] if kind == _TOKEN_KIND:
+            if digest != _filter_digest(request.filter):
+                raise PageTokenInvalid(
+                    "page_token was issued for a different filter; use the filter of the first page, or omit page_token"
+                )
+            return DecisionCursor(time_us, index)
+    raise PageTokenInvalid(INVALID_MESSAGE)
 
 
 def _filter_digest(decision_filter: pb.DecisionFilter) -> str:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from grounds.audit.v1 import evidence_pb2
 from grounds_record.labels import SUBJECT_LABEL
-from server.edges.authorization import LOCAL_CALLER
 from server.edges.explanations import timestamp
 from server.edges.recorder import Recorder
 from server.stores.record_log.entries import LogEntry, new_record_id
@@ -34,6 +33,7 @@ class Reading:
     """A reading of evidence, to be recorded.
 
     Attributes:
+        caller: The name of the caller.
         record_id: The id of the record that is read: a decision's record or a scoring run's record.
         method: The name of the AuditService method.
         purpose: The purpose that the auditor stated.
@@ -42,6 +42,7 @@ class Reading:
         run: The scoring run and the customer, for churn evidence; None for a decision.
     """
 
+    caller: str
     record_id: str
     method: str
     purpose: str
@@ -75,14 +76,14 @@ class ReadingRecorder:
             purpose=reading.purpose,
             modes=reading.modes,
             bundle_id=reading.bundle_id,
-            caller=LOCAL_CALLER,
+            caller=reading.caller,
             read_time=timestamp(time),
         )
         entry = LogEntry(
             kind=EVIDENCE_READING,
             record_id=new_record_id(time),
             time=time,
-            caller=LOCAL_CALLER,
+            caller=reading.caller,
             body=body.SerializeToString(deterministic=True),
             subject_tag=run.tag if run else "",
             labels={SUBJECT_LABEL: reading.record_id, "method": reading.method},

@@ -89,33 +89,33 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
             consistency=[pb.ConsistencyProof(old_size=old, hashes=hashes) for old, hashes in proof.consistency],
         )
 
-    async def GetEvidence(self, request: pb.GetEvidenceRequest, _received: ReceivedRequest) -> pb.GetEvidenceResponse:
+    async def GetEvidence(self, request: pb.GetEvidenceRequest, received: ReceivedRequest) -> pb.GetEvidenceResponse:
         """Return the evidence of a decision."""
-        return await self._decision_evidence.read(request)
+        return await self._decision_evidence.read(request, received.caller)
 
     async def ReplayDecision(
-        self, request: evidence_pb2.ReplayDecisionRequest, _received: ReceivedRequest
+        self, request: evidence_pb2.ReplayDecisionRequest, received: ReceivedRequest
     ) -> pb.ReplayDecisionResponse:
         """Compute a decision again, and compare the result with the record."""
-        return await self._decision_replayer.replay(request)
+        return await self._decision_replayer.replay(request, received.caller)
 
     async def GetChurnEvidence(
-        self, request: churn_evidence_pb2.GetChurnEvidenceRequest, _received: ReceivedRequest
+        self, request: churn_evidence_pb2.GetChurnEvidenceRequest, received: ReceivedRequest
     ) -> pb.GetChurnEvidenceResponse:
         """Return the evidence of a churn prediction."""
-        return await self._churn_evidence.read(request)
+        return await self._churn_evidence.read(request, received.caller)
 
     async def ReplayChurnRisk(
-        self, request: churn_evidence_pb2.ReplayChurnRiskRequest, _received: ReceivedRequest
+        self, request: churn_evidence_pb2.ReplayChurnRiskRequest, received: ReceivedRequest
     ) -> pb.ReplayChurnRiskResponse:
         """Compute a churn prediction again, and compare the result with the stored row."""
-        return await self._churn_replayer.replay(request)
+        return await self._churn_replayer.replay(request, received.caller)
 
     async def ListDecisions(
-        self, request: sample_pb2.ListDecisionsRequest, _received: ReceivedRequest
+        self, request: sample_pb2.ListDecisionsRequest, received: ReceivedRequest
     ) -> sample_pb2.ListDecisionsResponse:
         """Return a page of decisions."""
-        return await self._decision_search.list_page(request)
+        return await self._decision_search.list_page(request, received.caller)
 
     async def SampleDecisions(
         self, request: sample_pb2.SampleDecisionsRequest, _received: ReceivedRequest

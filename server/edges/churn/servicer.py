@@ -16,6 +16,7 @@ from server.edges.churn.messages import (
     run_message,
 )
 from server.edges.churn.synchronization import Synchronization
+from server.edges.identity.callers import Caller
 from server.edges.page_tokens import ExportCursor, PageTokens, RiskPageCursor, page_size
 from server.edges.received_request import ReceivedRequest
 from server.edges.thread_pool import StoreThreads
@@ -39,8 +40,7 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
     def __init__(
         self, predictions: PredictionStore, changes: ChangeStore, tokens: PageTokens, threads: StoreThreads
     ) -> None:
-        self._predictions, self._tokens, self._threads = predictions, tokens, threads
-        self._synchronization = Synchronization(predictions, changes, tokens)
+        self._predictions, self._changes, self._tokens, self._threads = predictions, changes, tokens, threads
 
     async def GetChurnRisk(
         self, request: pb.GetChurnRiskRequest, _received: ReceivedRequest
@@ -55,24 +55,26 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
         return await self._threads.run(self._read_batch, request)
 
     async def ListChurnRisks(
-        self, request: pb.ListChurnRisksRequest, _received: ReceivedRequest
+        self, request: pb.ListChurnRisksRequest, received: ReceivedRequest
     ) -> pb.ListChurnRisksResponse:
         """Return one page of predictions. All pages of a list come from the same run."""
-        return await self._threads.run(self._read_page, request)
+        return await self._threads.run(self._read_page, request, self._tokens.for_caller(received.caller))
 
     async def ListChurnRiskChanges(
-        self, request: pb.ListChurnRiskChangesRequest, _received: ReceivedRequest
+        self, request: pb.ListChurnRiskChangesRequest, received: ReceivedRequest
     ) -> pb.ListChurnRiskChangesResponse:
         """Return one page of changes. All pages of a synchronization together bring the caller's copy to one run."""
-        return await self._threads.run(self._synchronization.read_page, request, page_size(request.page_size))
+        synchronization = self._synchronization(received.caller)
+        return await self._threads.run(synchronization.read_page, request, page_size(request.page_size))
 
     async def ExportChurnRisks(
-        self, request: pb.ExportChurnRisksRequest, _received: ReceivedRequest
+        self, request: pb.ExportChurnRisksRequest, received: ReceivedRequest
     ) -> AsyncIterator[pb.ExportChurnRisksResponse]:
         """Return all predictions of a run in parts, as Arrow streams."""
-        cursor: ExportCursor | None = await self._threads.run(self._synchronization.start_export, request)
+        synchronization = self._synchronization(received.caller)
+        cursor: ExportCursor | None = await self._threads.run(synchronization.start_export, request)
         while cursor is not None:
-            part, cursor = await self._threads.run(self._synchronization.read_part, cursor)
+            part, cursor = await self._threads.run(synchronization.read_part, cursor)
             yield part
 
     async def ListChurnRuns(
@@ -81,6 +83,10 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
         """Return the newest run of every market."""
         runs = await self._threads.run(self._predictions.read_newest_runs)
         return pb.ListChurnRunsResponse(runs=[run_message(run) for run in runs])
+
+    def _synchronization(self, caller: Caller) -> Synchronization:
+        """Return the synchronization of a caller's copies, whose tokens only this caller can use."""
+        return Synchronization(self._predictions, self._changes, self._tokens.for_caller(caller))
 
     def _read_one(self, request: pb.GetChurnRiskRequest) -> pb.GetChurnRiskResponse:
         """Read the prediction of one customer. This method runs in a thread."""
@@ -116,13 +122,13 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
             risks.append(writers[run.market].message(row))
         return pb.BatchGetChurnRisksResponse(churn_risks=risks)
 
-    def _read_page(self, request: pb.ListChurnRisksRequest) -> pb.ListChurnRisksResponse:
+    def _read_page(self, request: pb.ListChurnRisksRequest, tokens: PageTokens) -> pb.ListChurnRisksResponse:
         """Read one page of a list. This method runs in a thread."""
         query, size = _query(request), page_size(request.page_size)
         filters = _filter_digest(query, request.locale)
         after: PredictionCursor | None = None
         if request.page_token:
-            cursor = self._tokens.read(request.page_token, RiskPageCursor)
+            cursor = tokens.read(request.page_token, RiskPageCursor)
             if (cursor.market, cursor.filters) != (request.market, filters):
                 raise PageTokenInvalid(
                     "page_token was issued for a different market, order, locale or filter; use the values of the first page"
@@ -141,7 +147,7 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
         if len(rows) > size:
             last = rows[size - 1]
             number = _sort_number(query, last)
-            token = self._tokens.write(RiskPageCursor(run.number, run.market, filters, total, number, last.customer_id))
+            token = tokens.write(RiskPageCursor(run.number, run.market, filters, total, number, last.customer_id))
         risks = risk_messages(run, rows[:size], request.locale)
         return pb.ListChurnRisksResponse(churn_risks=risks, next_page_token=token, total_size=total)
 

@@ -12,8 +12,8 @@ from grounds.audit.v1 import audit_pb2 as pb
 from grounds.credit.v1 import credit_pb2
 from models.schema import Schema
 from server.decisions.assessment import Assessment, SourcedValue
-from server.edges.authorization import LOCAL_CALLER
 from server.edges.explanations import VALUE_SOURCES, timestamp
+from server.edges.received_request import ReceivedRequest
 from server.stores.record_log.decision_index import CREDIT_DECISION
 from server.stores.record_log.entries import LogEntry
 
@@ -23,14 +23,14 @@ class RecordedAnswer:
     """A decision with all data from which its record is built.
 
     Attributes:
-        request: The bytes of the request as received.
+        received: The request and its caller.
         received_at: The time at which the request arrived.
         content: SHA-256 of the decoded request without its request_id.
         assessment: The assessment of the application.
         decision: The answer to the caller.
     """
 
-    request: bytes
+    received: ReceivedRequest
     received_at: dt.datetime
     content: bytes
     assessment: Assessment
@@ -54,7 +54,7 @@ def decision_entry(answer: RecordedAnswer) -> LogEntry:
         kind=CREDIT_DECISION,
         record_id=decision.record_ref.decision_id,
         time=assessment.question.at,
-        caller=LOCAL_CALLER,
+        caller=answer.received.caller.name,
         body=_record_message(answer).SerializeToString(deterministic=True),
         customer=(customer.market, customer.customer_id),
         request_id=decision.record_ref.request_id.lower(),
@@ -68,7 +68,7 @@ def _record_message(answer: RecordedAnswer) -> pb.DecisionRecord:
     assessment = answer.assessment
     bundle, policy = assessment.model.bundle, assessment.policy
     return pb.DecisionRecord(
-        request=answer.request,
+        request=answer.received.content,
         answer=answer.decision.SerializeToString(deterministic=True),
         features=model_input_messages(bundle.schema, assessment.inputs),
         bundle_id=bundle.bundle_id,
@@ -78,7 +78,7 @@ def _record_message(answer: RecordedAnswer) -> pb.DecisionRecord:
         policy_sha256=policy.sha256,
         runtime=runtime_message(),
         numbers=model_numbers(assessment),
-        caller=LOCAL_CALLER,
+        caller=answer.received.caller.name,
         receive_time=timestamp(answer.received_at),
         decide_time=timestamp(assessment.question.at),
     )

@@ -12,14 +12,14 @@ from google.protobuf.message import Message
 from grounds.audit.v1 import bodies_pb2
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds_record.labels import SUBJECT_LABEL
-from server.edges.authorization import LOCAL_CALLER
 from server.edges.credit.decision_records import decision_from_record
 from server.edges.explanations import timestamp
+from server.edges.identity.callers import Caller
 from server.edges.received_request import ReceivedRequest
 from server.edges.recorder import Recorder
 from server.edges.request_digest import content_sha256
 from server.edges.thread_pool import StoreThreads
-from server.errors import DecisionUnknown, StoreUnavailable
+from server.errors import DecisionUnknown, RecordDamaged, RecordRemoved, StoreUnavailable
 from server.stores.record_log.decision_index import CREDIT_DECISION
 from server.stores.record_log.entries import LogEntry, Precondition, PreconditionFailed, Record, new_record_id
 from server.stores.record_log.log import RecordLog
@@ -110,7 +110,7 @@ class DecisionEvents:
         # Check the event against a snapshot, and append it only if no other event was recorded since. Otherwise, retry.
         for _ in range(_ATTEMPTS_MAX):
             try:
-                return _answer_bytes(await self._attempt(request, received.content, content, draft))
+                return _answer_bytes(await self._attempt(request, received, content, draft))
             except PreconditionFailed:
                 continue
         raise StoreUnavailable("too many concurrent updates to this decision; retry")
@@ -118,7 +118,7 @@ class DecisionEvents:
     async def _attempt(
         self,
         request: pb.RecordOverrideRequest | pb.RecordOutcomeRequest,
-        request_bytes: bytes,
+        received: ReceivedRequest,
         content: bytes,
         draft: Callable[[DecisionState], EventDraft],
     ) -> Record:
@@ -129,12 +129,12 @@ class DecisionEvents:
         """
         at, request_id = self._clock(), request.request_id.lower()
         try:
-            state = await self._threads.run(self._read_state, request.decision_id.lower(), at)
+            state = await self._threads.run(self._read_state, request.decision_id.lower(), at, received.caller)
             event = await self._threads.run(draft, state)
         except Exception:
             # A repeated request may fail now although it succeeded earlier. In that case, return the record of the
             # earlier request.
-            earlier = await self._threads.run(self._log.find_by_request, LOCAL_CALLER, request_id, content)
+            earlier = await self._threads.run(self._log.find_by_request, received.caller.name, request_id, content)
             if earlier is None:
                 raise
             return earlier
@@ -143,8 +143,8 @@ class DecisionEvents:
             kind=event.kind,
             record_id=state.record_id,
             time=at,
-            caller=LOCAL_CALLER,
-            body=_event_body(request_bytes, event.answer, at),
+            caller=received.caller.name,
+            body=_event_body(received, event.answer, at),
             customer=(customer.market, customer.customer_id),
             request_id=request_id,
             content=content,
@@ -153,11 +153,11 @@ class DecisionEvents:
         )
         return await self._recorder.record(entry)
 
-    def _read_state(self, decision_id: str, at: dt.datetime) -> DecisionState:
+    def _read_state(self, decision_id: str, at: dt.datetime, caller: Caller) -> DecisionState:
         """Read a decision, its events, and the number of its events from one snapshot."""
         with self._log.database.snapshot() as snapshot:
             records = RecordReader(snapshot, self._log.key_store)
-            record = _read_decision(records, decision_id)
+            record = _read_decision(records, decision_id, caller)
             tag, label = record.header.customer_tag, (SUBJECT_LABEL, record.header.record_id)
             with snapshot.reading() as connection:
                 count = count_records(connection, tag, _EVENT_KINDS, label)
@@ -169,16 +169,16 @@ class DecisionEvents:
                 precondition=Precondition(tag, _EVENT_KINDS, label, count),
             )
 
-    def read_history(self, decision_id: str) -> DecisionHistory:
+    def read_history(self, decision_id: str, caller: Caller) -> DecisionHistory:
         """Read a decision with its events from one snapshot.
 
         Raises:
-            DecisionUnknown: No decision has this id.
+            DecisionUnknown: No decision has this id, or the caller may not ask about its market.
             RecordRemoved, RecordDamaged: See RecordReader.find_by_id.
         """
         with self._log.database.snapshot() as snapshot:
             records = RecordReader(snapshot, self._log.key_store)
-            return _history(records, _read_decision(records, decision_id))
+            return _history(records, _read_decision(records, decision_id, caller))
 
 
 def read_events(records: RecordReader, decision: Record) -> tuple[tuple[pb.Override, ...], tuple[pb.Outcome, ...]]:
@@ -191,11 +191,20 @@ def read_events(records: RecordReader, decision: Record) -> tuple[tuple[pb.Overr
     )
 
 
-def _read_decision(records: RecordReader, decision_id: str) -> Record:
+def _read_decision(records: RecordReader, decision_id: str, caller: Caller) -> Record:
     """Read the record of a decision. Raises the same errors as DecisionEvents.read_history."""
-    record = records.find_by_id(decision_id)
+    unknown = DecisionUnknown("decision_id: no decision has this id; check the id", decision_id=decision_id)
+    try:
+        record = records.find_by_id(decision_id)
+    except (RecordRemoved, RecordDamaged) as error:
+        # A caller who may not ask about every market must not learn that a record exists that cannot be read.
+        if caller.markets is None:
+            raise
+        raise unknown from error
     if record is None or record.header.kind != CREDIT_DECISION:
-        raise DecisionUnknown("decision_id: no decision has this id; check the id", decision_id=decision_id)
+        raise unknown
+    if not caller.may_see(record.header.labels.get("market", "")):
+        raise unknown
     return record
 
 
@@ -205,12 +214,12 @@ def _history(records: RecordReader, record: Record) -> DecisionHistory:
     return DecisionHistory(decision_from_record(record.body), overrides, outcomes)
 
 
-def _event_body(request: bytes, answer: Message, at: dt.datetime) -> bytes:
+def _event_body(received: ReceivedRequest, answer: Message, at: dt.datetime) -> bytes:
     """Return the body of an event's record."""
     body = bodies_pb2.EventRecord(
-        request=request,
+        request=received.content,
         answer=answer.SerializeToString(deterministic=True),
-        caller=LOCAL_CALLER,
+        caller=received.caller.name,
         receive_time=timestamp(at),
     )
     return body.SerializeToString(deterministic=True)

@@ -1,6 +1,7 @@
 """Overrides: checks a requested override against its decision and today's policy, and builds the override."""
 
 import datetime as dt
+from decimal import Decimal
 
 from google.type.money_pb2 import Money
 
@@ -10,11 +11,14 @@ from server.decisions.overrides import CurrencyAmount, OverriddenDecision, Overr
 from server.decisions.policy import STANDARD, Policy, PolicyOutcome
 from server.edges.credit.events import CREDIT_OVERRIDE, DecisionHistory, DecisionState, EventDraft
 from server.edges.explanations import time_from_timestamp, timestamp
+from server.edges.identity.callers import Caller
 from server.edges.money import amount_from_money, money_from_amount
 from server.errors import NoPolicy
 
 
-def draft_override(request: pb.RecordOverrideRequest, policy: Policy, state: DecisionState) -> EventDraft:
+def draft_override(
+    request: pb.RecordOverrideRequest, policy: Policy, state: DecisionState, caller: Caller
+) -> EventDraft:
     """Check an override against its decision and the policy, and return the event to record.
 
     Raises:
@@ -26,7 +30,7 @@ def draft_override(request: pb.RecordOverrideRequest, policy: Policy, state: Dec
     section = policy.section(market, product, at.astimezone(dt.UTC).date())
     if section is None or section.overrides is None:
         raise NoPolicy(f"the policy allows no overrides for product {product} in market {market}", market=market)
-    ruling = judge_override(_overridden_decision(state.history), _proposal(request, at), section.overrides)
+    ruling = judge_override(_overridden_decision(state.history), _proposal(request, at, caller), section.overrides)
     locale, text = policy.reason_text(request.reason_code, request.locale or DEFAULT_LOCALE)
     override = pb.Override(
         override_id=state.record_id,
@@ -63,14 +67,16 @@ def _overridden_decision(history: DecisionHistory) -> OverriddenDecision:
     )
 
 
-def _proposal(request: pb.RecordOverrideRequest, at: dt.datetime) -> OverrideProposal:
-    """Return the requested override as a proposal."""
+def _proposal(request: pb.RecordOverrideRequest, at: dt.datetime, caller: Caller) -> OverrideProposal:
+    """Return the requested override as a proposal, with the limit of the authority file."""
+    limits, currency = caller.override_limits, request.authority_limit.currency_code
     return OverrideProposal(
         outcome=PolicyOutcome(request.decision),
         granted=_currency_amount(request.granted_amount) if request.HasField("granted_amount") else None,
         reason_code=request.reason_code,
         user=request.user_id,
         authority=_currency_amount(request.authority_limit),
+        authority_max=None if limits is None else limits.get((request.user_role, currency), Decimal(0)),
         second_user=request.second_user_id,
         at=at,
     )

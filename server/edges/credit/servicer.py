@@ -15,7 +15,6 @@ from server.decisions.inputs import (
     check_features,
     merge_inputs,
 )
-from server.edges.authorization import LOCAL_CALLER
 from server.edges.credit.decision_records import RecordedAnswer, decision_entry, decision_from_record
 from server.edges.credit.events import DecisionEvents
 from server.edges.credit.messages import application_from_request, assessment_message
@@ -79,12 +78,12 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
             # A repeated request may fail now although it succeeded earlier, because policy, model or features may have
             # changed.
             earlier = await self._threads.run(
-                self._log.find_by_request, LOCAL_CALLER, request.request_id.lower(), content
+                self._log.find_by_request, received.caller.name, request.request_id.lower(), content
             )
             if earlier is None:
                 raise
             return pb.ScoreCreditResponse(credit_decision=decision_from_record(earlier.body))
-        entry = decision_entry(RecordedAnswer(received.content, received_at, content, assessment, decision))
+        entry = decision_entry(RecordedAnswer(received, received_at, content, assessment, decision))
         record = await self._recorder.record(entry)
         # The log has one record per request_id. If it belongs to an earlier or concurrent call, return the decision of
         # that call.
@@ -110,10 +109,10 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         return answer
 
     async def GetCreditDecision(
-        self, request: pb.GetCreditDecisionRequest, _received: ReceivedRequest
+        self, request: pb.GetCreditDecisionRequest, received: ReceivedRequest
     ) -> pb.GetCreditDecisionResponse:
         """Return a decision as the caller of ScoreCredit received it, with its overrides and outcomes."""
-        history = await self._threads.run(self._events.read_history, request.decision_id.lower())
+        history = await self._threads.run(self._events.read_history, request.decision_id.lower(), received.caller)
         return pb.GetCreditDecisionResponse(
             credit_decision=history.decision, overrides=history.overrides, outcomes=history.outcomes
         )
@@ -123,7 +122,9 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
     ) -> pb.RecordOverrideResponse:
         """Record that a person replaced the policy's decision."""
         policy = self._policies.current
-        answer = await self._events.record(request, received, lambda state: draft_override(request, policy, state))
+        answer = await self._events.record(
+            request, received, lambda state: draft_override(request, policy, state, received.caller)
+        )
         return pb.RecordOverrideResponse(override=pb.Override.FromString(answer))
 
     async def RecordOutcome(

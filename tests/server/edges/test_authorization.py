@@ -7,6 +7,7 @@ from pathlib import Path
 import grpc
 import pytest
 from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import FieldDescriptor
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
@@ -14,7 +15,9 @@ from grounds.audit.v1 import audit_pb2
 from grounds.churn.v1 import churn_pb2
 from grounds.credit.v1 import credit_pb2
 from grounds.model.v1 import model_pb2
-from server.edges.authorization import LOAN_DESK, ROLES, authorize
+from server.edges.authorization import ROLES, authorize
+from server.edges.identity.callers import LOAN_DESK
+from server.edges.identity.markets import BY_RECORD, MARKET_FIELDS, NO_MARKET
 from server.edges.interceptor import CallInterceptor
 from server.edges.reflection import v1_descriptor
 from server.edges.status import ERROR_STATUSES, INTERNAL
@@ -28,6 +31,7 @@ FILES = (*OURS, *STANDARD)
 PROTOS = sorted((ROOT / "protos" / "grounds").glob("*/v1/*.proto"))
 EVERY_METHOD = {
     *("REQUEST_INVALID", "REQUEST_UNREADABLE", "REQUEST_TOO_LARGE", "METHOD_UNKNOWN", "METHOD_NOT_ALLOWED"),
+    *("CALLER_NOT_AUTHENTICATED", "MARKET_NOT_ALLOWED"),
     *("REQUEST_INCOMPLETE", "OVERLOADED", "RATE_EXCEEDED", "SERVER_BUSY", "STORE_UNAVAILABLE", "DRAINING", "INTERNAL"),
 }
 
@@ -58,6 +62,31 @@ def subclasses(error: type[ServerError]) -> set[type[ServerError]]:
 def test_every_method_has_roles_and_every_entry_is_a_method() -> None:
     assert sorted(ROLES) == sorted(method_names())
     assert all(ROLES.values())
+
+
+def test_every_method_of_our_services_states_which_market_a_request_asks_about() -> None:
+    """The field of each entry exists, so that a restricted caller cannot ask about another market."""
+    ours = {
+        f"/{service.full_name}/{method.name}": method.input_type
+        for file in OURS
+        for service in file.services_by_name.values()
+        for method in service.methods
+    }
+    assert sorted(MARKET_FIELDS) == sorted(ours)
+    for method, path in MARKET_FIELDS.items():
+        message = ours[method]
+        names = {each.name for each in message.fields}
+        if path == BY_RECORD:
+            assert "decision_id" in names
+        elif path == NO_MARKET:
+            assert not names & {"customer", "customers", "filter", "decision_id"}
+        else:
+            *outer, last = path.split(".")
+            for name in outer:
+                inner = message.fields_by_name[name].message_type
+                assert inner is not None
+                message = inner
+            assert message.fields_by_name[last].type == FieldDescriptor.TYPE_STRING
 
 
 def test_the_server_serves_every_service_of_the_proto_files() -> None:

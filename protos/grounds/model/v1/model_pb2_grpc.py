@@ -30,20 +30,24 @@ class ModelServiceStub:
     features it uses.
 
     A failed call is a google.rpc.Status with exactly one google.rpc.ErrorInfo,
-    domain "grounds". Its reason is one of those listed at the method, or one that
-    every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest that
-    lists every invalid field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are
-    not an encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit
-    as metadata "bytes_max"), REQUEST_INCOMPLETE (DEADLINE_EXCEEDED: the request did
-    not arrive in time), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not have the
-    method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), OVERLOADED (RESOURCE_EXHAUSTED:
-    too many calls are in progress), RATE_EXCEEDED (RESOURCE_EXHAUSTED: the caller
-    sends too many calls per second), SERVER_BUSY (RESOURCE_EXHAUSTED: too much work
-    waits), STORE_UNAVAILABLE (UNAVAILABLE: retry), DRAINING (UNAVAILABLE: retry;
-    another server, or this one after its restart, answers), INTERNAL (INTERNAL, with
-    an incident id and nothing else). Branch on the reason, never on the message.
+    domain "grounds". Its reason is one of those listed at the method, or one
+    that every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest
+    that lists every invalid field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the
+    bytes are not an encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED,
+    with the limit as metadata "bytes_max"), REQUEST_INCOMPLETE
+    (DEADLINE_EXCEEDED: the request did not arrive in time), METHOD_UNKNOWN
+    (UNIMPLEMENTED: this server does not have the method),
+    CALLER_NOT_AUTHENTICATED (UNAUTHENTICATED), METHOD_NOT_ALLOWED
+    (PERMISSION_DENIED), MARKET_NOT_ALLOWED (PERMISSION_DENIED: this caller may
+    not ask about the market), OVERLOADED (RESOURCE_EXHAUSTED: too many calls are
+    in progress), RATE_EXCEEDED (RESOURCE_EXHAUSTED: the caller sends too many
+    calls per second), SERVER_BUSY (RESOURCE_EXHAUSTED: too much work waits),
+    STORE_UNAVAILABLE (UNAVAILABLE: retry), DRAINING (UNAVAILABLE: retry; another
+    server, or this one after its restart, answers), INTERNAL (INTERNAL, with an
+    incident id and nothing else). Branch on the reason, never on the message.
     After OVERLOADED, RATE_EXCEEDED and SERVER_BUSY, retry after the time in the
-    google.rpc.RetryInfo; a google.rpc.QuotaFailure states the limit of the first two.
+    google.rpc.RetryInfo; a google.rpc.QuotaFailure states the limit of the first
+    two.
     """
 
     def __init__(self, channel):
@@ -69,20 +73,24 @@ class ModelServiceServicer:
     features it uses.
 
     A failed call is a google.rpc.Status with exactly one google.rpc.ErrorInfo,
-    domain "grounds". Its reason is one of those listed at the method, or one that
-    every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest that
-    lists every invalid field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are
-    not an encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit
-    as metadata "bytes_max"), REQUEST_INCOMPLETE (DEADLINE_EXCEEDED: the request did
-    not arrive in time), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not have the
-    method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), OVERLOADED (RESOURCE_EXHAUSTED:
-    too many calls are in progress), RATE_EXCEEDED (RESOURCE_EXHAUSTED: the caller
-    sends too many calls per second), SERVER_BUSY (RESOURCE_EXHAUSTED: too much work
-    waits), STORE_UNAVAILABLE (UNAVAILABLE: retry), DRAINING (UNAVAILABLE: retry;
-    another server, or this one after its restart, answers), INTERNAL (INTERNAL, with
-    an incident id and nothing else). Branch on the reason, never on the message.
+    domain "grounds". Its reason is one of those listed at the method, or one
+    that every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest
+    that lists every invalid field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the
+    bytes are not an encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED,
+    with the limit as metadata "bytes_max"), REQUEST_INCOMPLETE
+    (DEADLINE_EXCEEDED: the request did not arrive in time), METHOD_UNKNOWN
+    (UNIMPLEMENTED: this server does not have the method),
+    CALLER_NOT_AUTHENTICATED (UNAUTHENTICATED), METHOD_NOT_ALLOWED
+    (PERMISSION_DENIED), MARKET_NOT_ALLOWED (PERMISSION_DENIED: this caller may
+    not ask about the market), OVERLOADED (RESOURCE_EXHAUSTED: too many calls are
+    in progress), RATE_EXCEEDED (RESOURCE_EXHAUSTED: the caller sends too many
+    calls per second), SERVER_BUSY (RESOURCE_EXHAUSTED: too much work waits),
+    STORE_UNAVAILABLE (UNAVAILABLE: retry), DRAINING (UNAVAILABLE: retry; another
+    server, or this one after its restart, answers), INTERNAL (INTERNAL, with an
+    incident id and nothing else). Branch on the reason, never on the message.
     After OVERLOADED, RATE_EXCEEDED and SERVER_BUSY, retry after the time in the
-    google.rpc.RetryInfo; a google.rpc.QuotaFailure states the limit of the first two.
+    google.rpc.RetryInfo; a google.rpc.QuotaFailure states the limit of the first
+    two.
     """
 
     def ListModels(self, request, context):
@@ -130,20 +138,24 @@ class ModelService:
     features it uses.
 
     A failed call is a google.rpc.Status with exactly one google.rpc.ErrorInfo,
-    domain "grounds". Its reason is one of those listed at the method, or one that
-    every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest that
-    lists every invalid field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the bytes are
-    not an encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED, with the limit
-    as metadata "bytes_max"), REQUEST_INCOMPLETE (DEADLINE_EXCEEDED: the request did
-    not arrive in time), METHOD_UNKNOWN (UNIMPLEMENTED: this server does not have the
-    method), METHOD_NOT_ALLOWED (PERMISSION_DENIED), OVERLOADED (RESOURCE_EXHAUSTED:
-    too many calls are in progress), RATE_EXCEEDED (RESOURCE_EXHAUSTED: the caller
-    sends too many calls per second), SERVER_BUSY (RESOURCE_EXHAUSTED: too much work
-    waits), STORE_UNAVAILABLE (UNAVAILABLE: retry), DRAINING (UNAVAILABLE: retry;
-    another server, or this one after its restart, answers), INTERNAL (INTERNAL, with
-    an incident id and nothing else). Branch on the reason, never on the message.
+    domain "grounds". Its reason is one of those listed at the method, or one
+    that every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest
+    that lists every invalid field), REQUEST_UNREADABLE (INVALID_ARGUMENT: the
+    bytes are not an encoded request), REQUEST_TOO_LARGE (RESOURCE_EXHAUSTED,
+    with the limit as metadata "bytes_max"), REQUEST_INCOMPLETE
+    (DEADLINE_EXCEEDED: the request did not arrive in time), METHOD_UNKNOWN
+    (UNIMPLEMENTED: this server does not have the method),
+    CALLER_NOT_AUTHENTICATED (UNAUTHENTICATED), METHOD_NOT_ALLOWED
+    (PERMISSION_DENIED), MARKET_NOT_ALLOWED (PERMISSION_DENIED: this caller may
+    not ask about the market), OVERLOADED (RESOURCE_EXHAUSTED: too many calls are
+    in progress), RATE_EXCEEDED (RESOURCE_EXHAUSTED: the caller sends too many
+    calls per second), SERVER_BUSY (RESOURCE_EXHAUSTED: too much work waits),
+    STORE_UNAVAILABLE (UNAVAILABLE: retry), DRAINING (UNAVAILABLE: retry; another
+    server, or this one after its restart, answers), INTERNAL (INTERNAL, with an
+    incident id and nothing else). Branch on the reason, never on the message.
     After OVERLOADED, RATE_EXCEEDED and SERVER_BUSY, retry after the time in the
-    google.rpc.RetryInfo; a google.rpc.QuotaFailure states the limit of the first two.
+    google.rpc.RetryInfo; a google.rpc.QuotaFailure states the limit of the first
+    two.
     """
 
     @staticmethod

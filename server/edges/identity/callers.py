@@ -1,0 +1,61 @@
+"""Callers: the principal of a call, its roles, and the markets whose customers it may ask about."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from server.errors import MarketNotAllowed
+
+# The role of callers that need not be identified, for health checks.
+ANYONE = "anyone"
+LOAN_DESK, CRM, CRM_EXPORT, OPERATOR, AUDITOR = "loan_desk", "crm", "crm_export", "operator", "auditor"
+ALL_ROLES = frozenset({LOAN_DESK, CRM, CRM_EXPORT, OPERATOR, AUDITOR})
+_LOCAL_NAME = "local"
+_PRINCIPAL = re.compile(r"[!-~]{1,255}")  # printable ASCII without spaces
+
+
+def is_principal(name: str) -> bool:
+    """Return whether a text can be the name of a caller: 1 to 255 printable ASCII characters without spaces.
+
+    "local" is reserved for callers that nobody has identified.
+    """
+    return _PRINCIPAL.fullmatch(name) is not None and name != _LOCAL_NAME
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A caller, and what it may do.
+
+    Attributes:
+        name: The principal, which records contain, such as spiffe://example.com/loan-desk.
+        roles: The roles of the caller; a caller without roles may call no method.
+        markets: The markets whose customers the caller may ask about; None means every market.
+        override_limits: The largest amount that a person of this caller may grant by an override, by user role and
+            currency code. None means that the limit in the request applies.
+    """
+
+    name: str
+    roles: frozenset[str] = frozenset()
+    markets: frozenset[str] | None = frozenset()
+    override_limits: Mapping[tuple[str, str], Decimal] | None = field(default=None, hash=False)
+
+    def may_see(self, market: str) -> bool:
+        """Return whether the caller may ask about customers of a market; "" is the list of all markets."""
+        return self.markets is None or market in self.markets
+
+    def require_market(self, market: str) -> None:
+        """Check that the caller may ask about customers of a market.
+
+        Raises:
+            MarketNotAllowed: The caller may not. The error does not depend on whether a customer exists.
+        """
+        if not self.may_see(market):
+            problem = f"about customers of market {market}" if market else "without a market; state one market"
+            raise MarketNotAllowed(f"permission denied: this caller may not ask {problem}", market=market)
+
+
+# The caller of a server that listens on loopback and identifies nobody.
+LOCAL_CALLER = Caller(_LOCAL_NAME, ALL_ROLES | {ANYONE}, markets=None)
+# The caller of a method that needs no identification.
+ANYONE_CALLER = Caller(ANYONE, frozenset({ANYONE}))

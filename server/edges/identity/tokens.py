@@ -1,0 +1,156 @@
+"""Bearer tokens: signed JSON web tokens (JWT, RFC 7519) that identify the caller.
+
+A token is accepted if one of the configured keys signed it with RS256, ES256 or EdDSA, and if its issuer, its audience and
+its times are right. Its subject (`sub`) is the principal.
+"""
+
+import asyncio
+import json
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jwt
+import structlog
+
+from server.edges.identity.callers import is_principal
+from server.errors import CallerNotAuthenticated, TokenKeysRefused
+
+LOG = structlog.get_logger()
+_ALGORITHMS = ["RS256", "ES256", "EdDSA"]
+_REQUIRED = ["exp", "iat", "iss", "aud", "sub"]
+_LEEWAY_SECONDS = 10.0  # clocks of issuer and server may differ by this much
+_REFRESH_SECONDS = 300.0
+_RETRY_SECONDS = 5.0  # an unknown key id causes at most one early refresh in this time
+_FETCH_SECONDS_MAX = 5.0
+_ACCEPTED_MAX = 1000  # verified tokens that are remembered, because verifying a signature costs up to 0.1 ms
+_REJECTED = "the bearer token is not valid"
+
+
+class TokenKeys:
+    """The public keys of the issuer, from a file or from an HTTPS address with a JSON web key set (RFC 7517)."""
+
+    def __init__(self, location: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """Read the keys.
+
+        Args:
+            location: Path of a file, or an address that begins with https://.
+            monotonic: A clock that never goes back, in seconds.
+
+        Raises:
+            TokenKeysRefused: The key set cannot be read.
+        """
+        self._location, self._monotonic = location, monotonic
+        self._keys = self._read()
+        self._read_time = monotonic()
+        self._refresh: asyncio.Task[None] | None = None
+
+    async def find(self, key_id: str) -> Any | None:
+        """Return the key with this id; None if the newest key set has no such key.
+
+        A key set that is old is read again while the present keys stay in use. A call with an unknown key waits for that,
+        because the issuer may have begun to use a new key.
+        """
+        age, is_known = self._monotonic() - self._read_time, key_id in self._keys
+        if self._refresh is None and age >= (_REFRESH_SECONDS if is_known else _RETRY_SECONDS):
+            self._refresh = asyncio.create_task(self._read_again())
+        if self._refresh is not None and not is_known:
+            await asyncio.shield(self._refresh)
+        return self._keys.get(key_id)
+
+    async def _read_again(self) -> None:
+        """Read the keys again, in a thread. If that fails, the previous keys stay in use, and the failure is logged."""
+        try:
+            self._keys = await asyncio.to_thread(self._read)
+        except TokenKeysRefused as error:
+            LOG.error("token keys cannot be read; the previous keys stay in use", problem=str(error))
+        finally:
+            self._read_time = self._monotonic()
+            self._refresh = None
+
+    def _read(self) -> dict[str, Any]:
+        """Read and parse the key set. Raises TokenKeysRefused if that fails."""
+        try:
+            if self._location.startswith("https://"):
+                client = jwt.PyJWKClient(self._location, cache_keys=False, timeout=_FETCH_SECONDS_MAX)
+                keys = client.get_jwk_set(refresh=True).keys
+            else:
+                keys = jwt.PyJWKSet.from_dict(json.loads(Path(self._location).read_text("utf-8"))).keys
+        except (jwt.PyJWTError, OSError, ValueError, TypeError, AttributeError) as error:  # JWT checks no types
+            raise TokenKeysRefused(
+                f"{self._location}: not a readable JSON web key set ({type(error).__name__}); check the setting `jwt_keys`"
+            ) from error
+        return {key.key_id: key.key for key in keys if key.key_id and key.algorithm_name in _ALGORITHMS}
+
+
+class TokenVerifier:
+    """Verifies bearer tokens and returns their principals. It is used on the event loop."""
+
+    def __init__(self, keys: TokenKeys, issuer: str, audience: str, clock: Callable[[], float] = time.time) -> None:
+        """Create a verifier.
+
+        Args:
+            keys: The public keys of the issuer.
+            issuer: The required issuer (`iss`).
+            audience: The required audience (`aud`), the name of this server.
+            clock: Returns the present time, in seconds since 1970.
+        """
+        self._keys, self._issuer, self._audience, self._clock = keys, issuer, audience, clock
+        self._accepted: OrderedDict[str, tuple[str, float]] = OrderedDict()  # principal and end of each token
+
+    async def principal(self, authorization: str) -> str:
+        """Return the principal of a token.
+
+        Args:
+            authorization: Value of the metadata entry `authorization`: "Bearer " and the token.
+
+        Raises:
+            CallerNotAuthenticated: There is no token, or it is not valid. The message does not say which rule it breaks,
+                because only an attacker needs to know; the application log contains the name of the rule.
+        """
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise CallerNotAuthenticated("the metadata entry authorization must be 'Bearer ' and a token")
+        known = self._accepted.get(token)
+        if known is not None and known[1] > self._clock():
+            return known[0]
+        self._accepted.pop(token, None)
+        principal, end = await self._verify(token)
+        self._accepted[token] = principal, end
+        if len(self._accepted) > _ACCEPTED_MAX:
+            self._accepted.popitem(last=False)
+        return principal
+
+    async def _verify(self, token: str) -> tuple[str, float]:
+        """Return the principal of a token, and the time at which the token ends. Raises CallerNotAuthenticated."""
+        try:
+            header = jwt.get_unverified_header(token)
+            # An empty key verifies no signature. Times are checked below against `clock`, and a token of any other algorithm, such as "none", is rejected here.
+            claims = jwt.decode(
+                token,
+                await self._keys.find(str(header.get("kid", ""))) or b"",
+                algorithms=_ALGORITHMS,
+                audience=self._audience,
+                issuer=self._issuer,
+                options={"require": _REQUIRED, "verify_exp": False, "verify_nbf": False, "verify_iat": False},
+            )
+            principal, end = self._check_claims(claims)
+        except (jwt.PyJWTError, ValueError, TypeError) as error:
+            LOG.warning("bearer token rejected", rule=str(error) if type(error) is ValueError else type(error).__name__)
+            raise CallerNotAuthenticated(f"{_REJECTED}; request a new token from its issuer") from error
+        return principal, end
+
+    def _check_claims(self, claims: dict[str, Any]) -> tuple[str, float]:
+        """Return the principal and the end of a token whose signature, issuer and audience are right."""
+        now, principal = self._clock(), claims["sub"]
+        first, end = float(claims.get("nbf", claims["iat"])), float(claims["exp"])
+        # The conditions say what must be true, so that NaN is rejected.
+        if not now < end + _LEEWAY_SECONDS:
+            raise ValueError("expired")
+        if not now > first - _LEEWAY_SECONDS:
+            raise ValueError("not valid yet")
+        if not isinstance(principal, str) or not is_principal(principal):
+            raise ValueError("the subject is not a principal")
+        return principal, end

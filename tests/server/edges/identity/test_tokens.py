@@ -1,0 +1,178 @@
+"""Bearer tokens: only a token with a right signature, issuer, audience, time and subject identifies a caller."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
+
+from server.edges.identity.tokens import TokenKeys, TokenVerifier
+from server.errors import CallerNotAuthenticated, TokenKeysRefused
+from tests.server.edges.identity.certificates import LOAN_DESK, encode_token, write_key_set
+
+NOW = 1_800_000_000.0
+HEADER = {"alg": "EdDSA", "kid": "k1", "typ": "JWT"}
+CLAIMS = {"sub": LOAN_DESK, "iss": "https://issuer.example.com", "aud": "grounds", "iat": NOW - 60, "exp": NOW + 300}
+KEY = ed25519.Ed25519PrivateKey.generate()
+
+
+class Clocks:
+    """Clocks that a test moves.
+
+    Attributes:
+        now: The time in seconds, for both clocks.
+    """
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def read(self) -> float:
+        """Return the time."""
+        return self.now
+
+
+@pytest.fixture
+def clocks() -> Clocks:
+    """Return clocks that show NOW."""
+    return Clocks()
+
+
+@pytest.fixture
+def verifier(tmp_path: Path, clocks: Clocks) -> TokenVerifier:
+    """Return a verifier that trusts KEY."""
+    keys = TokenKeys(str(write_key_set(tmp_path / "keys.json", {"k1": KEY})), clocks.read)
+    return TokenVerifier(keys, "https://issuer.example.com", "grounds", clocks.read)
+
+
+async def test_the_subject_of_a_valid_token_is_the_principal(verifier: TokenVerifier) -> None:
+    assert await verifier.principal(f"Bearer {encode_token(HEADER, CLAIMS, KEY)}") == LOAN_DESK
+
+
+@pytest.mark.parametrize(
+    ("header", "claims", "key"),
+    [
+        pytest.param({**HEADER, "alg": "none"}, CLAIMS, None, id="algorithm none"),
+        pytest.param({**HEADER, "alg": "none"}, CLAIMS, KEY, id="algorithm none with a signature"),
+        pytest.param({**HEADER, "alg": "HS256"}, CLAIMS, KEY, id="symmetric algorithm"),
+        pytest.param({**HEADER, "alg": "RS256"}, CLAIMS, KEY, id="algorithm of another type of key"),
+        pytest.param(HEADER, CLAIMS, ed25519.Ed25519PrivateKey.generate(), id="signed by another key"),
+        pytest.param({**HEADER, "kid": "k2"}, CLAIMS, KEY, id="unknown key id"),
+        pytest.param({"alg": "EdDSA"}, CLAIMS, KEY, id="no key id"),
+        pytest.param(HEADER, {**CLAIMS, "aud": "another server"}, KEY, id="another audience"),
+        pytest.param(HEADER, {**CLAIMS, "iss": "https://other.example.com"}, KEY, id="another issuer"),
+        pytest.param(HEADER, {**CLAIMS, "exp": NOW - 11}, KEY, id="expired"),
+        pytest.param(HEADER, {**CLAIMS, "nbf": NOW + 11}, KEY, id="not valid yet"),
+        pytest.param(HEADER, {**CLAIMS, "iat": NOW + 11}, KEY, id="issued in the future"),
+        pytest.param(HEADER, {**CLAIMS, "exp": "never"}, KEY, id="end that is no number"),
+        pytest.param(HEADER, {**CLAIMS, "exp": float("nan")}, KEY, id="end that is not a time"),
+        pytest.param(HEADER, {**CLAIMS, "sub": ""}, KEY, id="empty subject"),
+        pytest.param(HEADER, {**CLAIMS, "sub": "x" * 256}, KEY, id="long subject"),
+        pytest.param(HEADER, {**CLAIMS, "sub": "a\nb"}, KEY, id="subject with a line break"),
+        pytest.param(HEADER, {**CLAIMS, "sub": 7}, KEY, id="subject that is no text"),
+        *(
+            pytest.param(
+                HEADER, {name: value for name, value in CLAIMS.items() if name != missing}, KEY, id=f"no {missing}"
+            )
+            for missing in CLAIMS
+        ),
+    ],
+)
+async def test_a_token_that_breaks_a_rule_is_rejected(
+    verifier: TokenVerifier,
+    header: Mapping[str, object],
+    claims: Mapping[str, object],
+    key: ed25519.Ed25519PrivateKey | None,
+) -> None:
+    token = encode_token(header, claims, key)
+    with pytest.raises(CallerNotAuthenticated) as caught:
+        await verifier.principal(f"Bearer {token}")
+    assert token not in str(caught.value)
+    assert str(caught.value) == "the bearer token is not valid; request a new token from its issuer"
+
+
+@pytest.mark.parametrize(
+    "authorization", ["", "Bearer", "Bearer ", "Basic dXNlcg==", "x", "Bearer a.b", "Bearer a.b.c.d"]
+)
+async def test_metadata_that_contains_no_token_is_rejected(verifier: TokenVerifier, authorization: str) -> None:
+    with pytest.raises(CallerNotAuthenticated):
+        await verifier.principal(authorization)
+
+
+async def test_a_changed_token_is_rejected_although_the_original_was_accepted(verifier: TokenVerifier) -> None:
+    token = encode_token(HEADER, CLAIMS, KEY)
+    await verifier.principal(f"Bearer {token}")
+    forged = encode_token(HEADER, {**CLAIMS, "sub": "spiffe://example.com/auditor"}, None).rstrip(".")
+    with pytest.raises(CallerNotAuthenticated):
+        await verifier.principal(f"Bearer {forged}.{token.rsplit('.', 1)[1]}")
+
+
+async def test_an_accepted_token_is_rejected_after_its_end(verifier: TokenVerifier, clocks: Clocks) -> None:
+    token = f"Bearer {encode_token(HEADER, CLAIMS, KEY)}"
+    assert await verifier.principal(token) == LOAN_DESK
+    clocks.now = NOW + 299
+    assert await verifier.principal(token) == LOAN_DESK
+    clocks.now = NOW + 311
+    with pytest.raises(CallerNotAuthenticated):
+        await verifier.principal(token)
+
+
+async def test_tokens_of_a_new_key_are_accepted_without_a_restart(
+    tmp_path: Path, verifier: TokenVerifier, clocks: Clocks
+) -> None:
+    """The key set is read again for an unknown key, even by many calls at the same time, and old keys stay valid."""
+    new = ed25519.Ed25519PrivateKey.generate()
+    write_key_set(tmp_path / "keys.json", {"k1": KEY, "k2": new})
+    clocks.now += 6
+    token = encode_token({**HEADER, "kid": "k2"}, CLAIMS, new)
+    principals = await asyncio.gather(*(verifier.principal(f"Bearer {token}") for _ in range(20)))
+    assert principals == [LOAN_DESK] * 20
+    assert await verifier.principal(f"Bearer {encode_token(HEADER, CLAIMS, KEY)}") == LOAN_DESK
+
+
+async def test_a_removed_key_is_rejected_after_five_minutes(
+    tmp_path: Path, verifier: TokenVerifier, clocks: Clocks
+) -> None:
+    write_key_set(tmp_path / "keys.json", {"k2": ed25519.Ed25519PrivateKey.generate()})
+    clocks.now += 301
+    claims = {**CLAIMS, "exp": NOW + 3600}
+    await verifier.principal(f"Bearer {encode_token(HEADER, claims, KEY)}")  # starts the reading
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await verifier.principal(f"Bearer {encode_token(HEADER, {**claims, 'jti': clocks.now}, KEY)}")
+            except CallerNotAuthenticated:
+                break
+            clocks.now += 0.001
+            await asyncio.sleep(0.01)
+
+
+async def test_a_broken_key_set_does_not_replace_the_present_keys(
+    tmp_path: Path, verifier: TokenVerifier, clocks: Clocks
+) -> None:
+    (tmp_path / "keys.json").write_text('{"keys": [')
+    clocks.now += 301
+    for _ in range(3):
+        assert (
+            await verifier.principal(f"Bearer {encode_token(HEADER, {**CLAIMS, 'exp': NOW + 900}, KEY)}") == LOAN_DESK
+        )
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"keys": []}', '{"keys": [{"kty": "RSA"}]}', "\xff"])
+def test_a_file_that_is_no_key_set_is_refused_at_the_start(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "keys.json"
+    path.write_text(content)
+    with pytest.raises(TokenKeysRefused, match="not a readable JSON web key set"):
+        TokenKeys(str(path))
+
+
+def test_a_symmetric_key_in_the_key_set_is_ignored(tmp_path: Path) -> None:
+    """A key set with a secret key must not make the server accept tokens that anybody with that key can sign."""
+    path = write_key_set(tmp_path / "keys.json", {"k1": KEY})
+    content = json.loads(path.read_text())
+    content["keys"].append({"kty": "oct", "kid": "k3", "alg": "HS256", "k": "c2VjcmV0"})
+    path.write_text(json.dumps(content))
+    keys = TokenKeys(str(path))
+    assert asyncio.run(keys.find("k3")) is None
