@@ -67,12 +67,13 @@ def build_explained_score(
     Raises:
         AdditivityError: The parts do not add up, or one of them is not finite.
     """
-    if not all(math.isfinite(number) for number in (margin, base_margin, *margin_contributions)):
+    if not all(map(math.isfinite, (margin, base_margin, *margin_contributions))):
         raise AdditivityError("the margin, the base margin or a contribution is not a finite number")
     log_odds = log_odds_from_margin(card, margin)
     base_value = log_odds_from_margin(card, base_margin)
     # Calibration is affine: its slope scales every contribution, and its intercept is part of the base value.
-    contributions = tuple(card.slope * float(part) for part in margin_contributions)
+    slope = card.slope
+    contributions = tuple([slope * float(part) for part in margin_contributions])
     split = split_score(card, log_odds, base_value, contributions)
     pd = pd_from_log_odds(log_odds)
     answer = ExplainedScore(

@@ -10,14 +10,15 @@ else. Numbers and plurals follow CLDR: https://unicode.org/reports/tr35/tr35-num
 """
 
 import decimal
+import math
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import Any
 
 from babel import Locale
-from babel.numbers import NumberPattern, parse_pattern
+from babel.numbers import NumberPattern, get_decimal_symbol, get_group_symbol, parse_pattern
 
 from models.schema import FeatureInput, Schema
 
@@ -27,6 +28,9 @@ DEFAULT_LOCALE = "en"
 FEATURES_NAMED_MAX = 2  # the largest number of features that a group's sentence lists
 _PLURAL_CATEGORIES = {"zero", "one", "two", "few", "many", "other"}
 _PATTERN_LENGTH_MAX = 64
+_USUAL_MAX = 1e15  # doubles below this have at most 15 digits before the decimal separator, so they are rounded exactly
+_USUAL_PLACES_MAX = 9
+_CACHED_MAX = 4096
 _DECIMAL_PRECISION = 400  # digits: enough to write any double without an exponent
 
 
@@ -58,24 +62,25 @@ def principal_reasons(
         points: Points of each feature, in the order of the schema.
         limit: Largest number of groups.
     """
-    groups = [_group_contribution(schema, code, contributions, points) for code in schema.group]
-    raising = [group for group in groups if group.log_odds > 0.0]
+    # The sums are added in the order of the schema, so that they have the same bits in every call.
+    sums = {code: sum(contributions[index] for index in members) for code, members in schema.members.items()}
+    raising = {code: log_odds for code, log_odds in sums.items() if log_odds > 0.0}
     # Materiality is relative to the groups that raise the risk: groups that lower it do not change the threshold.
-    threshold = MATERIALITY * sum(group.log_odds for group in raising)
-    material = [group for group in raising if group.log_odds >= threshold]
-    return sorted(material, key=lambda group: (-group.log_odds, group.code))[:limit]
+    threshold = MATERIALITY * sum(raising.values())
+    material = sorted((-log_odds, code) for code, log_odds in raising.items() if log_odds >= threshold)
+    return [_group_contribution(schema, code, sums[code], contributions, points) for _, code in material[:limit]]
 
 
 def _group_contribution(
-    schema: Schema, code: str, contributions: Sequence[float], points: Sequence[int]
+    schema: Schema, code: str, log_odds: float, contributions: Sequence[float], points: Sequence[int]
 ) -> GroupContribution:
-    """Return the contribution of one group."""
-    members = [index for index, feature in enumerate(schema.features) if feature.group == code]
+    """Return the contribution of one group, whose sum in log-odds is known."""
+    members = schema.members[code]
     raising = [index for index in members if contributions[index] > 0.0]
     raising.sort(key=lambda index: -contributions[index])  # stable: ties keep the order of the schema
     return GroupContribution(
         code=code,
-        log_odds=sum(contributions[index] for index in members),
+        log_odds=log_odds,
         points=sum(points[index] for index in members),
         features=tuple(schema.names[index] for index in raising),
     )
@@ -83,11 +88,8 @@ def _group_contribution(
 
 def resolve_locale(schema: Schema, requested: str) -> str:
     """Return the locale for all reasons: the requested one if available, else its language alone, else English."""
-    # A locale is available only if every group has a sentence in it, because reasons in two languages would be worse than
-    # reasons in English.
-    available = set.intersection(*(set(group.texts) for group in schema.group.values()))
     language = requested.split("-", maxsplit=1)[0]
-    return next((locale for locale in (requested, language) if locale in available), DEFAULT_LOCALE)
+    return next((locale for locale in (requested, language) if locale in schema.locales), DEFAULT_LOCALE)
 
 
 def reason_text(
@@ -109,23 +111,23 @@ def reason_text(
     Raises:
         KeyError: A placeholder of the sentence is not the name of a feature.
     """
-    placeholders = {name: PlaceholderValue(values.get(name), typical[name], locale) for name in schema.names}
-    parts = (_feature_text(schema, name, locale, placeholders[name]) for name in group.features[:FEATURES_NAMED_MAX])
-    return TextFormatter().vformat(
-        schema.group[group.code].texts[locale], (), {**placeholders, "pushed": "; ".join(parts)}
-    )
+    placeholders = _Placeholders(schema, locale, values, typical)
+    named = group.features[:FEATURES_NAMED_MAX]
+    parts = [_feature_text(schema, name, placeholders.feature(name)) for name in named]
+    placeholders["pushed"] = "; ".join(parts)
+    return _FORMATTER.vformat(schema.group[group.code].texts[locale], (), placeholders)
 
 
-def _feature_text(schema: Schema, name: str, locale: str, value: "PlaceholderValue") -> str:
+def _feature_text(schema: Schema, name: str, value: "PlaceholderValue") -> str:
     """Return one feature's part of its group's sentence: its own text, or its description and values."""
     feature = schema.features[schema.position[name]]
-    text = feature.texts.get(locale, feature.description + " {value} (typical: {typical})")
-    return TextFormatter().vformat(
+    text = feature.texts.get(value.locale, feature.description + " {value} (typical: {typical})")
+    return _FORMATTER.vformat(
         text, (), {"value": value, "typical": PlaceholderValue(value.typical, None, value.locale)}
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PlaceholderValue:
     """A value that a placeholder inserts into a sentence.
 
@@ -149,22 +151,165 @@ class PlaceholderValue:
         Raises:
             ValueError: The words are malformed, or there is no word for `other`.
         """
-        pattern, *words = pattern.split("|")
-        if self.value is None:
-            return " ".join(["-", *([_plural_word(words, "other")] if words else [])])
         if isinstance(self.value, str):
             return self.value
-        locale, number_pattern = _parse_locale(self.locale), _parse_number_pattern(pattern or "#,##0")
-        with decimal.localcontext() as context:
-            # The default precision of 28 digits would fail on large doubles.
-            context.prec = _DECIMAL_PRECISION
-            text = str(number_pattern.apply(self.value, locale))
-            if not words:
-                return text
-            # The plural follows the number as it is written: 1.4 is written "1", and needs the singular.
-            decimals = decimal.Decimal(1).scaleb(-number_pattern.frac_prec[1])
-            category = locale.plural_form(abs(decimal.Decimal(self.value).quantize(decimals)))
-        return f"{text} {_plural_word(words, category)}"
+        number_format = _number_format(pattern, self.locale)
+        return number_format.missing() if self.value is None else number_format.apply(self.value)
+
+
+class _Placeholders(dict[str, PlaceholderValue | str]):
+    """The placeholders of a group's sentence, created when the sentence names them."""
+
+    def __init__(
+        self,
+        schema: Schema,
+        locale: str,
+        values: Mapping[str, FeatureInput],
+        typical: Mapping[str, FeatureInput | None],
+    ) -> None:
+        super().__init__()
+        self._schema, self._locale, self._values, self._typical = schema, locale, values, typical
+
+    def __missing__(self, name: str) -> PlaceholderValue:
+        """Return the placeholder of a feature. Raises KeyError for any other name."""
+        if name not in self._schema.position:
+            raise KeyError(name)
+        return self.feature(name)
+
+    def feature(self, name: str) -> PlaceholderValue:
+        """Return the placeholder of a feature."""
+        return PlaceholderValue(self._values.get(name), self._typical[name], self._locale)
+
+
+class _NumberFormat:
+    """Writes numbers in one CLDR number pattern and one locale, if wanted followed by a word in the number's plural form.
+
+    Babel looks up the parts of the pattern and the symbols of the locale again for every number. This class prepares them once
+    for usual patterns, which have no exponent, significant digits, percent sign or quotes. For all others, and for numbers of
+    16 or more digits, it calls Babel. The text is the same.
+    """
+
+    def __init__(self, pattern: str, tag: str) -> None:
+        """Prepare a format.
+
+        Args:
+            pattern: A CLDR number pattern, and words by plural category; see `PlaceholderValue.__format__`.
+            tag: BCP 47 tag of the locale.
+        """
+        pattern, *self._words = pattern.split("|")
+        self._pattern, self._tag = pattern or "#,##0", tag
+
+    def missing(self) -> str:
+        """Return the text of a missing value."""
+        return " ".join(["-", *([_plural_word(self._words, "other")] if self._words else [])])
+
+    def apply(self, value: float) -> str:
+        """Return the text of a number.
+
+        Raises:
+            ValueError: The pattern or the words are malformed, or there is no word for `other`.
+        """
+        usual = self._is_usual and -_USUAL_MAX < value < _USUAL_MAX  # false for NaN
+        text = self._write(value) if usual else self._write_by_babel(value)
+        if not self._words:
+            return text
+        return (
+            f"{text} {_plural_word(self._words, _plural_category(self._tag, self._plural_digits(value, usual=usual)))}"
+        )
+
+    def _plural_digits(self, value: float, *, usual: bool) -> str:
+        """Return the digits of a number as it is written: 1.4 is written "1" and needs the singular."""
+        if usual and not self._places:
+            return str(abs(round(value)))
+        with _any_double():
+            return str(abs(decimal.Decimal(value).quantize(self._quantum)))
+
+    @cached_property
+    def _parsed(self) -> NumberPattern:
+        """Return the parsed pattern."""
+        return _parse_number_pattern(self._pattern)
+
+    @cached_property
+    def _places(self) -> int:
+        """Return the largest number of decimal places."""
+        return int(self._parsed.frac_prec[1])
+
+    @cached_property
+    def _quantum(self) -> decimal.Decimal:
+        """Return one unit of the last decimal place."""
+        return decimal.Decimal(1).scaleb(-self._places)
+
+    @cached_property
+    def _symbols(self) -> tuple[str, str]:
+        """Return the locale's group separator and decimal separator."""
+        return get_group_symbol(_parse_locale(self._tag)), get_decimal_symbol(_parse_locale(self._tag))
+
+    @cached_property
+    def _is_usual(self) -> bool:
+        """Return whether this class writes the pattern itself."""
+        parsed = self._parsed
+        texts = "".join((*parsed.prefix, *parsed.suffix, *self._symbols))
+        unusual = parsed.exp_prec or parsed.scale or "@" in self._pattern or "'" in texts or not parsed.number_pattern
+        return not unusual and self._places <= _USUAL_PLACES_MAX
+
+    def _write_by_babel(self, value: float) -> str:
+        """Return a number in the pattern."""
+        with _any_double():
+            return str(self._parsed.apply(value, _parse_locale(self._tag)))
+
+    def _write(self, value: float) -> str:
+        """Return a number of at most 15 digits in a usual pattern."""
+        parsed, (group, separator) = self._parsed, self._symbols
+        negative = math.copysign(1.0, value) < 0.0  # -0.0 too is written with a sign
+        fraction = ""
+        if self._places:
+            # Round the shortest decimal number that reads as this double, as Babel does.
+            rounded = f"{abs(decimal.Decimal(str(value))).quantize(self._quantum):f}"
+            whole, _, digits = rounded.partition(".")
+            digits = digits[: parsed.frac_prec[0]] + digits[parsed.frac_prec[0] :].rstrip("0")
+            fraction = separator + digits if digits else ""
+        else:
+            whole = str(abs(round(value)))  # half to even, which for these doubles is the decimal number's rounding too
+        whole, grouped, size = whole.rjust(parsed.int_prec[0], "0"), "", parsed.grouping[0]
+        while len(whole) > size:
+            whole, grouped, size = whole[:-size], group + whole[-size:] + grouped, parsed.grouping[1]
+        return f"{parsed.prefix[negative]}{whole}{grouped}{fraction}{parsed.suffix[negative]}"
+
+
+_number_format = lru_cache(maxsize=_CACHED_MAX)(_NumberFormat)
+
+
+def _any_double() -> Any:
+    """Return a decimal context in which every double is exact. The default precision of 28 digits fails on large doubles."""
+    return decimal.localcontext(prec=_DECIMAL_PRECISION)
+
+
+@lru_cache(maxsize=_CACHED_MAX)
+def _plural_category(tag: str, digits: str) -> str:
+    """Return the CLDR plural category of a number of 0 or more. In some languages, "1.0" has a different category than "1"."""
+    with _any_double():
+        return str(_parse_locale(tag).plural_form(decimal.Decimal(digits)))
+
+
+@cache  # without a size limit, because the tags are the few locales that specs and policies contain
+def _parse_locale(tag: str) -> Locale:
+    """Parse a BCP 47 tag."""
+    return Locale.parse(tag, sep="-")
+
+
+@lru_cache(maxsize=_CACHED_MAX)
+def _parse_text(text: str) -> tuple[tuple[str, str | None, str], ...] | None:
+    """Parse a text into literals, each followed by the name and the format of a placeholder, which is None at the end.
+
+    Returns:
+        The parts; None if a placeholder has a conversion or a nested placeholder, which only `string.Formatter` handles.
+    """
+    parts = []
+    for literal, name, pattern, conversion in string.Formatter().parse(text):
+        if conversion or "{" in (pattern or ""):
+            return None
+        parts.append((literal, name, pattern or ""))
+    return tuple(parts)
 
 
 def _plural_word(words: Sequence[str], category: str) -> str:
@@ -192,17 +337,23 @@ def _parse_number_pattern(pattern: str) -> NumberPattern:
     return parse_pattern(pattern)
 
 
-@cache  # without a size limit, because the tags are the few locales that specs contain
-def _parse_locale(tag: str) -> Locale:
-    """Parse a BCP 47 tag."""
-    return Locale.parse(tag, sep="-")
-
-
 class TextFormatter(string.Formatter):
     """Formats a text of a spec or policy. Only the placeholders {NAME} and {NAME.typical} are allowed.
 
     `str.format` would read any attribute that a text names, such as {NAME.__class__}.
     """
+
+    def vformat(self, format_string: str, args: Any, kwargs: Any) -> str:
+        """Return the text with its placeholders filled in. The text is parsed at its first use."""
+        parts = _parse_text(format_string)
+        if parts is None:
+            return super().vformat(format_string, args, kwargs)
+        return "".join(
+            [
+                literal if name is None else literal + self.format_field(self.get_field(name, args, kwargs)[0], pattern)
+                for literal, name, pattern in parts
+            ]
+        )
 
     def get_field(self, field_name: str, args: Any, kwargs: Any) -> Any:  # noqa: ARG002 - the base's signature
         """Return the value of a placeholder, and its name.
@@ -211,9 +362,12 @@ class TextFormatter(string.Formatter):
             KeyError: There is no value with the placeholder's name.
         """
         name, _, attribute = field_name.partition(".")
-        if attribute not in {"", "typical"} or name not in kwargs:
+        if attribute not in {"", "typical"}:
             raise KeyError(field_name)
-        value = kwargs[name]
+        try:
+            value = kwargs[name]
+        except KeyError:
+            raise KeyError(field_name) from None
         if not attribute:
             return value, name
         if not isinstance(value, PlaceholderValue):
@@ -233,3 +387,6 @@ class TextFormatter(string.Formatter):
     def format_field(self, value: Any, format_spec: str) -> str:
         """Return a text unchanged, because a width such as {NAME:>999999999} could fill the memory; format a number."""
         return value if isinstance(value, str) else super().format_field(value, format_spec)
+
+
+_FORMATTER = TextFormatter()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import unicodedata
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -27,6 +28,11 @@ class Schema:
         names: The names of the features, in the same order.
         position: The index of each feature, by name.
         group: The reason groups, by code.
+        members: The indexes of each group's features, by code.
+        locales: The locales in which every group has a text, so that all reasons of an answer have one language.
+        store_features: The features that only the feature store may provide.
+        caller_features: The features that only the caller may provide.
+        categories: The features whose values are levels.
     """
 
     def __init__(self, document: SchemaDocument) -> None:
@@ -35,6 +41,15 @@ class Schema:
         self.names = tuple(feature.name for feature in self.features)
         self.position = {name: index for index, name in enumerate(self.names)}
         self.group = {group.code: group for group in document.groups}
+        self.members = {
+            code: tuple(index for index, feature in enumerate(self.features) if feature.group == code)
+            for code in self.group
+        }
+        self.locales = frozenset.intersection(*(frozenset(group.texts) for group in document.groups))
+        self.store_features = frozenset(feature.name for feature in self.features if feature.source == "STORE")
+        self.caller_features = frozenset(feature.name for feature in self.features if feature.source == "CALLER")
+        self._mandatory = tuple(feature.name for feature in self.features if feature.mandatory)
+        self.categories = tuple(feature for feature in self.features if feature.kind == "category")
 
     @cached_property
     def feature_set_digest(self) -> str:
@@ -61,10 +76,9 @@ class Schema:
 
     def row(self, values: Mapping[str, float]) -> NDArray[np.float64]:
         """Return one row of encoded values, shape (1, n_features), NaN where a feature is missing."""
-        row = np.full((1, len(self.features)), np.nan)
-        for name, value in values.items():
-            row[0, self.position[name]] = value
-        return row
+        if not values.keys() <= self.position.keys():
+            raise KeyError("a value belongs to no feature of the schema")
+        return np.array([[values.get(name, math.nan) for name in self.names]], dtype=np.float64)
 
     def encode_value(self, name: str, value: FeatureInput) -> float:
         """Return the number for the model: a number unchanged, a level's code, or UNSEEN for an unknown level."""
@@ -73,6 +87,16 @@ class Schema:
         codes = self._level_codes[name]
         found = codes.get(value)
         return codes.get(_canonical_level(value), UNSEEN) if found is None else found
+
+    def decode_row(self, numbers: Iterable[float]) -> dict[str, FeatureInput]:
+        """Return the values of one row of encoded values by feature name, without missing values (NaN)."""
+        values: dict[str, FeatureInput] = {
+            name: number for name, number in zip(self.names, numbers, strict=True) if not math.isnan(number)
+        }
+        for feature in self.categories:
+            if feature.name in values:
+                values[feature.name] = self.decode_value(feature.name, float(values[feature.name]))
+        return values
 
     def decode_value(self, name: str, number: float) -> FeatureInput:
         """Return the value for a number of the model: the name of a level for its code, otherwise the number itself."""
@@ -85,7 +109,7 @@ class Schema:
     def missing_mandatory(self, known: Iterable[str]) -> list[str]:
         """Return the mandatory features that are not in `known`, in the order of the schema."""
         have = set(known)
-        return [feature.name for feature in self.features if feature.mandatory and feature.name not in have]
+        return [name for name in self._mandatory if name not in have]
 
     def problems(self, values: Mapping[str, FeatureInput], *, decides: bool) -> list[ValueProblem]:
         """Return every problem of a caller's values, sorted by feature name; empty if all values are valid.

@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from models.explained_score import ExplainedScore
 from models.model import Model
@@ -33,8 +33,7 @@ from server.decisions.policy_rules import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SourcedValue:
+class SourcedValue(NamedTuple):
     """A feature value with its source.
 
     `as_of` is the time to which a stored value refers. It is None if the caller sent the value.
@@ -137,9 +136,9 @@ class Assessment:
     @property
     def unseen_features(self) -> list[str]:
         """Return the category features whose level did not occur in training."""
-        schema = self.model.bundle.schema
-        numbers = {name: schema.encode_value(name, given.value) for name, given in self.inputs.items()}
-        return [f.name for f in schema.features if f.kind == "category" and numbers.get(f.name) == UNSEEN]
+        schema, inputs = self.model.bundle.schema, self.inputs
+        known = [feature.name for feature in schema.categories if feature.name in inputs]
+        return [name for name in known if schema.encode_value(name, inputs[name].value) == UNSEEN]
 
 
 def assess(model: Model, policy: Policy, question: CreditQuestion) -> Assessment:

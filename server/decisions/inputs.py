@@ -87,6 +87,8 @@ def check_facts(facts: Mapping[str, FeatureInput], section: PolicySection) -> No
     Raises:
         FeaturesInvalid: Some facts are invalid. The error lists all of them.
     """
+    if not facts:
+        return
     kinds = {rule.fact: "number" if rule.level is None else "level" for rule in section.rules}
     allowed = ", ".join(sorted(kinds)) or "none"
     violations = []
@@ -109,11 +111,9 @@ def check_fact_sources(facts: Mapping[str, FeatureInput], schema: Schema) -> Non
     Raises:
         FeaturesInvalid: Some facts have the name of such a feature. The error lists all of them.
     """
-    stored = {feature.name for feature in schema.features if feature.source == "STORE"}
     problem = "is read from the feature store; remove it from the request"
-    _raise_if_any(
-        [Violation(f'facts["{name}"]', problem, "SOURCE_NOT_ALLOWED") for name in sorted(stored & set(facts))]
-    )
+    stored = sorted(schema.store_features & facts.keys())
+    _raise_if_any([Violation(f'facts["{name}"]', problem, "SOURCE_NOT_ALLOWED") for name in stored])
 
 
 def merge_inputs(
@@ -133,8 +133,8 @@ def merge_inputs(
         given: Values of the caller by feature.
     """
     # Ignore stored values of features that only the caller may provide. Such values were stored under an older schema.
-    sources = {feature.name: feature.source for feature in schema.features}
-    inputs = {name: SourcedValue(value, "STORE", as_of) for name, value in stored.items() if sources[name] != "CALLER"}
+    ignored = schema.caller_features
+    inputs = {name: SourcedValue(value, "STORE", as_of) for name, value in stored.items() if name not in ignored}
     inputs |= {name: SourcedValue(value, "CALLER", None) for name, value in given.items()}
     return {name: one for name, one in inputs.items() if not schema.stands_for_missing(name, one.value)}
 

@@ -3,10 +3,13 @@
 Source: 12 CFR 1002, Supplement I, comment 9(b)(2).
 """
 
+import decimal
 import math
 from collections.abc import Mapping
 
 import pytest
+from babel import Locale
+from babel.numbers import parse_pattern
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +18,8 @@ from models.reasons import (
     FEATURES_NAMED_MAX,
     REASONS_MAX,
     GroupContribution,
+    PlaceholderValue,
+    TextFormatter,
     principal_reasons,
     reason_text,
     resolve_locale,
@@ -266,3 +271,79 @@ def test_a_placeholder_inside_a_value_is_not_replaced() -> None:
 @pytest.mark.parametrize("value", [1e300, -1e300, 5e-324, 1e15, -0.4, math.pi])
 def test_every_finite_value_can_be_written(value: float) -> None:
     assert reason_texts("{late} {late:0.0%} {late:#,##0.00}", values={"late": value})
+
+
+# --- the numbers, compared with Babel --------------------------------------------------------------------------------
+
+LOCALES = [
+    "en",
+    "de",
+    "de-CH",
+    "de-AT",
+    "fr",
+    "fr-CH",
+    "pl",
+    "ar",
+    "hi",
+    "en-IN",
+    "es",
+    "pt-PT",
+    "sv",
+    "lt",
+    "cs",
+    "ja",
+    "bg",
+]
+PATTERNS = ["", "#,##0", "0", "000", "#,##0.0", "#,##0.00", "0.0##", "#.##", "#,##,##0.#", "+0;(0)", "0 'kg'", "¤0"]
+UNUSUAL = ["0.0%", "#,##0\u2030", "0.00E0", "@@@", "0.0000000000", "'#'0"]
+
+
+def babel_text(value: float, pattern: str, locale: str) -> str:
+    """Return a number as Babel writes it."""
+    with decimal.localcontext() as context:
+        context.prec = 400
+        return str(parse_pattern(pattern or "#,##0").apply(value, Locale.parse(locale, sep="-")))
+
+
+def babel_category(value: float, pattern: str, locale: str) -> str:
+    """Return the plural category of a number as it is written."""
+    places = parse_pattern(pattern or "#,##0").frac_prec[1]
+    with decimal.localcontext() as context:
+        context.prec = 400
+        written = decimal.Decimal(value).quantize(decimal.Decimal(1).scaleb(-places))
+        return str(Locale.parse(locale, sep="-").plural_form(abs(written)))
+
+
+NUMBERS = st.one_of(
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.floats(-1e6, 1e6),
+    st.integers(-(10**17), 10**17).map(float),
+    st.integers(-4000, 4000).map(lambda eighths: eighths / 8),  # ties of the rounding
+    st.integers(-(10**9), 10**9).map(lambda cents: cents / 1000),
+    st.sampled_from([0.0, -0.0, 0.5, -0.5, 1.5, 2.5, 0.05, 1.005, 999.5, 999999.5, 1e15, -1e15, 1e15 - 0.5, 5e-324]),
+)
+
+
+@settings(max_examples=1500, deadline=None, derandomize=True)
+@given(value=NUMBERS, pattern=st.sampled_from(PATTERNS + UNUSUAL), locale=st.sampled_from(LOCALES))
+def test_every_number_is_written_as_babel_writes_it(value: float, pattern: str, locale: str) -> None:
+    words = "|".join(f"{category}={category}" for category in ("zero", "one", "two", "few", "many", "other"))
+
+    alone, counted = (f"{PlaceholderValue(value, None, locale):{each}}" for each in (pattern, f"{pattern}|{words}"))
+
+    expected = babel_text(value, pattern, locale)
+    assert alone == expected
+    assert counted == f"{expected} {babel_category(value, pattern, locale)}"
+
+
+def test_a_text_is_parsed_once_and_filled_in_with_each_customers_own_values() -> None:
+    first = [reason_texts("{late} of {amount}", values={"late": late, "amount": 10.0}) for late in (1.0, 2.0)]
+
+    assert first == ["1 of 10", "2 of 10"]
+
+
+def test_a_nested_placeholder_is_handled_as_str_format_does() -> None:
+    value = PlaceholderValue(12.0, 3.0, "en")
+    expected = "{late:{late}}".format(late=value)
+
+    assert TextFormatter().vformat("{late:{late}}", (), {"late": value}) == expected
