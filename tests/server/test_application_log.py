@@ -57,6 +57,20 @@ def test_lines_without_room_are_dropped_at_once_and_every_line_is_written_or_cou
     assert len(calls) + dropped >= 20_000
 
 
+def test_lines_that_arrive_together_are_written_in_few_calls() -> None:
+    reading, writing = os.pipe2(os.O_DIRECT)  # such a pipe keeps each write apart
+    writer = LogWriter(writing)
+    lines = [f"line {number}\n" for number in range(100)]
+    for line in lines:
+        writer.write(line)
+    writer.wait_until_written()
+    os.close(writing)
+    writes = list(iter(lambda: os.read(reading, 65536), b""))
+
+    assert b"".join(writes).decode() == "".join(lines)
+    assert len(writes) < 50
+
+
 def test_a_closed_pipe_and_a_full_disk_raise_nothing() -> None:
     reading, writing = os.pipe()
     os.close(reading)
