@@ -23,20 +23,21 @@ REMOVED_MAX = 500  # limit of ciphertexts per RETENTION record; a retention run 
 # JSON readers that parse numbers as doubles represent integers up to this limit exactly (RFC 8259, section 6).
 _INTEGER_MAX = 2**53 - 1
 
-_NAME = "[a-z][a-z0-9_]{0,31}"
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+
+_NAME = re.compile("[a-z][a-z0-9_]{0,31}")
 # Matches codes and ids, but no sentence and no e-mail address, so that personal data is not included by accident.
-_CODE = "[A-Za-z0-9][A-Za-z0-9_.:/+-]{0,127}"
+_CODE = re.compile("[A-Za-z0-9][A-Za-z0-9_.:/+-]{0,127}")
 _UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-_HEX_32 = "[0-9a-f]{64}"
-_HEX_16 = "[0-9a-f]{32}"
+_HEX_32 = re.compile("[0-9a-f]{64}")
 _PATTERNS = {
-    "kind": "[A-Z][A-Z0-9_]{0,31}",
-    "record_id": _UUID,
+    "kind": re.compile("[A-Z][A-Z0-9_]{0,31}"),
+    "record_id": re.compile(_UUID),
     "caller": _CODE,
-    "key_id": _HEX_16,
-    "request_id": f"|{_UUID}",
-    "customer_tag": f"|{_HEX_32}",
-    "content_tag": f"|{_HEX_32}",
+    "key_id": re.compile("[0-9a-f]{32}"),
+    "request_id": re.compile(f"|{_UUID}"),
+    "customer_tag": re.compile("|[0-9a-f]{64}"),
+    "content_tag": re.compile("|[0-9a-f]{64}"),
 }
 
 
@@ -104,13 +105,16 @@ class Header:
         Raises:
             HeaderInvalid: The header is longer than 64 KiB.
         """
-        document: dict[str, object] = {each.name: getattr(self, each.name) for each in fields(self)}
+        document: dict[str, object] = {name: getattr(self, name) for name in _FIELD_NAMES}
         document["labels"] = dict(self.labels)
         document["removed"] = [[entry.index, entry.header_sha256] for entry in self.removed]
         document["version"] = VERSION
-        content = json.dumps(document, sort_keys=True, separators=(",", ":")).encode("ascii")
+        content = _ENCODER.encode(document).encode("ascii")
         _check_size(content)
         return content
+
+
+_FIELD_NAMES = tuple(each.name for each in fields(Header))
 
 
 def parse_header(content: bytes) -> Header:
@@ -135,7 +139,7 @@ def parse_header(content: bytes) -> Header:
         raise HeaderVersionUnsupported(
             f"the header has version {version}; this release reads up to {VERSION}; upgrade grounds-client"
         )
-    different = set(document) ^ {each.name for each in fields(Header)}
+    different = set(document) ^ set(_FIELD_NAMES)
     if different:
         raise HeaderInvalid(f"the header has missing or unknown fields: {', '.join(sorted(different))}")
     if not isinstance(document["labels"], dict):
@@ -173,10 +177,10 @@ def _check_removed(kind: str, removed: tuple[RemovedRecord, ...]) -> None:
         last = entry.index
 
 
-def _check_pattern(name: str, text: object, pattern: str) -> None:
+def _check_pattern(name: str, text: object, pattern: re.Pattern[str]) -> None:
     """Reject a text that does not fully match a pattern. The message omits the text, which may be personal data."""
-    if not isinstance(text, str) or not re.fullmatch(pattern, text):
-        raise HeaderInvalid(f"{name} must match {pattern}")
+    if not isinstance(text, str) or not pattern.fullmatch(text):
+        raise HeaderInvalid(f"{name} must match {pattern.pattern}")
 
 
 def _check_integer(name: str, number: object) -> None:

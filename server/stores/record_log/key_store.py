@@ -22,6 +22,7 @@ from grounds_record.customer_keys import key_id, new_customer_key, unwrap_key, w
 from grounds_record.errors import WrappedKeyInvalid
 from server.errors import LogRefused, RecordDamaged, StoreUnavailable
 from server.stores.database import CONNECTIONS, Database
+from server.stores.driver_sql import insert_rows, marks, pad_values, run_sql
 from server.stores.erasure_list import ErasureList
 from server.stores.key_tables import WRAPPED_KEYS
 from server.stores.keyed_query import KeyedQuery
@@ -31,9 +32,8 @@ LOG_OWNER = "log/records"  # owner of the key that seals all entries whose `cust
 _EVENTS = structlog.get_logger()
 _MIGRATIONS = Path(__file__).parent.parent / "key_migrations"
 _RETIRED = "retired/"  # the owner of a retired key is this prefix and the key id; a retired key seals no new records
-_BY_OWNER = KeyedQuery(select(WRAPPED_KEYS), WRAPPED_KEYS.c.owner)
+_SELECT_BY_OWNER = f"SELECT owner, key_id, wrapped FROM {WRAPPED_KEYS.name} WHERE owner IN"  # noqa: S608 - a constant
 _BY_ID = KeyedQuery(select(WRAPPED_KEYS), WRAPPED_KEYS.c.key_id)
-_INSERT = WRAPPED_KEYS.insert()
 _GROUP_OR_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -87,7 +87,7 @@ class KeyStore:
         rows = [self._new_row(owner) for owner in sorted(owners)]
         try:
             with self.database.writing() as connection:
-                connection.execute(_INSERT, rows)
+                insert_rows(connection, WRAPPED_KEYS, rows)
         except IntegrityError:  # another process created some of the keys first; the owner column is unique
             found = self.find_by_owner(owners)
             return found | self.create(set(owners) - set(found))
@@ -100,8 +100,12 @@ class KeyStore:
 
     def find_by_owner(self, owners: Collection[str]) -> dict[str, WrappedKey]:
         """Return the existing keys of the owners, by owner."""
+        if not owners:
+            return {}
+        wanted = pad_values(list(owners))
         with self.database.reading(single_statement=True) as connection:
-            return _keys_by(_BY_OWNER.execute(connection, owners), "owner")
+            rows = run_sql(connection, f"{_SELECT_BY_OWNER} {marks(len(wanted))}", wanted).fetchall()
+        return {owner: WrappedKey(name, bytes(wrapped)) for owner, name, wrapped in rows}
 
     def find_by_id(self, ids: Collection[str]) -> dict[str, WrappedKey]:
         """Return the existing keys with these ids, by key id."""

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, select, update
 from sqlalchemy.exc import IntegrityError
 
 from grounds_record.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
@@ -27,6 +27,7 @@ from grounds_record.sealed_record import SealedRecord, seal_record
 from server.errors import LogRefused, ServerError, StoreUnavailable
 from server.stores.clock import Clock, read_newest_record
 from server.stores.database import Database, after_commit
+from server.stores.driver_sql import insert_rows, run_sql
 from server.stores.record_log.entries import (
     AppendResult,
     LogEntry,
@@ -49,14 +50,9 @@ HEAD_NAME = "log"
 _LOG_DAMAGED = "the record log is damaged; nothing was decided; run: python -m server doctor"
 _CLOCK_WRONG = "the clock of the server is wrong; nothing was decided; the application log states what to correct"
 _EVENTS = structlog.get_logger()
-# Statements are built once, because building a statement takes longer than running it.
-_LOCK_HEAD = select(LOG_HEAD).where(LOG_HEAD.c.name == HEAD_NAME).with_for_update()
-_UPDATE_HEAD = (
-    update(LOG_HEAD)
-    .where(LOG_HEAD.c.name == HEAD_NAME)
-    .values({name: bindparam(f"new_{name}") for name in ("size", "peaks", "checkpoint")})
-)
-_INSERT = RECORDS.insert()
+_READ_HEAD = f"SELECT size, peaks, checkpoint FROM {LOG_HEAD.name} WHERE name = ?"  # noqa: S608 - a constant
+_LOCK_HEAD = f"{_READ_HEAD} FOR UPDATE"
+_UPDATE_HEAD = f"UPDATE {LOG_HEAD.name} SET size = ?, peaks = ?, checkpoint = ? WHERE name = ?"  # noqa: S608 - a constant
 
 
 class RecordLog:
@@ -148,7 +144,7 @@ class RecordLog:
         after, rows = self._seal_entries(before, entries, allowed, results)
         # A batch with only duplicates and errors does not change the log, so no checkpoint is signed.
         if rows:
-            connection.execute(_INSERT, rows)
+            insert_rows(connection, RECORDS, rows)
             write_tiles(
                 connection, before.size, after.size
             )  # reads hashes of the inserted rows, so it must run after the insert
@@ -166,14 +162,17 @@ class RecordLog:
             StoreUnavailable: The head is missing, its checkpoint is invalid, or the log does not extend a remembered
                 checkpoint. Nothing is appended.
         """
-        head = connection.execute(_LOCK_HEAD).first()
+        # In SQLite, the transaction has locked the whole database.
+        lock = _LOCK_HEAD if connection.dialect.name == "postgresql" else _READ_HEAD
+        head = run_sql(connection, lock, (HEAD_NAME,)).fetchone()
         problem = "the head of the log is missing"
         if head is not None:
-            frontier = Frontier(head.size, split_hashes(head.peaks))
+            size, peaks, checkpoint = head
+            frontier = Frontier(size, split_hashes(peaks))
             # This process already signed or verified the checkpoint of its last frontier, so it need not be verified again.
             if frontier == self.last_frontier and frontier.size:
                 return frontier
-            problem = self._head_problem(frontier, head.checkpoint) or self._fork_problem(connection, frontier)
+            problem = self._head_problem(frontier, checkpoint) or self._fork_problem(connection, frontier)
             if not problem:
                 return frontier
         self._report(problem)
@@ -386,7 +385,7 @@ class RecordLog:
         """Write the head with a signed checkpoint of the frontier; return the checkpoint."""
         # The head and the records are written in the same transaction, so a signed checkpoint covers every committed record.
         peaks, note = b"".join(frontier.peaks), self.sign_checkpoint(frontier)
-        connection.execute(_UPDATE_HEAD, {"new_size": frontier.size, "new_peaks": peaks, "new_checkpoint": note})
+        run_sql(connection, _UPDATE_HEAD, (frontier.size, peaks, note, HEAD_NAME))
         return note
 
     def sign_checkpoint(self, frontier: Frontier) -> str:

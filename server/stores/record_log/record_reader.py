@@ -17,6 +17,7 @@ from grounds_record.header_columns import mismatched_columns
 from grounds_record.sealed_record import SealedRecord, open_record
 from server.errors import RecordRemoved, RecordUnknown
 from server.stores.database import ConnectionSource
+from server.stores.driver_sql import marks, pad_values, run_sql
 from server.stores.record_log.entries import (
     Record,
     RequestKey,
@@ -33,6 +34,7 @@ _SELECT_BY_ID = select(RECORDS).where(RECORDS.c.record_id == bindparam("wanted")
 _SELECT_BY_REQUEST = select(RECORDS).where(
     RECORDS.c.caller == bindparam("asked_by"), RECORDS.c.request_id.in_(bindparam("wanted", expanding=True))
 )
+_SELECT_REQUEST_IDS = f"SELECT request_id FROM {RECORDS.name} WHERE caller = ? AND request_id IN"  # noqa: S608 - a constant
 _SELECT_RELATED = (
     select(RECORDS)
     .where(RECORDS.c.customer_tag == bindparam("tag"), RECORDS.c.kind.in_(bindparam("kinds", expanding=True)))
@@ -186,10 +188,15 @@ def read_stored_record(connection: Connection, record_id: str) -> StoredRecord:
 
 
 def find_request_rows(connection: Connection, requests: Collection[RequestKey]) -> dict[RequestKey, Row[Any]]:
-    """Return the rows of RECORDS that were written for these requests, by request. There is one query for each caller."""
+    """Return the rows of RECORDS that were written for these requests, by request."""
     found: dict[RequestKey, Row[Any]] = {}
     for caller in {caller for caller, _ in requests}:
-        wanted = [request_id for name, request_id in requests if name == caller]
+        # Nearly every request is new, so look for the ids first, which only reads the database's index.
+        asked = pad_values([request_id for name, request_id in requests if name == caller])
+        existing = run_sql(connection, f"{_SELECT_REQUEST_IDS} {marks(len(asked))}", (caller, *asked)).fetchall()
+        if not existing:
+            continue
+        wanted = [request_id for (request_id,) in existing]
         rows = connection.execute(_SELECT_BY_REQUEST, {"asked_by": caller, "wanted": wanted})
         found |= {(caller, row.request_id): row for row in rows}
     return found

@@ -60,10 +60,7 @@ async def test_the_first_decision_and_its_evidence_use_compiled_statements(
     of_calls = [record for record in caplog.records if not str(record.threadName).startswith("asyncio")]
     statements = [record.getMessage() for record in of_calls if record.name.startswith("sqlalchemy.engine")]
     assert sum("[cached since" in line for line in statements) >= 8
-    compiled = [before for before, line in itertools.pairwise(statements) if "[generated in" in line]
-    assert [statement.split(" (")[0] for statement in compiled] == ["INSERT INTO wrapped_keys"], (
-        "the key of a new customer"
-    )
+    assert not [before for before, line in itertools.pairwise(statements) if "[generated in" in line]
 
 
 def table_contents(connection: Connection) -> list[object]:

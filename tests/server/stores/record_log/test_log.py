@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, event, select, update
 from structlog.testing import capture_logs
 
 from grounds_record.header import parse_header
@@ -286,3 +286,16 @@ def test_no_column_contains_customer_or_content_unencrypted(log: RecordLog) -> N
     assert b"canary" not in b"".join(value for value in row if isinstance(value, bytes))
     assert "canary" not in str([value for value in row if isinstance(value, str)])
     assert parse_header(row.header).customer_tag == row.customer_tag
+
+
+def test_a_batch_waits_for_one_commit_of_each_database_and_for_none_of_known_keys(log: RecordLog) -> None:
+    commits: list[str] = []
+    for name, engine in (("log", log.database.engine), ("keys", log.key_store.database.engine)):
+        event.listen(engine, "commit", lambda _connection, name=name: commits.append(name))
+
+    log.append([entry(customer=("DE", f"C{number}")) for number in range(40)])
+    new, commits[:] = list(commits), []
+    log.append([entry(customer=("DE", f"C{number}")) for number in range(40)])
+
+    assert new == ["keys", "log"]
+    assert commits == ["log"]
