@@ -10,6 +10,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from grounds.explain.v1 import explain_pb2 as pb
 
 _BASELINE_ID_DIGITS = 16
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MICROSECOND = dt.timedelta(microseconds=1)
 VALUE_SOURCES = {"STORE": pb.VALUE_SOURCE_STORE, "CALLER": pb.VALUE_SOURCE_CALLER}
 
 
@@ -87,9 +89,9 @@ def baseline_message(sha256: str, row_count: int, definition: str) -> pb.Baselin
 
 def timestamp(time: dt.datetime) -> Timestamp:
     """Return a time as a protobuf timestamp."""
-    stamp = Timestamp()
-    stamp.FromDatetime(time.astimezone(dt.UTC))
-    return stamp
+    microseconds = (time - _EPOCH) // _MICROSECOND
+    # `Timestamp.FromDatetime` is written in Python and takes ten times as long.
+    return Timestamp(seconds=microseconds // 1_000_000, nanos=microseconds % 1_000_000 * 1000)
 
 
 def time_from_timestamp(stamp: Timestamp) -> dt.datetime:

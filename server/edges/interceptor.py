@@ -34,7 +34,7 @@ LOG = structlog.get_logger()
 _OWN_PREFIX = "/grounds."  # the full name of every method of our services begins with this
 _METHOD_NAME_MAX = 200  # the error message shows at most this many characters of an unknown method's name
 _ABORT_SECONDS_MAX = 1.0
-_UnaryMethod = Callable[[Any, ReceivedRequest], Awaitable[Message]]
+_UnaryMethod = Callable[[Any, ReceivedRequest], Awaitable[Message | bytes]]
 _StreamMethod = Callable[[Any, ReceivedRequest], AsyncGenerator[Message]]
 
 
@@ -107,7 +107,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if not method.startswith(_OWN_PREFIX):
             return self._wrap_standard(handler, method)
         decoder = RequestDecoder(handler.request_deserializer, method, self._request_bytes_max)
-        serializer = {"response_serializer": handler.response_serializer}
+        serializer = {"response_serializer": _bytes_or(handler.response_serializer)}
         if handler.response_streaming:
             call = self._wrap_stream(handler.unary_stream, method, decoder)
             return grpc.stream_stream_rpc_method_handler(call, **serializer)
@@ -121,7 +121,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         """Wrap a method of our services with a single answer."""
         call_class = class_of_method(method)
 
-        async def call(_requests: Any, context: Context) -> Message:
+        async def call(_requests: Any, context: Context) -> Message | bytes:
             start = time.monotonic()
             try:
                 content, caller = await self._receive_first(method, call_class, context)
@@ -268,7 +268,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             except ServerError as error:
                 await abort_with_error(context, error)
 
-        serializer = {"response_serializer": handler.response_serializer}
+        serializer = {"response_serializer": _bytes_or(handler.response_serializer)}
         if handler.response_streaming:
             return grpc.stream_stream_rpc_method_handler(call, **serializer)
         return grpc.stream_unary_rpc_method_handler(call, **serializer)
@@ -314,6 +314,11 @@ async def _end_with_error(error: BaseException, method: str, context: Context, s
         LOG.error("bug", method=method, incident_id=incident_id, error=type(error).__name__, location=location)
         await abort_with_incident(context, incident_id)
     _log_call(method, "DEADLINE_EXCEEDED" if context.time_remaining() == 0 else "CANCELLED", start)
+
+
+def _bytes_or(serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    """Return a serializer that also accepts answers that the servicer has encoded."""
+    return lambda answer: answer if isinstance(answer, bytes) else serialize(answer)
 
 
 def _log_call(method: str, reason: str, start: float) -> None:

@@ -52,6 +52,7 @@ def warm_up(log: RecordLog, features: FeatureStore, schemas: Iterable[Schema]) -
     runtime_message()
     for schema in schemas:
         features.find_newest(_NO_NAME, _NO_NAME, schema)
+        features.find_newest_of_several(_NO_NAME, (_NO_NAME,), schema)
     entry = LogEntry(
         kind=EVIDENCE_READING,
         record_id=new_record_id(EPOCH),

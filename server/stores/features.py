@@ -1,12 +1,11 @@
 """The feature store: an append-only table of customers' features. Each row has an as-of time."""
 
 import datetime as dt
-import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, select
+from sqlalchemy import Connection, Select, bindparam, func, select
 
 from models.schema import FeatureInput, Schema
 from server.errors import LoadRefused
@@ -33,6 +32,21 @@ _SELECT_CUSTOMER = (
     .limit(1)
 )
 _SELECT_NEWEST = _SELECT_CUSTOMER.order_by(FEATURES.c.as_of.desc())
+_OTHER = FEATURES.alias("other")
+_SELECT_NEWEST_OF_SEVERAL = select(FEATURES.c.customer_id, FEATURES.c.row, FEATURES.c.as_of).where(
+    FEATURES.c.market == bindparam("of_market"),
+    FEATURES.c.feature_set_digest == bindparam("of_digest"),
+    FEATURES.c.customer_id.in_(bindparam("customers", expanding=True)),
+    # Reads one entry of the primary key per customer, however many older rows the customer has.
+    FEATURES.c.as_of
+    == select(func.max(_OTHER.c.as_of))
+    .where(
+        _OTHER.c.market == FEATURES.c.market,
+        _OTHER.c.customer_id == FEATURES.c.customer_id,
+        _OTHER.c.feature_set_digest == FEATURES.c.feature_set_digest,
+    )
+    .scalar_subquery(),
+)
 _SELECT_AT = _SELECT_CUSTOMER.where(FEATURES.c.as_of == bindparam("at"))
 
 
@@ -59,19 +73,29 @@ class FeatureStore:
         """Return the customer's newest features of the schema's feature set; None if no features are stored."""
         return self._find(_SELECT_NEWEST, schema, of_market=market, customer=customer_id)
 
+    def find_newest_of_several(
+        self, market: str, customer_ids: Collection[str], schema: Schema
+    ) -> dict[str, StoredFeatures]:
+        """Return the newest features of several customers of a market, by customer_id; customers without features are absent."""
+        parameters = {"of_market": market, "of_digest": schema.feature_set_digest, "customers": list(customer_ids)}
+        with self._database.reading(single_statement=True) as connection:
+            rows = connection.execute(_SELECT_NEWEST_OF_SEVERAL, parameters).all()
+        return {customer_id: _stored_features(schema, content, as_of) for customer_id, content, as_of in rows}
+
     def find_at(self, market: str, customer_id: str, schema: Schema, as_of: dt.datetime) -> StoredFeatures | None:
         """Return the customer's features as of exactly this time; None if no such features are stored."""
         return self._find(_SELECT_AT, schema, of_market=market, customer=customer_id, at=as_of)
 
     def _find(self, statement: Select[Any], schema: Schema, **parameters: str | dt.datetime) -> StoredFeatures | None:
         """Return the features in the first row of a query; None if there is no row."""
-        with self._database.reading() as connection:
+        with self._database.reading(single_statement=True) as connection:
             found = connection.execute(statement, {"of_digest": schema.feature_set_digest, **parameters}).first()
-        if found is None:
-            return None
-        numbers = zip(schema.names, unpack_doubles(found.row), strict=True)
-        values = {name: schema.decode_value(name, number) for name, number in numbers if not math.isnan(number)}
-        return StoredFeatures(values, utc(found.as_of))
+        return None if found is None else _stored_features(schema, found.row, found.as_of)
+
+
+def _stored_features(schema: Schema, content: bytes, as_of: dt.datetime) -> StoredFeatures:
+    """Return the features in the columns `row` and `as_of`."""
+    return StoredFeatures(schema.decode_row(unpack_doubles(content)), utc(as_of))
 
 
 def utc(time: dt.datetime) -> dt.datetime:

@@ -23,8 +23,9 @@ from server.edges.audit.decision_evidence import DecisionLookup, find_decision
 from server.edges.audit.proofs import verify_stored_record
 from server.edges.audit.readings import Reading, ReadingRecorder
 from server.edges.audit.replay_results import WHAT_IF_NOTICE, ReplayUnavailable, flat_fields, verdict_result
-from server.edges.credit.decision_records import model_input_messages, model_numbers, runtime_message
+from server.edges.credit.decision_records import model_numbers, runtime_message
 from server.edges.credit.messages import application_from_request, assessment_message
+from server.edges.credit.templates import recorded_inputs
 from server.edges.explanations import feature_value, time_from_timestamp, timestamp
 from server.edges.identity.callers import Caller
 from server.edges.thread_pool import StoreThreads
@@ -193,10 +194,9 @@ class DecisionReplayer:
 
     def _compare_features(self, recorded: RecordedDecision) -> ReplayVerdict:
         """Merge the inputs again from the recorded request and the feature store, and compare them with the record."""
-        schema = self._sources.open_model(recorded).bundle.schema
-        inputs = self._sources.read_inputs(recorded, schema)
+        bundle = self._sources.open_model(recorded).bundle
         stored = pb.DecisionRecord(features=recorded.body.features)
-        again = pb.DecisionRecord(features=model_input_messages(schema, inputs))
+        again = recorded_inputs(bundle, self._sources.read_inputs(recorded, bundle.schema))
         # Inputs are read, not computed, so a different runtime cannot explain a difference.
         return compare_fields(flat_fields("", stored), flat_fields("", again), same_runtime=True)
 
@@ -256,15 +256,12 @@ def _sourced_value(message: pb.FedFeature) -> SourcedValue:
 def _record_and_answer(assessment: Assessment) -> tuple[pb.DecisionRecord, credit_pb2.CreditDecision]:
     """Return the fields of the record and of the answer that can be compared in a replay."""
     bundle = assessment.model.bundle
-    record = pb.DecisionRecord(
-        features=model_input_messages(bundle.schema, assessment.inputs),
-        bundle_id=bundle.bundle_id,
-        feature_set_digest=bundle.schema.feature_set_digest,
-        baseline_sha256=bundle.baseline_sha256,
-        policy_version=assessment.policy.document.version,
-        policy_sha256=assessment.policy.sha256,
-        numbers=model_numbers(assessment),
-    )
+    record = recorded_inputs(bundle, assessment.inputs)
+    record.bundle_id, record.baseline_sha256 = bundle.bundle_id, bundle.baseline_sha256
+    record.feature_set_digest = bundle.schema.feature_set_digest
+    record.policy_version, record.policy_sha256 = assessment.policy.document.version, assessment.policy.sha256
+    if assessment.score is not None:
+        record.numbers.CopyFrom(model_numbers(assessment.score))
     decision = credit_pb2.CreditDecision(
         decision=credit_pb2.Decision.Name(assessment.outcome),
         assessment=assessment_message(assessment),

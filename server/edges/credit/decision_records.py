@@ -2,17 +2,16 @@
 
 import datetime as dt
 import importlib.metadata
-import math
 import platform
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
 from grounds.audit.v1 import audit_pb2 as pb
 from grounds.credit.v1 import credit_pb2
-from models.schema import Schema
-from server.decisions.assessment import Assessment, SourcedValue
-from server.edges.explanations import VALUE_SOURCES, timestamp
+from models.explained_score import ExplainedScore
+from server.decisions.assessment import Assessment
+from server.edges.credit.templates import recorded_inputs
+from server.edges.explanations import timestamp
 from server.edges.received_request import ReceivedRequest
 from server.stores.record_log.decision_index import CREDIT_DECISION
 from server.stores.record_log.entries import LogEntry
@@ -28,6 +27,7 @@ class RecordedAnswer:
         content: SHA-256 of the decoded request without its request_id.
         assessment: The assessment of the application.
         decision: The answer to the caller.
+        encoded: The bytes of `decision`, which are recorded and sent.
     """
 
     received: ReceivedRequest
@@ -35,12 +35,13 @@ class RecordedAnswer:
     content: bytes
     assessment: Assessment
     decision: credit_pb2.CreditDecision
+    encoded: bytes
 
 
 def decision_entry(answer: RecordedAnswer) -> LogEntry:
     """Build the log entry of a decision. The record's header contains the labels unencrypted, for lists and samples."""
-    assessment, decision = answer.assessment, answer.decision
-    score, customer = assessment.score, decision.customer
+    assessment, reference, customer = answer.assessment, answer.decision.record_ref, answer.decision.customer
+    score = assessment.score
     labels = {
         "market": customer.market,
         "product": assessment.section.product,
@@ -52,12 +53,12 @@ def decision_entry(answer: RecordedAnswer) -> LogEntry:
         labels["grade"] = score.grade
     return LogEntry(
         kind=CREDIT_DECISION,
-        record_id=decision.record_ref.decision_id,
+        record_id=reference.decision_id,
         time=assessment.question.at,
         caller=answer.received.caller.name,
         body=_record_message(answer).SerializeToString(deterministic=True),
         customer=(customer.market, customer.customer_id),
-        request_id=decision.record_ref.request_id.lower(),
+        request_id=reference.request_id.lower(),
         content=answer.content,
         labels=labels,
     )
@@ -65,56 +66,24 @@ def decision_entry(answer: RecordedAnswer) -> LogEntry:
 
 def _record_message(answer: RecordedAnswer) -> pb.DecisionRecord:
     """Build the body of the record."""
-    assessment = answer.assessment
+    assessment, score = answer.assessment, answer.assessment.score
     bundle, policy = assessment.model.bundle, assessment.policy
-    return pb.DecisionRecord(
-        request=answer.received.content,
-        answer=answer.decision.SerializeToString(deterministic=True),
-        features=model_input_messages(bundle.schema, assessment.inputs),
-        bundle_id=bundle.bundle_id,
-        feature_set_digest=bundle.schema.feature_set_digest,
-        baseline_sha256=bundle.baseline_sha256,
-        policy_version=policy.document.version,
-        policy_sha256=policy.sha256,
-        runtime=runtime_message(),
-        numbers=model_numbers(assessment),
-        caller=answer.received.caller.name,
-        receive_time=timestamp(answer.received_at),
-        decide_time=timestamp(assessment.question.at),
-    )
+    record = recorded_inputs(bundle, assessment.inputs)
+    record.request, record.answer = answer.received.content, answer.encoded
+    record.bundle_id = bundle.bundle_id
+    record.feature_set_digest, record.baseline_sha256 = bundle.schema.feature_set_digest, bundle.baseline_sha256
+    record.policy_version, record.policy_sha256 = policy.document.version, policy.sha256
+    record.runtime.CopyFrom(runtime_message())
+    if score is not None:
+        record.numbers.CopyFrom(model_numbers(score))
+    record.caller = answer.received.caller.name
+    record.receive_time.CopyFrom(timestamp(answer.received_at))
+    record.decide_time.CopyFrom(timestamp(assessment.question.at))
+    return record
 
 
-def model_input_messages(schema: Schema, inputs: Mapping[str, SourcedValue]) -> list[pb.FedFeature]:
-    """Build one message per feature of the model, with the value if known, and the input number (NaN if unknown)."""
-    messages = []
-    # Build one timestamp per distinct time, because building a timestamp is slow and nearly all times are equal.
-    times = {given.as_of for given in inputs.values() if given.as_of is not None}
-    stamps = {time: timestamp(time) for time in times}
-    for feature in schema.features:
-        given = inputs.get(feature.name)
-        if given is None:
-            messages.append(pb.FedFeature(feature=feature.name, number=math.nan))
-            continue
-        message = pb.FedFeature(
-            feature=feature.name,
-            number=schema.encode_value(feature.name, given.value),
-            source=VALUE_SOURCES[given.source],
-        )
-        if isinstance(given.value, str):
-            message.value.level = given.value
-        else:
-            message.value.number = given.value
-        if given.as_of is not None:
-            message.as_of_time.CopyFrom(stamps[given.as_of])
-        messages.append(message)
-    return messages
-
-
-def model_numbers(assessment: Assessment) -> pb.ModelNumbers | None:
-    """Build the message of the model's output, unrounded; None if the customer is not scorable."""
-    score = assessment.score
-    if score is None:
-        return None
+def model_numbers(score: ExplainedScore) -> pb.ModelNumbers:
+    """Build the message of the model's output, unrounded."""
     return pb.ModelNumbers(
         margin=score.margin,
         log_odds=score.log_odds,
@@ -136,6 +105,11 @@ def runtime_message() -> pb.Runtime:
     )
 
 
+def answer_from_record(body: bytes) -> bytes:
+    """Return the bytes of the recorded answer from the body of a decision's record."""
+    return pb.DecisionRecord.FromString(body).answer
+
+
 def decision_from_record(body: bytes) -> credit_pb2.CreditDecision:
     """Return the recorded answer from the body of a decision's record."""
-    return credit_pb2.CreditDecision.FromString(pb.DecisionRecord.FromString(body).answer)
+    return credit_pb2.CreditDecision.FromString(answer_from_record(body))

@@ -15,9 +15,16 @@ from server.decisions.inputs import (
     check_features,
     merge_inputs,
 )
-from server.edges.credit.decision_records import RecordedAnswer, decision_entry, decision_from_record
+from server.edges.credit.decision_records import RecordedAnswer, answer_from_record, decision_entry
 from server.edges.credit.events import DecisionEvents
-from server.edges.credit.messages import application_from_request, assessment_message
+from server.edges.credit.feature_reads import FeatureReads
+from server.edges.credit.messages import (
+    application_from_request,
+    assessment_message,
+    decision_message,
+    fill_assessment,
+    score_response,
+)
 from server.edges.credit.outcomes import draft_outcome
 from server.edges.credit.overrides import draft_override
 from server.edges.credit.policy import policy_response
@@ -30,7 +37,7 @@ from server.edges.thread_pool import StoreThreads
 from server.errors import CustomerUnknown, NoActiveModel
 from server.registry.model_registry import CREDIT_FAMILY, ModelRegistry
 from server.registry.policy_registry import PolicyRegistry
-from server.stores.features import FeatureStore, StoredFeatures
+from server.stores.features import FeatureStore
 from server.stores.record_log.entries import new_record_id
 from server.stores.record_log.log import RecordLog
 
@@ -61,14 +68,18 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
             clock: A function that returns the current time, with a time zone.
         """
         self._models, self._policies = models, policies
-        self._features = features
+        self._features = FeatureReads(features, threads)
         self._recorder, self._log = recorder, log
         self._threads, self._clock = threads, clock
         self._recourse = RecourseFinder()
         self._events = DecisionEvents(log, recorder, threads, clock)
 
-    async def ScoreCredit(self, request: pb.ScoreCreditRequest, received: ReceivedRequest) -> pb.ScoreCreditResponse:
-        """Decide once per request_id. Answer a repeated request with the recorded decision."""
+    async def ScoreCredit(self, request: pb.ScoreCreditRequest, received: ReceivedRequest) -> bytes:
+        """Decide once per request_id. Answer a repeated request with the recorded decision.
+
+        Returns:
+            An encoded ScoreCreditResponse. The decision is encoded once, because the record contains the same bytes.
+        """
         received_at = self._clock()
         digest = content_sha256(request, without="request_id")
         content = bytes.fromhex(digest)
@@ -82,14 +93,16 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
             )
             if earlier is None:
                 raise
-            return pb.ScoreCreditResponse(credit_decision=decision_from_record(earlier.body))
-        entry = decision_entry(RecordedAnswer(received, received_at, content, assessment, decision))
+            return score_response(answer_from_record(earlier.body))
+        encoded = decision.SerializeToString(deterministic=True)
+        answer = RecordedAnswer(received, received_at, content, assessment, decision, encoded)
+        entry = decision_entry(answer)
         record = await self._recorder.record(entry)
         # The log has one record per request_id. If it belongs to an earlier or concurrent call, return the decision of
         # that call.
         if record.header.record_id != entry.record_id:
-            decision = decision_from_record(record.body)
-        return pb.ScoreCreditResponse(credit_decision=decision)
+            encoded = answer_from_record(record.body)
+        return score_response(encoded)
 
     async def SimulateCredit(
         self, request: pb.SimulateCreditRequest, _received: ReceivedRequest
@@ -157,10 +170,10 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
             ),
             customer=request.customer,
             requested_amount=request.requested_amount,
-            decision=pb.Decision.Name(assessment.outcome),
-            assessment=assessment_message(assessment),
+            decision=decision_message(assessment.outcome),
             expire_time=timestamp(at + dt.timedelta(days=section.valid_days)),
         )
+        fill_assessment(decision.assessment, assessment)
         return assessment, decision
 
     def _serving_model(self, market: str) -> Model:
@@ -186,12 +199,10 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         Raises:
             CustomerUnknown: The store has no values of the customer, but the model needs features from the store.
         """
-        stored: StoredFeatures | None = await self._threads.run(
-            self._features.find_newest, customer.market, customer.customer_id, schema
-        )
+        stored = await self._features.find_newest(customer.market, customer.customer_id, schema)
         if stored is not None:
             return stored.values, stored.as_of
-        if any(feature.source == "STORE" for feature in schema.features):
+        if schema.store_features:
             raise CustomerUnknown(
                 f"the feature store has no features of this customer in market {customer.market} for the active model",
                 market=customer.market,
