@@ -16,6 +16,7 @@ from tests.bench.feed import measure_feed
 from tests.bench.readme import renew_readme
 from tests.bench.record import measure_recording as recorded
 from tests.bench.recourse import measure_recourse
+from tests.bench.serving import IN_FLIGHT, measure_serving
 from tests.bench.stored_results import provenance, write_results
 from tests.bench.subjects import released_subject
 from tests.conftest import run
@@ -75,6 +76,26 @@ def durable(
         features = files_folder / "credit.features.parquet"
         found = recorded(find_bundle(bundles_folder, "credit"), features, seconds, rounds)
     console.info(f"written: {write_results('record', measured_on, found).name}")
+    renew_readme()
+
+
+@app.command(epilog="Example: python -m tests.bench serving --rounds 1 --seconds 3 --in-flight 32")
+def serving(
+    bundles: Bundles = None,
+    files: Files = None,
+    seconds: Annotated[float, typer.Option(help="How long each load of a server lasts.", min=1)] = 8.0,
+    rounds: Annotated[int, typer.Option(help="How often each server is loaded.", min=1)] = 3,
+    in_flight: Annotated[list[int] | None, typer.Option(help="Numbers of calls in flight.", min=1)] = None,
+    store: Annotated[list[str] | None, typer.Option(help="SQLite or PostgreSQL; both by default.")] = None,
+) -> None:
+    """Load the server and three plain servers of the same contract, interleaved, and check every answer."""
+    console = Console(1)
+    measured_on = provenance()
+    with released_models(bundles, files, console) as (bundles_folder, files_folder):
+        features = files_folder / "credit.features.parquet"
+        bundle = find_bundle(bundles_folder, "credit")
+        found = measure_serving(bundle, features, seconds, rounds, in_flight or IN_FLIGHT, store or STORES)
+    console.info(f"written: {write_results('serving', measured_on, found).name}")
     renew_readme()
 
 

@@ -12,6 +12,11 @@ from tests.bench.stored_results import HISTORY, latest_results
 
 README = HISTORY.parent / "README.md"
 SCORE = "score"
+_SERVER_TITLES = {
+    "empty": "empty `grpc.aio` handler",
+    "pred_contrib": "plain, LightGBM `predict` and `pred_contrib`",
+    "shap": "plain, `shap` interventional, 100 background rows",
+}
 
 
 def renew_readme() -> None:
@@ -20,6 +25,7 @@ def renew_readme() -> None:
     blocks = {
         "explanation": explanation_block,
         "recourse": recourse_block,
+        "serving": serving_block,
         "record": record_block,
         "churn": churn_block,
         "feed": feed_block,
@@ -131,6 +137,39 @@ def record_block(found: dict[str, Any]) -> str:
             rest = f"{of['share']:.2f} | {of['commits_per_decision']:.3f}" if way == "recorded" else " | "
             times = f"{one['p50_ms']:.1f} ms | {one['p99_ms']:.1f} ms"
             lines.append(f"| {kind}, {title} | {one['a_second']:,.0f} | {times} | {rest} |")
+    return "\n".join(lines)
+
+
+def serving_block(found: dict[str, Any]) -> str:
+    """Return the block on decisions per second and CPU time, of our server and of plain servers."""
+    results = found["results"]
+    servers = results["servers"]
+    lines = [
+        _provenance_text(found),
+        "",
+        "| server | calls in flight | decisions a second | server CPU per decision | p50 | p99 |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {_SERVER_TITLES.get(server, server)} | {count} | {load['a_second']:,.0f} | {load['cpu_ms']:.3f} ms "
+        f"| {load['p50_ms']:.2f} ms | {load['p99_ms']:.1f} ms |"
+        for server, of in servers.items()
+        for count, load in of["loads"].items()
+    ]
+    lines += [""]
+    for server, of in servers.items():
+        if of["commits_per_decision"]:
+            commits = of["commits_per_decision"]
+            lines += [
+                f"{server}: {commits['log']:.3f} commits of the log and {commits['key']:.3f} of the key database per decision."
+            ]
+    lines += [
+        f"An fdatasync of 20 KB takes {results['fsync_ms']:.2f} ms on this disk.",
+        "",
+        "| stage, in one thread of one process | CPU, microseconds per decision |",
+        "|---|---:|",
+    ]
+    lines += [f"| {stage} | {microseconds:.1f} |" for stage, microseconds in results["stages"].items()]
     return "\n".join(lines)
 
 

@@ -12,7 +12,7 @@ import tempfile
 import time
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ def _figures(by_way: dict[str, list[Round]]) -> dict[str, Any]:
     }
 
 
-def databases(folder: Path) -> Iterator[tuple[str, str]]:
+def databases(folder: Path) -> Generator[tuple[str, str]]:
     """Yield the name and URL of an empty database of each kind; PostgreSQL has its default settings, with fsync on."""
     yield "SQLite", f"sqlite:///{folder / 'grounds.db'}"
     with warnings.catch_warnings():
@@ -126,7 +126,7 @@ def _run_under_load(command: tuple[str, ...], config: Path, customers: list[str]
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(demo.START_SECONDS_MAX)
-    stopped = next(event for event in _log_events(log) if event["event"] == "stopped")
+    stopped = next(event for event in log_events(log) if event["event"] == "stopped")
     return Round(len(took) / seconds, took, *(int(stopped[name]) for name in COUNTED))
 
 
@@ -153,7 +153,7 @@ async def _ask(address: str, customers: list[str], seconds: float) -> list[float
     return took
 
 
-def _log_events(log: Path) -> Iterator[dict[str, Any]]:
+def log_events(log: Path) -> Iterator[dict[str, Any]]:
     """Yield the events in the application log of a server."""
     for line in log.read_text().splitlines():
         with contextlib.suppress(ValueError):

@@ -24,7 +24,7 @@ def test_the_feed_is_measured_without_the_developers_own_keys_and_bundles(
 
 
 @pytest.mark.parametrize("given", ["--bundles", "--files"])
-@pytest.mark.parametrize("command", ["explanation", "recourse", "record", "churn", "audit"])
+@pytest.mark.parametrize("command", ["explanation", "recourse", "serving", "record", "churn", "audit"])
 def test_bundles_without_files_and_files_without_bundles_are_refused(command: str, given: str, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, [command, given, str(tmp_path)])
 
