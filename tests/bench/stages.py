@@ -13,13 +13,13 @@ from grounds.credit.v1 import credit_pb2 as pb
 from server.config import read_settings
 from server.decisions.assessment import assess
 from server.decisions.inputs import applicable_section, merge_inputs
+from server.decisions.policy import read_policy
 from server.edges.credit.decision_records import RecordedAnswer, decision_entry
 from server.edges.credit.messages import application_from_request, fill_assessment
 from server.edges.explanations import timestamp
 from server.edges.request_digest import content_sha256
 from server.edges.validation import validate
 from server.registry.model_registry import CREDIT_FAMILY, ModelRegistry
-from server.registry.policy_registry import PolicyRegistry
 from server.stores.database import Database
 from server.stores.features import FeatureStore
 from server.stores.record_log.entries import LogEntry, new_record_id
@@ -59,7 +59,7 @@ def _time_decisions(
     features: FeatureStore, bundles: Path, policy_file: Path, encoded: Sequence[bytes]
 ) -> tuple[dict[str, float], list[LogEntry]]:
     """Return the times of the stages up to the entry of the record log, and the entries."""
-    models, policy, at = ModelRegistry(bundles), PolicyRegistry(policy_file).current, dt.datetime.now(dt.UTC)
+    models, policy, at = ModelRegistry(bundles), read_policy(policy_file), dt.datetime.now(dt.UTC)
     models.refresh()
     model = models.current.model(CREDIT_FAMILY, "TW")
     assert model is not None
