@@ -17,6 +17,8 @@ from server.decisions.policy import read_policy
 from server.edges.credit.decision_records import RecordedAnswer, decision_entry
 from server.edges.credit.messages import application_from_request, fill_assessment
 from server.edges.explanations import timestamp
+from server.edges.identity.callers import LOCAL_CALLER
+from server.edges.received_request import ReceivedRequest
 from server.edges.request_digest import content_sha256
 from server.edges.validation import validate
 from server.registry.model_registry import CREDIT_FAMILY, ModelRegistry
@@ -86,8 +88,12 @@ def _time_decisions(
     inputs = _time(times, "merge the inputs", lambda each: merge_inputs(schema, each.values, each.as_of, {}), values)
     section = applicable_section(policy, applications[0], at)
     questions = [each.question(section, given, at) for each, given in zip(applications, inputs, strict=True)]
-    numbers = [{name: schema.encode_value(name, given.value) for name, given in each.items()} for each in inputs]
-    _time(times, "of assess: score and explanation", model.explain, numbers)
+    _time(
+        times,
+        "of assess: score and explanation",
+        model.explain,
+        [{name: schema.encode_value(name, given.value) for name, given in each.items()} for each in inputs],
+    )
     assessments = _time(times, "assess: score, policy, reasons", lambda each: assess(model, policy, each), questions)
 
     def decide(given: tuple[pb.ScoreCreditRequest, Any]) -> pb.CreditDecision:
@@ -104,7 +110,8 @@ def _time_decisions(
     decisions = _time(times, "build the answer", decide, list(zip(requests, assessments, strict=True)))
     answers = _time(times, "encode the answer", lambda each: each.SerializeToString(deterministic=True), decisions)
     digest_bytes = map(bytes.fromhex, digests)
-    parts = zip(encoded, itertools.repeat(at), digest_bytes, assessments, decisions, answers, strict=False)
+    received = [ReceivedRequest(*each, LOCAL_CALLER) for each in zip(requests, encoded, strict=True)]
+    parts = zip(received, itertools.repeat(at), digest_bytes, assessments, decisions, answers, strict=False)
     return times, _time(times, "build the record", decision_entry, list(itertools.starmap(RecordedAnswer, parts)))
 
 

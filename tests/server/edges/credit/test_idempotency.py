@@ -170,7 +170,7 @@ async def test_a_caller_that_disconnected_gets_one_decision_on_retry(serving: Se
     request = score_request()
     with block_store_threads(serving) as waiting:
         call = asyncio.ensure_future(serving.credit.ScoreCredit(request))
-        await waiting(2)  # two tasks wait for a thread: the call, and the refresh of the catalog
+        await waiting(1)
         call.cancel()
 
     answers = [await raw_method(serving.channel, "ScoreCredit")(request.SerializeToString()) for _ in range(2)]
