@@ -20,8 +20,8 @@ def read_regular_file(path: Path, bytes_max: int) -> bytes:
     """Read a file that an attacker may have replaced.
 
     Raises:
-        OSError: The file cannot be read, is larger than `bytes_max`, or is a link, a device or a pipe. Reading a pipe could
-            wait for ever.
+        OSError: The file cannot be read, is larger than `bytes_max`, or is a link, a device or a pipe. A pipe is
+            rejected because reading it could block forever.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

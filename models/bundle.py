@@ -46,9 +46,9 @@ _FILE_BYTES_MAX = {
 }
 FILES = tuple(_FILE_BYTES_MAX)
 _MANIFEST_BYTES_MAX = _MIB
-# Largest numbers of lists and objects, and of their elements, in a JSON document. Each list that is parsed needs a few hundred
+_NAMES_LISTED_MAX = 20  # the largest number of additional files that an error message names
+# The largest number of lists and objects, and of commas between elements, in a JSON document. Each parsed list needs a few hundred
 # bytes of memory, so a document of a few megabytes with nothing but lists would need gigabytes.
-_NAMES_LISTED_MAX = 20
 _NESTED_MAX = 250_000
 _ELEMENTS_MAX = 4_000_000
 

@@ -9,7 +9,7 @@ class ModelError(Exception):
 
 
 class BundleInvalid(ModelError):
-    """A bundle is incomplete, changed, of a newer format, or does not reproduce its golden rows."""
+    """A bundle is incomplete, was changed, has a newer format, or does not reproduce its golden rows."""
 
 
 class BundleNotRunnable(BundleInvalid):

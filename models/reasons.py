@@ -325,7 +325,7 @@ def _plural_word(words: Sequence[str], category: str) -> str:
     return forms.get(category, forms["other"])
 
 
-@lru_cache(maxsize=1000)  # specs and policies contain few patterns; the limit is for bundles that are not active
+@lru_cache(maxsize=1000)  # specs and policies contain few patterns; an untrusted bundle may contain many
 def _parse_number_pattern(pattern: str) -> NumberPattern:
     """Parse a CLDR number pattern.
 
@@ -385,7 +385,7 @@ class TextFormatter(string.Formatter):
         return value
 
     def format_field(self, value: Any, format_spec: str) -> str:
-        """Return a text unchanged, because a width such as {NAME:>999999999} could fill the memory; format a number."""
+        """Return a text unchanged, because a width such as {NAME:>999999999} could fill the memory; format other values."""
         return value if isinstance(value, str) else super().format_field(value, format_spec)
 
 

@@ -55,7 +55,8 @@ class Schema:
     def feature_set_digest(self) -> str:
         """Return the SHA-256, in hexadecimal, of the names, kinds, units, bounds and levels of the features.
 
-        These define the meaning of stored values, so two bundles with the same digest can use the same stored values.
+        These properties define the meaning of stored values, so two bundles with the same digest can use the same stored
+        values.
         """
         meaning = [[f.name, f.kind, f.unit, f.min, f.max, *f.levels] for f in self.features]
         return hashlib.sha256(json.dumps(meaning, separators=(",", ":")).encode()).hexdigest()
@@ -147,7 +148,8 @@ class Schema:
 def level_codes(levels: Iterable[str]) -> dict[str, float]:
     """Return the code of each level by its name, and by its canonical name if no other level has that name.
 
-    The characters of a name may have several code points: é is one code point or two. The canonical name has one.
+    Unicode has several encodings of some characters: é is one code point or two. The canonical name is in the form NFC,
+    in which é is one code point.
     """
     codes = {level: float(code) for code, level in enumerate(levels)}
     return {_canonical_level(level): code for level, code in codes.items()} | codes

@@ -71,7 +71,7 @@ _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _OWN_CONNECTIONS = 4  # database connections: one each for recorder, anchoring and header index, and one in reserve
 _PEER_SECONDS = 0.25  # interval at which a worker reports its status and reads those of the others
-_HOUSEKEEPERS = 5  # more than the background tasks that use a thread at the same time
+_HOUSEKEEPERS = 5  # threads for the background tasks: catalog, policy, anchor, header chunks and standby worker
 _WATCH_SECONDS = 1.0  # pause between two checks of the background tasks
 _CLOSE_SECONDS = 3.0  # time limit after the drain for the last records, the last checkpoint, and the threads
 _THREADS_SECONDS_MIN = 0.2
@@ -95,7 +95,7 @@ class Application:
         background: The background tasks, and their counters.
         models: The registry of the models that serve now.
         graphs: The processes that run the graphs of bundles that do not serve.
-        replays: The threads for replays. They are apart from `readers`, because a replay may wait for one of these processes.
+        replays: The threads for replays. They are separate from `readers`, because a replay may wait for a process of `graphs`.
         interceptor: The interceptor of all calls, which counts the calls in progress.
         anchors: Pushes checkpoints of the record log to the anchor folder or command.
         chunker: Builds the header chunks that are used for sampling.
@@ -191,8 +191,8 @@ class Application:
         """Drain the server, then close the stores.
 
         Returns:
-            True if all work has ended. False if a thread still waits, such as for a database that has stopped; it has
-            nothing left to acknowledge, so the process can be ended.
+            True if all work has ended. False if a thread still waits, for example for a database that has stopped. Such a
+            thread has nothing left to acknowledge, so the process can be ended.
         """
         self.anchors.stop()
         await self.background.stop()
@@ -422,13 +422,13 @@ class Application:
             return await self.housekeepers.run(self.anchors.push, seconds - _THREADS_SECONDS_MIN)
 
     def _interrupt_stores(self) -> None:
-        """End the threads that still wait for PostgreSQL. Every call has got its answer or its error."""
+        """End the waits of threads for PostgreSQL. At this time, every call has received its answer or its error."""
         self.database.interrupt()
         if self.log is not None:
             self.log.key_store.database.interrupt()
 
     def _close_stores(self) -> None:
-        """Close the log and the database. A thread that still uses a connection must have ended."""
+        """Close the log and the database. Call this only after every thread that used a connection has ended."""
         if self.log is not None:
             self.log.close()
         self.database.close()
@@ -440,8 +440,8 @@ async def serve(settings: Settings, peers: Peers | None = None, stop_descriptor:
     Args:
         settings: The settings.
         peers: All workers that share the port, this server included; None if the server has the port for itself.
-        stop_descriptor: File descriptor that becomes readable when the server must stop as after SIGTERM. None if there
-            is none.
+        stop_descriptor: File descriptor that becomes readable when the server must stop as after SIGTERM. None if only
+            signals stop the server.
 
     Returns:
         Whether all work has ended; see Application.stop.

@@ -16,7 +16,7 @@ from models.field_problems import field_path, field_problems
 from server.errors import ConfigRefused
 
 _ENV_PREFIX = "GROUNDS_"
-# variables of the client, so not misspelt settings
+# The command-line client reads these variables, so they are not misspelt settings of the server.
 _CLIENT_VARIABLES = {f"GROUNDS_{name}" for name in ("ADDRESS", "CA", "CERTIFICATE", "KEY", "TOKEN_FILE")}
 _DATABASE_SCHEMES = ("sqlite://", "postgresql://", "postgresql+psycopg://")
 
@@ -54,8 +54,8 @@ class Settings(BaseSettings):
         exports_in_flight_max: The same limit for exports of ChurnService.
         audit_requests_in_flight_max: The same limit for AuditService calls.
         held_streams_max: The same limit for health watches, and also for reflection streams.
-        calls_per_second_max: Number of calls per second that each caller may send to each of these classes. None allows
-            any number.
+        calls_per_second_max: Number of calls per second that each caller may send in each class of calls. None allows any
+            number.
         calls_burst_max: Number of calls that a caller may send at the same moment after a pause, if
             `calls_per_second_max` is set.
         request_seconds_max: Time limit in seconds within which the request of a call must arrive.
@@ -68,7 +68,8 @@ class Settings(BaseSettings):
             is still there.
         connection_age_seconds_max: Age in seconds at which the server asks callers to connect again, so that they
             spread over several servers. None keeps connections.
-        connection_grace_seconds: Time in seconds that calls in progress have to end on such a connection.
+        connection_grace_seconds: Time in seconds that calls in progress have to end on a connection that has reached
+            this age.
         store_threads: Number of threads that wait for the database on behalf of CreditService. A second pool of the
             same size serves ChurnService and AuditService. Each thread uses one connection to each of the two
             databases.
@@ -79,10 +80,10 @@ class Settings(BaseSettings):
             is kept for the same time.
         reflection: True if the server offers the gRPC reflection service.
         tls_certificate: PEM file with the server's certificate. None means that the server does not use TLS. New
-            connections use the newest content of this file and of the next two.
+            connections use the newest content of this file, of `tls_key` and of `tls_client_ca`.
         tls_key: PEM file with the private key of `tls_certificate`.
-        tls_client_ca: PEM file with the certificates that sign client certificates. The SPIFFE id of its certificate
-            identifies a client. Trusted.
+        tls_client_ca: PEM file with the certificates that sign client certificates. A client is identified by the SPIFFE
+            id of its certificate. None means that callers are not identified by certificates. Trusted.
         authority: File that states what each caller may do. None means that callers are not identified, and every
             caller may do everything. Trusted.
         jwt_keys: File, or address that begins with https://, of the JSON web key set that signs bearer tokens. None
@@ -153,7 +154,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_identity(self) -> "Settings":
-        """Reject combinations of settings that would let unknown callers in, or that have no effect."""
+        """Reject combinations of settings that would admit unidentified callers, or in which a setting has no effect."""
         rules = (
             (
                 (self.tls_certificate is None) == (self.tls_key is None),

@@ -7,7 +7,7 @@ are little-endian doubles. Nothing is deserialized into objects, so a process th
 |---|---|
 | OPEN | length of score.onnx (8 bytes, little-endian), score.onnx, explain.onnx |
 | MARGINS, EXPLAIN | number of rows (8 bytes, little-endian), then the rows, one after the other |
-| RESULT | the answer: nothing to OPEN; one margin per row to MARGINS; all margins and then all contributions to EXPLAIN |
+| RESULT | the answer: empty after OPEN; one margin per row after MARGINS; all margins and then all contributions after EXPLAIN |
 | FAILURE | what went wrong, as text |
 """
 
@@ -55,7 +55,7 @@ def read_exactly(stream: IO[bytes], length: int) -> bytes:
     """Read this number of bytes.
 
     Raises:
-        EOFError: The stream ended before.
+        EOFError: The stream ended before `length` bytes were read.
     """
     content = stream.read(length)
     if len(content) != length:

@@ -1,8 +1,9 @@
 """Starts, shares and ends the processes that run the graphs of untrusted bundles.
 
-A process runs the graphs of one bundle only, so a bundle cannot change the results of another bundle. There are few processes:
-if a further bundle is needed, the one that was not used for the longest time ends. A process also ends when nobody uses it for a
-while. A bundle that exceeded a limit is refused for a minute, so that repeated calls do not occupy all processes.
+A process runs the graphs of one bundle only, so a bundle cannot change the results of another bundle. The number of processes is
+limited. If a bundle needs a process and the limit is reached, the process that has been idle for the longest time ends. A process
+also ends after it has been idle for `idle_seconds`. A bundle that exceeded a limit is refused for a minute, so that repeated calls
+do not occupy all processes.
 """
 
 import os
@@ -34,12 +35,12 @@ from models.isolation.frames import (
 )
 from models.model import Model, open_model
 
-# `python -I` ignores the environment and the working directory, so an argument states where the packages are.
+# `python -I` ignores the environment and the working directory, so the third and later arguments state where the packages are.
 _PROGRAM = (
     "import sys; sys.path[:] = sys.argv[3:]; from models.isolation.worker import main; main(*map(int, sys.argv[1:3]))"
 )
 _VARIABLES = {"ORT_DISABLE_TELEMETRY": "1", "OPENBLAS_NUM_THREADS": "1"}
-_INHERITED = ("LD_LIBRARY_PATH",)  # where the libraries of the interpreter are, on a few systems
+_INHERITED = ("LD_LIBRARY_PATH",)  # on some systems the interpreter finds its libraries through this variable
 _REFUSE_SECONDS = 60.0
 _DOUBLE_BYTES = 8
 _STOPPING = "the server stops; retry on a different server"
@@ -49,12 +50,12 @@ _FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class ProcessLimits:
-    """What a process that runs a bundle's graphs may use.
+    """The limits of the processes that run graphs of bundles.
 
     Attributes:
         memory_bytes: Address space of the process. The interpreter and its libraries need about 150 MB of it.
         cpu_seconds: Processor time for each request.
-        wall_seconds: Time for each request, as a caller waits for it.
+        wall_seconds: Elapsed time for each request, and also for the wait until a process is free.
         idle_seconds: Time after which an unused process ends.
         processes: Largest number of processes.
     """
@@ -67,14 +68,14 @@ class ProcessLimits:
 
 
 class GraphProcesses:
-    """The processes that run untrusted graphs. Its methods may be called from any thread."""
+    """The processes that run untrusted graphs. The methods may be called from any thread."""
 
     def __init__(self, limits: ProcessLimits | None = None) -> None:
         self.limits = limits or ProcessLimits()
         self._changed = threading.Condition()
         self._idle: list[_GraphProcess] = []  # the least recently used one first
         self._busy: dict[str, _GraphProcess | None] = {}  # by bundle_id; None while the process starts
-        self._refusals: dict[str, tuple[float, str]] = {}  # by bundle_id: until when, and why
+        self._refusals: dict[str, tuple[float, str]] = {}  # by bundle_id: end of the refusal, and its reason
         self._timer: threading.Timer | None = None  # ends idle processes
         self._closed = False
 
@@ -111,7 +112,7 @@ class GraphProcesses:
             self._changed.notify_all()
 
     def run(self, scorer: "IsolatedScorer", kind: FrameKind, parts: tuple[bytes, ...], doubles: int) -> _FloatArray:
-        """Send a request to the bundle's process, which is started if there is none; return the numbers of the answer.
+        """Send a request to the bundle's process, and return the numbers of the answer. Start the process if it does not run.
 
         Args:
             scorer: The scorer of the bundle.
@@ -210,7 +211,7 @@ class GraphProcesses:
         return process
 
     def _release(self, bundle_id: str, process: "_GraphProcess | None") -> None:
-        """Return a process, so that other threads can use it; end it if it failed or the processes are closed."""
+        """Make a process available to other threads. If the process has ended or `close` was called, discard it instead."""
         with self._changed:
             self._busy.pop(bundle_id, None)
             if process is not None and process.is_alive() and not self._closed:
@@ -287,7 +288,7 @@ class _GraphProcess:
         self.bundle_id, self.idle_since = bundle_id, 0.0
         environment = _VARIABLES | {name: os.environ[name] for name in _INHERITED if name in os.environ}
         paths = [str(Path(__file__).parents[2]), *(path for path in sys.path if Path(path).is_absolute())]
-        # The working directory is an empty folder that no longer exists once the process runs.
+        # The working directory is an empty folder, which is deleted as soon as the process has started.
         with tempfile.TemporaryDirectory(prefix="grounds-bundle-") as folder:
             self._process = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-I", "-c", _PROGRAM, str(limits.memory_bytes), str(limits.cpu_seconds), *paths],
@@ -319,7 +320,7 @@ class _GraphProcess:
         """Send a request, and return the numbers of the answer, which must be exactly `doubles`.
 
         Raises:
-            BundleNotRunnable: The process exceeded a limit, crashed, or sent something that is no answer.
+            BundleNotRunnable: The process exceeded a limit, crashed, or sent an invalid answer.
             RuntimeError: The process answered that the request failed.
         """
         assert self._process.stdin is not None
@@ -356,7 +357,7 @@ def _read_answer(stream: IO[bytes], doubles: int) -> NDArray[np.float64]:
     """Read an answer.
 
     Raises:
-        EOFError, ValueError: The process ended, or sent something that is no answer.
+        EOFError, ValueError: The process ended, or sent an invalid answer.
         RuntimeError: The process answered that the request failed.
     """
     kind, length = read_header(stream)

@@ -29,7 +29,7 @@ _STANDARD_STREAMS = 3  # descriptors 0 to 2, which are open already; the limit f
 
 
 def main(memory_bytes: int, cpu_seconds: int) -> None:
-    """Serve the requests on standard input until it ends.
+    """Serve the requests on standard input until the input ends.
 
     Args:
         memory_bytes: Limit of the address space of the process.
@@ -78,13 +78,13 @@ def _report(answers: IO[bytes], error: Exception) -> None:
 
 
 def _limit(name: str, value: int) -> None:
-    """Lower a limit of the process for good. A system may lack the limit."""
+    """Lower a limit of the process permanently. If the operating system lacks the limit, do nothing."""
     if hasattr(resource, name):
         resource.setrlimit(getattr(resource, name), (value, value))
 
 
 def _allow_seconds(cpu_seconds: int) -> None:
-    """Allow the process this much more processor time than it has used."""
+    """Set the limit of processor time to about `cpu_seconds` more than the process has used so far."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (int(usage.ru_utime + usage.ru_stime) + cpu_seconds + 1, hard))

@@ -20,7 +20,7 @@ class CreditApplication:
     """A credit question as the caller sent it.
 
     Attributes:
-        market: ISO 3166-1 alpha-2.
+        market: ISO 3166-1 alpha-2 code of the country.
         product: Product code; STANDARD if the request contains no product.
         amount: The requested amount, above 0.
         currency: ISO 4217 code of the amount's currency.

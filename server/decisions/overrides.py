@@ -20,7 +20,7 @@ _NOTHING = Decimal(0)
 
 
 class OverrideSide(IntEnum):
-    """How an override relates to the policy's decision. The numbers equal those of OverrideSide in the .proto files."""
+    """The relation of an override to the policy's decision. The numbers equal those of OverrideSide in the .proto files."""
 
     HIGH = 1  # the person grants less than the policy granted
     LOW = 2  # the person grants more than the policy granted
@@ -76,8 +76,8 @@ class OverrideProposal:
         authority: The largest amount that this person may grant, as the caller states it.
         second_user: Id of the second person who agrees; "" if there is none.
         at: Time of the override.
-        authority_max: The largest `authority` that the server's configuration allows for this person's role. None if it
-            has no such limits.
+        authority_max: The largest `authority` that the authority file allows for this person's role. None if the file
+            sets no such limits for the caller.
     """
 
     outcome: PolicyOutcome
@@ -193,7 +193,7 @@ def _change_violations(
 def _person_violations(
     proposal: OverrideProposal, granted: Decimal, rules: OverridePolicy, currency: str
 ) -> Iterator[Violation]:
-    """Yield a violation if the person's authority is too low, and one if a valid second person is missing."""
+    """Yield a violation if the authority limit is invalid or too low, and one if a valid second person is missing."""
     if proposal.authority.currency != currency:
         yield Violation(
             "authority_limit.currency_code", f"must be {currency}, the currency of the decision", "CURRENCY"

@@ -278,7 +278,7 @@ def read_policy(path: Path) -> Policy:
     """Read a policy file that is to come into force.
 
     Raises:
-        PolicyRefused: The file cannot be read, or see `parse_policy_file`.
+        PolicyRefused: The file cannot be read, or `parse_policy_file` refuses it.
     """
     return parse_policy_file(read_policy_file(path), str(path))
 

@@ -10,8 +10,8 @@ from server.edges.context import Context
 class HealthServicer(health.aio.HealthServicer):  # type: ignore[misc] # the library has no complete types
     """Reports the status of every service, and sends changes to watchers.
 
-    The library holds a lock while it sends a status to a watcher. A watcher that does not read would keep every other
-    watcher from being served, and every caller of `set` waiting. Therefore this class sends without a lock.
+    The library holds a lock while it sends a status to a watcher. A watcher that does not read would then block every
+    other watcher and every caller of `set`. Therefore this class sends without a lock.
     """
 
     def __init__(self) -> None:

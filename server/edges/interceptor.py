@@ -41,9 +41,9 @@ _StreamMethod = Callable[[Any, ReceivedRequest], AsyncGenerator[Message]]
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps every method of the server, and counts the calls in progress.
 
-    All state is used only on the event loop, so no lock is needed. To gRPC, every method receives a stream of requests
-    without a deserializer: so the interceptor itself waits for a request, and can end a call whose request does not
-    arrive, and gRPC never answers with an error of its own.
+    All state is used only on the event loop, so no lock is needed. Every method is registered with gRPC as a method that
+    receives a stream of encoded requests. Therefore the interceptor itself waits for a request, and can end a call whose
+    request does not arrive. It also decodes the request itself, so gRPC never answers with an error of its own.
 
     Attributes:
         draining: True if new calls are rejected. Calls in progress continue.
@@ -181,7 +181,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         caller = await self._identify(method, context)
         if self.draining:
             raise Draining("this server is stopping; retry")
-        self._limits.check(call_class)  # before the request is read, so that it takes no memory
+        self._limits.check(call_class)  # before the request is read, so that a rejected request takes no memory
         content = require_message(await self._pending.receive(context), method)
         if context.time_remaining() == 0:
             raise asyncio.CancelledError  # nobody waits for the answer

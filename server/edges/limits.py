@@ -1,8 +1,8 @@
 """Limits on calls: how many calls of each class may be in progress, and how many calls per second a caller may send.
 
 Every method belongs to one class, and every class has its own limit. Calls of one class therefore never keep calls of
-another class from being served: health checks are answered although many streams are held, and the loan desk is served
-although the CRM exports all of its predictions.
+another class from being served: health checks are answered even if callers hold many streams open, and the loan desk is
+served even while the CRM exports all of its predictions.
 """
 
 import enum
@@ -14,7 +14,7 @@ from server.config import Settings
 from server.errors import Overloaded, RateExceeded
 
 _RETRY_SECONDS = (0.1, 1.0)  # a random time between these, so that rejected callers do not all retry at the same moment
-_HEALTH_CALLS_MAX = 256  # health checks do not wait for anything, so this number is never reached by slow checks
+_HEALTH_CALLS_MAX = 256  # a health check ends without waiting for anything, so checks in progress do not accumulate
 _BUCKETS_MAX = 10_000
 
 
@@ -113,7 +113,7 @@ class CallRate:
 
     def __init__(self, per_second: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._per_second, self._burst, self._clock = per_second, burst, clock
-        # The number of tokens at a time, by caller and class.
+        # The number of tokens and the time at which they were counted, by caller and class.
         self._buckets: dict[tuple[str, CallClass], tuple[float, float]] = {}
 
     def spend(self, caller: str, call_class: CallClass) -> None:

@@ -127,14 +127,14 @@ _Cursor = TypeVar("_Cursor", RiskPageCursor, SyncCursor, CopyState, ExportCursor
 
 
 class PageTokens:
-    """Writes and reads tokens. They are signed with a key that all servers with the same database share."""
+    """Writes and reads tokens, which are signed with a key that all servers with the same database share."""
 
     def __init__(self, key: bytes, days_max: float, clock: Callable[[], dt.datetime]) -> None:
         self._key, self._clock = key, clock
         self._age_max = dt.timedelta(days=days_max)
 
     def for_caller(self, caller: Caller) -> "PageTokens":
-        """Return the tokens of a caller, which no other caller can use. The local caller uses the tokens themselves."""
+        """Return an instance whose tokens are valid only for this caller. For the local caller, return this instance."""
         if caller == LOCAL_CALLER:
             return self
         key = hmac.digest(self._key, caller.name.encode(), hashlib.sha256)
@@ -174,7 +174,7 @@ class PageTokens:
         return base64.urlsafe_b64encode(self._mac(data) + data).decode().rstrip("=")
 
     def open(self, token: str) -> Any:
-        """Return the content of a token. Only the signature of the token is checked, not its content or age.
+        """Return the content of a token after checking its signature. The content and the age are not checked.
 
         Raises:
             PageTokenInvalid: The signature is invalid.

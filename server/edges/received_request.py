@@ -1,4 +1,4 @@
-"""Received requests: waits for the bytes of a request, decodes and validates them."""
+"""Received requests: waits for the bytes of a request, then decodes and validates the request."""
 
 import asyncio
 from collections.abc import Callable
@@ -73,12 +73,11 @@ class RequestDecoder:
         message = decode_message(self._deserialize, content, self._method)
         if self._lists and sum(len(getattr(message, name)) for name in self._lists) > _LOOP_ELEMENTS_MAX:
             return ReceivedRequest(await run_in_thread(self._decode_large, content, caller), content, caller)
-        check_markets(
-            self._method, message, caller
-        )  # before the request is validated, so that the caller learns nothing
+        # Check the markets before validation, so that a caller without permission learns nothing from validation errors.
+        check_markets(self._method, message, caller)
         message.DiscardUnknownFields()
-        # An encoder that writes every field once produces as many bytes as were received. If the numbers differ, search
-        # for the reason: unknown or repeated fields are rejected, and default values are allowed.
+        # If the request has no unknown, repeated or default fields, encoding it again produces as many bytes as were
+        # received. If the numbers differ, search for the reason. Only default values are allowed.
         problem = self._encoding_problem(content) if message.ByteSize() != len(content) else None
         validate(message, problem)
         return ReceivedRequest(message, content, caller)
@@ -115,8 +114,9 @@ class MessageReader(Protocol):
 class PendingRequests:
     """Receives the request of each call, and ends calls whose request does not arrive.
 
-    A call whose request is missing holds no place of any limit. If too many such calls wait, the one that has waited
-    longest is ended, so that callers who never send their requests cannot keep others from being served.
+    A call whose request has not arrived does not count toward any limit on calls in progress. If too many such calls wait,
+    the call that has waited longest is ended, so that callers who never send their requests cannot keep others from being
+    served.
     """
 
     def __init__(self, seconds_max: float, pending_max: int = _PENDING_MAX) -> None:

@@ -87,7 +87,7 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
             assessment, decision = await self._decide(request, digest)
         except Exception:
             # A repeated request may fail now although it succeeded earlier, because policy, model or features may have
-            # changed.
+            # changed. In that case, return the decision of the earlier request.
             earlier = await self._threads.run(
                 self._log.find_by_request, received.caller.name, request.request_id.lower(), content
             )
@@ -98,8 +98,8 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         answer = RecordedAnswer(received, received_at, content, assessment, decision, encoded)
         entry = decision_entry(answer)
         record = await self._recorder.record(entry)
-        # The log has one record per request_id. If it belongs to an earlier or concurrent call, return the decision of
-        # that call.
+        # The log has one record per request_id. If that record belongs to an earlier or concurrent call, return the
+        # decision of that call.
         if record.header.record_id != entry.record_id:
             encoded = answer_from_record(record.body)
         return score_response(encoded)
@@ -194,7 +194,7 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
     async def _read_features(
         self, customer: customer_pb2.Customer, schema: Schema
     ) -> tuple[dict[str, FeatureInput], dt.datetime | None]:
-        """Read the customer's newest stored feature values and their as-of time, which is None without values.
+        """Read the customer's newest stored feature values and their as-of time. The time is None if there are no values.
 
         Raises:
             CustomerUnknown: The store has no values of the customer, but the model needs features from the store.

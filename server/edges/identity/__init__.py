@@ -1,1 +1,1 @@
-"""Who calls: certificates and tokens identify the caller, and the authority file states what the caller may do."""
+"""Identity of callers: a certificate or a token identifies the caller, and the authority file states its permissions."""

@@ -31,7 +31,7 @@ _Limit = Annotated[Decimal, Field(ge=0, max_digits=24, decimal_places=9)]
 
 
 class _CallerEntry(BaseModel):
-    """One table [[callers]] of the file."""
+    """One [[callers]] table of the file: a principal with its permissions."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -52,7 +52,7 @@ class _CallerEntry(BaseModel):
     @field_validator("principal")
     @classmethod
     def _check_principal(cls, principal: str) -> str:
-        """Reject a text that no caller can have as its name."""
+        """Reject a text that cannot be the name of a caller."""
         if not is_principal(principal):
             raise ValueError("must be 1 to 255 printable ASCII characters without spaces, and not 'local'")
         return principal

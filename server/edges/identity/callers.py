@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from server.errors import MarketNotAllowed
 
-# The role of callers that need not be identified, for health checks.
+# The role of a caller that is not identified, which may only call methods such as health checks.
 ANYONE = "anyone"
 LOAN_DESK, CRM, CRM_EXPORT, OPERATOR, AUDITOR = "loan_desk", "crm", "crm_export", "operator", "auditor"
 ALL_ROLES = frozenset({LOAN_DESK, CRM, CRM_EXPORT, OPERATOR, AUDITOR})
@@ -18,17 +18,17 @@ _PRINCIPAL = re.compile(r"[!-~]{1,255}")  # printable ASCII without spaces
 def is_principal(name: str) -> bool:
     """Return whether a text can be the name of a caller: 1 to 255 printable ASCII characters without spaces.
 
-    "local" is reserved for callers that nobody has identified.
+    "local" is reserved for the callers of a server that does not identify callers.
     """
     return _PRINCIPAL.fullmatch(name) is not None and name != _LOCAL_NAME
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A caller, and what it may do.
+    """A caller and its permissions.
 
     Attributes:
-        name: The principal, which records contain, such as spiffe://example.com/loan-desk.
+        name: The principal, such as spiffe://example.com/loan-desk. Records contain this name.
         roles: The roles of the caller; a caller without roles may call no method.
         markets: The markets whose customers the caller may ask about; None means every market.
         override_limits: The largest amount that a person of this caller may grant by an override, by user role and
@@ -41,14 +41,15 @@ class Caller:
     override_limits: Mapping[tuple[str, str], Decimal] | None = field(default=None, hash=False)
 
     def may_see(self, market: str) -> bool:
-        """Return whether the caller may ask about customers of a market; "" is the list of all markets."""
+        """Return whether the caller may ask about customers of a market; "" stands for a request about every market."""
         return self.markets is None or market in self.markets
 
     def require_market(self, market: str) -> None:
         """Check that the caller may ask about customers of a market.
 
         Raises:
-            MarketNotAllowed: The caller may not. The error does not depend on whether a customer exists.
+            MarketNotAllowed: The caller may not ask about this market. The error does not depend on whether a customer
+                exists.
         """
         if not self.may_see(market):
             problem = f"about customers of market {market}" if market else "without a market; state one market"

@@ -1,4 +1,4 @@
-"""Identification: finds the caller of a call, by certificate, by token, or not at all on loopback."""
+"""Identification: finds the caller of a call by its certificate or token. A server without an authority file identifies nobody."""
 
 from typing import Protocol
 
@@ -73,7 +73,7 @@ def identification(settings: Settings) -> Identification:
     """Return the identification that the settings require.
 
     Raises:
-        AuthorityRefused, TokenKeysRefused: A file that the settings name is missing or invalid.
+        AuthorityRefused, TokenKeysRefused: The authority file or the key set is missing or invalid.
     """
     if settings.authority is None:
         return LocalIdentification()

@@ -1,6 +1,6 @@
-"""Which market a request asks about: for each method, the field of the request that contains it.
+"""Checks the market of a request. A table states, for each method, which field of the request contains the market.
 
-A test compares the table with the services in the .proto files, so that a new method cannot be forgotten.
+A test compares the table with the services in the .proto files, so that no method is missing.
 """
 
 from collections.abc import Iterable
@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from server.edges.identity.callers import Caller
 
-# The decision of the request determines the market, so the servicer checks it after reading the decision's record.
+# The request contains a decision_id instead of a market, so the servicer checks the market in the decision's record.
 BY_RECORD: Final = "by record"
-# The answer contains no customer's data: policies, models, runs, sealed records and proofs.
+# The answer contains no readable data of customers, only policies, models, runs, encrypted records or proofs.
 NO_MARKET: Final = "no market"
 _CREDIT, _CHURN = "/grounds.credit.v1.CreditService/", "/grounds.churn.v1.ChurnService/"
 _AUDIT, _MODEL = "/grounds.audit.v1.AuditService/", "/grounds.model.v1.ModelService/"

@@ -27,8 +27,8 @@ class TlsFiles:
     Attributes:
         certificate: PEM file with the server's certificate, followed by intermediate certificates.
         key: PEM file with the private key of the certificate.
-        client_ca: PEM file with the certificates that client certificates must be signed by. None if clients have no
-            certificates, and identify themselves by tokens.
+        client_ca: PEM file with the certificates that sign client certificates. None if clients identify themselves by
+            tokens instead.
     """
 
     certificate: Path
@@ -43,9 +43,9 @@ class TlsFiles:
 class CertificateFiles:
     """Credentials of a server. Each new connection uses the newest valid content of the files.
 
-    gRPC asks for the credentials at each handshake. If the files have changed since the last handshake, they are read and
-    checked. If they are invalid, for example because only one of them has been replaced yet, the previous content stays in
-    use, and the next handshake tries again.
+    gRPC asks for the credentials at each handshake. If the files have changed since the last handshake, this class reads and
+    checks them. If they are invalid, for example because only one of two files has been replaced so far, the previous content
+    stays in use, and the next handshake reads the files again.
     """
 
     def __init__(self, files: TlsFiles) -> None:
@@ -84,7 +84,7 @@ class CertificateFiles:
         return configuration
 
     def _file_versions(self) -> list[tuple[int, int, int]]:
-        """Return inode, size and time of change of each file. A symbolic link stands for the file that it points to."""
+        """Return inode, size and modification time of each file. Symbolic links are followed."""
         try:
             stats = [path.stat() for path in self._files.paths()]
         except OSError as error:

@@ -1,7 +1,7 @@
 """Bearer tokens: signed JSON web tokens (JWT, RFC 7519) that identify the caller.
 
 A token is accepted if one of the configured keys signed it with RS256, ES256 or EdDSA, and if its issuer, its audience and
-its times are right. Its subject (`sub`) is the principal.
+its times are valid. The subject (`sub`) of the token is the principal.
 """
 
 import asyncio
@@ -50,8 +50,8 @@ class TokenKeys:
     async def find(self, key_id: str) -> Any | None:
         """Return the key with this id; None if the newest key set has no such key.
 
-        A key set that is old is read again while the present keys stay in use. A call with an unknown key waits for that,
-        because the issuer may have begun to use a new key.
+        If the key set is old, it is read again in the background, and the present keys stay in use meanwhile. A call with an
+        unknown key id waits for the new key set, because the issuer may have begun to use a new key.
         """
         age, is_known = self._monotonic() - self._read_time, key_id in self._keys
         if self._refresh is None and age >= (_REFRESH_SECONDS if is_known else _RETRY_SECONDS):
@@ -78,7 +78,13 @@ class TokenKeys:
                 keys = client.get_jwk_set(refresh=True).keys
             else:
                 keys = jwt.PyJWKSet.from_dict(json.loads(Path(self._location).read_text("utf-8"))).keys
-        except (jwt.PyJWTError, OSError, ValueError, TypeError, AttributeError) as error:  # JWT checks no types
+        except (
+            jwt.PyJWTError,
+            OSError,
+            ValueError,
+            TypeError,
+            AttributeError,
+        ) as error:  # PyJWT does not check the types
             raise TokenKeysRefused(
                 f"{self._location}: not a readable JSON web key set ({type(error).__name__}); check the setting `jwt_keys`"
             ) from error
@@ -98,7 +104,7 @@ class TokenVerifier:
             clock: Returns the present time, in seconds since 1970.
         """
         self._keys, self._issuer, self._audience, self._clock = keys, issuer, audience, clock
-        self._accepted: OrderedDict[str, tuple[str, float]] = OrderedDict()  # principal and end of each token
+        self._accepted: OrderedDict[str, tuple[str, float]] = OrderedDict()  # principal and expiry time of each token
 
     async def principal(self, authorization: str) -> str:
         """Return the principal of a token.
@@ -107,8 +113,8 @@ class TokenVerifier:
             authorization: Value of the metadata entry `authorization`: "Bearer " and the token.
 
         Raises:
-            CallerNotAuthenticated: There is no token, or it is not valid. The message does not say which rule it breaks,
-                because only an attacker needs to know; the application log contains the name of the rule.
+            CallerNotAuthenticated: There is no token, or the token is not valid. The message does not say which rule the token
+                breaks, because this would help an attacker. The application log contains the rule.
         """
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token:
@@ -124,10 +130,11 @@ class TokenVerifier:
         return principal
 
     async def _verify(self, token: str) -> tuple[str, float]:
-        """Return the principal of a token, and the time at which the token ends. Raises CallerNotAuthenticated."""
+        """Return the principal and the expiry time of a token. Raises CallerNotAuthenticated if the token is not valid."""
         try:
             header = jwt.get_unverified_header(token)
-            # An empty key verifies no signature. Times are checked below against `clock`, and a token of any other algorithm, such as "none", is rejected here.
+            # If the key is unknown, the empty key makes every signature invalid. `algorithms` rejects a token with any
+            # other algorithm, such as "none". `_check_claims` checks the times against `clock`.
             claims = jwt.decode(
                 token,
                 await self._keys.find(str(header.get("kid", ""))) or b"",
@@ -143,10 +150,10 @@ class TokenVerifier:
         return principal, end
 
     def _check_claims(self, claims: dict[str, Any]) -> tuple[str, float]:
-        """Return the principal and the end of a token whose signature, issuer and audience are right."""
+        """Return the principal and the expiry time of a token whose signature, issuer and audience are valid."""
         now, principal = self._clock(), claims["sub"]
         first, end = float(claims.get("nbf", claims["iat"])), float(claims["exp"])
-        # The conditions say what must be true, so that NaN is rejected.
+        # Every comparison with NaN is false, so the conditions are written as negations, which reject NaN.
         if not now < end + _LEEWAY_SECONDS:
             raise ValueError("expired")
         if not now > first - _LEEWAY_SECONDS:
