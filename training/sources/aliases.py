@@ -1,4 +1,4 @@
-"""Moves the lines of customers who moved or merged to their successors."""
+"""Assigns the lines of customers who moved or merged to the successors of these customers."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,13 +13,13 @@ from training.sources.reader.unreadable import find_unreadable, refuse_unreadabl
 from training.spec import AliasSpec
 
 _SHOWN = 5
-_Customer = tuple[str | None, str]  # the market, None for every market, and the customer
+_Customer = tuple[str | None, str]  # (market, customer); the market is None if the alias applies to every market
 
 
 def apply_aliases(
     connection: duckdb.DuckDBPyConnection, spec: AliasSpec, folder: Path, temporary: Path
 ) -> tuple[str, int]:
-    """Replace the customers of the table `classified_lines` by their last successors.
+    """Replace each customer of the table `classified_lines` with the last successor of that customer.
 
     Args:
         connection: The database with the table.

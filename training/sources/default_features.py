@@ -1,4 +1,4 @@
-"""Chooses the features of a table whose spec lists none, and says for every other column why it is left out."""
+"""Selects the features of a table whose spec lists none, and states why each other column is left out."""
 
 import re
 import unicodedata
@@ -9,14 +9,14 @@ from training.sources.reader.column_summary import ColumnSummary
 from training.spec import FeatureEntry
 
 _LEVELS_MAX = 30
-_ROWS_OF_LEVEL = 5  # a column of text has fewer levels than its values divided by this number
+_ROWS_OF_LEVEL = 5  # a column of text is a feature if each level has at least this number of values on average
 _NAME_CHARACTERS = 120
 _UNUSABLE = {
     "empty": "has no value",
     "unsupported": "has a type that is neither number, text nor time",
     "time": "days or times are not features; compute a number of days from them",
 }
-# Columns of the rows of training and of feature files; a feature with such a name would replace the column.
+# Columns that training adds to its rows and to feature files. A feature with such a name would replace the column.
 RESERVED_NAMES = {"market", "customer_id", "as_of", "label", "sample", "period", "status", "horizon_days"}
 _LETTERS = str.maketrans(
     {
@@ -38,7 +38,7 @@ _LETTERS = str.maketrans(
 
 
 def feature_names(columns: Sequence[str]) -> list[str]:
-    """Return a unique valid name of a feature for each column; a column whose name is valid keeps it."""
+    """Return a unique, valid feature name for each column. A valid column name is kept as the feature name."""
     valid = {name for name in columns if _plain_name(name, 0) == name}
     names: list[str] = []
     for position, column in enumerate(columns, 1):
@@ -95,7 +95,7 @@ def default_features(
 
 
 def _reason_to_leave_out(name: str, profile: ColumnProfile, *, is_listed: bool) -> str:
-    """Return why a column is not a feature; "" if it is one."""
+    """Return the reason why a column is not a feature; "" if the column is a feature."""
     if is_listed:
         return "listed in table.leave_out"
     if not name:

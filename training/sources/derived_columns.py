@@ -110,17 +110,18 @@ def _add_expression(
 
 
 def _read_completely(table: RawTable) -> RawTable:
-    """Return the table after every value was read once, so that an irregular file is noticed."""
+    """Return the table after reading every value once, so that an irregular file raises an error here."""
     with duckdb.connect() as connection:
         connection.execute(f"SELECT COUNT(COLUMNS(*)) FROM {table.sql}").fetchall()  # noqa: S608 - names are ours
     return table
 
 
 def _value_sql(table: RawTable, field: str, name: str, reading: ReadingSpec) -> str:
-    """Return the SQL of a column as an expression sees it: numbers exactly, everything else as text.
+    """Return the SQL of a column as an expression uses it: numbers as exact decimals, everything else as text.
 
-    The cells of a text file are numbers if at least half of them are; then every other cell is unreadable. Their type has
-    exactly as many digits as the longest number, so that products are exact.
+    A column of text is numeric if at least half of its values are numbers. Every other value of a numeric column is
+    unreadable. A numeric column is a DECIMAL with as many digits as its values need, so that products are exact. If a
+    column needs more than 18 digits, it is a DOUBLE.
     """
     column = table.find(name)
     assert column is not None

@@ -1,7 +1,8 @@
 """Checks the SQL expressions of a spec.
 
-An expression computes a value of one row from other values of the same row. It cannot look at other rows, so it cannot look
-ahead, and its value does not depend on the time or on chance. Subqueries, aggregates and window functions are rejected.
+An expression computes a value of one row from other values of the same row. It cannot use other rows, so it cannot look
+ahead. Its value does not depend on the current time or on random numbers. Subqueries, aggregates and window functions are
+rejected.
 """
 
 import json
@@ -85,7 +86,7 @@ def names_in(expression: str) -> tuple[str, ...]:
 
 
 def is_plain_name(text: str) -> bool:
-    """Return whether a text can only be the name of a column, because it has no character of an expression."""
+    """Return whether a text has no operator or punctuation of SQL, so that it can only be the name of a column."""
     return not any(character in text for character in "()+-*/|<>='\",:")
 
 

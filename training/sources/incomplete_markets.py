@@ -19,7 +19,7 @@ class IncompleteMarket:
 
     Attributes:
         market: The market.
-        code: Code under which its customers are counted.
+        code: Code under which the waterfall counts the customers of the market.
         last: Last day with lines of the market.
         cut: Cut date of the snapshot, or the date of the scoring run.
     """
@@ -45,7 +45,7 @@ def incomplete_for_snapshots(
     snapshot.
 
     Raises:
-        DataInvalid: There are such markets, and the spec requires to reject them, or no market is left.
+        DataInvalid: There are such markets, and the spec requires rejecting them or a snapshot has no other market.
     """
     cuts = (*snapshots.fit, *snapshots.calibration, *snapshots.test)
     horizon, scope = dt.timedelta(days=snapshots.horizon_days), dt.timedelta(days=snapshots.active_days)
@@ -82,7 +82,7 @@ def incomplete_for_run(
         rule: The [markets] of the spec.
 
     Raises:
-        DataInvalid: No market has lines up to the date, or a market is quiet and the spec requires to reject it.
+        DataInvalid: No market has lines up to the date, or a market is quiet and the spec requires rejecting it.
     """
     latest = max(markets, key=lambda one: one.next_expected_day())
     if all(one.silence(before=at) for one in markets):
@@ -110,7 +110,7 @@ def small_markets(rows: pd.DataFrame, rule: MarketsSpec) -> dict[str, int]:
         rule: The [markets] of the spec.
 
     Raises:
-        DataInvalid: There are such markets, and the spec requires to reject them, or no market is left.
+        DataInvalid: There are such markets, and the spec requires rejecting them or no other market is left.
     """
     development = rows[rows["sample"].isin(["FIT", "CALIBRATION"])]["market"].value_counts()
     sizes = {market: int(development.get(market, 0)) for market in sorted(rows["market"].unique())}
@@ -123,11 +123,11 @@ def small_markets(rows: pd.DataFrame, rule: MarketsSpec) -> dict[str, int]:
 
 
 def too_small_label(market: str) -> str:
-    """Return the label of a market that is too small in a waterfall."""
+    """Return the waterfall label of a market that has too few rows."""
     return f"left out: MARKET_TOO_SMALL {market}"
 
 
 def _reject(rule: MarketsSpec, problems: list[str], way_out: str, *, is_total: bool) -> None:
-    """Raise DataInvalid with all problems if the spec requires to reject them, or if they concern all markets."""
+    """Raise DataInvalid with all problems if the spec requires rejecting them, or if `is_total` is set."""
     if problems and (is_total or rule.on_problem == "refuse"):
         raise DataInvalid("\n".join(problems) + f"; {way_out}" + ("" if is_total else f"; {_LEAVE_OUT}"))

@@ -7,7 +7,7 @@ from training.errors import DataInvalid
 from training.spec import LabelSpec
 
 _VALUES_SHOWN = 5
-# Pairs of values (good, bad) that cannot be meant in the opposite way.
+# Pairs of values (good, bad) whose meaning is unambiguous.
 _PAIRS = (("0", "1"), ("false", "true"), ("good", "bad"))
 
 
@@ -27,7 +27,7 @@ def bad_and_good(spec: LabelSpec, values: Collection[str]) -> tuple[str, str]:
         values: The different values of the column, in the form of `canonical_label`.
 
     Raises:
-        DataInvalid: The column has other values, or the spec does not state which of its values is bad.
+        DataInvalid: The column has other values than the spec, or neither the spec nor the values show which is bad.
     """
     shown = ", ".join(sorted(values)[:_VALUES_SHOWN]) + (", ..." if len(values) > _VALUES_SHOWN else "")
     if spec.bad is None:
@@ -45,7 +45,7 @@ def bad_and_good(spec: LabelSpec, values: Collection[str]) -> tuple[str, str]:
 
 
 def _recognized_pair(spec: LabelSpec, values: Collection[str], shown: str) -> tuple[str, str]:
-    """Return the values of a pair that cannot be meant in the opposite way."""
+    """Return (bad, good) if the values are a pair whose meaning is unambiguous; otherwise raise DataInvalid."""
     folded = {value.casefold(): value for value in values}
     for good, bad in _PAIRS:
         if len(values) == len(folded) and {good, bad} == set(folded):

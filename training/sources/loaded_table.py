@@ -50,8 +50,9 @@ class ColumnProfile:
     """The content of a column.
 
     Attributes:
-        content: "number" if every value is a number; "time" if every value is an ISO day or time; "mixed" if most values,
-            but not all, are numbers; "unsupported" if the type of the column is none of these.
+        content: "empty" if there is no value; "number" if every value is a number; "time" if every value is an ISO day or
+            time; "mixed" if most values, but not all, are numbers; "unsupported" if the declared type is not supported;
+            otherwise "text".
         known: Number of values that are not missing.
         distinct: Number of different values.
         unreadable: Number of values that are not numbers.
@@ -82,7 +83,7 @@ class LoadedTable:
     rows: int
 
     def profile(self, column: RawColumn, reading: ReadingSpec) -> ColumnProfile:
-        """Return the content of a column; the rows that were deleted from `cells` do not count."""
+        """Return the profile of a column, computed from the rows that are still in `cells`."""
         if not column.type.startswith(_SUPPORTED_TYPES):
             return ColumnProfile("unsupported", 0, 0)
         text = text_cast(self.raw, column.name, "", reading.missing)

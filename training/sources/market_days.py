@@ -1,7 +1,7 @@
 """Determines on which days a market is expected to have lines, and how long a market has been silent.
 
 Weekends and public holidays are not gaps in a transaction log. The weekdays of a market are learned from its own lines,
-because weekends differ between countries and branches. The library `holidays` states the public holidays.
+because weekends differ between countries and industries. The library `holidays` provides the public holidays.
 """
 
 import datetime as dt
@@ -39,11 +39,11 @@ class MarketDays:
         return self.days[-1]
 
     def silence(self, before: dt.date) -> int:
-        """Return the number of days between the last day with lines and a later day on which lines were expected."""
+        """Return the number of days with expected lines between the last day with lines and the day `before`."""
         return sum(1 for _ in self._expected_days(self.last, before))
 
     def longest_silence(self) -> int:
-        """Return the largest number of expected days between two successive days with lines."""
+        """Return the largest number of days with expected lines between two successive days with lines."""
         return max((sum(1 for _ in self._expected_days(*pause)) for pause in pairwise(self.days)), default=0)
 
     def next_expected_day(self) -> dt.date:
@@ -53,8 +53,8 @@ class MarketDays:
     def _expected_days(self, after: dt.date, before: dt.date) -> Iterator[dt.date]:
         """Yield the days between two days, both excluded, on which lines are expected.
 
-        These are the usual weekdays of the market without public holidays. A market without a usual weekday has so few
-        lines that no weekday differs from the others; then all days but public holidays are expected.
+        Lines are expected on the usual weekdays of the market, except public holidays. If a market has so few lines that no
+        weekday is usual, lines are expected on every day except public holidays.
         """
         usual = _usual_weekdays(self.days) or set(range(_WEEK_DAYS))
         day = after + _DAY

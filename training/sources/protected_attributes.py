@@ -13,11 +13,11 @@ ATTRIBUTE_PREFIX = "attribute:"
 
 
 def attribute_columns(spec: Spec, cells: pd.DataFrame) -> dict[str, pd.Series]:
-    """Return a column for each protected attribute. It has the group of every row, or None where the value is missing.
+    """Return a column for each protected attribute, with the group of every row, or None if the value is missing.
 
     Args:
         spec: The spec.
-        cells: The values of each attribute in a column of the same name: numbers for bands, otherwise text.
+        cells: The values of each attribute in the column `attribute:COLUMN`: numbers for bands, otherwise text.
 
     Raises:
         SpecInvalid: The column of an attribute is also the column of a feature.

@@ -17,7 +17,7 @@ class SourceFile:
 
     Attributes:
         path: The file.
-        partition: Columns that the folders of the file state, such as country=DE; None stands for a missing value.
+        partition: Names and values of the columns that folder names such as country=DE state; None if missing.
     """
 
     path: Path
@@ -57,7 +57,7 @@ def find_source_files(paths: Iterable[Path], option: str) -> list[SourceFile]:
 
 
 def _visible_files(found: Iterable[Path], root: Path) -> list[Path]:
-    """Return the files whose paths below the root have no part that begins with a point or an underscore."""
+    """Return the files whose paths below the root have no part that begins with a dot or an underscore."""
     return sorted(
         path
         for path in found

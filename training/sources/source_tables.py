@@ -52,8 +52,8 @@ def open_source(
     tables = [open_file(file.path, reading, temporary, numeric, option) for file in files]
     formats = list(dict.fromkeys(table.numbers for table in tables if table.text is not None))
     if len(formats) > 1:
-        # A file without decimals does not show its format, so all files are read in the format of the others. Numbers in
-        # a different format are then unreadable, and not misread.
+        # A file without decimals does not show its format. Therefore all files are read in the first format that differs
+        # from the default. Numbers in any other format are then unreadable, rather than misread.
         shown = next(one for one in formats if one != NumberFormat())
         stated = reading.model_copy(update={"decimal": shown.decimal, "thousands": shown.thousands})
         tables = [open_file(file.path, stated, temporary, numeric, option) for file in files]
@@ -86,14 +86,14 @@ def _row_places(records: Sequence[int]) -> list[str]:
 
 
 def _read_completely(table: RawTable) -> RawTable:
-    """Return the table after every value was read once, so that an irregular file is noticed."""
+    """Return the table after reading every value once, so that an irregular file raises an error here."""
     with duckdb.connect() as connection:
         connection.execute(f"SELECT COUNT(COLUMNS(*)) FROM {table.sql}").fetchall()  # noqa: S608 - names are ours
     return table
 
 
 def _with_partition(table: RawTable, file: SourceFile) -> RawTable:
-    """Return a table with the columns that the folders of its file state, unless the file has these columns."""
+    """Return a table with the columns that the folder names of its file state, except columns that the file has."""
     for name, value in file.partition:
         if table.find(name) is None:
             new = f"c{len(table.columns) + 1}"

@@ -1,6 +1,7 @@
-"""Separates the columns that a spec computes from those of the source, and locates the source.
+"""Separates the columns that a spec computes from the columns of the source, and locates the source.
 
-After the separation, every field of the spec is the name of a column, and the readers need not know how it is computed.
+After the separation, every column field of the spec is the name of a column. The readers therefore do not need to know
+whether a column is computed.
 """
 
 from pathlib import Path

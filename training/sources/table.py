@@ -1,7 +1,7 @@
 """Reads a table with one row per market, customer and time, and converts it to samples.
 
-Every column is read once, as the type that the spec gives it. A value that cannot be read as that type makes training
-reject the table, and the summary has a line for every column.
+Every column is read once, as the type that the spec gives it. Training rejects the table if more values of a column are
+unreadable than `max_unreadable_share` allows. Keys have no such tolerance. The summary has a line for every column.
 """
 
 import datetime as dt
@@ -39,10 +39,10 @@ _KEY_USES = {"market": "market", "customer_id": "customer", "as_of": "time", "we
 
 @dataclass(frozen=True, slots=True)
 class CustomerRows:
-    """The rows of a table for which a model is asked.
+    """The rows of a table that a fitted model can score.
 
     Attributes:
-        rows: The columns of Samples.rows, except the label and the protected attributes.
+        rows: Rows with the columns of Samples.rows, except the label and the protected attributes.
         waterfall: Pairs (label, count) from the rows read to the rows used.
         columns: What training does with each column.
         confirmation: One line that states how the file is read.
@@ -204,7 +204,7 @@ def _role_columns(spec: Spec) -> set[str]:
 
 
 def _profiles(loaded: LoadedTable, reading: ReadingSpec) -> dict[str, ColumnProfile]:
-    """Return the content of every column; the last of several columns without a name stands for all of them."""
+    """Return the profile of every column by name. Of several columns without a name, only the last has a profile."""
     return {column.name: loaded.profile(column, reading) for column in loaded.raw.columns}
 
 
@@ -351,7 +351,7 @@ class _TableReader:
         return cells, [*problems, *(text for _, text in sorted(found))]
 
     def _column_casts(self, *, for_fit: bool) -> Iterator[tuple[str, ColumnCast]]:
-        """Yield the cast of every mapped column by the name of its values."""
+        """Yield the cast of every mapped column with the name of its values, e.g. "feature:age"."""
         raw, table = self._loaded.raw, self._table
         market = quote_literal(table.market or "")
         if table.market_column is not None:
@@ -429,7 +429,7 @@ class _TableReader:
         )
 
     def _use(self, name: str) -> str:
-        """Return what the values of a name are used as."""
+        """Return what training uses the values with a name such as "feature:age" as."""
         kind, _, rest = name.partition(":")
         if kind != "feature":
             return "protected attribute"
@@ -448,7 +448,7 @@ class _TableReader:
 
 
 def _other_column(name: str, computed: set[str]) -> ColumnSummary:
-    """Return what training does with a column that no field of the spec names."""
+    """Return what training does with a column to which no field of the spec refers directly."""
     if name in computed:
         return ColumnSummary(name, "part of a computed column")
     return ColumnSummary(name or "(no name)", "left out", "not listed in the spec")
@@ -466,7 +466,7 @@ def _refuse(problems: list[str]) -> None:
 
 
 def _labels(spec: TableSpec, cells: pd.DataFrame) -> tuple[pd.Series | None, list[str], str]:
-    """Return the label of every row, a list of its problem, and a sentence that states the values that are used."""
+    """Return the label of every row, a list with at most one problem, and a sentence that states the bad value."""
     labels = cells["label"].map(canonical_label)
     try:
         bad, good = bad_and_good(spec.label, set(labels.unique()))

@@ -333,7 +333,7 @@ def _check_readable(
     if not unreadable:
         return []
     threads = connection.execute("SELECT current_setting('threads')").fetchall()[0][0]
-    # The records are counted in the order of the file.
+    # A row number is the number of the record in the file only if DuckDB keeps the order of the file.
     connection.execute("SET preserve_insertion_order = true; SET threads = 1")
     found = find_unreadable(connection, table, casts.values())
     connection.execute(f"SET preserve_insertion_order = false; SET threads = {threads}")
@@ -365,7 +365,7 @@ def _column_summary(
 
 
 def _other_column(column: RawColumn, source: RawTable) -> ColumnSummary:
-    """Return what training does with a column that no field of the spec names."""
+    """Return what training does with a column to which no field of the spec refers directly."""
     if column.name in columns_of_derived(source):
         return ColumnSummary(column.name, "part of a computed column")
     return ColumnSummary(column.name or "(no name)", "left out", "not mapped in [log.columns]")
@@ -402,7 +402,7 @@ def _create_valid_lines(connection: duckdb.DuckDBPyConnection, log: LogSpec) -> 
 
 
 def _waterfall(connection: duckdb.DuckDBPyConnection, counts: dict[str, int]) -> Waterfall:
-    """Return the waterfall; `counts` has the number of lines excluded by each rule, and of the "valid" lines."""
+    """Return the waterfall; `counts` has the number of lines that each rule excludes, and of lines that are "valid"."""
     query = "SELECT COUNT(*), COUNT(*) FILTER (amount < 0), COUNT(*) FILTER (amount = 0) FROM valid_lines"
     used, returns, free = (int(number) for number in connection.execute(query).fetchall()[0])
     return (

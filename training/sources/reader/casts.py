@@ -1,7 +1,7 @@
 """Builds the SQL that casts the cells of a column, once and strictly, to the type that the spec gives the column.
 
-A cast is a pair of SQL expressions: the value, and the code of the problem of a cell that cannot be read. Both are NULL
-for a missing cell.
+A cast has two SQL expressions. One computes the value of a cell. The other computes the code of the problem if the cell
+cannot be read. Both are NULL if the cell is missing.
 """
 
 from collections.abc import Collection, Mapping
@@ -17,8 +17,8 @@ from training.sources.reader.raw_table import RawColumn, RawTable, quote_literal
 from training.spec.reading import ReadingSpec
 
 CastKind = Literal["customer", "market", "text", "number", "money", "time"]
-# Cells of numbers and times that stand for a missing value in addition to the empty cell. In columns of text, NA may be
-# the market Namibia or a level.
+# In columns of numbers, times and labels, these cells stand for a missing value, as an empty cell does. They are not
+# missing values in columns of markets and categories, because NA may be the market Namibia or a level.
 MISSING_MARKERS = ("#N/A", "#NA", "-NaN", "-nan", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null")
 _NO_PROBLEM = "CAST(NULL AS VARCHAR)"
 _WHITE_SPACE = (
@@ -30,7 +30,8 @@ _OFFSET = "( ?(Z|[+-][0-9]{2}(:?[0-9]{2})?))"
 _KEY_PATTERNS = {"customer": CUSTOMER_ID_PATTERN, "market": MARKET_PATTERN}
 _EXPONENT = "([eE][+-]?[0-9]+)?"
 _WHOLE_FLOAT_MAX = 2**53  # larger doubles are not exact
-# A difference from whole minor units below this share of a minor unit comes from the arithmetic of doubles.
+# If an amount differs from a whole number of minor units by less than this share of a minor unit, the difference is a
+# rounding error of doubles.
 _FLOAT_NOISE = "1e-6"
 _INTEGERS = (
     "TINYINT",
@@ -46,8 +47,9 @@ _INTEGERS = (
 )
 _FLOATS = ("FLOAT", "DOUBLE")
 _EPOCH_FACTORS = {"epoch_s": 1_000_000, "epoch_ms": 1_000}
-_EXCEL_DAYS = (61, 2_958_465)  # Excel counts 29 February 1900, which did not exist; its last day is in the year 9999
-_YEARS = (1900, 2200)  # a pattern that reads another year does not fit, such as %Y for a year of two digits
+# Excel counts 29 February 1900, which did not exist, as day 60. The last day of Excel is 31 December 9999.
+_EXCEL_DAYS = (61, 2_958_465)
+_YEARS = (1900, 2200)  # any other year shows that the pattern does not fit, e.g. %Y for a year of two digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +59,11 @@ class ColumnCast:
     Attributes:
         column: The column.
         field: The field of the spec that maps the column, e.g. "log.columns.amount".
-        kind: The type.
+        kind: The type to which the column is cast.
         value: SQL expression of the value; NULL if the cell is missing or unreadable.
         problem: SQL expression of the code of the problem; NULL if the cell is missing or readable.
         written: SQL expression of the cell as text, for messages.
-        exempt: Values that are not checked, such as the values of unknown customers.
+        exempt: Values that are not checked, such as the customer ids in log.anonymous.
     """
 
     column: RawColumn
@@ -74,11 +76,13 @@ class ColumnCast:
 
     @property
     def is_always_readable(self) -> bool:
-        """Return whether no cell of the column can be unreadable."""
+        """Return whether every possible cell of the column is readable."""
         return self.problem == _NO_PROBLEM
 
     def unreadable_condition(self, cell: str, value: str) -> str:
-        """Return the SQL condition of an unreadable cell, which is cheaper than the code of its problem.
+        """Return an SQL condition that is true for an unreadable cell.
+
+        For a column of text, this condition is cheaper to evaluate than `problem`.
 
         Args:
             cell: Name of a column with the text of the cell.
@@ -96,19 +100,19 @@ class ColumnCast:
 
     @property
     def padding(self) -> str:
-        """Return the SQL condition of a cell with white space around its text."""
+        """Return an SQL condition that is true for a cell with spaces around its text."""
         return f"{self.column.sql} <> trim({self.column.sql})" if self.column.is_text else "false"
 
     @property
     def respelling(self) -> str:
-        """Return the SQL condition of a cell whose characters have other code points than the value."""
+        """Return an SQL condition that is true for a cell whose text is not in Unicode NFC."""
         return f"trim({self.column.sql}) <> nfc_normalize(trim({self.column.sql}))" if self.column.is_text else "false"
 
 
 def _cell_text(column: RawColumn, missing: Collection[str], *, trims_controls: bool = False) -> str:
-    """Return the SQL expression of a cell's text without white space around it; NULL if it is missing.
+    """Return the SQL expression of a cell's text without white space around it; NULL if the cell is missing.
 
-    Equal characters have equal code points (NFC), so that two spellings of é are the same text.
+    The text is in Unicode NFC, so that a precomposed é equals an e with a combining accent.
     """
     text = f"CAST({column.sql} AS VARCHAR)" if column.type != "VARCHAR" else column.sql
     if column.is_text:
@@ -131,9 +135,9 @@ def _whole_text(column: RawColumn) -> str:
 def text_cast(
     table: RawTable, name: str, field: str, missing: Collection[str] = (), *, is_log: bool = False
 ) -> ColumnCast:
-    """Return the cast to text: codes and levels exactly as written, without white space around them.
+    """Return the cast to text. Codes and levels keep their spelling, but white space around them is removed.
 
-    In a log, only spaces are removed, because tabs and line ends are rare and removing them is slow.
+    In a log, only spaces are removed, because tabs and line ends are rare and their removal is slow.
     """
     column = _column(table, name)
     written = _cell_text(column, missing, trims_controls=not is_log)
@@ -230,7 +234,7 @@ def _number_of_text(text: str, numbers: NumberFormat, fraction: str, kind: str, 
 
 
 def money_cast(table: RawTable, name: str, field: str, decimals: int, missing: Collection[str] = ()) -> ColumnCast:
-    """Return the cast to an exact decimal. An amount is never rounded, except for the noise of the arithmetic of doubles."""
+    """Return the cast to an exact decimal. Only the rounding errors of doubles are rounded away."""
     column = _column(table, name)
     kind = money_type(decimals)
     value, problem = f"TRY_CAST({column.sql} AS {kind})", _NO_PROBLEM
@@ -268,7 +272,7 @@ def money_type(decimals: int) -> str:
 def time_cast(
     table: RawTable, name: str, field: str, reading: ReadingSpec, market: str, missing: Collection[str] = ()
 ) -> ColumnCast:
-    """Return the cast to a time on the clocks of the market.
+    """Return the cast to the local time of the market.
 
     Args:
         table: The table.
@@ -352,7 +356,8 @@ def _time_of_pattern(text: str, pattern: str, zone: str) -> str:
     if "%z" in pattern:
         return f"({parsed} AT TIME ZONE {zone})" if zone else "CAST(NULL AS TIMESTAMP)"
     checks = f"year({parsed}) BETWEEN {_YEARS[0]} AND {_YEARS[1]}"
-    # Without characters between the directives, 2023013 could be read in two ways; only the full form is unambiguous.
+    # If no character separates the directives, 2023013 can be read in two ways. Therefore only text in which every number
+    # has its full width is accepted.
     if "%m%d" in pattern or "%Y%m" in pattern or "%d%m" in pattern or "%m%Y" in pattern:
         checks += f" AND strftime({parsed}, {quoted}) = {text}"
     return f"(CASE WHEN {checks} THEN {parsed} END)"
@@ -366,9 +371,9 @@ def _column(table: RawTable, name: str) -> RawColumn:
 
 
 def staged_select(casts: Mapping[str, ColumnCast], source: str) -> str:
-    """Return a SELECT of every value by its role, and of `is_unreadable`, which is true if a cell is unreadable.
+    """Return a SELECT with the value of each role, and with `is_unreadable`, which is true if any cell is unreadable.
 
-    Each expression is a column of a subquery, because DuckDB would evaluate it again for each use.
+    Subqueries compute each expression once. Without them, DuckDB would evaluate an expression again for each use.
     """
     texts = {role: cast for role, cast in casts.items() if cast.column.is_text}
     cells = "".join(f", {cast.written} AS cell_{role}" for role, cast in texts.items())

@@ -1,4 +1,4 @@
-"""The summary of a source: one line for every column says what it is used as, or why it is left out."""
+"""The summary of a source. It states for every column what training uses the column as, or why it is left out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ class ColumnSummary:
         column: The name of the column as its owner wrote it.
         use: What the column is used as, e.g. "feature"; "left out" if it is not used.
         detail: The reason, and the number of values that were changed or are missing.
-        first_odd: The first odd value with its place; "" if there is none.
+        first_odd: The first value that does not have the type of the column, with its place; "" if there is none.
     """
 
     column: str

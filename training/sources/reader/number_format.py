@@ -36,7 +36,7 @@ class NumberFormat:
         return f"[+-]?[0-9]{{1,3}}([{_GROUP_MARKS[self.thousands]}][0-9]{{3}})+({re.escape(self.decimal)}{fraction})?"
 
     def standard_sql(self, text: str, *, is_grouped: bool) -> str:
-        """Return an SQL expression for the text of a number as SQL writes numbers."""
+        """Return an SQL expression that converts the text of a number to a decimal point and no groups."""
         if is_grouped:
             marks = _GROUP_MARKS[self.thousands].replace("'", "''")
             text = f"translate({text}, '{marks}', '')"
@@ -50,7 +50,7 @@ class _Evidence:
     Attributes:
         decimals: A cell for each decimal mark that is proved.
         groups: A cell for each separator of thousands that is proved.
-        doubts: A cell for each mark with three digits after it, such as 1.234.
+        doubts: A cell for each mark that may be a decimal mark or a separator of thousands, as in 1.234.
     """
 
     decimals: dict[str, _Example] = field(default_factory=dict)
@@ -79,7 +79,7 @@ class _Evidence:
 
 
 def _canonical_mark(mark: str) -> str:
-    """Return the mark by which the spec specifies a separator of thousands."""
+    """Return the character that stands for a separator of thousands in the spec, e.g. a space for a no-break space."""
     return next(name for name, marks in _GROUP_MARKS.items() if mark in marks)
 
 
@@ -95,9 +95,9 @@ def detect_number_format(
 
     Args:
         name: Name of the file, for the message.
-        separator: The separator of the file. Files with commas between the cells write decimal points.
+        separator: The separator of the file. In a file with commas between the cells, 1.234 has three decimals.
         columns: Cells of the columns that have numbers, by name.
-        reading: Fields of the spec, which take precedence.
+        reading: Fields of the spec, which take precedence over the cells.
 
     Raises:
         DataInvalid: The numbers contradict each other, or are ambiguous, such as 1.234 in a file with semicolons.
@@ -115,7 +115,7 @@ def detect_number_format(
 
 
 def _decimal_mark(name: str, separator: str, evidence: _Evidence, reading: ReadingSpec) -> str:
-    """Return the decimal mark that the cells prove, or the point if no cell has decimals."""
+    """Return the decimal mark that the cells prove or that `thousands` implies, or the point if there is no evidence."""
     if len(evidence.decimals) > 1:
         shown = " and ".join(f"{cell!r} in column {column!r}" for column, cell in evidence.decimals.values())
         raise DataInvalid(f"{name}: numbers are written in two ways: {shown}; set decimal and thousands in the spec")

@@ -1,6 +1,6 @@
 """Opens a file as a raw table: the cells of a text file as text, or the columns of Parquet in their declared types.
 
-The names of the columns in SQL are c1, c2, ... by position, so no name of an owner can be invalid or ambiguous in SQL.
+In SQL, the columns have the names c1, c2, ... by position, because the names in the file may be invalid or ambiguous.
 """
 
 import csv
@@ -47,7 +47,7 @@ class RawColumn:
 
 @dataclass(frozen=True, slots=True)
 class RawTable:
-    """A table as it is in its file.
+    """A table whose values have not been cast yet.
 
     Attributes:
         name: The name of the file, for messages.
@@ -57,7 +57,7 @@ class RawTable:
         numbers: The format of numbers in columns of text.
         confirmation: One line that states how the file is read.
         places: Function that returns the place of each given record in the file, e.g. "line 17". The first record after
-            the header is number 1, and the given numbers ascend.
+            the header has the number 1. The argument lists the numbers in ascending order.
         text: The format of a text file; None for other sources.
     """
 
@@ -160,7 +160,8 @@ def aliased_sql(source: str, count: int) -> str:
 def _open_text(path: Path, reading: ReadingSpec, folder: Path, numeric: Collection[str] | None) -> RawTable:
     """Open a text file."""
     text = detect_text_format(path, reading)
-    # DuckDB accepts an additional empty cell at the end of a line, which may be a sign that all cells are shifted.
+    # DuckDB ignores an additional empty cell at the end of a line, although all cells of that line may be shifted.
+    # Writing a regular copy raises an error that states the line.
     if any(len(record) != len(text.header) for record in text.sample):
         _write_regular_copy(text, folder)
     columns = tuple(RawColumn(name, f"c{number}", "VARCHAR") for number, name in enumerate(text.header, 1))
@@ -194,7 +195,7 @@ def _number_cells(text: TextFormat, reading: ReadingSpec, numeric: Collection[st
 
 
 def _csv_sql(path: Path, separator: str, skip: int, count: int, compression: str) -> str:
-    """Return the table expression of a UTF-8 file; nothing of the format is left for DuckDB to detect."""
+    """Return the table expression of a UTF-8 file. It states the whole format, so DuckDB detects nothing."""
     types = ", ".join(f"'c{number}': 'VARCHAR'" for number in range(1, count + 1))
     return (
         f"read_csv({quote_literal(str(path))}, auto_detect = false, header = true, skip = {skip}, "
@@ -237,8 +238,9 @@ def _line_places(text: TextFormat) -> Callable[[Sequence[int]], list[str]]:
 def read_strictly(table: RawTable, folder: Path, read: Callable[[RawTable], _Result]) -> _Result:
     """Return the result of a function that reads a raw table.
 
-    DuckDB reads regular files only. If it fails, the file is read again slowly: either the error states the first invalid
-    line, or the file is only unusual (for example, it has two kinds of line ends), and then a regular copy is read.
+    DuckDB reads regular files only. If DuckDB fails, Python reads the file again, which is slower. If a line is invalid,
+    the error states the first invalid line. Otherwise the file is valid but unusual (for example, it has two kinds of line
+    ends), and the function reads a regular copy of the file.
 
     Raises:
         DataInvalid: The file is invalid.

@@ -27,10 +27,10 @@ from training.spec.reading import Compression, ReadingSpec
 _CHUNK_BYTES = 1 << 20
 _SAMPLE_RECORDS = 2000
 _SEPARATORS = (",", ";", "\t", "|")
-# Letters of cp1252 that happen to form a sequence of UTF-8 are rare: at most one in this number of others.
+# In cp1252 text, letters rarely happen to form a valid UTF-8 sequence: at most once per this number of other letters.
 _LONE_BYTES_OF_CP1252 = 20
 _UTF8_SEQUENCE = rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}"
-_CELL_CHARACTERS = 1 << 21  # DuckDB's limit of a line
+_CELL_CHARACTERS = 1 << 21  # DuckDB's maximum length of a line
 _SEPARATOR_NAMES = {"\t": "tab", " ": "space"}
 _MAGIC: tuple[tuple[bytes, Compression], ...] = (
     (b"\x1f\x8b", "gzip"),
@@ -47,7 +47,7 @@ _FOREIGN_FORMATS = {
     b"%PDF": "a PDF document; export the table as CSV UTF-8",
     b"SQLite format 3\x00": "an SQLite database; export the table as CSV UTF-8 or Parquet",
 }
-# Byte order marks and their encodings; the mark of UTF-32 begins like that of UTF-16, so it comes first.
+# Byte order marks and their encodings. UTF-32 precedes UTF-16, because its little-endian mark begins with that of UTF-16.
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -215,7 +215,7 @@ def _check_is_text(path: Path, start: bytes) -> None:
 
 
 def _detect_encoding(path: Path, compression: Compression, start: bytes, stated: str | None) -> tuple[str, str]:
-    """Return the encoding of a file and its SHA-256; both need every byte, so a plain file is read once."""
+    """Return the encoding of a file and its SHA-256. One pass over an uncompressed file computes both."""
     marked = next((name for mark, name in _BYTE_ORDER_MARKS if start.startswith(mark)), None)
     known = codecs.lookup(stated).name if stated else marked or _wide_encoding(start)
     digest, decoder, is_utf8 = hashlib.sha256(), codecs.getincrementaldecoder("utf-8")(), known is None
@@ -262,7 +262,7 @@ def _check_single_encoding(path: Path, compression: Compression) -> None:
 
 
 def _wide_encoding(start: bytes) -> str | None:
-    """Return UTF-16 without a byte order mark if half of the first bytes are zero."""
+    """Return the name of UTF-16 if about every second of the first bytes is zero, otherwise None."""
     pairs = start[: 2 * (len(start) // 2)]
     for zero, name in ((1, "utf-16-le"), (0, "utf-16-be")):
         zeros = pairs[zero::2].count(0)
@@ -310,13 +310,14 @@ def _detect_separator(path: Path, text: str, *, is_whole: bool) -> str:
         widths[separator] = (header, regular == len(records))
     fitting = [separator for separator, (width, is_regular) in widths.items() if width > 1 and is_regular]
     fitting.sort(key=lambda separator: -widths[separator][0])
-    # Decimal commas split every line in two. A separator with at least twice as many cells is the real one.
+    # A decimal mark may also split every line into the same number of cells, but into fewer cells than the real separator
+    # does. Therefore a separator that yields at least twice as many cells as any other is the real one.
     if len(fitting) == 1 or (len(fitting) > 1 and widths[fitting[0]][0] >= 2 * widths[fitting[1]][0]):
         return fitting[0]
     if len(fitting) > 1:
         shown = " and ".join(_SEPARATOR_NAMES.get(one, f"'{one}'") for one in fitting)
         raise DataInvalid(f"{path.name}: the separator may be {shown}; set separator in the spec to one of them")
-    # Without a regular separator, the error about the first irregular line needs the most likely separator.
+    # If no separator fits, return the most likely one, because a later error then states the first irregular line.
     headers = {one: len((_sample_records(text, one, is_whole=is_whole) or [[]])[0]) for one in _SEPARATORS}
     return max(_SEPARATORS, key=lambda separator: headers[separator])
 

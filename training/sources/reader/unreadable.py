@@ -82,7 +82,7 @@ class UnreadableValues:
 
 
 def _section(field: str) -> str:
-    """Return the table of the spec that describes the file of a field."""
+    """Return the section of the spec that describes the file to which a field refers."""
     section = field.split(".", 1)[0]
     return section if section in {"log", "status"} else "table"
 
@@ -97,7 +97,7 @@ def _decimals_hint(example: str, decimal: str, section: str) -> str:
 
 
 def _number_hint(example: str, section: str) -> str:
-    """Return what to write for a number in another format."""
+    """Return what to write in the spec if the cell is a number in a different format."""
     if re.fullmatch(r"[+-]?[\d.]*,\d*", example):
         return f'set decimal = "," or thousands = "," in [{section}], or correct the value'
     if re.fullmatch(r"[+-]?[\d' \u00a0\u202f,.]+", example):
@@ -106,7 +106,7 @@ def _number_hint(example: str, section: str) -> str:
 
 
 def _time_hint(example: str, section: str) -> str:
-    """Return the time_format to write for a time in another format."""
+    """Return the time_format to write in the spec if the cell is a time in a different format."""
     if found := re.match(r"\d{1,2}([./-])\d{1,2}\1(\d{2,4})", example):
         mark, year = found[1], "%Y" if len(found[2]) > 2 else "%y"  # noqa: PLR2004 - a year of two digits
         day_first, month_first = (f"%d{mark}%m{mark}{year}", f"%m{mark}%d{mark}{year}")
@@ -132,7 +132,7 @@ def find_unreadable(
         connection: The connection that can read the table.
         table: The table.
         casts: The casts of the columns.
-        record: Column of table.sql with the number of the record; "" to count the records.
+        record: Column of table.sql with the number of the record; "" if the rows of table.sql are to be numbered.
     """
     found: list[tuple[ColumnCast, str, int, str, int]] = []
     number = record or "row_number() OVER ()"
@@ -149,10 +149,7 @@ def find_unreadable(
 
 
 def refuse_unreadable(table: RawTable, reading: ReadingSpec, unreadable: Sequence[UnreadableValues], rows: int) -> None:
-    """Raise DataInvalid if a larger share of the rows than the spec allows has an unreadable value in a column.
-
-    Customers, markets and times of a table have no tolerance, because a row without them cannot be used.
-    """
+    """Raise DataInvalid if a larger share of the rows than the spec allows has an unreadable value in a column."""
     problems = unreadable_sentences(table, reading, unreadable, rows)
     if problems:
         raise DataInvalid("\n".join(shorten_list(problems, _PROBLEMS_SHOWN, "")))
@@ -161,5 +158,5 @@ def refuse_unreadable(table: RawTable, reading: ReadingSpec, unreadable: Sequenc
 def unreadable_sentences(
     table: RawTable, reading: ReadingSpec, unreadable: Sequence[UnreadableValues], rows: int
 ) -> list[str]:
-    """Return a sentence for each reason that concerns a larger share of the rows than the spec allows."""
+    """Return a sentence for each element of `unreadable` that affects a larger share of the rows than the spec allows."""
     return [one.sentence(table, reading) for one in unreadable if one.count > reading.max_unreadable_share * rows]
