@@ -17,7 +17,7 @@ _PROGRESS_SECONDS = 5.0
 
 
 class _PlainConsole(rich.console.Console):
-    """A console that shows strings, such as table cells with names from data, as they are: without markup and escape sequences."""
+    """A console that does not interpret markup or escape sequences in strings, e.g. in names that come from data."""
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Return a string as text, with its hidden characters escaped."""
@@ -47,7 +47,7 @@ class Console:
     def progress_reporter(self) -> Callable[[int, int, str], None]:
         """Return a function of (completed, total, stage) that prints progress.
 
-        The function prints a line when a stage begins. During a stage, it prints at most one line per 5 seconds.
+        The function prints a line when a stage begins. During a stage, the function prints at most one line per 5 seconds.
         """
         stages, times = [""], [0.0]
 

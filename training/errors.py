@@ -1,4 +1,4 @@
-"""The errors of training. Each message says what is wrong, what was expected, and what to do next."""
+"""The errors of training. Each message states what is wrong, what was expected, and what to do next."""
 
 import textwrap
 
@@ -7,7 +7,7 @@ _LINE_CHARACTERS = 120
 
 
 def fit_screen(message: str) -> str:
-    """Return a message in at most 20 lines of at most 120 characters; lines that do not fit are counted."""
+    """Return a message in at most 20 lines of at most 120 characters; the last line counts those that do not fit."""
     lines = [
         line
         for paragraph in message.splitlines()

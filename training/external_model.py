@@ -90,7 +90,7 @@ def export_model(
 
 
 def _check_target(to: Path) -> None:
-    """Raise DataInvalid if the folder cannot be created, so that the export fails before the long equivalence check."""
+    """Raise DataInvalid if the folder cannot be created. The check runs first, because the export takes long."""
     if to.exists() or to.is_symlink():
         raise DataInvalid(f"{to}: already exists; specify a new folder with --to")
     try:
@@ -102,10 +102,10 @@ def _check_target(to: Path) -> None:
 
 
 def _read_text(path: Path) -> str:
-    """Read the text of a model without a byte order mark, and with a line feed alone at the end of every line.
+    """Read the text of a model without a byte order mark, and with line feeds as the only line ends.
 
     The export stores the text that this function returns. LightGBM would terminate the process if it read a file with
-    other ends of lines, or a truncated file.
+    other line ends, or a truncated file.
 
     Raises:
         ModelRejected: The file is unreadable or truncated.
@@ -179,7 +179,7 @@ def _add_metadata(graph: bytes, booster: lightgbm.Booster, code_columns: Sequenc
 def _read_baseline(path: Path, booster: lightgbm.Booster) -> NDArray[np.float64]:
     """Return the rows of a file as features of the model: shape (n, n_features), NaN where a cell is empty.
 
-    LightGBM replaces spaces in the names of features by underscores, so a column of the file may have the name with
+    LightGBM replaces spaces in the names of features with underscores, so a column of the file may have the name with
     spaces or the name with underscores.
 
     Raises:
@@ -219,7 +219,7 @@ def _read_baseline(path: Path, booster: lightgbm.Booster) -> NDArray[np.float64]
 def _category_code_problems(table: pd.DataFrame, booster: lightgbm.Booster) -> Iterator[str]:
     """Yield a problem for each column that contains category values.
 
-    The splits of a model that was fitted on a pandas frame contain the codes of the categories, and not their values.
+    The splits of a model that was fitted on a pandas frame contain the codes of the categories instead of their values.
     """
     infos = booster.dump_model()["feature_infos"]
     names = [name for name in booster.feature_name() if infos.get(name, {}).get("values")]

@@ -14,11 +14,11 @@ TrainingData = tuple[NDArray[np.float64], NDArray[np.int64]]  # features of shap
 
 
 def fixed_parameters(signs: tuple[int, ...], threads: int, samples: Samples) -> dict[str, Any]:
-    """Return every LightGBM parameter that the search does not choose.
+    """Return every LightGBM parameter that the parameter search does not vary.
 
     Args:
         signs: Monotone constraint of every feature: 1, -1, or 0 for no constraint.
-        threads: Number of threads of LightGBM; no bit of the model depends on it.
+        threads: Number of threads of LightGBM; the model is identical for every number.
         samples: The samples, which state the category features.
     """
     return {

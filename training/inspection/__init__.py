@@ -1,1 +1,1 @@
-"""Describes an unknown file before anybody writes a spec, and writes a starter spec for it."""
+"""Describes an unknown file for which no spec exists yet, and writes a starter spec for the file."""

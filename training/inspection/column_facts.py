@@ -1,4 +1,4 @@
-"""Measures the columns of an unknown table: types, missing and distinct values, and values that do not fit the others."""
+"""Measures the columns of an unknown table: types, missing and distinct values, and values of a different type."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,20 +35,20 @@ class ColumnFacts:
 
     Attributes:
         name: Name of the column as its owner wrote it.
-        kind: "number" or "time" if at least 9 of 10 values are one, otherwise "text"; "empty" without values. Digits
-            after a leading zero are the text of a code, not a number.
+        kind: "number" or "time" if at least 9 of 10 values are numbers or times; "empty" if there are no values;
+            otherwise "text". A column in which a value such as 007 occurs is text, because such a value is a code.
         declared: Type in the file; "text" for every column of a text file.
         missing: Number of rows without a value.
         distinct: Number of distinct values.
         low: Smallest number or earliest time; "" for text.
         high: Largest number or latest time; "" for text.
-        examples: The first distinct values in alphabetical order.
-        levels: Number of rows of each value of a column with at most 50 values, by value; empty for other columns.
-        decimals: Whether a number has decimals.
-        odd: Number of values that are not of the kind of the column.
-        first_odd: First of these values with its place.
-        odd_values: The distinct values among them if there are at most 5, such as n.a.; otherwise empty.
-        time_formats: The formats that fit all times; "" is ISO 8601.
+        examples: The first three distinct values in alphabetical order.
+        levels: Number of rows by value; empty if the column has more than 50 distinct values.
+        decimals: True if at least one number has decimals.
+        odd: Number of odd values, which are values that do not have the kind of the column.
+        first_odd: The first odd value with its place; "" if there is none.
+        odd_values: The distinct odd values, such as n.a.; empty if there are more than 5.
+        time_formats: The time formats that fit at least 9 of 10 values; "" stands for ISO 8601.
     """
 
     name: str
@@ -155,7 +155,7 @@ def _measure_column(
 
 
 def _time_cast(table: RawTable, name: str, reading: ReadingSpec, time_format: str | None) -> ColumnCast:
-    """Return the cast of a column to times of a format; offsets are ignored."""
+    """Return the cast of a column to times in a format; None is ISO 8601. Times with an offset are converted to UTC."""
     stated = reading.model_copy(update={"time_format": reading.time_format or time_format, "time_zone": "UTC"})
     return time_cast(table, name, name, stated, "'XX'", reading.missing)
 
@@ -163,7 +163,7 @@ def _time_cast(table: RawTable, name: str, reading: ReadingSpec, time_format: st
 def _odd_values(
     connection: duckdb.DuckDBPyConnection, table: RawTable, cast: ColumnCast
 ) -> tuple[int, str, tuple[str, ...]]:
-    """Return the number of values that are not of the kind of the column, the first with its place, and all if few."""
+    """Return the number of odd values, the first of them with its place, and the distinct ones if there are at most 5."""
     found = find_unreadable(connection, table, [cast])
     if not found:
         return 0, "", ()
@@ -176,7 +176,7 @@ def _odd_values(
 def _range(
     connection: duckdb.DuckDBPyConnection, table: RawTable, text: ColumnCast, cast: ColumnCast | None
 ) -> tuple[int, str, str, bool]:
-    """Return the number of distinct values, the smallest and the largest value as text, and whether one has decimals."""
+    """Return the number of distinct values, the lowest and the highest value as text, and whether a value has decimals."""
     if cast is None:
         query = f"SELECT COUNT(DISTINCT {text.value}) FROM {table.sql}"  # noqa: S608 - names are ours
         return int(connection.execute(query).fetchall()[0][0]), "", "", False

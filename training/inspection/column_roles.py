@@ -1,4 +1,4 @@
-"""Suggests which column is the customer, the label, the time, the market and the money of an unknown table."""
+"""Suggests which columns of an unknown table contain the customer, the label, the time, the market and money."""
 
 import re
 import unicodedata
@@ -77,7 +77,7 @@ _MONEY = (
 _BASKET = ("basket", "invoice", "invoiceno", "beleg", "bon", "order", "receipt", "transaction", "auftrag", "rechnung")
 _PRODUCT = ("product", "article", "artikel", "item", "sku", "stockcode", "material")
 _CATEGORY = ("category", "gruppe", "group", "warengruppe", "department", "kategorie")
-# Pairs of values, of which the second is the bad outcome.
+# Pairs of values. The second value of a pair is the bad outcome, unless the column name means a good outcome.
 _PAIRS = (
     *(("0", "1"), ("good", "bad"), ("gut", "schlecht"), ("no", "yes"), ("n", "y"), ("nein", "ja"), ("false", "true")),
     *(("-1", "1"), ("1", "2"), ("non", "oui"), ("bezahlt", "ausgefallen"), ("paid", "default"), ("0.0", "1.0")),
@@ -88,20 +88,20 @@ _REPEATS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class ColumnRoles:
-    """The columns that an unknown table probably has.
+    """The probable roles of the columns of an unknown table.
 
     Attributes:
         customer: Columns that may be the customer, the most likely first.
         label: Columns that may be the outcome, the most likely first.
         bad: Value of the first label that stands for a bad outcome; "" without a label.
-        is_bad_certain: Whether the pair of values leaves no doubt about the bad one.
+        is_bad_certain: True if the values show without doubt which of them is bad.
         time: Columns with days or times, the most likely first.
         market: Columns that may be the market.
         money: Columns that may be amounts of money.
         basket: Column of the basket of a transaction log, or "".
         product: Column of the product of a transaction log, or "".
         category: Column of the category of a transaction log, or "".
-        is_log: Whether the table looks like a transaction log: several rows for each customer, and no outcome.
+        is_log: True if the table looks like a transaction log: customers have several rows, and there is no outcome.
     """
 
     customer: tuple[str, ...]
@@ -156,13 +156,13 @@ def _words(name: str) -> list[str]:
 
 
 def _has_word(name: str, words: Iterable[str]) -> bool:
-    """Return whether a word is in the name of a column, alone or in a longer word."""
+    """Return whether the name of a column contains one of the words, separately or as part of a longer word."""
     own = _words(name)
     return any(word in own or (len(word) > 3 and any(word in one for one in own)) for word in words)  # noqa: PLR2004 - short words occur in others by chance
 
 
 def _rank_columns(columns: Iterable[ColumnFacts], words: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names of columns; those with an earlier word in their name come first."""
+    """Return the names of the columns, ordered by the position in `words` of the first word that the name contains."""
 
     def rank(name: str) -> int:
         return next((index for index, word in enumerate(words) if _has_word(name, (word,))), len(words))
@@ -179,7 +179,7 @@ def _may_be_label(column: ColumnFacts) -> bool:
 
 
 def _bad_value(column: ColumnFacts | None) -> tuple[str, bool]:
-    """Return the bad value of an outcome, and whether it is certain. If in doubt, the rarer value is the bad one."""
+    """Return the bad value of an outcome, and whether it is certain. For an unknown pair, return the rarer value."""
     if column is None or len(column.levels) < 2:  # noqa: PLR2004 - two outcomes
         return "", False
     names = {value.strip().lower(): value for value in column.levels}
@@ -202,7 +202,7 @@ def _may_be_money(column: ColumnFacts) -> bool:
 
 
 def _may_be_market(column: ColumnFacts) -> bool:
-    """Return whether a column may be the market: country codes, or few values under the name of a country."""
+    """Return whether a column may be the market: its name means a country, and its values are country codes."""
     codes = bool(column.levels) and all(re.fullmatch("[A-Z]{2}", value) for value in column.levels)
     return column.kind == "text" and not column.missing and codes and _has_word(column.name, _MARKET)
 
@@ -221,7 +221,7 @@ def _unique_columns(facts: TableFacts, customer: str | None) -> list[str]:
 
 
 def _repeated_customers(facts: TableFacts) -> list[str]:
-    """Return the columns of customers who have several rows."""
+    """Return the columns that may be the customer of a table in which customers have several rows."""
     found = [
         one
         for one in facts.columns

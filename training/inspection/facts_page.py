@@ -65,7 +65,7 @@ def _values(column: ColumnFacts) -> str:
 
 
 def _candidates(column: ColumnFacts, roles: ColumnRoles, leaks: Mapping[str, str]) -> Iterator[str]:
-    """Yield what a column may be."""
+    """Yield the roles that a column may have."""
     for role in ("customer", "label", "time", "market", "money"):
         if column.name in getattr(roles, role):
             yield role

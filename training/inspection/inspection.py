@@ -1,4 +1,4 @@
-"""Inspects an unknown file: measures it, suggests the roles of its columns, and writes a starter spec."""
+"""Inspects an unknown file: measures its columns, suggests their roles, and writes a starter spec."""
 
 import json
 import tempfile
@@ -21,12 +21,12 @@ from training.spec.reading import ReadingSpec
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What an inspection finds.
+    """The result of an inspection.
 
     Attributes:
         facts: Facts about the table.
         roles: The probable roles of its columns.
-        leaks: Why columns are suspected to state the outcome, by column.
+        leaks: For each column that is suspected to state the outcome, the reason for the suspicion.
     """
 
     facts: TableFacts
@@ -39,7 +39,7 @@ def inspect_file(path: Path, reading: ReadingSpec, customer: str | None = None, 
 
     Args:
         path: The file.
-        reading: The format, as far as the user states it.
+        reading: The fields of the format that the user states; the others are detected.
         customer: Column of the customer; None to suggest one.
         label: Column of the outcome; None to suggest one.
 

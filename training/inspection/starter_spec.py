@@ -1,4 +1,4 @@
-"""Writes a starter spec for an unknown table: it fits as it is, and its comments state what to check."""
+"""Writes a starter spec for an unknown table. `fit` accepts the spec unchanged; its comments state what to check."""
 
 import datetime as dt
 import json
@@ -34,9 +34,9 @@ def starter_spec(
     Args:
         facts: Facts about the table.
         roles: The probable roles of its columns.
-        leaks: Why columns are suspected to state the outcome, by column.
+        leaks: For each column that is suspected to state the outcome, the reason for the suspicion.
         path: Path of the table, as the user wrote it.
-        spec: Path of the spec file; the path of the table in the spec is relative to its folder.
+        spec: Path of the spec file. In the spec, the path of the table is relative to the folder of the spec file.
         reading: The format that the user stated.
 
     Raises:
@@ -89,7 +89,7 @@ def _head(facts: TableFacts, family: str, title: str) -> Iterator[str]:
 
 
 def _reading_lines(reading: ReadingSpec) -> Iterator[str]:
-    """Yield the fields of the format that the user stated; all others are detected again."""
+    """Yield the fields of the format that the user stated. `fit` detects the other fields again."""
     for name, value in reading.model_dump(
         exclude_defaults=True, include={"separator", "decimal", "thousands", "encoding"}
     ).items():
@@ -171,7 +171,7 @@ def _feature_lines(facts: TableFacts, roles: ColumnRoles, leaks: Mapping[str, st
 
 
 def _unusable(column: ColumnFacts, leaks: Mapping[str, str], rows: int) -> str:
-    """Return why a column is not a feature, or ""."""
+    """Return the reason why a column cannot be a feature; "" if the column can be a feature."""
     reasons = {
         f"suspected to state the outcome: {leaks.get(column.name)}": column.name in leaks,
         "has the same value in all rows, or none": column.kind == "empty" or column.distinct < _LEVELS_MIN,
@@ -230,7 +230,7 @@ def _column_lines(roles: ColumnRoles, time: str) -> Iterator[str]:
 
 
 def _snapshot_lines(first: dt.date, last: dt.date) -> Iterator[str]:
-    """Yield the snapshots: one for each part, with horizons that fit into the days of the log."""
+    """Yield the [snapshots]: one cut date for each part. The horizons end by the last day of the log."""
     days = (last - first).days + 1
     horizon = max(1, min(30, days // _HORIZONS))
     cuts = [last + dt.timedelta(days=1 - number * horizon) for number in (3, 2, 1)]

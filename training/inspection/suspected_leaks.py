@@ -1,4 +1,4 @@
-"""Finds columns of an unknown table that nearly state the outcome."""
+"""Finds columns of an unknown table that are suspected to state the outcome (target leakage)."""
 
 import duckdb
 import numpy as np
@@ -17,7 +17,7 @@ _SUSPECTED_AUC = 0.95
 def suspect_leaks(
     table: RawTable, facts: TableFacts, label: str, bad: str, ignored: set[str], reading: ReadingSpec
 ) -> dict[str, str]:
-    """Return the reason for each column that ranks the outcome too well to be known before it, by column.
+    """Return, for each suspected column, the reason: the column ranks the outcome too well to be known before it.
 
     Args:
         table: The table; at most 200,000 of its rows are used.
@@ -48,7 +48,7 @@ def suspect_leaks(
 
 
 def _reason(rows: pd.DataFrame, *, is_number: bool, levels: int) -> str:
-    """Return why a column is suspected, or ""."""
+    """Return the reason why a column is suspected; "" if it is not."""
     labels = rows["bad"].astype(int)
     missing = rows["value"].isna()
     if (auc := _auc(labels, missing.astype(int))) >= _SUSPECTED_AUC:

@@ -35,7 +35,7 @@ from training.sources.transaction_log import SourcePaths, open_transaction_log, 
 from training.spec import Spec
 
 _FORMAT = 2
-_NOT_STATUSES = {"HOLD_OUT", "SUPPRESSED"}  # their customers are also counted under a status
+_NOT_STATUSES = {"HOLD_OUT", "SUPPRESSED"}  # customers of these groups are also counted under their status
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,10 +31,10 @@ from training.spec.validation import (
 
 
 class ExclusionSpec(SpecPart):
-    """An exclusion of rows from a table.
+    """A rule that excludes rows of a table.
 
     Attributes:
-        code: Code under which the excluded rows are counted.
+        code: Code under which the waterfall counts the excluded rows.
         where: DuckDB SQL condition over the columns of the table; a row is excluded if the condition is true for the
             row.
     """
@@ -50,18 +50,18 @@ class TableSpec(ReadingSpec):
         path: Path of a file, a folder or a glob pattern, or a list of such paths, relative to the spec file; --data
             overrides it. Cannot be combined with source.
         source: Query of a database, whose rows are read instead of a file.
-        customer_id: Column of the customer. This and every other column may also be an SQL expression over the columns of
-            the same row, such as "balance / credit_limit".
+        customer_id: Column of the customer. Here and in the other fields, an SQL expression over the columns of the same
+            row, such as "balance / credit_limit", may replace the name of a column.
         label: The outcome: the name of its column, or a table such as { column = "paid", bad = "N" }.
         market: Market of every row, if the table has no column of the market; cannot be combined with market_column.
         market_column: Column of the market; cannot be combined with market.
-        market_map: Table of values for the market, which the spec writes as market = { column = "Country", map =
-            "countries.csv" }.
+        market_map: Table of values that converts a column to the market. A spec file sets it with market = { column =
+            "Country", map = "countries.csv" }.
         as_of: Day on which the features of every row were known; cannot be combined with as_of_column.
         as_of_column: Column of the day or time at which the features of the row were known; cannot be combined with
             as_of.
-        weight: Column of the weights of the rows in the fit and the parameter search, above 0; None if every row counts
-            equally. The calibration and all figures count every row equally.
+        weight: Column with the weight of each row, a number above 0; None if every row counts equally. The fit and the
+            parameter search use the weights. The calibration and all figures count every row equally.
         leave_out: Columns that are not features; used only if the spec lists no [[features]].
         exclude: Exclusions, applied in the order of the list.
     """
@@ -82,13 +82,13 @@ class TableSpec(ReadingSpec):
     @field_validator("label", mode="before")
     @classmethod
     def _read_label_column(cls, value: object) -> object:
-        """Return a table of LabelSpec for the name of a column."""
+        """Convert the name of a column to the fields of a LabelSpec."""
         return {"column": value} if isinstance(value, str) else value
 
     @model_validator(mode="before")
     @classmethod
     def _move_mapped_market(cls, content: object) -> object:
-        """Accept a table of values under the keys `market` and `market_column`."""
+        """Move a table of values from the key `market` or `market_column` to the key `market_map`."""
         if isinstance(content, dict):
             for key in ("market", "market_column"):
                 if isinstance(content.get(key), dict):
@@ -119,8 +119,8 @@ class FeatureEntry(SpecPart):
     Attributes:
         column: Column of the feature in the data, or an SQL expression over the columns of the same row; None if the
             column has the name of the feature. In a log, the expression uses the features of features.sql.
-        missing: Values that stand for a missing value in addition to those of the table, e.g. [96, 98] for special codes
-            of a count. The server treats them in the same way.
+        missing: Values that stand for a missing value in addition to table.missing, e.g. [96, 98] for special codes of a
+            count. The server also treats these values as missing.
         description: Description for the report; if empty, the report shows the name of the feature.
         sign: Monotone constraint: 1 if a higher value must not lower the risk, -1 if a higher value must not raise the
             risk, 0 for no constraint.
@@ -197,7 +197,7 @@ class BaselineSpec(SpecPart):
 
 
 class Spec(SpecPart):
-    """A model family: everything that training needs to know about it.
+    """All settings of a model family.
 
     A spec has either a [table], or a [log] with [snapshots]. Training compares the model with the benchmark models in
     `rivals`.

@@ -1,4 +1,4 @@
-"""The part of the spec that maps columns: expressions, and tables of values."""
+"""The part of the spec about computed columns: SQL expressions, and tables of values."""
 
 from pydantic import Field
 
@@ -6,12 +6,12 @@ from training.spec.part import SpecPart
 
 
 class MappedColumn(SpecPart):
-    """A column whose values are replaced by those of a table of values.
+    """A column whose values are replaced with the help of a table of values.
 
     Attributes:
         column: The column, or an SQL expression over columns of the same row, such as TRIM(Country).
-        map: Path of a table with two columns, the value in the data and the value to use, relative to the spec file.
-        values: The values to use by value in the data, in addition to those of the table.
+        map: Path of a table with two columns, the value in the data and its replacement, relative to the spec file.
+        values: The replacement of each value in the data, in addition to the rows of `map`.
     """
 
     column: str = Field(min_length=1)

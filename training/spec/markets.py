@@ -10,14 +10,14 @@ from training.spec.part import SpecPart
 class MarketsSpec(SpecPart):
     """What happens to a market whose data are incomplete.
 
-    A market of a log is incomplete for a snapshot if its lines end before the horizon of the snapshot does. It is
-    incomplete for a scoring run if it has been silent for longer than ever before; weekends and public holidays do not
+    A market of a log is incomplete for a snapshot if its lines end before the horizon of the snapshot does. A market is
+    incomplete for a scoring run if it has had no lines for longer than ever before; weekends and public holidays do not
     count. A market is too small if it has fewer development rows than `rows_min`.
 
     Attributes:
-        on_problem: With "refuse", an incomplete or too small market stops the command. With "leave_out", the market is
-            left out of the snapshots or the run for which it is incomplete, or of the whole fit if it is too small; the
-            report and the run file list it.
+        on_problem: With "refuse", the command fails if a market is incomplete or too small. With "leave_out", the
+            command omits an incomplete market from the snapshots or the run for which it is incomplete, and a market
+            that is too small from the whole fit. The report and the run file list the omitted markets.
         rows_min: Smallest number of development rows (fit and calibration) of a market.
     """
 

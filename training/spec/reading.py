@@ -1,7 +1,7 @@
-"""The part of the spec about reading a file: its format, and the meaning of its missing values, days, numbers and labels.
+"""The part of the spec about reading a file: its format, and how missing values, times, numbers and labels are written.
 
-Every field has a default. By default, the format of a text file is detected and printed in one line, and a value that
-does not fit the type that the spec gives its column makes training reject the file.
+Every field has a default. By default, training detects the format of a text file and prints it in one line. Training
+rejects the file if a value does not have the type that the spec gives the column.
 """
 
 import zoneinfo
@@ -33,8 +33,8 @@ class LabelSpec(SpecPart):
         column: Column of the outcome.
         bad: Value that stands for a bad outcome; None to recognise one of the pairs 0 and 1, false and true, and good
             and bad.
-        good: Value that stands for a good outcome; None if every other value of the column stands for a good outcome and
-            there is only one of them. A row with neither value is rejected.
+        good: Value that stands for a good outcome; None if the only other value of the column does. Training rejects a
+            table in which the column has any further value.
     """
 
     column: str = Field(min_length=1)
@@ -60,13 +60,14 @@ class ReadingSpec(SpecPart):
         compression: Compression of a text file; None to detect it from its first bytes. The name of the file has no
             influence.
         missing: Cells that stand for a missing value in every column, e.g. ["n.a.", "-"]. An empty cell always stands for
-            a missing value. In columns of numbers and times, so do NA, NaN, NULL, None and their usual spellings.
+            a missing value. In columns of numbers, times and labels, so do NA, NaN, NULL, None and their usual
+            spellings.
         time_format: Format of the days or times: a strftime pattern such as "%d.%m.%Y", or "epoch_s", "epoch_ms", or "excel"
             for Excel's serial numbers. None for ISO 8601, e.g. 2026-01-31 or 2026-01-31T09:30:00.
         time_zone: IANA name of the time zone in which a day begins, e.g. "Europe/Berlin", or a table with a name for
             each market. It is required if the times of the file have a zone or an offset.
-        max_unreadable_share: Largest share of the values of a column that may be unreadable. Unreadable numbers of a
-            table are missing, and lines of a log with an unreadable value are excluded.
+        max_unreadable_share: Largest share of the values of a column that may be unreadable. An unreadable number of
+            a table is then missing, and a line of a log with an unreadable value is excluded.
     """
 
     separator: Literal[",", ";", "|", "tab"] | None = None

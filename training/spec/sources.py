@@ -17,8 +17,8 @@ class QuerySpec(SpecPart):
 
     Attributes:
         sql: The SELECT statement. With ORDER BY, the digest of the data in the bundle is reproducible.
-        url: "env:NAME" for the URL in the environment variable NAME, so that no credentials are in the spec; or the URL of
-            a database file, "sqlite:///PATH" or "duckdb:///PATH".
+        url: "env:NAME" if the environment variable NAME contains the URL, so that the spec contains no credentials; or
+            the URL of a database file, "sqlite:///PATH" or "duckdb:///PATH".
     """
 
     sql: str = Field(min_length=1)

@@ -27,7 +27,7 @@ SnapshotOutcome = Literal["churn", "decline"]
 
 
 class LogColumns(SpecPart):
-    """Columns of the transaction log. training/sources/features.sql uses the name of the field for each column.
+    """Columns of the transaction log. In training/sources/features.sql, each column has the name of its field.
 
     A column may also be an SQL expression over the columns of the same line, such as "Quantity * UnitPrice", or a table of
     values such as { column = "Country", map = "countries.csv" }.
@@ -46,7 +46,7 @@ class LogColumns(SpecPart):
 
 
 class LogSpec(ReadingSpec):
-    """A transaction log, and the rules by which its lines are excluded; every excluded line is counted.
+    """A transaction log, and the rules that exclude lines. The waterfall counts every excluded line.
 
     Attributes:
         path: Path of a file, a folder or a glob pattern, or a list of such paths, relative to the spec file; --data
@@ -55,14 +55,14 @@ class LogSpec(ReadingSpec):
         source: Query of a database, whose rows are read instead of a file; cannot be combined with path.
         market: Market of every line; cannot be combined with columns.market.
         currency: ISO 4217 code of the currency of the amounts.
-        decimals: Number of decimals of an amount; None for those of the currency. A line with more decimals is
+        decimals: Number of decimals of an amount; None for the number of decimals of the currency. A line with more decimals is
             unreadable, because rounding would change the amount.
         anonymous: Values of the customer column that stand for unknown customers, e.g. "0". An empty value always stands
             for an unknown customer.
         duplicates: "drop" uses only one of the lines that are equal in every mapped column. "keep" uses all of them, for
-            logs in which two equal lines are two sales. The default is "drop". It applies only if columns.basket or
-            columns.product is set; without both, the spec must set duplicates, because two sales of the same amount on
-            the same day may look like one.
+            logs in which two equal lines are two sales. The default is "drop" if
+            columns.basket or columns.product is set. Otherwise the spec must set duplicates, because two sales of the
+            same amount on the same day may look like one.
         other_currencies: "refuse" rejects a log that contains amounts in a different currency. "leave_out" excludes the
             lines with these amounts.
         until: First day whose lines are excluded as future-dated; if None, tomorrow (UTC).
@@ -91,7 +91,7 @@ class LogSpec(ReadingSpec):
     @model_validator(mode="before")
     @classmethod
     def _move_mapped_market(cls, content: object) -> object:
-        """Accept a table of values under the key `market`."""
+        """Move a table of values from the key `market` to the key `columns.market`."""
         if isinstance(content, dict) and isinstance(content.get("market"), dict):
             content = {**content, "columns": {**content.get("columns", {}), "market": content["market"]}}
             del content["market"]
@@ -131,14 +131,14 @@ class StatusSpec(ReadingSpec):
 
 
 class AliasSpec(ReadingSpec):
-    """A table of customers who moved or merged: the lines of a customer become lines of the successor.
+    """A table of customers who moved or merged. The lines of such a customer become lines of the successor.
 
     The successor has the whole history at every cut date, so that a move does not look like churn.
 
     Attributes:
         path: Path of the file, relative to the spec file.
         customer_id: Column of the earlier customer.
-        successor: Column of the customer whose history continues that of the earlier one.
+        successor: Column of the customer who continues the history of the earlier customer.
         market: Column of the market; None if each row applies to the customer in every market.
     """
 
