@@ -9,9 +9,9 @@ import grpc
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 _ATTEMPTS_MAX = 5  # the most that gRPC allows
-# UNAVAILABLE means that the server did not handle the call. CANCELLED is the answer of a stopping server to calls that have
-# arrived but have not begun; gRPC does not retry a call that the client itself cancels. A retried ScoreCredit repeats its
-# request_id, so the server returns the first decision instead of making a second one.
+# UNAVAILABLE means that the server did not handle the call. A stopping server answers CANCELLED to a call that has arrived
+# but that it has not begun to handle. gRPC does not retry a call that the client itself cancels. A retried ScoreCredit repeats
+# its request_id, so the server returns the first decision instead of making a second one.
 _SERVICE_CONFIG = {
     "methodConfig": [
         {
@@ -30,7 +30,7 @@ _SERVICE_CONFIG = {
 
 @dataclass(frozen=True)
 class ClientCredentials:
-    """The files with which a client verifies the server and proves who it is.
+    """The files with which a client verifies the server and authenticates itself.
 
     Attributes:
         ca: PEM file with the certificates that sign the server's certificate.
@@ -60,7 +60,7 @@ class ClientCredentials:
         channel = grpc.ssl_channel_credentials(self.ca.read_bytes(), key, certificate)
         if self.token_file is None:
             return channel
-        self.token_file.read_bytes()  # so that a missing file is an error here, and not in each call
+        self.token_file.read_bytes()  # a missing file raises an error here instead of in each call
         return grpc.composite_channel_credentials(
             channel, grpc.metadata_call_credentials(_TokenFromFile(self.token_file))
         )
@@ -75,7 +75,7 @@ class _TokenFromFile(grpc.AuthMetadataPlugin):
     def __call__(
         self, context: object, callback: Callable[[tuple[tuple[str, str], ...], Exception | None], None]
     ) -> None:
-        """Pass the metadata of a call to gRPC; gRPC calls this in its own thread."""
+        """Pass the metadata of a call to gRPC, which calls this method in a thread of its own."""
         del context
         try:
             token = self._path.read_text("ascii").strip()

@@ -37,8 +37,8 @@ class Client:
     Deadlines: a call that the server does not answer within `deadline_seconds` fails with DEADLINE_EXCEEDED.
     `sample_decisions` and `export_churn_risks` have longer deadlines of their own.
 
-    Retries: if a call fails with UNAVAILABLE, or if a stopping server cancels it, gRPC repeats it after growing, jittered pauses, up to five attempts
-    within the deadline. No other failure is retried. After DEADLINE_EXCEEDED, repeat `score_credit`, `record_override`
+    Retries: if a call fails with UNAVAILABLE, or if a stopping server cancels the call, gRPC repeats the call. gRPC makes up
+    to five attempts within the deadline, with growing, jittered pauses. No other failure is retried. After DEADLINE_EXCEEDED, repeat `score_credit`, `record_override`
     or `record_outcome` with the same `request_id`: if the server recorded an answer to the first call, it returns that
     answer.
 
@@ -175,7 +175,7 @@ class Client:
         locale: str = "",
         request_id: str | None = None,
     ) -> credit_pb2.Override:
-        """Record that a person replaces the policy's decision, or decides a case that the policy referred.
+        """Record that a person replaces the policy's decision, or decides a case that the policy referred to a person.
 
         Args:
             decision_id: The decision to override.

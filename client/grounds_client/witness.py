@@ -1,8 +1,8 @@
-"""A witness: cosigns a log's checkpoints, each only if it extends the last checkpoint that the witness cosigned.
+"""The witness of a log, which cosigns a checkpoint only if the checkpoint extends the last one that it cosigned.
 
 The witness needs the log's public key and its own folder. It trusts neither the server nor the network. If a server shows a
-checkpoint that contradicts the last one (a split view), the witness keeps both signed checkpoints as evidence: together they
-prove that the owner of the log's key signed two histories.
+checkpoint that contradicts the last one (a split view), the witness keeps both signed checkpoints as evidence, because
+together they prove that the owner of the log's key signed two histories.
 
 The folder contains:
 
@@ -68,9 +68,9 @@ class Witness:
 
         Args:
             folder: The folder of the witness. It is created if it is missing.
-            name: Name of the witness, such as a URL without its scheme. It never changes.
+            name: Name of the witness, such as a URL without its scheme. The name must never change.
             log_key: The log's public key, obtained out of band.
-            clock: Returns the present time in seconds since 1970.
+            clock: Function that returns the current time in seconds since 1970.
 
         Raises:
             RecordError: The key file is invalid, belongs to a witness with another name, or is missing although the folder
@@ -132,7 +132,7 @@ class Witness:
         return note, checkpoint
 
     def _cosigning_time(self) -> int:
-        """Return the present time; refuse a clock that is behind the last cosignature."""
+        """Return the current time; raise WitnessRefused if the clock is behind the last cosignature."""
         now, last = int(self._clock()), 0
         if self.cosigned_path.exists():
             times = verify_cosignatures(self.cosigned_path.read_text(encoding="utf-8"), [self.key])
@@ -147,7 +147,7 @@ class Witness:
         """Check that a checkpoint extends the last cosigned one.
 
         Raises:
-            SplitView: It does not.
+            SplitView: The checkpoint does not extend the last cosigned one.
         """
         if checkpoint.size < last.size:
             problem = "the server shows fewer records than this witness has seen"

@@ -90,7 +90,7 @@ def add_cosignature(note: str, key: SigningKey, time: int) -> str:
     Args:
         note: The checkpoint, signed by the log. Its other signature lines are kept.
         key: The key of the witness.
-        time: The present time in seconds since 1970.
+        time: The current time in seconds since 1970.
 
     Raises:
         NoteMalformed: `note` is not a signed note, or the time is out of range.

@@ -1,8 +1,8 @@
 """Makes text from outside safe to print: characters that act on a terminal or that are invisible become visible escapes.
 
 Escape sequences can change the window title, move the cursor over printed lines or paste commands. Bidirectional controls and
-zero-width characters make a text look like another one. Every package prints text that it did not write itself through
-`escape_line` or `escape_text`.
+zero-width characters make a text look like a different text. Every package passes text from outside through `escape_line` or
+`escape_text` before it prints the text.
 """
 
 import re

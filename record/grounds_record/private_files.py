@@ -1,7 +1,7 @@
 """Creates files that only their owner can read (mode 0600) and folders that only their owner can enter (mode 0700).
 
-Exports, copies and evidence pages contain personal data. The mode is set when the file is created and does not depend
-on the umask, so no other user can open the file in the meantime.
+Exports, copies and evidence pages contain personal data. The mode is set at the creation of the file and does not
+depend on the umask, so no other user can open the file before its mode is set.
 """
 
 import os
@@ -20,7 +20,7 @@ def replace_file(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.name}.new")
     with suppress(FileNotFoundError):
-        temporary.unlink()  # left by a process that was killed, perhaps with another mode
+        temporary.unlink()  # a killed process may have left this file, perhaps with a different mode
     os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE))
     try:
         yield temporary

@@ -53,7 +53,7 @@ class CosignatureRule:
 
     Attributes:
         witnesses: Public keys of the witnesses that the auditor trusts.
-        quorum: Number of these witnesses that must have cosigned one and the same checkpoint.
+        quorum: Number of these witnesses that must have cosigned the same proven checkpoint.
     """
 
     witnesses: tuple[WitnessKey, ...]
@@ -69,7 +69,7 @@ def verify(
         export: The exported records and hashes, which are not trusted. The records are iterated once.
         checkpoints: The log's newest checkpoint and the checkpoints that the auditor kept, as signed notes in any order.
         key: The log's public key. The name of the key is the log's origin.
-        cosignatures: The cosignatures that one of the proven checkpoints must have; None requires none.
+        cosignatures: The cosignatures that a proven checkpoint must have; None if no cosignature is required.
 
     Returns:
         The report. Invalid content of the export does not raise an error; the report lists it as a fault.

@@ -34,7 +34,7 @@ class FaultKind(str, Enum):
         "CIPHERTEXT_MISSING"  # each: the ciphertext is missing, and no retention record lists the record
     )
     COSIGNATURE_INVALID = "COSIGNATURE_INVALID"  # a cosignature by a witness that the auditor trusts does not verify
-    COSIGNATURES_MISSING = "COSIGNATURES_MISSING"  # too few witnesses cosigned a checkpoint that holds
+    COSIGNATURES_MISSING = "COSIGNATURES_MISSING"  # no proven checkpoint has enough cosignatures
     RETENTION_REFUSED = "RETENTION_REFUSED"  # each: it was exported as a retention record, but this is not proven
 
     def __str__(self) -> str:
@@ -78,9 +78,8 @@ class VerificationReport:
         proven: Sizes of the checkpoints that the records match, in ascending order.
         refuted: Sizes of the checkpoints that the records do not match, in ascending order.
         faults: All faults. Faults that do not concern records are first; the others are sorted by index.
-        warnings: Sentences about records that are unchanged but that a reader must know about: records whose time is before
-            that of the preceding record.
-        cosignatures: Sentences about the witnesses that cosigned checkpoints that hold.
+        warnings: Sentences about records that are unchanged, but whose time is before the time of the preceding record.
+        cosignatures: A sentence for each proven checkpoint that witnesses cosigned.
     """
 
     start: int

@@ -1,4 +1,4 @@
-"""HTML built from escaped text: everything that is not already Markup is escaped, so recorded data cannot become markup."""
+"""Builds HTML. Every text that is not Markup is escaped, so that recorded data cannot become markup."""
 
 from collections.abc import Iterable, Sequence
 from html import escape

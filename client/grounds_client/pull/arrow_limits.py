@@ -1,8 +1,9 @@
 """Reads an Arrow stream from a server within limits, so that a small crafted stream cannot use up the memory.
 
 Buffers may be compressed, and a buffer of a few bytes may declare gigabytes. pyarrow decompresses a whole batch before it
-returns, so the declared lengths are added up first. They stand in the metadata of each message, a FlatBuffer, and in the first
-8 bytes of each compressed buffer (https://arrow.apache.org/docs/format/Columnar.html).
+returns. Therefore this module first adds up the declared lengths. The metadata of a message, which is a FlatBuffer, locates
+its buffers, and the first 8 bytes of a compressed buffer declare its length after decompression
+(https://arrow.apache.org/docs/format/Columnar.html).
 """
 
 import struct
@@ -40,7 +41,7 @@ def read_arrow_stream(content: bytes) -> pa.Table:
 
 
 def _decoded_sizes(content: bytes) -> Iterator[int]:
-    """Yield the number of bytes of each record batch after decompression, as it declares."""
+    """Yield the number of bytes that each record batch declares to have after decompression."""
     messages = pa.ipc.MessageReader.open_stream(content)
     while True:
         try:
@@ -54,7 +55,7 @@ def _decoded_sizes(content: bytes) -> Iterator[int]:
 
 
 def _decoded_size(metadata: bytes, body: bytes) -> int:
-    """Return the number of bytes of a record batch after decompression, as it declares."""
+    """Return the number of bytes that a record batch declares to have after decompression."""
     root = struct.unpack_from("<I", metadata, 0)[0]
     kind = _field_position(metadata, root, _HEADER_TYPE)
     if not kind or metadata[kind] != _RECORD_BATCH:
@@ -66,7 +67,8 @@ def _decoded_size(metadata: bytes, body: bytes) -> int:
     vector = _reference(metadata, buffers)
     count, size = struct.unpack_from("<I", metadata, vector)[0], 0
     for number in range(count):
-        # A Buffer is two int64: the offset in the body, and the length. -1 as the declared length means not compressed.
+        # A Buffer is two int64: the offset in the body, and the length. A declared length of -1 means that the buffer is not
+        # compressed.
         offset, length = struct.unpack_from("<qq", metadata, vector + 4 + 16 * number)
         declared = struct.unpack_from("<q", body, offset)[0] if length >= _LENGTH_BYTES else 0
         size += max(declared, length)
@@ -84,5 +86,5 @@ def _field_position(data: bytes, table: int, number: int) -> int:
 
 
 def _reference(data: bytes, position: int) -> int:
-    """Return the position to which a reference at a position points."""
+    """Return the position to which the reference at `position` points."""
     return int(position + struct.unpack_from("<I", data, position)[0])

@@ -25,7 +25,7 @@ def make_table() -> Table:
 
 
 def add_row(table: Table, *cells: str | Text, style: str | None = None) -> None:
-    """Add a row. A plain string is escaped and stays text, although rich reads plain strings as its markup."""
+    """Add a row. Hidden characters of plain strings are escaped, and rich does not interpret plain strings as markup."""
     table.add_row(*(cell if isinstance(cell, Text) else Text(escape_line(cell)) for cell in cells), style=style)
 
 
@@ -35,7 +35,7 @@ def lines_cell(lines: Iterable[str]) -> Text:
 
 
 def print_line(console: Console, *parts: str | tuple[str, str], style: str = "") -> None:
-    """Print one line of text from outside. Nothing in it acts on the terminal, begins a new line or is read as markup.
+    """Print one line of text from outside. The text cannot control the terminal, begin a new line or act as markup.
 
     Args:
         console: The console.
