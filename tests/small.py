@@ -140,7 +140,7 @@ POLICY_END = "# End of the policy.\n"
 
 
 def complete_policy(text: str) -> str:
-    """Return the text of a policy file with its last line at the end, after parts that a test appended."""
+    """Move the last line of a policy file to the end, after the parts that a test appended; return the text."""
     return text.replace(POLICY_END, "") + POLICY_END
 
 

@@ -139,7 +139,7 @@ def _fill(config: Path, count: int, say: Say) -> dict[str, Any]:
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as sealing:
 
         def more(number: int) -> list[Future[list[tuple[int, Header, SealedRecord]]]]:
-            """Submit the next batches for sealing; only few at a time, because sealed batches wait in memory."""
+            """Submit the next batches for sealing. Sealed batches wait in memory, so only a few are submitted."""
             ranges = [range(first, min(first + BATCH_ROWS, count)) for first in islice(firsts, number)]
             return [sealing.submit(_seal_batch, templates, indices) for indices in ranges]
 

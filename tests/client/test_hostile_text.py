@@ -1,4 +1,4 @@
-"""Nothing that a server sends acts on the reader's terminal, hides in a page, begins a line or is read as markup."""
+"""Text from a server cannot control the reader's terminal, hide in a page, begin a line of its own or act as markup."""
 
 import ast
 import inspect
@@ -39,7 +39,7 @@ _CONTROLS = {"\x1b", "\x07", "\x9b", "\x7f", "\u202e", "\u200b", "\u2028"}
 
 
 def hostile(message: Message, depth: int = 8) -> Any:
-    """Fill every field of a message, and of the messages inside it; every text becomes HOSTILE. Return the message."""
+    """Fill every field of a message and of the messages in it, with HOSTILE as every text; return the message."""
     for field in message.DESCRIPTOR.fields:
         if field.message_type is not None and field.message_type.GetOptions().map_entry:
             continue
@@ -65,11 +65,11 @@ def scalar(field: Any) -> Any:
         return "EUR" if field.name == "currency_code" else HOSTILE
     if field.type == FieldDescriptor.TYPE_BYTES:
         return HOSTILE.encode()
-    return 1  # the first value of an enum, and a valid number
+    return 1  # a valid number, and the first value of an enum after UNSPECIFIED
 
 
 def argument(hint: Any) -> Any:
-    """Return a hostile argument of this type."""
+    """Return a hostile argument for a parameter with this type."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin is Sequence:
         return [argument(parts[0])]
@@ -85,7 +85,7 @@ def argument(hint: Any) -> Any:
 
 
 def show(function: Callable[..., None]) -> str:
-    """Call a function of the terminal with hostile arguments; return what it printed to a terminal with colours."""
+    """Call a `show_` function with hostile arguments; return the text that the function prints to a terminal."""
     console = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=400)
     hints = typing.get_type_hints(function)
     arguments = {name: argument(hints[name]) for name in inspect.signature(function).parameters if name != "console"}
@@ -95,7 +95,7 @@ def show(function: Callable[..., None]) -> str:
 
 
 def found_controls(text: str) -> set[str]:
-    """Return the control and bidirectional characters in a text."""
+    """Return the characters of _CONTROLS that a text contains."""
     return {each for each in text if each in _CONTROLS}
 
 
@@ -156,7 +156,7 @@ def test_a_csv_copy_has_escapes_and_reads_back_as_it_was_written(tmp_path: Path)
 
 
 def test_every_command_prints_through_the_functions_that_escape() -> None:
-    """The functions are those of commands/output.py and terminal/console.py; the same is required of the server's commands."""
+    """Only the modules in `homes`, of the client and of the server's commands, may print directly."""
     homes = {
         "client/grounds_client/commands/output.py",
         "client/grounds_client/terminal/console.py",

@@ -1,4 +1,4 @@
-"""A witness cosigns only what extends the last checkpoint, and finds two servers that show different logs."""
+"""A witness cosigns only a checkpoint that extends its last one, and detects two servers that show different logs."""
 
 import asyncio
 import shutil
@@ -29,7 +29,7 @@ NOW = 1_800_000_000.0
 
 
 class Server:
-    """A server of a log in memory, which may show another log later."""
+    """A server of a log in memory, whose checkpoint covers the first `size` records."""
 
     def __init__(self, log: Log, size: int) -> None:
         self.log, self.size = log, size
@@ -39,13 +39,13 @@ class Server:
         return audit_pb2.GetCheckpointResponse(checkpoint=self.log.checkpoint(self.size))
 
     def get_consistency_proof(self, old_size: int, *, new_size: int = 0) -> audit_pb2.GetConsistencyProofResponse:
-        """Return the proof of this log."""
+        """Return the proof that the log of the new size extends the log of the old size."""
         hashes = consistency_proof(old_size, new_size, lambda nodes: {node: self.log.node(node) for node in nodes})
         return audit_pb2.GetConsistencyProofResponse(new_size=new_size, hashes=hashes)
 
 
 def witness(folder: Path, time: float = NOW, key: VerifierKey | None = None) -> Witness:
-    """Return the witness of a folder."""
+    """Return a witness that keeps its state in a folder, and whose clock shows `time`."""
     return Witness(folder, NAME, key or KEY.verifier(), lambda: time)
 
 
@@ -112,7 +112,7 @@ def test_a_witness_refuses_a_changed_state_another_process_and_a_clock_that_is_b
 
 @pytest.fixture
 async def two_views(small_settings: Settings, tmp_path: Path) -> AsyncIterator[tuple[Serving, Serving]]:
-    """Start two servers with the same signing key; their logs have the first three records in common."""
+    """Start two servers with the same signing key, whose logs share their first three records only."""
     database = Path(small_settings.database.removeprefix("sqlite:///"))
     origin = {"origin": small_settings.log_origin}
     with open_test_log(small_settings.database, tmp_path, **origin) as log:
@@ -176,7 +176,7 @@ async def test_an_export_verifies_with_the_cosigned_checkpoint_and_not_with_that
 
 
 async def verify_offline(*words: str) -> tuple[int, str]:
-    """Run `verify`; return its exit status and its output."""
+    """Run `grounds` with these words and without a server; return the exit status and the output."""
     from typer.testing import CliRunner
 
     from grounds_client.commands.app import app

@@ -1,4 +1,4 @@
-"""Every file that a command writes is readable by its owner only, under every umask and also where it replaces another file."""
+"""Only the owner can read a file that a command writes, under every umask and even if it replaces another file."""
 
 import asyncio
 import os
@@ -18,14 +18,14 @@ from tests.server.audits import PURPOSE, score_customer
 
 @pytest.fixture(autouse=True)
 def permissive_umask() -> Iterator[None]:
-    """Let the process create files that everybody can write, unless a mode is passed."""
+    """Set the umask to 0, so that everybody can write a new file unless the code restricts its mode."""
     before = os.umask(0)
     yield
     os.umask(before)
 
 
 def modes(folder: Path) -> dict[str, str]:
-    """Return the modes of all files and folders below a folder that others can access, by path."""
+    """Return the mode, by path, of each file and folder below `folder` that users other than the owner can access."""
     return {
         str(path.relative_to(folder)): f"{stat.S_IMODE(path.lstat().st_mode):o}"
         for path in folder.rglob("*")

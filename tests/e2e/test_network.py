@@ -1,4 +1,4 @@
-"""A server on a network: callers without the right certificate or token are refused, and others get only what is theirs."""
+"""A server on a network rejects unidentified callers, and grants others only the rights in the authority file."""
 
 import json
 import shutil
@@ -53,7 +53,7 @@ def extend(config: Path, **settings: object) -> Path:
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Path:
-    """Write the authority file."""
+    """Write an authority file; return its path."""
     path = tmp_path / "authority.toml"
     path.write_text(AUTHORITY)
     return path
@@ -61,7 +61,7 @@ def authority(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def ca(tmp_path: Path) -> CertificateAuthority:
-    """Create a certificate authority, and write its certificate and that of the server."""
+    """Create a certificate authority; write its certificate, and a certificate and key for the server."""
     made = CertificateAuthority.create()
     made.write(tmp_path / "ca.pem")
     made.issue(tmp_path, "server")
@@ -70,7 +70,7 @@ def ca(tmp_path: Path) -> CertificateAuthority:
 
 @pytest.fixture
 def mtls_server(config: Path, ca: CertificateAuthority, authority: Path, tmp_path: Path) -> Iterator[Process]:
-    """Start a server that identifies callers by certificates."""
+    """Start a server that identifies callers by their client certificates."""
     del ca
     process = start(
         extend(
@@ -87,7 +87,7 @@ def mtls_server(config: Path, ca: CertificateAuthority, authority: Path, tmp_pat
 
 @pytest.fixture
 def token_server(config: Path, ca: CertificateAuthority, authority: Path, tmp_path: Path) -> Iterator[Process]:
-    """Start a server that identifies callers by tokens."""
+    """Start a server that identifies callers by their bearer tokens."""
     del ca
     process = start(
         extend(
@@ -108,7 +108,7 @@ def token_server(config: Path, ca: CertificateAuthority, authority: Path, tmp_pa
 def channel_as(
     server: Process, ca: CertificateAuthority, folder: Path, *uris: str, days: int = 10
 ) -> Iterator[grpc.Channel]:
-    """Open a channel with a new client certificate for these URIs, which is valid until some days from now."""
+    """Open a channel with a new client certificate for these URIs. The certificate expires `days` days from now."""
     name = f"client-{uuid.uuid4().hex[:8]}"
     certificate, key = ca.issue(folder, name, uris, first_day=-20, last_day=days)
     with open_channel(server.address, ClientCredentials(folder / "ca.pem", certificate, key)) as channel:
@@ -116,10 +116,10 @@ def channel_as(
 
 
 def refusal(call: Callable[[], Any]) -> tuple[str, str]:
-    """Return status code and reason of a call that fails; the reason is "" if the server sent none."""
+    """Return the status code and the reason of a call that fails; the reason is "" if the server sent no reason."""
     with pytest.raises(grpc.RpcError) as caught:
         call()
-    error: Any = caught.value  # also a call, with code and metadata
+    error: Any = caught.value  # the error is also the call, so it has a code and metadata
     trailers = dict(error.trailing_metadata() or ())
     info = error_details_pb2.ErrorInfo()
     for detail in status_pb2.Status.FromString(trailers.get("grpc-status-details-bin", b"")).details:
@@ -129,7 +129,7 @@ def refusal(call: Callable[[], Any]) -> tuple[str, str]:
 
 
 def request_in(market: str, customer_id: str = "C00000") -> pb.ScoreCreditRequest:
-    """Return a request with an id of its own."""
+    """Return a request with a new request_id, about a customer of a market."""
     return score_request(
         request_id=str(uuid.uuid4()), customer=customer(market, customer_id), features=numbers(turnover=1000.0)
     )
@@ -153,14 +153,14 @@ def test_each_certificate_may_do_what_its_entry_states(
         assert refusal(lambda: score(desk, request_in("FR"))) == wrong_market
         # The answer does not depend on whether the customer exists.
         assert refusal(lambda: score(desk, request_in("FR", "NOBODY"))) == wrong_market
-        assert refusal(lambda: score(desk, pb.ScoreCreditRequest())) == wrong_market  # before it is validated
+        assert refusal(lambda: score(desk, pb.ScoreCreditRequest())) == wrong_market  # checked before validation
         assert refusal(lambda: list_churn(desk)) == denied
         assert refusal(lambda: evidence(desk, decision.record_ref.decision_id)) == denied
     with channel_as(mtls_server, ca, tmp_path, CRM) as crm:
         assert refusal(lambda: score(crm, request_in("DE"))) == denied
         export = churn_pb2_grpc.ChurnServiceStub(crm).ExportChurnRisks
         assert refusal(lambda: next(export(churn_pb2.ExportChurnRisksRequest(market="DE"), timeout=10))) == denied
-        assert refusal(lambda: list_churn(crm)) == ("FAILED_PRECONDITION", "NO_RUN")  # allowed, but nothing is loaded
+        assert refusal(lambda: list_churn(crm)) == ("FAILED_PRECONDITION", "NO_RUN")  # allowed, but no run is loaded
     with channel_as(mtls_server, ca, tmp_path, AUDITOR) as auditor:
         assert refusal(lambda: score(auditor, request_in("DE"))) == denied
         found = evidence(auditor, decision.record_ref.decision_id).evidence
@@ -190,7 +190,7 @@ def test_a_decision_of_another_market_is_answered_like_an_unknown_decision(
 def test_the_authority_file_limits_the_amounts_of_overrides(
     mtls_server: Process, ca: CertificateAuthority, tmp_path: Path
 ) -> None:
-    """The file allows 5,000 EUR to a CREDIT_MANAGER and nothing to other roles, and the request cannot raise this."""
+    """The file allows 5,000 EUR to a CREDIT_MANAGER and nothing to other roles; a request cannot raise these limits."""
     refused = ("INVALID_ARGUMENT", "OVERRIDE_INVALID")
     with channel_as(mtls_server, ca, tmp_path, LOAN_DESK) as desk:
         stub = credit_pb2_grpc.CreditServiceStub(desk)
@@ -203,7 +203,7 @@ def test_the_authority_file_limits_the_amounts_of_overrides(
 
 
 def override_request(decision_id: str, *, role: str = "CREDIT_MANAGER", limit: int = 5000) -> pb.RecordOverrideRequest:
-    """Return a request to decline a decision."""
+    """Return a request for an override that declines."""
     return pb.RecordOverrideRequest(
         request_id=str(uuid.uuid4()),
         decision_id=decision_id,
@@ -238,7 +238,7 @@ def test_a_client_without_a_valid_certificate_is_refused(
     for uris in ((), (LOAN_DESK, CRM), ("https://example.com/loan-desk",)):
         with channel_as(mtls_server, ca, tmp_path, *uris) as channel:
             assert refusal(lambda channel=channel: score(channel, request_in("DE"))) == unauthenticated
-    # The handshake fails before any call, so gRPC reports that the server cannot be reached.
+    # The TLS handshake fails before any call, so gRPC reports the server as unavailable.
     with channel_as(mtls_server, ca, tmp_path, LOAN_DESK, days=-1) as expired:
         assert refusal(lambda: score(expired, request_in("DE"))) == ("UNAVAILABLE", "")
     with channel_as(mtls_server, CertificateAuthority.create("other CA"), tmp_path, LOAN_DESK) as foreign:
@@ -250,7 +250,7 @@ def test_a_client_without_a_valid_certificate_is_refused(
 
 
 def test_a_request_id_belongs_to_its_principal(mtls_server: Process, ca: CertificateAuthority, tmp_path: Path) -> None:
-    """Another principal with the same request_id gets a decision of its own, and neither sees the other's answer."""
+    """Two principals that use the same request_id get two decisions, and neither receives the other's answer."""
     with (
         channel_as(mtls_server, ca, tmp_path, LOAN_DESK) as first,
         channel_as(mtls_server, ca, tmp_path, LOAN_DESK_FR) as second,
@@ -266,7 +266,7 @@ def test_a_request_id_belongs_to_its_principal(mtls_server: Process, ca: Certifi
 def test_certificates_are_replaced_under_load_without_a_failed_call(
     mtls_server: Process, ca: CertificateAuthority, tmp_path: Path
 ) -> None:
-    """Every call opens a new connection; the server's certificate is replaced several times, once by half a pair."""
+    """Every call opens a new connection. The server's certificate is replaced three times, each time before its key."""
     failures: list[grpc.RpcError] = []
     calls, done = [0], threading.Event()
 
@@ -337,13 +337,13 @@ def test_only_a_valid_token_identifies_a_caller(token_server: Process, tmp_path:
             assert refusal(lambda: score(channel, request_in("DE"))) == unauthenticated
         path.write_text(encode_token(header, claims(sub=CRM), KEY))
         assert refusal(lambda: score(channel, request_in("DE"))) == ("PERMISSION_DENIED", "METHOD_NOT_ALLOWED")
-        # A new token of the same principal gets the answer of the first.
+        # The principal repeats the request with a new token, and receives the first answer.
         path.write_text(encode_token(header, claims(jti="2"), KEY))
         assert score(channel, request).credit_decision == decision
 
 
 def test_the_commands_of_the_documentation_work(config: Path, tmp_path: Path) -> None:
-    """`dev-certs` makes the files of a server with mTLS; the loan desk may ask for the policy, and the CRM may not score."""
+    """With the files that `dev-certs` creates, the loan desk may read the policy, but the CRM may not score."""
     folder = tmp_path / "certificates"
     run("server", "dev-certs", str(folder), expected=0)
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
@@ -366,7 +366,7 @@ def test_the_commands_of_the_documentation_work(config: Path, tmp_path: Path) ->
 
 
 def run(module: str, *arguments: str, expected: int, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    """Run a command of the project in a folder, and check its exit status."""
+    """Run a module of the project as a command in a folder, and check its exit status; return the ended process."""
     path = ":".join(str(ROOT / each) for each in (".", "protos", "record", "client"))
     done = subprocess.run(
         [sys.executable, "-m", module, *arguments],

@@ -19,7 +19,7 @@ NEW_POLICY = POLICY.replace("test-1", "test-2").replace("approve_max_pd = 0.20",
 
 
 async def run_for_each(work: Callable[[int], Awaitable[None]], count: int) -> None:
-    """Run `work` for every number from 0, 32 at the same time."""
+    """Run `work` for every number below `count`, at most CONCURRENCY at the same time."""
     waiting = iter(range(count))
 
     async def worker() -> None:
@@ -30,7 +30,7 @@ async def run_for_each(work: Callable[[int], Awaitable[None]], count: int) -> No
 
 
 async def decisions(serving: Serving, count: int) -> list[pb.CreditDecision]:
-    """Score `count` times, in two languages; return the decisions in order."""
+    """Request `count` decisions, in two languages; return the decisions in the order of the requests."""
     scored: list[pb.CreditDecision] = [pb.CreditDecision()] * count
 
     async def score_one(number: int) -> None:

@@ -1,4 +1,4 @@
-"""Several workers on one port: they share the load and the record log, and a worker that fails is replaced."""
+"""Several workers on one port share the load and the record log, and a worker that fails is replaced."""
 
 import asyncio
 import json
@@ -45,7 +45,7 @@ def server(config: Path) -> Iterator[Process]:
 
 
 def events(config: Path, name: str) -> list[dict[str, object]]:
-    """Return the lines of the server's application log with this event."""
+    """Return the lines of the server's application log that report this event."""
     lines = config.with_name("server-0.log").read_text().splitlines()
     return [event for event in map(json.loads, lines) if event["event"] == name]
 
@@ -59,13 +59,13 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def listeners(server: Process) -> dict[int, int]:
-    """Return the number of established connections of each process that listens on the port, by its id."""
+    """Return the number of established connections of each process that listens on the port, by process id."""
     port = int(server.address.rsplit(":", 1)[1])
     connections: dict[int, int] = {}
     for child in psutil.Process(server.process.pid).children(recursive=True):
         try:
             own = [c for c in child.net_connections("tcp") if c.laddr.port == port]
-        except psutil.NoSuchProcess:  # it has ended since it was listed
+        except psutil.NoSuchProcess:  # the process has ended since `children` listed it
             continue
         if any(c.status == psutil.CONN_LISTEN for c in own):
             connections[child.pid] = sum(c.status == psutil.CONN_ESTABLISHED for c in own)
@@ -73,12 +73,12 @@ def listeners(server: Process) -> dict[int, int]:
 
 
 def new_channel(server: Process) -> grpc.Channel:
-    """Open a channel with a connection of its own."""
+    """Open a channel that does not share its connection with other channels."""
     return grpc.insecure_channel(server.address, [("grpc.use_local_subchannel_pool", 1)])
 
 
 def health_of_new_connection(server: Process) -> int:
-    """Return the health status of CreditService over a new connection; -1 if the call fails."""
+    """Request the health status of CreditService over a new connection; return -1 if the call fails."""
     with new_channel(server) as channel:
         request = health_pb2.HealthCheckRequest(service="grounds.credit.v1.CreditService")
         try:
@@ -88,14 +88,14 @@ def health_of_new_connection(server: Process) -> int:
 
 
 def request_with(turnover: float) -> pb.ScoreCreditRequest:
-    """Return a request with an id of its own."""
+    """Return a request with a new request_id and this turnover."""
     return score_request(
         request_id=str(uuid.uuid4()), customer=customer("DE", "C00000"), features=numbers(turnover=turnover)
     )
 
 
 def test_all_workers_answer_on_one_port_and_write_one_record_log(server: Process, config: Path) -> None:
-    """Calls over twenty connections reach both workers, and a repeated request gets its answer from any worker."""
+    """Calls over twenty connections reach both workers, and every worker gives a repeated request its first answer."""
     channels = [new_channel(server) for _ in range(20)]
     stubs = [credit_pb2_grpc.CreditServiceStub(channel) for channel in channels]
     requests = [request_with(1000.0 + number) for number in range(len(stubs))]
@@ -118,7 +118,7 @@ def test_all_workers_answer_on_one_port_and_write_one_record_log(server: Process
 
 @ON_SQLITE
 def test_a_killed_worker_is_replaced_and_the_other_worker_keeps_answering(server: Process, config: Path) -> None:
-    """The application log names the ended worker and its signal; afterwards both workers answer again."""
+    """The application log reports the worker that ended and the signal; after the replacement both workers answer."""
     (victim, survivor) = listeners(server)
     os.kill(victim, signal.SIGKILL)
     wait_for(lambda: bool(events(config, "worker ended")))
@@ -133,10 +133,10 @@ def test_a_killed_worker_is_replaced_and_the_other_worker_keeps_answering(server
 
 @ON_SQLITE
 def test_health_of_every_worker_is_not_serving_while_one_worker_does_not_respond(server: Process) -> None:
-    """A stopped worker accepts connections and never answers, so health must not recommend the port."""
+    """The kernel still accepts connections for a stopped worker, which never answers, so health must not be SERVING."""
     (stopped, _) = listeners(server)
     os.kill(stopped, signal.SIGSTOP)
-    # The operating system selects the worker: a check that reaches the stopped worker fails, and is repeated.
+    # The operating system selects the worker, so a check may reach the stopped worker and fail; it is then repeated.
     wait_for(lambda: health_of_new_connection(server) == health_pb2.HealthCheckResponse.NOT_SERVING)
     os.kill(stopped, signal.SIGCONT)
     wait_for(lambda: health_of_new_connection(server) == health_pb2.HealthCheckResponse.SERVING)
@@ -144,7 +144,7 @@ def test_health_of_every_worker_is_not_serving_while_one_worker_does_not_respond
 
 @ON_SQLITE
 def test_a_worker_that_does_not_respond_is_killed_and_replaced(config: Path, tmp_path: Path) -> None:
-    """The supervisor of this test waits one second instead of half a minute."""
+    """The supervisor waits one second for a report of a worker, instead of the usual 30 seconds."""
     script = tmp_path / "supervise.py"
     script.write_text(
         "import sys\n"
@@ -175,7 +175,7 @@ def test_a_worker_that_does_not_respond_is_killed_and_replaced(config: Path, tmp
 
 @ON_SQLITE
 def test_sigterm_drains_all_workers(server: Process, config: Path) -> None:
-    """Calls in progress are answered, and no process remains."""
+    """Every worker logs that it has stopped, and no process remains."""
     children = psutil.Process(server.process.pid).children(recursive=True)
     server.stop()
     assert len(events(config, "stopped")) == WORKERS
@@ -185,7 +185,7 @@ def test_sigterm_drains_all_workers(server: Process, config: Path) -> None:
 
 @ON_SQLITE
 def test_workers_stop_when_their_supervisor_is_killed(server: Process, config: Path) -> None:
-    """Workers without a supervisor would not be replaced, so they drain and end."""
+    """Nobody would replace a failed worker after the supervisor has ended, so the workers drain and end."""
     workers = [psutil.Process(pid) for pid in listeners(server)]
     server.kill()
     _, alive = psutil.wait_procs(workers, timeout=SECONDS_MAX)
@@ -194,7 +194,7 @@ def test_workers_stop_when_their_supervisor_is_killed(server: Process, config: P
 
 
 async def test_sighup_replaces_all_workers_and_no_call_fails(server: Process) -> None:
-    """Callers with the retry policy of the client library see no error while one worker after the other is replaced."""
+    """Callers with the client library's retry policy see no error while the workers are replaced one by one."""
     before = set(listeners(server))
     loop = asyncio.get_running_loop()
     failures: list[grpc.RpcError] = []
@@ -228,7 +228,7 @@ async def test_sighup_replaces_all_workers_and_no_call_fails(server: Process) ->
 
 @ON_SQLITE
 def test_a_port_that_another_server_uses_is_refused(server: Process, config: Path) -> None:
-    """A second server with workers does not join the workers of the first."""
+    """A second server with workers must not share the port with the workers of the first server."""
     port = server.address.rsplit(":", 1)[1]
     done = subprocess.run(
         [sys.executable, "-m", "server", "--config", str(config), "--workers", "2"],
@@ -264,7 +264,7 @@ def test_an_error_at_the_start_ends_the_server_with_one_message(config: Path) ->
 
 @ON_SQLITE
 def test_a_foreign_socket_on_the_port_is_refused(config: Path) -> None:
-    """A socket that allows sharing the port is found too."""
+    """The check also detects a foreign socket that allows other sockets on its port (SO_REUSEPORT)."""
     with socket.socket() as foreign:
         foreign.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         foreign.bind(("127.0.0.1", 0))

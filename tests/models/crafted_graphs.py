@@ -1,6 +1,7 @@
-"""Graphs that an attacker could write: valid ONNX files with allowed operators that need too much time or memory.
+"""Graphs that an attacker could write: valid ONNX files with allowed operators that use too much time or memory.
 
-Each graph answers the golden rows of its bundle correctly, and does harm only for a row whose turnover is above a threshold.
+Each graph computes the golden rows of its bundle correctly, and is harmful only for a row whose turnover is above a
+threshold.
 """
 
 from collections.abc import Callable
@@ -21,7 +22,7 @@ def _add_constant(graph: onnx.GraphProto, name: str, value: object, kind: type) 
 
 
 def _add_size(graph: onnx.GraphProto, size: int) -> str:
-    """Add a tensor that is [size] for a row with a large turnover and [1] for every other row; return its name."""
+    """Add a shape tensor: [size] if the turnover of a row is above the threshold, [1] otherwise; return its name."""
     _add_constant(graph, "column", [TURNOVER], np.int64)
     _add_constant(graph, "large", [size], np.int64)
     _add_constant(graph, "single", [1], np.int64)
@@ -41,12 +42,15 @@ def _add_size(graph: onnx.GraphProto, size: int) -> str:
 
 
 def fill_memory(graph: onnx.GraphProto) -> str:
-    """Add a tensor of 2 GB."""
+    """Add a tensor of 2 GB; return its name."""
     return _expand(graph, _add_size(graph, 2**28))
 
 
 def use_time(graph: onnx.GraphProto) -> str:
-    """Add three hundred steps over a tensor of 240 MB. The runtime would leave out a step that adds zero."""
+    """Add 300 operations on a tensor of 240 MB; return the name of the result.
+
+    The operations are not additions of zero, because ONNX Runtime removes such additions.
+    """
     name = _expand(graph, _add_size(graph, 30_000_000))
     for index in range(300):
         graph.node.append(helper.make_node(("Abs", "Floor")[index % 2], [name], [f"step{index}"]))
@@ -55,14 +59,14 @@ def use_time(graph: onnx.GraphProto) -> str:
 
 
 def _expand(graph: onnx.GraphProto, size: str) -> str:
-    """Add a tensor of zeros with a size; return its name."""
+    """Add a tensor of zeros with this shape; return its name."""
     _add_constant(graph, "nothing", [0.0], np.float64)
     graph.node.append(helper.make_node("Expand", ["nothing", size], ["zeros"]))
     return "zeros"
 
 
 def attack(content: bytes, harm: _Nodes, threshold: float = THRESHOLD) -> bytes:
-    """Return a copy of an ONNX file that computes `harm` before its margin, to which the result adds zero."""
+    """Return a copy of an ONNX file that also computes the nodes of `harm`, whose sum of zero it adds to the margin."""
     model = onnx.load_from_string(content)
     graph = model.graph
     _add_constant(graph, "threshold", threshold, np.float64)

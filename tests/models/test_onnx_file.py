@@ -38,7 +38,7 @@ def refer_to_another_file_in_an_attribute(model: onnx.ModelProto) -> None:
 
 
 def loop_for_ever(model: onnx.ModelProto) -> None:
-    """Add a loop."""
+    """Add a loop without an end condition."""
     body = helper.make_graph([], "body", [], [])
     model.graph.node.append(helper.make_node("Loop", ["", ""], ["forever"], body=body))
 

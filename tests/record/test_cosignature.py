@@ -1,4 +1,4 @@
-"""Cosignatures have exactly the published format, and a verification can require them."""
+"""Cosignatures have exactly the format that C2SP publishes, and a verification can require cosignatures."""
 
 import base64
 
@@ -15,7 +15,7 @@ from grounds_record.verification import CosignatureRule, verify
 from grounds_record.verification_report import FaultKind, VerificationReport
 from tests.record.logs import KEY, LOG, NEW, OLD
 
-# The key is from transparency-dev/formats, note_cosigv1_test.go; the checkpoint is the example in C2SP tlog-cosignature.
+# VKEY is from note_cosigv1_test.go of transparency-dev/formats; EXAMPLE is the example in C2SP tlog-cosignature.
 VKEY = "remora.n621.de+da77ade7+BOvN63jn/bLvkieywe8R6UYAtVtNbZpXh34x7onlmtw2"
 LOG_VKEY = "TEST+7997405c+AQcC+FTVKf0jlTdHDY3rbevmnKxxPjigCXlVtGe6RIr6"
 EXAMPLE = """example.com/behind-the-sofa
@@ -87,7 +87,7 @@ def test_a_cosignature_of_another_checkpoint_or_another_time_does_not_verify() -
 
 
 def check_cosigned(*checkpoints: str, quorum: int) -> VerificationReport:
-    """Verify the log of the other tests, and require cosignatures."""
+    """Verify LOG with these checkpoints, and require the cosignatures of `quorum` witnesses."""
     export = Export(start=0, records=LOG.rows)
     return verify(export, checkpoints, KEY.verifier(), CosignatureRule(BOTH, quorum))
 

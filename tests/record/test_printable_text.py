@@ -1,4 +1,4 @@
-"""Hidden characters are shown as escapes; all other characters stay."""
+"""Hidden characters are shown as escapes; all other characters are unchanged."""
 
 import unicodedata
 
@@ -13,7 +13,7 @@ from grounds_record.printable_text import escape_line, escape_text, hidden_chara
         ("\x00", r"\x00"),
         ("\x1b", r"\x1b"),
         ("\x7f", r"\x7f"),
-        ("\x9b", r"\x9b"),  # CSI as one character
+        ("\x9b", r"\x9b"),  # CSI (control sequence introducer) as a single character
         ("\r", r"\r"),
         ("\t", r"\t"),
         ("\x85", r"\x85"),

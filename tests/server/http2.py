@@ -1,4 +1,4 @@
-"""A caller that speaks HTTP/2 over a bare socket, and therefore can do what no gRPC client does."""
+"""A caller that speaks HTTP/2 over a bare socket, and can therefore do things that no gRPC client does."""
 
 import asyncio
 import contextlib
@@ -13,11 +13,11 @@ _INITIAL_WINDOW_SIZE = 4  # the identifier of the setting
 
 
 class BareConnection:
-    """A connection. Frames that arrive are read in the background.
+    """An HTTP/2 connection. A background task reads the frames that arrive.
 
     Attributes:
         goaway: Text of the GOAWAY frame with which the server ends the connection; None before such a frame arrives.
-        ended: True if the server has closed the connection. The GOAWAY frame can be lost if the server still receives.
+        ended: True if the connection has ended. The GOAWAY frame may be lost if data are in flight to the server.
     """
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
@@ -69,7 +69,8 @@ async def connect(port: int, window_bytes: int = 65_535) -> AsyncIterator[BareCo
 
     Args:
         port: The server's port.
-        window_bytes: Number of bytes of an answer that the server may send. With 0, the caller reads nothing.
+        window_bytes: Flow-control window: the number of bytes of each answer that the server may send. A caller with 0
+            bytes behaves like a caller that reads nothing.
     """
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     connection = BareConnection(writer)
@@ -84,6 +85,6 @@ async def connect(port: int, window_bytes: int = 65_535) -> AsyncIterator[BareCo
 
 
 def _header(name: str, value: str) -> bytes:
-    """Return a header field in the form without compression."""
+    """Return a header field in the literal form of HPACK, which needs no compression."""
     texts = (name.encode(), value.encode())
     return b"\x00" + b"".join(bytes([len(text)]) + text for text in texts)  # every text is shorter than 127 bytes

@@ -1,4 +1,4 @@
-"""Valid requests to a server of the small family, and errors with all details; a test can change single fields."""
+"""Valid requests to a server of the small family, of which a test can change single fields, and detailed errors."""
 
 import uuid
 from collections.abc import Awaitable
@@ -30,7 +30,7 @@ class CallError:
         kinds: Kind of the problem of each field, by path of the field.
         retry_seconds: Time in seconds after which the caller should retry; None if the error does not state one.
         limit: The limit that the call would have exceeded; "" if the error does not concern a limit.
-        pushback: When gRPC's own retries retry, in milliseconds; -1 for never; None if the server does not say it.
+        pushback: Delay in milliseconds before gRPC's own retry; -1 if gRPC must not retry; None if none is sent.
         everything: All text that the client received, which a test searches for text that must not be in it.
     """
 

@@ -1,4 +1,4 @@
-"""Starts servers, and waits for their background tasks."""
+"""Functions that start servers, change their files as operators do, and wait for their background tasks."""
 
 import asyncio
 import datetime as dt

@@ -1,4 +1,4 @@
-"""Background tasks continue after any failure, which health shows, and log a repeated failure only once."""
+"""A background task continues after any failure; health shows the failure, and a repeated failure is logged once."""
 
 import asyncio
 import errno
@@ -294,7 +294,7 @@ async def test_a_task_that_ends_unexpectedly_is_started_again() -> None:
         tasks.repeat("work", work, seconds=0.01)
         await wait_until(lambda: asyncio.sleep(0, len(runs) >= 2))
         (running,) = [task for task in asyncio.all_tasks() if task.get_name() == "work"]
-        running.cancel()  # not by `stop`
+        running.cancel()  # from outside, without `stop`
         await asyncio.wait([running])
         before = len(runs)
         await wait_until(lambda: asyncio.sleep(0, len(runs) >= before + 2))

@@ -1,4 +1,4 @@
-"""Hidden characters in files and reasons are rejected with their place, and application log and commands show escapes."""
+"""Files and reasons with hidden characters are rejected; the application log and commands show escapes instead."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A database that has stopped, or whose connection stalls: answers in time, a stop in time, and no lost record."""
+"""While the database or its connection hangs, the server answers in time, stops in time, and loses no record."""
 
 import json
 import os
@@ -31,14 +31,14 @@ from tests.server.loading import load_file
 from tests.server.requests import score_request
 from tests.small import SmallFamily
 
-ANSWER_SECONDS = 10.0  # as the README promises
-SLACK_SECONDS = 8.0  # for a busy machine; without the limits, answers took 30 to 50 seconds
+ANSWER_SECONDS = 10.0  # the limit that the README states
+SLACK_SECONDS = 8.0  # for a busy machine; without time limits in the server, answers took 30 to 50 seconds
 CLOSE_SECONDS = 3.0
 DRAIN_SECONDS = 2.0
 
 
 class StallingProxy:
-    """A TCP proxy in front of PostgreSQL. While it is stalled, it accepts everything and forwards nothing."""
+    """A TCP proxy in front of PostgreSQL. While it is stalled, it accepts connections and forwards no bytes."""
 
     def __init__(self, target: str) -> None:
         """Start to forward connections to the Unix socket `target`."""
@@ -49,6 +49,7 @@ class StallingProxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
+        """Accept connections until the proxy is closed, and forward each in a thread of its own."""
         with suppress(OSError):  # the listener was closed
             while True:
                 client, _ = self._listener.accept()
@@ -103,7 +104,7 @@ def serve_process(
 
 @contextmanager
 def lock_sqlite(path: Path) -> Iterator[None]:
-    """Lock a SQLite file exclusively, as a program that copies it may do."""
+    """Hold the write lock of an SQLite file for the duration of the block, as another writing program may do."""
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("BEGIN IMMEDIATE")
@@ -115,7 +116,7 @@ def lock_sqlite(path: Path) -> Iterator[None]:
 
 @contextmanager
 def stop_processes(folder: Path) -> Iterator[None]:
-    """Stop every process of the PostgreSQL in a folder with SIGSTOP."""
+    """Suspend every process of the PostgreSQL whose data are in a folder, for the duration of the block."""
     main = psutil.Process(int((folder / "postmaster.pid").read_text().split()[0]))
     processes = [main, *main.children(recursive=True)]
     for process in processes:
@@ -130,7 +131,7 @@ def stop_processes(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def stall_proxy(proxy: StallingProxy) -> Iterator[None]:
-    """Stop forwarding for the duration of the block."""
+    """Stall the proxy for the duration of the block."""
     proxy.forwards.clear()
     try:
         yield
@@ -140,7 +141,7 @@ def stall_proxy(proxy: StallingProxy) -> Iterator[None]:
 
 @contextmanager
 def open_stallable_database(kind: str, database_url: str, settings: Settings, small: SmallFamily) -> Iterator[Any]:
-    """Yield the URL of a loaded database, and a function whose block makes the database hang."""
+    """Yield the URL of a database with features, and a function that returns a block in which the database hangs."""
     if kind == "sqlite locked":
         yield settings.database, lambda: lock_sqlite(Path(settings.database.removeprefix("sqlite:///")))
         return
@@ -160,7 +161,7 @@ def open_stallable_database(kind: str, database_url: str, settings: Settings, sm
 
 
 def time_call(call: Any) -> tuple[str, float]:
-    """Return the status of a call, and the time in seconds until it was answered."""
+    """Make a call; return its status, and the time in seconds until the answer."""
     start = time.monotonic()
     try:
         call()

@@ -1,4 +1,4 @@
-"""`python -m training fit` keeps the files of other markets, and writes the report of a model that a gate rejects."""
+"""`python -m training fit` does not replace files of other markets, and writes a report even for a rejected model."""
 
 from pathlib import Path
 

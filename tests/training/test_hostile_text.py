@@ -1,4 +1,4 @@
-"""Names from specs and data cannot act on the terminal of training or hide in its report."""
+"""Names from specs and data cannot control the terminal on which training runs, or hide in its report."""
 
 import io
 from pathlib import Path

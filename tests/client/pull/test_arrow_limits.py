@@ -1,4 +1,4 @@
-"""A crafted Arrow stream of a server is refused before it is decompressed."""
+"""A crafted Arrow stream from a server is refused before it is decompressed."""
 
 import numpy as np
 import pyarrow as pa

@@ -41,7 +41,7 @@ ODDS = (-3.0, -1.0, 0.5, 3.0)
 
 @pytest.fixture(scope="session")
 def churn_family(tmp_path_factory: pytest.TempPathFactory) -> ChurnFamily:
-    """Return a small churn family, trained once; read only."""
+    """Train a small churn family once. All tests share it, so a test must not change its files."""
     return write_churn_family(tmp_path_factory.mktemp("churn"))
 
 
@@ -108,7 +108,7 @@ def pull_until(address: str, to: Path, moment: int) -> None:
 
 
 async def kill_pull(serving: Serving, to: Path, moment: int) -> int:
-    """Pull in a new process that is killed; return its exit status: KILLED, or 0 if the pull ended before the moment."""
+    """Pull in a new process that is killed; return its exit status, which is 0 if the pull ended before the moment."""
     process = KILLER.Process(target=pull_until, args=(f"127.0.0.1:{serving.application.port}", to, moment))
     process.start()
     await asyncio.to_thread(process.join)

@@ -1,4 +1,4 @@
-"""Graphs of untrusted bundles run in processes that have limits, and a bundle that exceeds a limit harms nobody else."""
+"""Graphs of untrusted bundles run in processes with limits; a bundle that exceeds a limit affects no other bundle."""
 
 import io
 import os
@@ -29,7 +29,7 @@ HARMFUL = np.array([[3.0, 5.0, 2 * THRESHOLD, 7.0]])
 
 @pytest.fixture
 def processes() -> Iterator[GraphProcesses]:
-    """Return processes with a low limit of processor time; end them after the test."""
+    """Open graph processes with a low limit on processor time; end the processes after the test."""
     with GraphProcesses(LIMITS) as started:
         yield started
 
@@ -37,7 +37,7 @@ def processes() -> Iterator[GraphProcesses]:
 def crafted_bundle(
     small: SmallFamily, folder: Path, harm: Callable[[onnx.GraphProto], str], names: tuple[str, ...] = ("explain.onnx",)
 ) -> Bundle:
-    """Write a bundle whose graphs are harmful; return the bundle."""
+    """Write a copy of the small bundle in which the named graphs are harmful; return the copy."""
     parent, written = folder / "crafted", small.bundle_folder
     for name in names:
         written = write_with_file(written, parent, name, attack(read_files(written)[name], harm))
@@ -205,7 +205,7 @@ def test_an_answer_of_another_form_is_refused() -> None:
 
 def test_a_bundle_that_exceeds_a_limit_is_not_activated(small: SmallFamily, tmp_path: Path) -> None:
     golden = read_files(small.bundle_folder)["explain.onnx"]
-    explain = attack(golden, fill_memory, threshold=-1.0)  # the harm happens for the golden rows
+    explain = attack(golden, fill_memory, threshold=-1.0)  # this threshold makes the graph harmful for the golden rows
     folder = write_with_file(small.bundle_folder, tmp_path, "explain.onnx", explain)
 
     with pytest.raises(BundleInvalid, match="bad_alloc"):

@@ -155,7 +155,7 @@ def test_a_hold_is_named_by_any_unambiguous_prefix_of_8_or_more_characters(
 def test_a_customer_that_no_request_can_name_is_rejected(
     run_command: RunCommand, command: tuple[str, ...], customer: tuple[str, str]
 ) -> None:
-    """A hold on such a customer would not protect any data."""
+    """No data can belong to such a customer, so a hold would protect nothing."""
     done = run_command(command[0], *customer, "--reason", "lawsuit", *command[1:])
 
     assert isinstance(done.exception, ErasureRefused)

@@ -1,4 +1,4 @@
-"""`activate-policy` and `deactivate` as real processes."""
+"""The commands `activate-policy` and `deactivate`, run as real processes."""
 
 import hashlib
 from pathlib import Path

@@ -65,7 +65,7 @@ def test_every_method_has_roles_and_every_entry_is_a_method() -> None:
 
 
 def test_every_method_of_our_services_states_which_market_a_request_asks_about() -> None:
-    """The field of each entry exists, so that a restricted caller cannot ask about another market."""
+    """The field that each entry states must exist, because the market of a restricted caller is checked with it."""
     ours = {
         f"/{service.full_name}/{method.name}": method.input_type
         for file in OURS

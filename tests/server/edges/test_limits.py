@@ -1,4 +1,4 @@
-"""Limits on calls, over a real channel: a careless caller shuts nobody out, and rejected callers learn when to retry."""
+"""Limits on calls, over a real channel: a caller cannot lock out others, and rejected callers learn when to retry."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ Changed = Callable[..., Settings]
 
 @pytest.fixture
 def changed(small_settings: Settings) -> Changed:
-    """Return a function that returns the settings of the small family with changes."""
+    """Return a function that takes changes, and returns the settings of the small family with these changes."""
     return lambda **changes: small_settings.model_copy(update={"reload_seconds": 60, **changes})
 
 
@@ -44,19 +44,19 @@ async def read_status(serving: Serving) -> Any:
 
 
 async def silent_calls(channel: grpc.aio.Channel, method: str, count: int) -> list[Any]:
-    """Begin calls, and send no request."""
+    """Begin calls without sending a request; return the calls."""
     calls = [channel.stream_stream(method)() for _ in range(count)]
-    await asyncio.sleep(0.2)  # until the server has seen the calls
+    await asyncio.sleep(0.2)  # gives the server time to accept the calls
     return calls
 
 
 def in_progress(serving: Serving, call_class: CallClass) -> int:
-    """Return the number of calls of a class that the server counts."""
+    """Return the number of calls of a class that the server counts as in progress."""
     return serving.application.interceptor._limits._in_progress[call_class]
 
 
 async def hold_watches(serving: Serving, count: int) -> list[Any]:
-    """Hold health watches."""
+    """Open health watches, and read the first answer of each watch; return the watches."""
     watches = [serving.channel.unary_stream(WATCH)(b"") for _ in range(count)]
     for watch in watches:
         assert await watch.read() is not grpc.aio.EOF
@@ -128,7 +128,7 @@ async def test_a_call_that_ends_without_a_request_is_unreadable(serving: Serving
 
 
 class SilentCaller:
-    """A caller that sends its request only when the test says so."""
+    """A caller that sends its request only when the test sets the event `sent`."""
 
     def __init__(self) -> None:
         self.sent = asyncio.Event()
@@ -214,7 +214,7 @@ async def test_idle_connections_do_not_keep_a_call_from_being_answered(serving: 
             await connection.__aexit__(None, None, None)
 
 
-# Rate
+# Limits on the rate of calls
 
 
 async def test_a_caller_beyond_its_rate_learns_when_to_retry(changed: Changed) -> None:
@@ -236,7 +236,7 @@ def test_a_bucket_regains_its_tokens_and_belongs_to_one_caller_and_class() -> No
     rate = CallRate(per_second=2, burst=3, clock=lambda: now[0])
 
     def accepted_count(caller: str, call_class: CallClass) -> int:
-        """Spend all tokens of a caller; return their number."""
+        """Spend all tokens of a caller in a class; return how many tokens there were."""
         for count in itertools.count():
             with contextlib.suppress(RateExceeded):
                 rate.spend(caller, call_class)

@@ -1,4 +1,4 @@
-"""The recorder: a bounded queue, abandoned calls, time limits, and failures of its own loop."""
+"""The recorder bounds its queue, drops abandoned calls, keeps time limits, and survives failures of its own loop."""
 
 import asyncio
 import threading
@@ -30,10 +30,10 @@ PATIENCE_SECONDS = 10
 
 
 class SlowLog:
-    """A real record log whose appends wait until a test opens the gate, as on a disk that hangs.
+    """A real record log whose appends wait while the event `open` is not set, as on a disk that hangs.
 
     Attributes:
-        open: Whether appends proceed.
+        open: Event that is set while appends may proceed.
         began: Number of appends that have begun.
     """
 
@@ -42,7 +42,7 @@ class SlowLog:
         self.open.set()
 
     def append(self, entries: Sequence[LogEntry]) -> list[AppendResult]:
-        """Wait for the gate, then append."""
+        """Wait until `open` is set, then append."""
         self.began += 1
         self.open.wait(PATIENCE_SECONDS)
         return self._log.append(entries)
@@ -53,12 +53,12 @@ class SlowLog:
 
 
 class CancellingExecutor(ThreadPoolExecutor):
-    """A thread pool that cancels work while it is broken, as a pool that was shut down does."""
+    """A thread pool that cancels all submitted work while `broken` is true, as a pool at shutdown does."""
 
     broken = False
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Submit the work, or return a cancelled future."""
+        """Submit the work, or return a cancelled future if the pool is broken."""
         if not self.broken:
             return super().submit(fn, *args, **kwargs)
         future: Future[Any] = Future()
@@ -72,7 +72,7 @@ async def ignore_change() -> None:
 
 @asynccontextmanager
 async def run_recorder(log: SlowLog, executor: ThreadPoolExecutor | None = None) -> AsyncIterator[Recorder]:
-    """Run a recorder under supervision, and close it at the end of the block."""
+    """Run a recorder as a background task that restarts after failures; close the recorder at the end of the block."""
     recorder, tasks = Recorder(log, ignore_change, executor=executor), BackgroundTasks()
     tasks.repeat("recorder", recorder.step, seconds=0, until=lambda: recorder.closed)
     try:
@@ -97,7 +97,7 @@ def request_ids(log: SlowLog) -> set[str]:
 
 
 async def begin(recorder: Recorder, log: SlowLog, sent: LogEntry) -> "asyncio.Task[Any]":
-    """Record an entry whose batch has begun and waits for the gate."""
+    """Make the log hang, and record an entry; return the task when the append of the entry has begun."""
     log.open.clear()
     began = log.began
     call = asyncio.create_task(recorder.record(sent))
@@ -220,7 +220,7 @@ async def test_a_recorder_that_is_closed_while_the_log_hangs_fails_every_waiting
     with pytest.raises(Draining):
         await recorder.record(entry())
     slow_log.open.set()
-    await asyncio.to_thread(recorder._pool.shutdown)  # the thread still uses the log
+    await asyncio.to_thread(recorder._pool.shutdown)  # waits for the thread, which still uses the log
     await tasks.stop()
 
     assert not in_time

@@ -1,7 +1,7 @@
-"""No request of the allowed size takes more than 20 ms of the event loop's processor time, or 20 MB of memory.
+"""No request of the allowed size uses more than 20 ms of the event loop's processor time or more than 20 MB of memory.
 
-The server runs in a thread of its own. The cost of a call is the processor time of this thread between the beginning
-and the end of the call, so a loaded machine does not change it.
+The server runs in a thread of its own. The cost of a call is the processor time that this thread uses during the
+call, so other load on the machine does not change the cost.
 """
 
 import asyncio
@@ -92,7 +92,7 @@ class ServerThread:
 def server(
     small: SmallFamily, churn_database: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ServerThread]:
-    """Serve credit and churn in a thread. The garbage collector is off, because it would run at random."""
+    """Serve credit and churn in a thread. The garbage collector is off, because it would run during random calls."""
     folder = tmp_path_factory.mktemp("cost")
     bundles = shutil.copytree(small.bundles, folder / "bundles")
     activate(bundles, small.bundle_folder.name)
@@ -112,7 +112,7 @@ def server(
     application.header_chunk_seconds = application.standby_delay_seconds = 600.0
     thread = ServerThread(application)
     for method in METHODS:
-        thread.call(method, b"")  # the first call of a method is slower
+        thread.call(method, b"")  # the first call of a method is slower, so it is not measured
     gc.collect()
     gc.disable()
     yield thread
@@ -121,7 +121,7 @@ def server(
 
 
 def varint(number: int) -> bytes:
-    """Return a number in protobuf's encoding."""
+    """Return a number as a varint of protobuf."""
     content = bytearray()
     while number > 127:
         content.append(number & 127 | 128)
@@ -135,7 +135,7 @@ def fill(part: bytes) -> bytes:
 
 
 def expensive_requests(descriptor: Descriptor) -> dict[str, bytes]:
-    """Return requests of the allowed size that are as expensive as possible, by name."""
+    """Return requests of at most the allowed size that are as expensive as possible, by name."""
     payload = REQUEST_BYTES - 64
     requests = {
         "unknown numbers": fill(b"\xf8\x7f\x01"),
@@ -221,7 +221,7 @@ def random_message(descriptor: Descriptor, chance: random.Random, size: int, dep
 
 
 def cost_problem(server: ServerThread, method: str, content: bytes) -> str:
-    """Call a method; return what it used too much of, or "" if nothing."""
+    """Call a method; return the status of a bug, or the processor time if it is above the limit, or ""."""
     before = server.loop_seconds()
     code = server.call(method, content)
     seconds = server.loop_seconds() - before
@@ -271,8 +271,8 @@ def test_large_metadata_do_not_block_the_event_loop(server: ServerThread) -> Non
 
 
 def peak_growth(work: Callable[[], object]) -> int:
-    """Return by how many bytes some work raises the peak of this process's memory above the present use."""
-    Path("/proc/self/clear_refs").write_text("5")  # resets the peak to the present use
+    """Run `work`; return the number of bytes by which the peak memory of this process exceeds its memory before."""
+    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, the peak, to the current memory
     start = memory_bytes("VmRSS")
     work()
     return memory_bytes("VmHWM") - start
@@ -290,7 +290,7 @@ def test_no_crafted_request_takes_more_than_20_mb(server: ServerThread) -> None:
     problems = {}
     for method, descriptor in METHODS.items():
         if method.endswith("Watch"):
-            continue  # it holds no more than Check, and each call would take 0.2 seconds
+            continue  # Watch needs no more memory than Check, and each call would take 0.2 seconds
         requests = expensive_requests(descriptor.input_type)
         for name in [name for name in requests if re.search("many|unknown|packed|invisible", name)]:
             content = requests[name]

@@ -111,7 +111,7 @@ async def test_all_waits_of_a_call_share_one_time_limit_which_long_work_does_not
     async def call() -> None:
         start_call(0.3)
         await threads.run_long(time.sleep, 0.4)
-        await threads.run(time.sleep, 0.01)  # `run_long` has started the limit again
+        await threads.run(time.sleep, 0.01)  # succeeds, because `run_long` restarted the time limit
         start_call(0.3)
         with pytest.raises(StoreUnavailable):
             await threads.run(time.sleep, 0.5)
@@ -119,7 +119,7 @@ async def test_all_waits_of_a_call_share_one_time_limit_which_long_work_does_not
             await threads.run(time.sleep, 0)
 
     await asyncio.create_task(call())
-    await threads.run(time.sleep, 0.01)  # not part of the call
+    await threads.run(time.sleep, 0.01)  # is not part of the call, so the call's time limit does not apply
 
     assert threads.close(PATIENCE_SECONDS)
 

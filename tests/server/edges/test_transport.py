@@ -1,4 +1,4 @@
-"""The transport, over real connections: metadata, pings, compression and the age of connections."""
+"""The transport limits metadata, pings, compression and the age of connections; the tests use real connections."""
 
 import asyncio
 
@@ -17,7 +17,7 @@ CHECK = "/grpc.health.v1.Health/Check"
 
 
 async def code_with_metadata(channel: grpc.aio.Channel, size: int) -> grpc.StatusCode:
-    """Return the status of a call whose metadata have a size in bytes."""
+    """Call a method with an additional metadata entry of `size` bytes; return the status."""
     try:
         await channel.unary_unary(CHECK)(b"", metadata=(("x-filler", "x" * size),))
     except grpc.aio.AioRpcError as error:

@@ -1,4 +1,4 @@
-"""The check of encoded requests: it accepts what an encoder writes, and finds planted problems at any depth."""
+"""The check of encoded requests accepts every message that an encoder writes, and finds problems at any depth."""
 
 import random
 from typing import Any
@@ -32,7 +32,7 @@ LARGEST = {
 
 
 def problem_of(content: bytes, message: type[Message] | Message) -> tuple[str, str] | None:
-    """Return field and kind of the first problem of an encoded message."""
+    """Return the field and the kind of the first problem of an encoded message; None if it has no problem."""
     found = find_encoding_problem(content, shape_of_message(message.DESCRIPTOR))
     return (found.field, found.kind) if found else None
 
@@ -56,7 +56,8 @@ def fill_message(message: Message, chance: random.Random) -> Message:
 
 
 def fill_scalar(message: Message, each: FieldDescriptor, chance: random.Random) -> None:
-    """Set a field that contains no message to a random value, or to a list of two values."""
+    """Set a scalar field to a random value, or a list of scalars to this value twice."""
+    # The keys are the field types of descriptor.proto, such as 9 for string.
     values = {9: "t\u00e9xt" * chance.randrange(60), 12: b"\xff\x00", 8: True, 1: -1.5, 2: 2.5, 14: 1}
     value = values.get(each.type, chance.choice([1, 127, 128, 2**31 - 1]))
     if each.is_repeated:
@@ -67,7 +68,7 @@ def fill_scalar(message: Message, each: FieldDescriptor, chance: random.Random) 
 
 def test_every_list_and_map_of_a_request_has_the_largest_size_of_the_proto_files() -> None:
     for descriptor in REQUESTS:
-        shape_of_message(descriptor)  # raises ValueError for a list without a largest size
+        shape_of_message(descriptor)  # raises ValueError if the .proto files state no largest size for a list
     found = {
         (descriptor.name, each.name): shape_of_message(descriptor).fields[each.number].count_max
         for descriptor in REQUESTS

@@ -22,7 +22,7 @@ MEMORY_MAX = 300 * 1024 * 1024
 
 
 def write_repeated(path: Path, rows: int, columns: int, text: str = "C1") -> Path:
-    """Write a feature file in which every row is the same, so that the file is tiny."""
+    """Write a feature file whose rows are all equal, so that the compressed file is tiny; return the path."""
     names = [f"f{number}" for number in range(columns)]
     schema = pa.schema(
         [

@@ -1,4 +1,4 @@
-"""A clock that contradicts the record log, the database server or itself stops commands and appends."""
+"""If the clock contradicts the record log, the database server or itself, commands and appends are refused."""
 
 import datetime as dt
 import os
@@ -36,23 +36,23 @@ HOUR = dt.timedelta(hours=1)
 
 
 class TwoClocks:
-    """A wall clock and a steady clock that a test moves."""
+    """A wall clock (`at`) and a monotonic clock (`seconds`) that a test sets."""
 
     def __init__(self, at: dt.datetime) -> None:
         self.at, self.seconds = at, 0.0
 
     def pass_time(self, time: dt.timedelta) -> None:
-        """Move both clocks, as time does."""
+        """Advance both clocks by the same time."""
         self.at, self.seconds = self.at + time, self.seconds + time.total_seconds()
 
     def clock(self) -> Clock:
-        """Return a clock that reads these two."""
+        """Return a `Clock` that reads both clocks."""
         return Clock(lambda: self.at, lambda: self.seconds)
 
 
 @pytest.fixture
 def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
-    """Open a log whose newest record is of now."""
+    """Open a record log whose newest record has the current time."""
     with open_test_log(database_url, tmp_path) as found:
         found.append([entry(time=utc_now())])
         yield found
@@ -61,7 +61,7 @@ def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
 def contradictions(
     log: RecordLog, offset: dt.timedelta, mark: Path | None = None, anchor_folder: Path | None = None
 ) -> str:
-    """Return the message of a command whose clock is wrong by this much; "" if the command accepts the clock."""
+    """Return the message with which a command refuses a clock that is wrong by `offset`; "" if it accepts the clock."""
     try:
         clock = TwoClocks(utc_now() + offset).clock()
         check_clock(log.database, clock, mark=mark, anchor_folder=anchor_folder)
@@ -71,7 +71,7 @@ def contradictions(
 
 
 def record_count(log: RecordLog) -> int:
-    """Return the number of records."""
+    """Return the number of records of the log."""
     with log.database.reading() as connection:
         return connection.execute(select(func.count()).select_from(RECORDS)).scalar_one()
 

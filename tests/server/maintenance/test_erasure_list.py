@@ -143,7 +143,7 @@ async def test_a_server_erases_the_listed_customers_before_it_answers(small_sett
     log.close()
     database.close()
     shutil.copy(f"{path}.backup", path)
-    locations.high_water_mark().path.unlink()  # an operator restored this file too
+    locations.high_water_mark().path.unlink()  # without this file, the server cannot know that the database is older
 
     async with serve(small_settings) as serving:
         assert feature_rows(serving.application.database, (market, number)) == 0

@@ -29,7 +29,7 @@ AVAILABLE = model_pb2.MODEL_STATE_AVAILABLE
 
 
 async def serving_bundle_id(serving: Serving, market: str = "DE", customer_id: str = "C00000") -> str:
-    """Return the bundle that serves a market."""
+    """Return the bundle_id of the bundle that serves a market."""
     answer = await serving.credit.ScoreCredit(score_request(customer=customer(market, customer_id)))
     return answer.credit_decision.assessment.model_output.bundle_id
 

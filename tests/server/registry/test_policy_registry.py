@@ -135,7 +135,7 @@ def test_a_policy_file_that_changes_while_the_server_runs_is_reported_once_and_c
 def test_no_prefix_of_the_shipped_policy_is_accepted_at_a_start_or_by_an_activation(
     empty: Database, tmp_path: Path
 ) -> None:
-    """Some of the prefixes are valid policies, for example without the last texts."""
+    """Some prefixes of the file are valid TOML and valid policies, for example a prefix without the last texts."""
     content = Settings.model_fields["policy"].default.read_bytes()
     configured, part = write_policy(tmp_path), tmp_path / "part.toml"
     store, whole = PolicyStore(empty), parse_policy(content, "whole")
@@ -143,7 +143,7 @@ def test_no_prefix_of_the_shipped_policy_is_accepted_at_a_start_or_by_an_activat
     for length in range(len(content)):
         with suppress(PolicyRefused):
             accepted.append(parse_policy_file(content[:length], "part").document)
-        if length > len(content) - 90:  # parsing the other prefixes takes long
+        if length > len(content) - 90:  # parsing all prefixes would take too long
             with suppress(PolicyRefused):
                 if parse_policy(content[:length], "part").document == whole.document:
                     continue
@@ -274,7 +274,7 @@ decision = "DECLINE"
 
 
 class LonePeers:
-    """The workers of a server that has only one."""
+    """The other workers of a server that has a single worker."""
 
     def report(self, *, serving: bool) -> None:
         """Ignore the report."""
@@ -283,7 +283,7 @@ class LonePeers:
         """Ignore the end of the worker."""
 
     def all_serving(self) -> bool:
-        """Return true."""
+        """Return True."""
         return True
 
 

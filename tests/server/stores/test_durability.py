@@ -1,4 +1,4 @@
-"""A database that may lose acknowledged records is rejected, also if it is changed while the server runs."""
+"""A database that may lose acknowledged records is rejected, even if it is reconfigured while the server runs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,11 +18,11 @@ NEW_DATABASE = pytest.mark.parametrize("database_url", ["postgresql"], indirect=
 
 @contextmanager
 def change_postgresql(engine: sqlalchemy.Engine, statement: str, undo: str) -> Iterator[None]:
-    """Change the configuration of PostgreSQL, as an administrator does while servers run."""
+    """Change the configuration of a running PostgreSQL for the duration of the block."""
     with engine.connect() as connection:
         connection.exec_driver_sql(statement)
         connection.exec_driver_sql("SELECT pg_reload_conf()")
-        connection.exec_driver_sql("SELECT pg_sleep(0.3)")  # the other processes read the new configuration
+        connection.exec_driver_sql("SELECT pg_sleep(0.3)")  # until all processes have read the configuration
     try:
         yield
     finally:
@@ -34,7 +34,7 @@ def change_postgresql(engine: sqlalchemy.Engine, statement: str, undo: str) -> I
 
 @contextmanager
 def observe_commits(database: Database, query: str) -> Iterator[list[object]]:
-    """Yield a list to which each commit adds the result of a query in its transaction."""
+    """Yield a list. Just before each commit, the result of the query in the same transaction is added to the list."""
     found: list[object] = []
 
     def look(connection: sqlalchemy.Connection) -> None:
@@ -97,7 +97,7 @@ def test_a_commit_waits_for_the_disk_although_synchronous_commit_is_switched_off
         plain.dispose()
         with observe_commits(log.database, "SHOW synchronous_commit") as found:
             log.append([entry()])
-            log.database.engine.dispose()  # the next connection is new, and has the new value
+            log.database.engine.dispose()  # the next connection is new, so PostgreSQL applies the new default to it
             log.append([entry()])
 
     assert weak == "off"
@@ -120,11 +120,12 @@ def test_a_stronger_synchronous_commit_is_kept(database_url: str, postgres: sqla
 
 
 def _databases(log: RecordLog) -> dict[str, Database]:
+    """Return the database of the records and the database of the keys, by kind."""
     return {"log": log.database, "keys": log.key_store.database}
 
 
 def _set_pragma(database: Database, pragma: str) -> None:
-    """Set a pragma of the pooled connection that the next transaction uses."""
+    """Execute a pragma on the pooled connection that the next transaction uses."""
     connection = database.engine.raw_connection()
     with suppress(Exception):
         connection.driver_connection.execute(f"PRAGMA {pragma}")  # type: ignore[union-attr]
@@ -151,14 +152,14 @@ def test_a_sqlite_file_whose_journal_mode_is_changed_while_the_server_runs_is_re
     with open_test_log(f"sqlite:///{tmp_path / 'log.db'}", tmp_path) as log:
         log.append([entry()])
         database = _databases(log)[kind]
-        database.engine.dispose()  # SQLite changes the mode only while nobody else uses the file
+        database.engine.dispose()  # SQLite changes the mode only while no other connection uses the file
         _set_pragma(database, "journal_mode=DELETE")
         _set_pragma(database, f"journal_mode={mode}")
         with pytest.raises(StoreUnavailable, match=f"journal_mode = {mode.lower()} instead of wal"):
             log.append([entry(customer=("DE", "a new customer"))])
         with pytest.raises(StoreUnavailable, match=f"journal_mode = {mode.lower()} instead of wal"):
             log.probe()
-        database.engine.dispose()  # a new connection switches the file back
+        database.engine.dispose()  # a new connection switches the file back to WAL
         (record,) = log.append([entry()])
 
     assert not isinstance(record, Exception)

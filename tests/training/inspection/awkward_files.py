@@ -1,4 +1,4 @@
-"""Made files of an awkward shape, as spreadsheets and shops write them."""
+"""Generated files in awkward formats, as spreadsheets and shop systems export them."""
 
 from pathlib import Path
 
@@ -9,13 +9,13 @@ HEADER = "Kunden-Nr;Umsatz (EUR);Verzug in Tagen;Größe Ort;Branche;Mahnung am;
 
 
 def german(value: float, decimals: int = 2) -> str:
-    """Return a number with a decimal comma and points between groups of three digits; "" for a missing number."""
+    """Return a number with a decimal comma and with points as thousands separators; "" for a missing number."""
     text = f"{value:,.{decimals}f}".replace(",", "_").replace(".", ",").replace("_", ".")
     return "" if np.isnan(value) else text
 
 
 def write_awkward_customers(path: Path, count: int = 1500) -> list[str]:
-    """Write customers with semicolons, decimal commas, umlauts in cp1252, gaps, "n.a.", and an outcome as text.
+    """Write a table of customers with semicolons, decimal commas, cp1252, empty cells, "n.a.", and an outcome as text.
 
     The column "Mahnung am" is filled for bad customers only, so it states the outcome.
 
@@ -42,7 +42,7 @@ def write_awkward_customers(path: Path, count: int = 1500) -> list[str]:
 
 
 def write_awkward_log(path: Path, customers: int = 300) -> None:
-    """Write a transaction log with tabs, German dates and decimal commas, without baskets and products."""
+    """Write a transaction log with tabs, German dates and decimal commas, but without baskets or products."""
     random = np.random.default_rng(8)
     first = pd.Timestamp("2025-01-01")
     lines = ["Kundennummer\tBuchungsdatum\tBetrag in EUR\tBemerkung"]

@@ -24,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def facts_of(path: Path, *options: str) -> dict[str, Any]:
-    """Return the JSON that the command prints."""
+    """Return the JSON that `inspect` prints about a file."""
     found: dict[str, Any] = json.loads(run("training", "inspect", str(path), "--json", *options))
     return found
 

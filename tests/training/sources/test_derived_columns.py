@@ -1,4 +1,4 @@
-"""Columns that a spec computes: exact expressions, tables of values, customers who merged, and features of features."""
+"""Columns that a spec derives from others, with expressions, tables of values, and successors of merged customers."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> SyntheticLog:
 
 
 def lines_of(folder: Path, text: str = LINES, **fields: object) -> list[tuple[object, ...]]:
-    """Return market, customer and amount of the valid lines of a log of one day."""
+    """Write a log whose lines all have the same day; return market, customer and amount of the valid lines."""
     header, *rows = text.splitlines()
     dated = "\n".join([f"{header};day", *(f"{row};2025-01-02" for row in rows), ""])
     (folder / "log.csv").write_text(dated, encoding="cp1252")
@@ -92,7 +92,7 @@ def test_features_and_weights_of_a_table_can_be_expressions(tmp_path: Path) -> N
 
 
 def spec_with(folder: Path, text: str) -> Path:
-    """Write a spec whose log is in another folder; return its path."""
+    """Write a spec into a folder that need not contain the log; return the path of the spec."""
     (folder / "spec.toml").write_text(text, encoding="utf-8")
     return folder / "spec.toml"
 
@@ -120,7 +120,7 @@ ALIASES = '\n[aliases]\npath = "aliases.csv"\n'
 
 
 def aliased_lines(folder: Path, rows: str) -> list[tuple[object, ...]]:
-    """Return the valid lines of a log with an alias table."""
+    """Return (customer, sum) by customer of a log with aliases, then the number of lines counted for successors."""
     (folder / "aliases.csv").write_text(f"customer_id,successor\n{rows}", encoding="utf-8")
     (folder / "log.csv").write_text("who,day,amount\nA,2025-01-02,1\nB,2025-01-03,2\nC,2025-01-04,3\nD,2025-01-05,4\n")
     text = f'{SPEC[: SPEC.index("[log]")]}{SPEC[SPEC.index("[snapshots]") :]}\n[log]\npath = "log.csv"\nmarket = "DE"\ncurrency = "EUR"\nduplicates = "keep"\n[log.columns]\ncustomer_id = "who"\ntime = "day"\namount = "amount"\n{ALIASES}'

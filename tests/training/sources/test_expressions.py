@@ -1,4 +1,4 @@
-"""An expression of a spec can use the values of a single row only, so it cannot look ahead."""
+"""An expression of a spec can use only the values of its own row, so it cannot use later data."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A market whose lines end too early is rejected, or left out while the other markets continue."""
+"""If the lines of a market end too early, the log is rejected, or the market is left out and the others are used."""
 
 import datetime as dt
 from pathlib import Path
@@ -24,7 +24,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> SyntheticLog:
 
 
 def spec_with(folder: Path, text: str) -> Spec:
-    """Return a spec that is written to a folder."""
+    """Write a spec to a folder, and read the spec."""
     (folder / "spec.toml").write_text(text, encoding="utf-8")
     return read_spec(folder / "spec.toml")
 
@@ -36,19 +36,19 @@ def write_lines(folder: Path, lines: pd.DataFrame) -> SourcePaths:
 
 
 def without_status(text: str) -> str:
-    """Return a spec without its status table."""
+    """Return the text of a spec without the section [status]."""
     return text[: text.index("[status]")] + text[text.index("[snapshots]") :]
 
 
 def truncate(lines: pd.DataFrame, markets: dict[str, str]) -> pd.DataFrame:
-    """Return the lines without those of a market on or after a day, for each given market."""
+    """Remove the lines that each market in `markets` has on or after its day; return the other lines."""
     for market, end in markets.items():
         lines = lines[(lines["Land"] != market) | (pd.to_datetime(lines["Zeit"]) < pd.Timestamp(end))]
     return lines
 
 
 def weekdays_only(made: SyntheticLog) -> pd.DataFrame:
-    """Return the lines of Monday to Friday."""
+    """Return the lines that are dated Monday to Friday."""
     times = pd.to_datetime(made.lines["Zeit"])
     return made.lines[times.dt.day_of_week < 5]
 
@@ -76,7 +76,7 @@ def test_a_horizon_that_ends_on_a_weekend_is_complete_with_the_lines_of_friday(
 
 
 def test_public_holidays_are_not_gaps() -> None:
-    """Thursday, 1 May 2025 is a holiday in Germany and a usual day in Denmark."""
+    """Thursday, 1 May 2025 is a public holiday in Germany and a working day in Denmark."""
     days = [day.date() for day in pd.bdate_range("2025-03-03", "2025-04-30")]
     germany, denmark = (
         MarketDays(market, tuple(days), dt.datetime.combine(days[-1], dt.time())) for market in ("DE", "DK")

@@ -1,4 +1,4 @@
-"""One file, several files, a glob pattern, a folder and a query give the rows that were written, or a refusal."""
+"""Files, glob patterns, folders and queries are read as exactly the rows that were written, or rejected."""
 
 import gzip
 import sqlite3
@@ -24,7 +24,7 @@ ROWS = [("A", "1,5"), ("B", "2"), ("C", "7"), ("D", "1.234,5")]
 
 
 def rows_of(source: SourceEntry, folder: Path, **reading: Any) -> list[tuple[Any, ...]]:
-    """Return the rows of a source, as the raw table has them."""
+    """Return the rows of a source as the raw table contains them, before any conversion to a type."""
     temporary = folder / "temporary"
     temporary.mkdir(exist_ok=True)
     table = open_source(source, ReadingSpec(**reading), folder, temporary)
@@ -34,7 +34,7 @@ def rows_of(source: SourceEntry, folder: Path, **reading: Any) -> list[tuple[Any
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Write two files with the same columns in a different order, one of them compressed, and files to ignore."""
+    """Write two files with the same columns in different orders, one compressed, and two files that must be ignored."""
     (tmp_path / "data" / "later").mkdir(parents=True)
     (tmp_path / "data" / "a.csv").write_bytes(LINES["a.csv"])
     (tmp_path / "data" / "later" / "b.csv.gz").write_bytes(gzip.compress(LINES["b.csv"]))
@@ -108,7 +108,7 @@ def test_files_that_are_not_one_table_are_rejected(files: dict[str, bytes], mess
 
 
 def test_a_column_with_different_types_in_two_parquet_files_is_rejected(tmp_path: Path) -> None:
-    """A union would convert the whole numbers to doubles, which cannot hold a customer number of 19 digits."""
+    """A union would convert the whole numbers to doubles, which cannot represent a customer number of 19 digits."""
     (tmp_path / "data").mkdir()
     with duckdb.connect() as connection:
         for name, kind in (("a", "BIGINT"), ("b", "DOUBLE")):

@@ -1,4 +1,4 @@
-"""Transaction logs of real data teams are read exactly, or rejected with the line and with what to write in the spec."""
+"""Realistic transaction logs are read exactly, or rejected with the line and the setting to add to the spec."""
 
 import datetime as dt
 import gzip
@@ -25,7 +25,7 @@ COLUMNS = {"customer_id": "c", "time": "t", "amount": "a"}
 def open_log(
     folder: Path, data: str | bytes | pa.Table, status: StatusSpec | None = None, **fields: Any
 ) -> Iterator[TransactionLog]:
-    """Write a log and open it."""
+    """Write a transaction log, and open it with a spec that has these fields."""
     path = folder / ("log.parquet" if isinstance(data, pa.Table) else "log.csv")
     if isinstance(data, pa.Table):
         pq.write_table(data, path)
@@ -38,12 +38,12 @@ def open_log(
 
 
 def lines_of(log: TransactionLog, columns: str = "customer_id, time, amount") -> list[tuple[Any, ...]]:
-    """Return the valid lines."""
+    """Return the given columns of the valid lines, in sorted order."""
     return log.connection.execute(f"SELECT {columns} FROM valid_lines ORDER BY ALL").fetchall()
 
 
 def total(log: TransactionLog) -> Decimal:
-    """Return the sum of all amounts."""
+    """Return the sum of the amounts of all valid lines."""
     return Decimal(log.connection.execute("SELECT SUM(amount) FROM valid_lines").fetchall()[0][0])
 
 
@@ -259,7 +259,7 @@ def test_suppressed_customers_that_do_not_occur_are_counted_and_listed(tmp_path:
 
 
 def test_no_message_of_duckdb_reaches_a_person(tmp_path: Path) -> None:
-    """A Parquet file whose data are damaged, although its metadata are intact."""
+    """The Parquet file has intact metadata, so that only reading its damaged data fails."""
     with duckdb.connect() as connection:
         connection.execute(
             f"COPY (SELECT 'A' AS c, DATE '2017-03-01' AS t, hash(i) % 1000 AS a FROM range(50000) AS r(i)) TO '{tmp_path}/x.parquet' (COMPRESSION zstd)"

@@ -1,6 +1,6 @@
-"""Tables of real data teams are read as their owners mean them, or rejected with what to write in the spec.
+"""Realistic tables are read as their owners intend, or rejected with the setting to add to the spec.
 
-Each test is a file that an earlier release read silently wrong.
+Each test has a table that an earlier release misread without an error.
 """
 
 from collections.abc import Callable
@@ -58,17 +58,17 @@ def read(
 
 
 def both_files(table: pd.DataFrame) -> list[pd.DataFrame | pa.Table]:
-    """Return a table as it is written to CSV and to Parquet."""
+    """Return a table twice: `read` writes the first as CSV and the second as Parquet."""
     return [table, pa.Table.from_pandas(table, preserve_index=False)]
 
 
 def category(name: str) -> str:
-    """Return the spec of a category feature."""
+    """Return the section [[features]] of a category feature."""
     return f'[[features]]\nname = "{name}"\nkind = "category"\n'
 
 
 def summaries(samples: Samples) -> dict[str, tuple[str, str, str]]:
-    """Return what each column is used as, how it was read, and its first odd value."""
+    """Return, by column, its use, the details of its reading, and its first odd value."""
     return {one.column: (one.use, one.detail, one.first_odd) for one in samples.columns}
 
 
@@ -342,7 +342,7 @@ def test_a_german_file_of_excel_is_read_without_a_line_in_the_spec(tmp_path: Pat
 
 
 def test_a_later_table_is_read_by_the_names_of_its_columns_whatever_their_order(tmp_path: Path) -> None:
-    """The spec lists no features, and the names of the columns are not valid names of features."""
+    """The spec lists no features, and two names of columns are not valid names of features."""
     table = small_table(**{"Umsatz Größe": np.arange(ROWS), "Land!": ["bar", "inn"] * (ROWS // 2)})
     spec, samples = read(tmp_path, table)
     schema = Schema(schema_document(spec, samples.levels))

@@ -1,4 +1,4 @@
-"""A crafted bundle in the catalog, which nobody activated, cannot harm the server that an auditor asks to replay with it."""
+"""A crafted bundle that is in the catalog but not active cannot harm the server, even if an auditor replays with it."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ SECRET = b"0123456789abcdef0123456789abcdef"
 
 
 async def decide_about_a_large_turnover(serving: Serving) -> str:
-    """Score a customer whose turnover triggers the harm of the crafted graphs; return the decision_id."""
+    """Score a customer whose large turnover makes the crafted graphs harmful; return the decision_id."""
     decision = await score_customer(serving, features=numbers(turnover=2 * THRESHOLD))
     return decision.record_ref.decision_id
 
@@ -59,14 +59,14 @@ def write_content(name: str, content: bytes) -> _Craft:
 
 
 def harm_graph(harm: Callable[[onnx.GraphProto], str]) -> _Craft:
-    """Return a function that writes a copy of a bundle whose explanation harms for a large turnover."""
+    """Return a function that writes a copy of a bundle whose explanation graph is harmful for a large turnover."""
     return lambda folder, parent: write_with_file(
         folder, parent, "explain.onnx", attack(read_files(folder)["explain.onnx"], harm)
     )
 
 
 def read_a_key(model: onnx.ModelProto) -> None:
-    """Add an initializer whose data is in a file of the working directory."""
+    """Add an initializer that reads its data from a key file in the working directory."""
     tensor = numpy_helper.from_array(np.zeros(32, dtype=np.uint8), "secret")
     tensor.ClearField("raw_data")
     tensor.data_location = TensorProto.EXTERNAL
@@ -81,18 +81,18 @@ def loop(model: onnx.ModelProto) -> None:
 
 
 def declare_a_huge_table(model: onnx.ModelProto) -> None:
-    """Declare 2**40 rows for each table."""
+    """Declare 2**40 rows for each initializer."""
     for table in model.graph.initializer:
         table.dims[0] = 2**40
 
 
 def take_three_columns(model: onnx.ModelProto) -> None:
-    """Declare an input with a column less than the schema has."""
+    """Declare an input with three columns, which is one fewer than the schema has."""
     model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 3
 
 
 def return_no_number(model: onnx.ModelProto) -> None:
-    """Replace every leaf by NaN."""
+    """Set the weight of every leaf to NaN."""
     for node in model.graph.node:
         for attribute in node.attribute:
             if attribute.name == "leaf_weights":
@@ -101,12 +101,12 @@ def return_no_number(model: onnx.ModelProto) -> None:
 
 
 def use_a_wide_text(document: Any) -> None:
-    """Replace the sentences by one that would be a gigabyte long."""
+    """Replace the texts of each group by templates that would expand to a gigabyte."""
     for group in document["groups"]:
         group["texts"] = {"en": "{pushed:>999999999}", "de": "{pushed!r:>999999999}"}
 
 
-# The bundles that are refused, and whether an auditor can learn why from ListModels before the graphs are run.
+# Crafted bundles: a function that writes the bundle, and a part of the message with which the server refuses it.
 CRAFTED: dict[str, tuple[_Craft, str]] = {
     "external data": (change_graph("score.onnx", read_a_key), "other files"),
     "loop": (change_graph("explain.onnx", loop), "subgraphs"),

@@ -1,4 +1,4 @@
-"""Fields that occur twice in one request: the request is rejected, so no value that was not used is recorded."""
+"""A request in which a field occurs twice is rejected, so that the record never has a value that was not used."""
 
 import pytest
 

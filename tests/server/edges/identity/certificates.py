@@ -1,4 +1,4 @@
-"""Certificates and key sets that tests make with the cryptography library."""
+"""Certificates, key sets and tokens that tests create with the cryptography library."""
 
 import datetime as dt
 import ipaddress
@@ -46,8 +46,8 @@ class CertificateAuthority:
     """A certificate authority.
 
     Attributes:
-        certificate: Its certificate.
-        key: Its private key.
+        certificate: The self-signed certificate of the authority.
+        key: The private key of the authority.
     """
 
     certificate: x509.Certificate
@@ -71,7 +71,18 @@ class CertificateAuthority:
     def issue(
         self, folder: Path, name: str, uris: tuple[str, ...] = (), *, first_day: int = -1, last_day: int = 10
     ) -> tuple[Path, Path]:
-        """Write a certificate for 127.0.0.1 and these URIs, valid between two days from now; return its path and its key's."""
+        """Write a certificate for 127.0.0.1 and these URIs, and its private key.
+
+        Args:
+            folder: Folder of both files.
+            name: Common name of the subject, and name of both files.
+            uris: URI names (SAN) of the certificate.
+            first_day: Start of the validity, in days from now.
+            last_day: End of the validity, in days from now.
+
+        Returns:
+            The paths of the certificate and of the key.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(uri) for uri in uris]
@@ -88,7 +99,7 @@ class CertificateAuthority:
 def _builder(
     subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, first_day: int, last_day: int
 ) -> x509.CertificateBuilder:
-    """Return the builder of a certificate that is valid between two days from now."""
+    """Return the builder of a certificate whose validity starts and ends at these days, counted from now."""
     now = dt.datetime.now(dt.UTC)
     return (
         x509.CertificateBuilder()
@@ -102,7 +113,7 @@ def _builder(
 
 
 def write_key_set(path: Path, keys: dict[str, ed25519.Ed25519PrivateKey]) -> Path:
-    """Write a JSON web key set (RFC 7517, RFC 8037) with the public keys, by key id; return the path."""
+    """Write a JSON web key set (RFC 7517, RFC 8037) with the public halves of `keys`, by key id; return the path."""
     entries = [
         {
             "kty": "OKP",
@@ -120,7 +131,7 @@ def write_key_set(path: Path, keys: dict[str, ed25519.Ed25519PrivateKey]) -> Pat
 def encode_token(
     header: Mapping[str, object], claims: Mapping[str, object], key: ed25519.Ed25519PrivateKey | None
 ) -> str:
-    """Return a JSON web token (RFC 7515), without a signature if there is no key."""
+    """Return a JSON web token (RFC 7515). If `key` is None, the signature of the token is empty."""
     signed = ".".join(urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in (header, claims))
     signature = key.sign(signed.encode()) if key else b""
     return f"{signed}.{urlsafe_b64encode(signature).decode().rstrip('=')}"

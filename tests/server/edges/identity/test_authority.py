@@ -1,4 +1,4 @@
-"""The authority file: it states what each principal may do, and nothing else is allowed."""
+"""A principal may do exactly what its entry in the authority file states."""
 
 from decimal import Decimal
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Bearer tokens: only a token with a right signature, issuer, audience, time and subject identifies a caller."""
+"""Only a bearer token with a valid signature, issuer, audience, time and subject identifies a caller."""
 
 import asyncio
 import json
@@ -19,17 +19,17 @@ KEY = ed25519.Ed25519PrivateKey.generate()
 
 
 class Clocks:
-    """Clocks that a test moves.
+    """The clock of the token keys and the clock of the verifier, which a test sets to the same time.
 
     Attributes:
-        now: The time in seconds, for both clocks.
+        now: The time in seconds that both clocks show.
     """
 
     def __init__(self) -> None:
         self.now = NOW
 
     def read(self) -> float:
-        """Return the time."""
+        """Return the time that both clocks show."""
         return self.now
 
 
@@ -121,7 +121,7 @@ async def test_an_accepted_token_is_rejected_after_its_end(verifier: TokenVerifi
 async def test_tokens_of_a_new_key_are_accepted_without_a_restart(
     tmp_path: Path, verifier: TokenVerifier, clocks: Clocks
 ) -> None:
-    """The key set is read again for an unknown key, even by many calls at the same time, and old keys stay valid."""
+    """A token with an unknown key id makes the server read the key set again; many calls may do so at the same time."""
     new = ed25519.Ed25519PrivateKey.generate()
     write_key_set(tmp_path / "keys.json", {"k1": KEY, "k2": new})
     clocks.now += 6
@@ -137,7 +137,7 @@ async def test_a_removed_key_is_rejected_after_five_minutes(
     write_key_set(tmp_path / "keys.json", {"k2": ed25519.Ed25519PrivateKey.generate()})
     clocks.now += 301
     claims = {**CLAIMS, "exp": NOW + 3600}
-    await verifier.principal(f"Bearer {encode_token(HEADER, claims, KEY)}")  # starts the reading
+    await verifier.principal(f"Bearer {encode_token(HEADER, claims, KEY)}")  # starts a new reading of the key set
     async with asyncio.timeout(30):
         while True:
             try:
@@ -169,7 +169,7 @@ def test_a_file_that_is_no_key_set_is_refused_at_the_start(tmp_path: Path, conte
 
 
 def test_a_symmetric_key_in_the_key_set_is_ignored(tmp_path: Path) -> None:
-    """A key set with a secret key must not make the server accept tokens that anybody with that key can sign."""
+    """Everybody who verifies with a symmetric key can also sign with it, so the server must not accept such a key."""
     path = write_key_set(tmp_path / "keys.json", {"k1": KEY})
     content = json.loads(path.read_text())
     content["keys"].append({"kty": "oct", "kid": "k3", "alg": "HS256", "k": "c2VjcmV0"})

@@ -90,7 +90,7 @@ async def test_a_command_that_hangs_is_killed_with_its_children_and_does_not_del
 
 
 def is_running(pid: int) -> bool:
-    """Return whether a process exists that has not ended."""
+    """Return whether a process with this id exists and has not ended."""
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""Every cell is read as its type, or counted under a reason with the first example and its line."""
+"""Every cell is converted to the type of its column, or counted as unreadable, with a reason and an example."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -23,7 +23,7 @@ Cast = Callable[[RawTable, ReadingSpec], ColumnCast]
 
 
 def customer(table: RawTable, _: ReadingSpec) -> ColumnCast:
-    """Return the cast of column x to a customer."""
+    """Return the cast of column x to a customer number."""
     return key_cast(table, "x", "table.customer_id", "customer")
 
 
@@ -48,14 +48,14 @@ def text(table: RawTable, _: ReadingSpec) -> ColumnCast:
 
 
 def cast_table(table: RawTable, cast: ColumnCast) -> list[tuple[Any, str | None]]:
-    """Return (value, code of the problem) of every row."""
+    """Return (value, code of the problem) for every row; the code is None if the value is readable."""
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         return connection.execute(f"SELECT {cast.value}, {cast.problem} FROM {table.sql}").fetchall()
 
 
 def written_cells(folder: Path, cells: list[str], reading: ReadingSpec) -> RawTable:
-    """Write cells into column x of a CSV file and open it."""
+    """Write cells into column x of a CSV file, and open the file."""
     lines = "".join(f'"{cell}",1\n' for cell in cells)
     (folder / "t.csv").write_text(f"x,y\n{lines}", encoding="utf-8")
     return open_file(folder / "t.csv", reading, folder, numeric=["x"])

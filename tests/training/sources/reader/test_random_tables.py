@@ -1,4 +1,4 @@
-"""Random tables in random dialects are read exactly as they were written, or rejected."""
+"""Random tables in random CSV dialects are read exactly as they were written, or rejected."""
 
 import csv
 import datetime as dt
@@ -38,7 +38,7 @@ ROWS = st.lists(
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How a file is written."""
+    """The format of a text file."""
 
     separator: str
     decimal: str
@@ -64,12 +64,12 @@ DIALECTS = st.builds(
 
 
 def written_number(number: Decimal, dialect: Dialect) -> str:
-    """Return a number as the dialect writes it."""
+    """Return a number with the separators of the dialect."""
     return f"{number:,.2f}".replace(",", "#").replace(".", dialect.decimal).replace("#", dialect.thousands)
 
 
 def write(path: Path, rows: list[Row], dialect: Dialect) -> None:
-    """Write rows in a dialect."""
+    """Write rows to a text file in a dialect."""
     buffer = io.StringIO()
     quoting = csv.QUOTE_ALL if dialect.quotes_all else csv.QUOTE_MINIMAL
     writer = csv.writer(buffer, delimiter=dialect.separator, lineterminator=dialect.line_end, quoting=quoting)
@@ -82,13 +82,13 @@ def write(path: Path, rows: list[Row], dialect: Dialect) -> None:
 
 
 def expected_values(rows: list[Row]) -> list[tuple[Any, ...]]:
-    """Return the values of rows: text has no white space around it, and one spelling of each character."""
+    """Return the values that reading must find: texts are stripped and in NFC, and an empty text is None."""
     texts = [unicodedata.normalize("NFC", text).strip() or None for *_, text in rows]
     return [(customer, amount, time, text) for (customer, amount, time, _), text in zip(rows, texts, strict=True)]
 
 
 def read(path: Path, reading: ReadingSpec, folder: Path) -> list[tuple[Any, ...]]:
-    """Return the values of a file."""
+    """Read the values of a file; raise DataInvalid if a value is unreadable."""
     table = open_file(path, reading, folder, numeric=[HEADER[1]])
     casts = [
         key_cast(table, HEADER[0], "log.columns.customer_id", "customer"),

@@ -1,4 +1,4 @@
-"""The format of a text file is detected and stated, or the file is rejected in one sentence."""
+"""The format of a text file is detected and reported, or the file is rejected with one sentence."""
 
 import bz2
 import codecs
@@ -30,7 +30,7 @@ def zstd(data: bytes) -> bytes:
 
 
 def open_bytes_as(folder: Path, data: bytes, name: str = "table.csv", **fields: Any) -> RawTable:
-    """Write a file and open it."""
+    """Write bytes to a file, and open the file as a table; `fields` are fields of the spec."""
     (folder / name).write_bytes(data)
     return open_file(folder / name, ReadingSpec(**fields), folder)
 
