@@ -47,8 +47,8 @@ _FILE_BYTES_MAX = {
 FILES = tuple(_FILE_BYTES_MAX)
 _MANIFEST_BYTES_MAX = _MIB
 _NAMES_LISTED_MAX = 20  # the largest number of additional files that an error message names
-# The largest number of lists and objects, and of commas between elements, in a JSON document. Each parsed list needs a few hundred
-# bytes of memory, so a document of a few megabytes with nothing but lists would need gigabytes.
+# The largest number of lists and objects, and of commas between elements, in a JSON document. Each parsed list needs a
+# few hundred bytes of memory, so a document of a few megabytes with nothing but lists would need gigabytes.
 _NESTED_MAX = 250_000
 _ELEMENTS_MAX = 4_000_000
 

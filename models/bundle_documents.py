@@ -19,7 +19,8 @@ from models.identifiers import Code, Family, FeatureName, LocaleTag, Market, Sha
 FeatureSource = Literal["STORE", "CALLER", "EITHER"]
 Cell = float | None  # one value of a row; None if the value is missing
 
-# Version of a bundle's layout. Increase it when the layout changes; models/README.md describes how. Readers reject newer formats.
+# Version of a bundle's layout. Increase it when the layout changes; models/README.md describes how. Readers reject
+# newer formats.
 FORMAT_VERSION = 1
 
 

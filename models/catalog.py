@@ -74,8 +74,8 @@ def read_activations(bundles: Path, family: str) -> dict[str, str]:
         The bundle_id by market; empty if there is no ACTIVE.toml.
 
     Raises:
-        ActivationRejected: ACTIVE.toml cannot be read, is not TOML, has a [markets] that is not a table of strings, or is
-            incomplete because it has a different number of markets than its `market_count` states.
+        ActivationRejected: ACTIVE.toml cannot be read, is not TOML, has a [markets] that is not a table of strings, or
+            is incomplete because it has a different number of markets than its `market_count` states.
     """
     path = bundles / family / ACTIVE
     if not path.exists():

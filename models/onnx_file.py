@@ -64,8 +64,8 @@ def check_onnx_file(content: bytes) -> None:
     """Check that a file uses only what the exporter writes.
 
     Raises:
-        BundleInvalid: The file is too large or not readable, has an operator or an operator set that the exporter does not
-            use, or has a subgraph, a function, a sparse tensor or data outside the file.
+        BundleInvalid: The file is too large or not readable, has an operator or an operator set that the exporter does
+            not use, or has a subgraph, a function, a sparse tensor or data outside the file.
     """
     if len(content) > _FILE_BYTES_MAX:
         raise BundleInvalid(f"an ONNX file may have up to {_FILE_BYTES_MAX:,} bytes, got {len(content):,}")

@@ -385,7 +385,7 @@ class TextFormatter(string.Formatter):
         return value
 
     def format_field(self, value: Any, format_spec: str) -> str:
-        """Return a text unchanged, because a width such as {NAME:>999999999} could fill the memory; format other values."""
+        """Return a formatted value. A text is not formatted, because {NAME:>999999999} could fill the memory."""
         return value if isinstance(value, str) else super().format_field(value, format_spec)
 
 

@@ -55,8 +55,8 @@ class Schema:
     def feature_set_digest(self) -> str:
         """Return the SHA-256, in hexadecimal, of the names, kinds, units, bounds and levels of the features.
 
-        These properties define the meaning of stored values, so two bundles with the same digest can use the same stored
-        values.
+        These properties define the meaning of stored values, so two bundles with the same digest can use the same
+        stored values.
         """
         meaning = [[f.name, f.kind, f.unit, f.min, f.max, *f.levels] for f in self.features]
         return hashlib.sha256(json.dumps(meaning, separators=(",", ":")).encode()).hexdigest()

@@ -95,7 +95,8 @@ class Application:
         background: The background tasks, and their counters.
         models: The registry of the models that serve now.
         graphs: The processes that run the graphs of bundles that do not serve.
-        replays: The threads for replays. They are separate from `readers`, because a replay may wait for a process of `graphs`.
+        replays: The threads for replays. They are separate from `readers`, because a replay may wait for a process of
+            `graphs`.
         interceptor: The interceptor of all calls, which counts the calls in progress.
         anchors: Pushes checkpoints of the record log to the anchor folder or command.
         chunker: Builds the header chunks that are used for sampling.
@@ -191,8 +192,8 @@ class Application:
         """Drain the server, then close the stores.
 
         Returns:
-            True if all work has ended. False if a thread still waits, for example for a database that has stopped. Such a
-            thread has nothing left to acknowledge, so the process can be ended.
+            True if all work has ended. False if a thread still waits, for example for a database that has stopped. Such
+            a thread has nothing left to acknowledge, so the process can be ended.
         """
         self.anchors.stop()
         await self.background.stop()

@@ -54,8 +54,8 @@ class Settings(BaseSettings):
         exports_in_flight_max: The same limit for exports of ChurnService.
         audit_requests_in_flight_max: The same limit for AuditService calls.
         held_streams_max: The same limit for health watches, and also for reflection streams.
-        calls_per_second_max: Number of calls per second that each caller may send in each class of calls. None allows any
-            number.
+        calls_per_second_max: Number of calls per second that each caller may send in each class of calls. None allows
+            any number.
         calls_burst_max: Number of calls that a caller may send at the same moment after a pause, if
             `calls_per_second_max` is set.
         request_seconds_max: Time limit in seconds within which the request of a call must arrive.
@@ -82,8 +82,8 @@ class Settings(BaseSettings):
         tls_certificate: PEM file with the server's certificate. None means that the server does not use TLS. New
             connections use the newest content of this file, of `tls_key` and of `tls_client_ca`.
         tls_key: PEM file with the private key of `tls_certificate`.
-        tls_client_ca: PEM file with the certificates that sign client certificates. A client is identified by the SPIFFE
-            id of its certificate. None means that callers are not identified by certificates. Trusted.
+        tls_client_ca: PEM file with the certificates that sign client certificates. A client is identified by the
+            SPIFFE id of its certificate. None means that callers are not identified by certificates. Trusted.
         authority: File that states what each caller may do. None means that callers are not identified, and every
             caller may do everything. Trusted.
         jwt_keys: File, or address that begins with https://, of the JSON web key set that signs bearer tokens. None
@@ -154,7 +154,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_identity(self) -> "Settings":
-        """Reject combinations of settings that would admit unidentified callers, or in which a setting has no effect."""
+        """Reject combinations of settings that would admit unidentified callers or contain a setting without effect."""
         rules = (
             (
                 (self.tls_certificate is None) == (self.tls_key is None),

@@ -99,7 +99,7 @@ class MethodNotAllowed(ServerError):
 
 
 class CallerNotAuthenticated(ServerError):
-    """The caller has not proved who it is: no certificate or token, or one that is not valid."""
+    """The caller has not proved its identity, because its certificate or token is missing or invalid."""
 
 
 class MarketNotAllowed(ServerError):
@@ -127,7 +127,7 @@ class CustomerUnknown(ServerError):
 
 
 class DecisionUnknown(ServerError):
-    """No decision has this id."""
+    """No decision has this id, or the caller may not ask about the decision's market."""
 
 
 class RunUnknown(ServerError):
@@ -236,7 +236,7 @@ class ClockRefused(OperatorError):
 
 
 class PolicyRefused(OperatorError):
-    """The policy file is invalid."""
+    """A policy is invalid, incomplete or unknown, or has the version of a different policy."""
 
 
 class AuthorityRefused(OperatorError):

@@ -8,9 +8,8 @@ from multiprocessing.context import SpawnContext
 from typing import Protocol
 
 _ABSENT, _NOT_SERVING, _SERVING = range(3)
-_BEAT_SECONDS_MAX = (
-    3.0  # a worker reports several times a second, so one that is silent for longer does not answer calls
-)
+# A worker reports several times a second, so a worker that is silent for longer than this does not answer calls.
+_BEAT_SECONDS_MAX = 3.0
 
 
 class Peers(Protocol):
@@ -33,7 +32,7 @@ class WorkerTable:
     """
 
     def __init__(self, workers: int, context: SpawnContext) -> None:
-        """Create entries of workers that accept no connections. Processes of `context` can receive the table."""
+        """Create one entry per worker. No worker accepts connections yet. Processes of `context` can receive the table."""
         self._statuses = context.RawArray("B", workers)
         self._beats = context.RawArray("d", workers)  # in seconds of the monotonic clock, which all processes share
 

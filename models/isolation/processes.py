@@ -1,9 +1,9 @@
 """Starts, shares and ends the processes that run the graphs of untrusted bundles.
 
-A process runs the graphs of one bundle only, so a bundle cannot change the results of another bundle. The number of processes is
-limited. If a bundle needs a process and the limit is reached, the process that has been idle for the longest time ends. A process
-also ends after it has been idle for `idle_seconds`. A bundle that exceeded a limit is refused for a minute, so that repeated calls
-do not occupy all processes.
+A process runs the graphs of one bundle only, so a bundle cannot change the results of another bundle. The number of
+processes is limited. If a bundle needs a process and the limit is reached, the process that has been idle for the
+longest time ends. A process also ends after it has been idle for `idle_seconds`. A bundle that exceeded a limit is
+refused for a minute, so that repeated calls do not occupy all processes.
 """
 
 import os
@@ -35,7 +35,8 @@ from models.isolation.frames import (
 )
 from models.model import Model, open_model
 
-# `python -I` ignores the environment and the working directory, so the third and later arguments state where the packages are.
+# `python -I` ignores the environment and the working directory, so the third and later arguments state where the
+# packages are.
 _PROGRAM = (
     "import sys; sys.path[:] = sys.argv[3:]; from models.isolation.worker import main; main(*map(int, sys.argv[1:3]))"
 )
@@ -112,7 +113,7 @@ class GraphProcesses:
             self._changed.notify_all()
 
     def run(self, scorer: "IsolatedScorer", kind: FrameKind, parts: tuple[bytes, ...], doubles: int) -> _FloatArray:
-        """Send a request to the bundle's process, and return the numbers of the answer. Start the process if it does not run.
+        """Send a request to the bundle's process, which is started if necessary, and return the numbers of the answer.
 
         Args:
             scorer: The scorer of the bundle.
@@ -211,7 +212,7 @@ class GraphProcesses:
         return process
 
     def _release(self, bundle_id: str, process: "_GraphProcess | None") -> None:
-        """Make a process available to other threads. If the process has ended or `close` was called, discard it instead."""
+        """Make a process available to other threads. If the process has ended or `close` was called, discard it."""
         with self._changed:
             self._busy.pop(bundle_id, None)
             if process is not None and process.is_alive() and not self._closed:

@@ -20,7 +20,7 @@ _NOTHING = Decimal(0)
 
 
 class OverrideSide(IntEnum):
-    """The relation of an override to the policy's decision. The numbers equal those of OverrideSide in the .proto files."""
+    """The relation of an override to the policy's decision. The numbers equal those in the .proto files."""
 
     HIGH = 1  # the person grants less than the policy granted
     LOW = 2  # the person grants more than the policy granted

@@ -27,7 +27,10 @@ class PolicyDifference:
 
 
 def policy_differences(before: PolicyDocument, after: PolicyDocument) -> list[PolicyDifference]:
-    """Return every setting that differs, in the order of the policies. A section or rule that only one policy has is listed whole."""
+    """Return every setting that differs, in the order of the policies.
+
+    If only one policy has a section or rule, every setting of this section or rule is returned.
+    """
     old, new = dict(_settings(before)), dict(_settings(after))
     names = list(dict.fromkeys([*old, *new]))
     return [

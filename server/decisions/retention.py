@@ -17,8 +17,8 @@ from server.decisions.toml_positions import line_numbers, nearest_line
 from server.errors import RetentionRefused
 
 ALL_MARKETS = "*"
-# Records of these kinds explain removals, erasures, legal holds, lost records and wrong clocks. They contain no personal data, and auditors need
-# them as long as the log exists.
+# Records of these kinds explain removals, erasures, legal holds, lost records, wrong clocks and changes of the policy.
+# They contain no personal data, and auditors need them as long as the log exists.
 PERMANENT_KINDS = {
     *(
         "CLOCK_CONFIRMED",
@@ -40,7 +40,7 @@ class _TablePart(BaseModel):
 
 
 class RetentionRule(_TablePart):
-    """How long records of one kind are kept in one market.
+    """The period for which records of one kind are kept in one market.
 
     Attributes:
         market: ISO 3166-1 alpha-2 code. "*" stands for records without a market, and for every market that has no line

@@ -1,7 +1,7 @@
 """The time limit of a call: the server answers a call that waits for a database within ANSWER_SECONDS.
 
-A database that has stopped may not even answer a cancellation. Therefore the waiting side counts the time, and a call
-gets its error although the thread that works for the call still waits.
+A database that has stopped may not even answer a cancellation. Therefore the event loop measures the time, and a call
+gets its error even if the thread that works for the call still waits.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ def start_call(seconds: float = ANSWER_SECONDS) -> None:
 
 
 def restart_call(seconds: float = ANSWER_SECONDS) -> None:
-    """Start the time limit of the current call again, if this is a call, after work that may take longer than the limit."""
+    """Start the time limit of the current call again after work that may exceed it. Outside a call, do nothing."""
     if _ANSWER_AT.get() is not None:
         start_call(seconds)
 
 
 def remaining_seconds(seconds_max: float = ANSWER_SECONDS) -> float:
-    """Return the time in seconds that a wait of the current call may take, which is 0 or negative if none is left.
+    """Return the time in seconds that a wait of the current call may take; 0 or negative if no time is left.
 
     Work that does not belong to a call, and each part of a stream, may wait for `seconds_max`.
     """

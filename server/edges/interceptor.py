@@ -41,9 +41,9 @@ _StreamMethod = Callable[[Any, ReceivedRequest], AsyncGenerator[Message]]
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps every method of the server, and counts the calls in progress.
 
-    All state is used only on the event loop, so no lock is needed. Every method is registered with gRPC as a method that
-    receives a stream of encoded requests. Therefore the interceptor itself waits for a request, and can end a call whose
-    request does not arrive. It also decodes the request itself, so gRPC never answers with an error of its own.
+    All state is used only on the event loop, so no lock is needed. Every method is registered with gRPC as a method
+    that receives a stream of encoded requests. Therefore the interceptor itself waits for a request, and can end a call
+    whose request does not arrive. It also decodes the request itself, so gRPC never answers with an error of its own.
 
     Attributes:
         draining: True if new calls are rejected. Calls in progress continue.

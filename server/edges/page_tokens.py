@@ -134,7 +134,7 @@ class PageTokens:
         self._age_max = dt.timedelta(days=days_max)
 
     def for_caller(self, caller: Caller) -> "PageTokens":
-        """Return an instance whose tokens are valid only for this caller. For the local caller, return this instance."""
+        """Return an instance whose tokens only this caller can use. For the local caller, return this instance."""
         if caller == LOCAL_CALLER:
             return self
         key = hmac.digest(self._key, caller.name.encode(), hashlib.sha256)

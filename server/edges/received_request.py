@@ -73,7 +73,8 @@ class RequestDecoder:
         message = decode_message(self._deserialize, content, self._method)
         if self._lists and sum(len(getattr(message, name)) for name in self._lists) > _LOOP_ELEMENTS_MAX:
             return ReceivedRequest(await run_in_thread(self._decode_large, content, caller), content, caller)
-        # Check the markets before validation, so that a caller without permission learns nothing from validation errors.
+        # Check the markets before validation, so that a caller without permission learns nothing from validation
+        # errors.
         check_markets(self._method, message, caller)
         message.DiscardUnknownFields()
         # If the request has no unknown, repeated or default fields, encoding it again produces as many bytes as were
@@ -114,9 +115,9 @@ class MessageReader(Protocol):
 class PendingRequests:
     """Receives the request of each call, and ends calls whose request does not arrive.
 
-    A call whose request has not arrived does not count toward any limit on calls in progress. If too many such calls wait,
-    the call that has waited longest is ended, so that callers who never send their requests cannot keep others from being
-    served.
+    A call whose request has not arrived does not count toward any limit on calls in progress. If too many such calls
+    wait, the call that has waited longest is ended, so that callers who never send their requests cannot keep others
+    from being served.
     """
 
     def __init__(self, seconds_max: float, pending_max: int = _PENDING_MAX) -> None:

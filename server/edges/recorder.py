@@ -46,12 +46,12 @@ class AppendLog(Protocol):
 class Recorder:
     """Appends the entries of all calls of this process. All state except the log is used only on the event loop.
 
-    A supervisor must call `step` repeatedly until `closed` is true. Without it, every call of `record` fails at its time
-    limit.
+    A background task must call `step` repeatedly until `closed` is true. Otherwise, every call of `record` fails at its
+    time limit.
 
     Attributes:
-        writable: True if the last write or probe succeeded. False if it failed, or if one has exceeded `hang_seconds`
-            and has not succeeded yet.
+        writable: True if the last write or probe succeeded. False if the last write or probe failed, or if one that is
+            still running has exceeded `hang_seconds`.
         hang_seconds: Time in seconds after which a write or probe sets `writable` to False. The write or probe
             continues.
         queue_max: Number of entries that may wait. A further call is rejected.
@@ -96,7 +96,7 @@ class Recorder:
         """Append an entry and return its record, or return the record of an earlier entry with the same request_id.
 
         Raises:
-            StoreUnavailable: It is unknown whether the entry is durable, so the caller must get an error.
+            StoreUnavailable: The entry was not written, or it is unknown whether it was. The caller must get an error.
             ServerBusy: Too many entries wait already. This entry is not recorded.
             Draining: The recorder is closed. The entry is not recorded.
             RequestIdReused, RecordRemoved, RecordDamaged, PreconditionFailed: See RecordLog.append.
@@ -178,7 +178,7 @@ class Recorder:
         self._batch = {}
 
     def _fail_waiting(self, message: str) -> None:
-        """End the wait of every call with an error. Each call gets its own exception, because it collects tracebacks."""
+        """End the wait of every call with an error, which is a new exception because exceptions collect tracebacks."""
         for future in (*self._batch, *self._queue):
             if not future.done():
                 future.set_result(StoreUnavailable(message))

@@ -16,7 +16,8 @@ from server.errors import ServerError
 
 _DOMAIN = "grounds"
 _DETAILS_KEY = "grpc-status-details-bin"
-# By this trailer, a client that retries automatically learns when to retry: the number of milliseconds, or -1 for never.
+# This trailer tells a client that retries automatically how many milliseconds to wait before it retries; -1 means
+# never.
 _PUSHBACK_KEY, _NO_RETRY = "grpc-retry-pushback-ms", "-1"
 # gRPC limits trailers to 8 KB by default. If the trailers are larger, the caller gets a different error. The trailers
 # contain the message twice: in the details, and percent-encoded, which turns each non-ASCII byte into three bytes.

@@ -16,7 +16,7 @@ _NO_ANSWER = "the database does not answer in time; retry"
 
 
 class _WorkCrashed(Exception):
-    """Work in a thread raised an exception that is not an Exception, such as a panic of a Rust library."""
+    """Work in a thread raised a BaseException that is not an Exception, such as a panic of a Rust library."""
 
 
 class StoreThreads:
@@ -32,7 +32,7 @@ class StoreThreads:
         """
         self._pool = executor or ThreadPoolExecutor(count, thread_name_prefix="store")
         self._count, self._seconds_max = count, seconds_max
-        self._started: dict[int, float] = {}  # for each thread that works: the time of the start
+        self._started: dict[int, float] = {}  # start time of the present work, by busy thread
 
     async def run(
         self, work: Callable[_Arguments, _Result], *args: _Arguments.args, **kwargs: _Arguments.kwargs
@@ -43,7 +43,7 @@ class StoreThreads:
         started by then is dropped.
 
         Raises:
-            StoreUnavailable: The time limit of the call, or that of the pool, is reached.
+            StoreUnavailable: The time limit of the call or of the pool was reached, or every thread hangs.
         """
         seconds = remaining_seconds(self._seconds_max)
         if seconds <= 0 or self._hangs():
@@ -59,7 +59,7 @@ class StoreThreads:
     async def run_long(
         self, work: Callable[_Arguments, _Result], *args: _Arguments.args, **kwargs: _Arguments.kwargs
     ) -> _Result:
-        """Run work that may take longer than the time limit of a call, which starts again afterwards.
+        """Run work that may exceed the time limit of a call. After the work, the time limit starts again.
 
         Raises:
             StoreUnavailable: Every thread has worked for longer than the time limit.

@@ -86,7 +86,7 @@ def _field_path(field: Any) -> str:
 
 
 class _Inspection:
-    """Inspects a message and all messages inside it for what the rules of the .proto files cannot express.
+    """Inspects a message and all messages inside it for problems that the rules of the .proto files cannot express.
 
     Attributes:
         violations: One violation for each text with control or invisible characters. Such a character means nothing in a
@@ -109,7 +109,7 @@ class _Inspection:
             self._add_text(value, path)
         elif shape == _MESSAGE:
             self.add(value, path)
-        elif shape == _MAP:  # of messages; every map has a pattern for its keys
+        elif shape == _MAP:  # the values are messages; the rules of the .proto files check the keys
             for key, part in value.items():
                 self.add(part, f'{path}["{key}"]')
         else:

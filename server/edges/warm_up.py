@@ -27,7 +27,7 @@ from server.stores.record_log.proofs import ProofReader
 from server.stores.record_log.record_reader import RecordReader, find_request_rows
 from server.stores.record_log.tree_hashes import TreeHashReader
 
-_NO_NAME = ""  # used as market, customer_id and request_id, none of which exists with this name
+_NO_NAME = ""  # an empty name, which no market, customer or request has
 
 
 class _RollBack(Exception):

@@ -64,8 +64,9 @@ class ModelRegistry:
 
         Args:
             bundles: The catalog.
-            check: Opens a bundle in a process with limits, and raises BundleInvalid. A bundle that is activated while the
-                server runs is checked before the server itself opens the bundle, so that it cannot stop the server.
+            check: Opens a bundle in a process with limits, and raises BundleInvalid if this fails. If a bundle is
+                activated while the server runs, this check precedes its opening in the server, so that the bundle
+                cannot crash the server.
         """
         self._bundles, self._check = bundles, check
         self.current = ServingModels()
@@ -160,7 +161,8 @@ class ModelRegistry:
         folder = self._bundles / family / bundle_id
         try:
             bundle = read_bundle(folder)
-            # `activate` checks a bundle before it writes ACTIVE.toml. At the start no caller waits yet, so one check is enough.
+            # `activate` has checked the bundle already. While the server runs, check the bundle again, because a crash
+            # would end calls in progress. At startup there are no calls, so the check by `activate` is enough.
             if self._is_started:
                 self._check(bundle)
             return open_model(bundle)

@@ -39,10 +39,10 @@ class PolicyRegistry:
         """
         self._path, self._store = path, store
         self.problem = ""
-        self._file_sha256 = ""  # of the policy file, when it was looked at last
+        self._file_sha256 = ""  # digest of the policy file when it was last read
 
     def start(self) -> Policy:
-        """Read the policy in force, and store it. A decision can be replayed only with a policy that was stored before.
+        """Read the policy in force and store it, because a decision can be replayed only with a stored policy.
 
         Raises:
             PolicyRefused: The policy is invalid, incomplete, or has the version of a different policy that was in force.
@@ -73,10 +73,10 @@ class PolicyRegistry:
         return self.current
 
     def _look_at_file(self) -> None:
-        """Report a policy file that was changed since the server started. A change has no effect before an activation.
+        """Check that the policy file contains the policy in force. A changed file has no effect until it is activated.
 
         Raises:
-            PolicyRefused: The file differs from the policy in force.
+            PolicyRefused: The file differs from the policy in force, and has changed since the last check.
         """
         content = read_policy_file(self._path)
         sha256 = hashlib.sha256(content).hexdigest()
@@ -93,7 +93,7 @@ class PolicyRegistry:
         )
 
     def _report(self, problem: str) -> None:
-        """Log a problem, unless it is the last one that was logged."""
+        """Log a problem, unless the same problem was logged last."""
         if problem != self.problem:
             LOG.error("policy refused", problem=problem, in_force=self.current.document.version)
         self.problem = problem
@@ -122,7 +122,7 @@ def read_stored_policy(store: PolicyStore, sha256: str) -> Policy:
     """Return a policy from the store.
 
     Raises:
-        PolicyRefused: The stored policy is invalid, so an earlier or later release stored it.
+        PolicyRefused: The stored policy is invalid in this release, because a different release stored it.
         RecordDamaged: The policy is not stored, or was changed.
     """
     content = store.find(sha256)

@@ -3,7 +3,7 @@
 A wrong clock selects the wrong section of the policy, dates records wrongly, and lets retention remove records that are not
 due. The wall clock is therefore compared with clocks that do not depend on it:
 
-- within a run, with the time since the boot of the machine, which no change of the wall clock affects;
+- while the process runs, with the time since the boot of the machine, which no change of the wall clock affects;
 - with the time of the newest record, which must not be later than the wall clock;
 - with the clock of the database server, if the database is PostgreSQL.
 """
@@ -17,7 +17,7 @@ from sqlalchemy import Connection, func, select
 from server.stores.tables import RECORDS
 
 CLOCK_CONFIRMED = "CLOCK_CONFIRMED"  # kind of the record by which an operator confirms the date
-# Servers of a fleet may differ by less than this, and a record may wait this long before it is appended.
+# The clocks of several servers may differ by this much, and a record may wait this long before it is appended.
 _TOLERANCE = dt.timedelta(minutes=5)
 _IDLE_MAX = dt.timedelta(days=31)  # a log in use gets a record more often than this
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -89,7 +89,7 @@ class Clock:
         )
 
     def database_problem(self, connection: Connection) -> str:
-        """Return a problem if the clock differs from the clock of PostgreSQL; "" if not, and for SQLite."""
+        """Return a problem if the clock differs from the clock of PostgreSQL; "" if it does not, or for SQLite."""
         if connection.dialect.name != "postgresql":
             return ""
         before = self._wall()

@@ -76,7 +76,8 @@ class Database:
         """Limit the time of each use of a PostgreSQL connection from now on, even if PostgreSQL is stopped.
 
         Servers need this limit, because they must answer in time. Migrations and other work at the start of a server may take
-        longer. SQLite only waits for locks, and at most BUSY_SECONDS. No connection may be in use.
+        longer. SQLite needs no such limit, because it waits only for locks, for at most BUSY_SECONDS. Call this only
+        while no connection is in use.
         """
         if self.engine.dialect.name == "postgresql":
             self._watchdog.seconds_max = seconds
@@ -157,7 +158,8 @@ class Database:
     def _begin(self, **options: bool) -> Connection:
         """Return a connection in a new transaction, which is rolled back when the connection is closed.
 
-        A pooled connection may have been lost since it was last used, such as by a restart of PostgreSQL. It is replaced once.
+        A pooled connection may have been lost since its last use, for example because PostgreSQL was restarted. A lost
+        connection is replaced by another one, for up to one second.
         """
         start = time.monotonic()
         while True:
@@ -332,7 +334,7 @@ def _begin_sqlite(connection: Connection, journal_mode: str) -> None:
 
 
 def _ensure_durability(connection: Any, journal_mode: str) -> None:
-    """Set again that a commit waits for the disk, and check the journal mode."""
+    """Set synchronous=FULL again, so that a commit waits for the disk, and check the journal mode."""
     try:
         connection.execute("PRAGMA synchronous=FULL")
         (found,) = connection.execute("PRAGMA journal_mode").fetchone()

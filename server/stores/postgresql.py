@@ -1,8 +1,9 @@
 """PostgreSQL connections: durable commits, and time limits that hold even if the database server is stopped.
 
-A stopped server, or a network that has stalled, does not answer anything: neither statement_timeout nor a cancellation ends
-the wait of the client. A thread therefore shuts down the socket of a connection that has been in use for too long. The waiting
-thread then gets an error, and the connection is replaced. It is unknown whether a commit in progress took effect.
+If the database server is stopped or the network has stalled, the client receives no answer, so neither
+statement_timeout nor a cancellation ends its wait. A thread therefore shuts down the socket of a connection that has
+been in use for too long. The waiting thread then gets an error, and the connection is replaced. It is unknown whether a
+commit in progress took effect.
 """
 
 import os
@@ -28,8 +29,8 @@ _CONNECT_OPTIONS = {
 }
 _WATCH_SECONDS = 0.25
 _SYNCHRONOUS_COMMIT = "synchronous_commit"  # key in the info of a connection record
-# One message with one answer, so these settings cost no further round trip. synchronous_commit may be changed while the server
-# runs, so each transaction sets its own value.
+# These statements are sent in one message, so they cost only one round trip. An administrator may change
+# synchronous_commit while the server runs, so each transaction sets its own value.
 _BEGIN_WRITING = "SHOW fsync; SHOW full_page_writes; BEGIN; SET LOCAL synchronous_commit = {}"
 _BEGIN_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
@@ -37,7 +38,7 @@ _BEGIN_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 class ConnectionWatchdog:
     """Shuts down connections that have been in use for longer than a time limit. A daemon thread looks for them.
 
-    Connections are connections of psycopg.
+    All connections are psycopg connections.
 
     Attributes:
         seconds_max: Time limit in seconds; None for no limit.
@@ -45,8 +46,8 @@ class ConnectionWatchdog:
 
     def __init__(self) -> None:
         self.seconds_max: float | None = None
-        # By the identity of the connection. A copy of the socket's descriptor, because the number of a descriptor that psycopg
-        # has closed may already belong to another file.
+        # The socket of each connection, by the identity of the connection. Each socket has a copy of the descriptor,
+        # because the number of a descriptor that psycopg has closed may already belong to another file.
         self._sockets: dict[int, socket.socket] = {}
         self._deadlines: dict[int, float] = {}
         self._stopped = threading.Event()
@@ -96,7 +97,7 @@ class ConnectionWatchdog:
             self._shut_down(time.monotonic())
 
     def _shut_down(self, now: float) -> None:
-        """Shut down the connections whose time limit ends before a time."""
+        """Shut down the connections whose time limit ended before `now`."""
         for name, deadline in list(self._deadlines.items()):
             if deadline >= now:
                 continue
@@ -144,7 +145,8 @@ def open_engine(url: sqlalchemy.URL, watchdog: ConnectionWatchdog, lock_seconds:
 def _session_settings(lock_seconds: int, seconds_max: float | None) -> str:
     """Return the statement that limits times on the side of the database server.
 
-    A server process that was stopped in a transaction would otherwise keep its locks, which stop every other server.
+    Otherwise, a Grounds process that was stopped during a transaction would keep its locks and block every other
+    process.
     """
     settings = [f"SET lock_timeout = '{lock_seconds}s'"]
     if seconds_max is not None:
@@ -164,13 +166,13 @@ def _begin(connection: Connection) -> None:
     if options.get("writing", False):
         _begin_writing(connection)
     elif options.get("single_statement", False):
-        connection.exec_driver_sql("SELECT 1")  # without a transaction
+        connection.exec_driver_sql("SELECT 1")  # checks the connection; a single statement needs no transaction
     else:
         connection.exec_driver_sql(_BEGIN_SNAPSHOT if options.get("snapshot", False) else "BEGIN")
 
 
 def _begin_writing(connection: Connection) -> None:
-    """Begin a transaction whose commit waits for the disk, and check that PostgreSQL writes the disk as it should."""
+    """Begin a transaction whose commit waits for the disk, and check that fsync and full_page_writes are on."""
     with connection.exec_driver_sql(_BEGIN_WRITING.format(connection.info[_SYNCHRONOUS_COMMIT])) as result:
         cursor: Any = result.cursor
         for name in ("fsync", "full_page_writes"):

@@ -28,12 +28,12 @@ LOG = structlog.get_logger()
 _HANG_SECONDS = 30.0  # a worker that has reported nothing for this time is killed and replaced
 _POLL_SECONDS = 0.1
 _PAUSE_SECONDS_MIN, _PAUSE_SECONDS_MAX = 0.5, 30.0  # pause before a worker that ended early is replaced
-_EARLY_SECONDS = 10.0  # a worker that ends sooner after its start has probably a lasting problem, so the pause doubles
+_EARLY_SECONDS = 10.0  # a worker that ends sooner after its start probably has a lasting problem, so the pause doubles
 _STOP_SECONDS = 10.0  # time for closing the stores, in addition to the time for draining
 
 
 class _Slot:
-    """The place of one worker, which successive processes fill.
+    """One worker of the server, which one process after another runs.
 
     Attributes:
         number: Number of the worker, from 0.
@@ -149,7 +149,7 @@ class Supervisor:
             slot.schedule_restart()
         elif self._table.silent_seconds(slot.number) > self._hang_seconds:
             LOG.error("worker does not respond and is killed", worker=slot.number, pid=slot.process.pid)
-            slot.process.kill()  # the record log is durable, so that no acknowledged record is lost
+            slot.process.kill()  # no acknowledged record is lost, because each was durable before it was acknowledged
 
     def _replace_worker(self, slot: _Slot) -> None:
         """Drain one worker, and start its successor; return when the successor accepts connections."""
@@ -177,7 +177,8 @@ class Supervisor:
     def _stop_workers(self) -> int:
         """Drain and stop all workers; return 0, or the largest exit status of a worker if one failed.
 
-        A worker that SIGTERM ends while it starts has answered no call, so this is not a failure.
+        If SIGTERM ends a worker that is still starting, the worker has answered no call, so this does not count as a
+        failure.
         """
         running = [slot.process for slot in self._slots if slot.process is not None]
         for process in running:
@@ -220,7 +221,8 @@ def _reserve_port(host: str, port: int) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     address = (host, port)
-    # A socket with SO_REUSEPORT could be bound although another server of the same user listens. One without it cannot.
+    # A socket with SO_REUSEPORT can be bound even if another server of the same user listens on the port. Therefore
+    # bind a socket without SO_REUSEPORT first, which fails in this case.
     try:
         with socket.socket(family) as exclusive:
             exclusive.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -68,8 +68,8 @@ class ChurnEvidenceReader:
         """Read the record of the run, and prove that the row is in the Merkle root in that record.
 
         Returns:
-            The body of the record, or None if it is no longer stored; and the proof, or None if an earlier release
-            recorded the run.
+            The body of the record, or None if the body is no longer stored; and the proof, or None if an earlier
+            release recorded the run.
 
         Raises:
             RecordDamaged: The row or the record was changed, so neither can serve as evidence.

@@ -45,7 +45,7 @@ class DecisionLookup:
 
 
 def find_decision(records: RecordReader, decision_id: str, caller: Caller) -> DecisionLookup:
-    """Find the record of a decision, even if its content was removed or it is damaged.
+    """Find the record of a decision, even if the content of the record was removed or the record is damaged.
 
     Raises:
         DecisionUnknown: There is no such decision, or the caller may not ask about its market.
@@ -109,8 +109,8 @@ class DecisionEvidenceReader:
     def _read_snapshot(self, decision_id: str, caller: Caller) -> tuple[pb.Evidence, StoredRecord, InclusionHashes]:
         """Read the decision, its events, its policy, and the hashes for the inclusion proof from one snapshot.
 
-        The caller records the reading only later, which makes the tree grow. The proof in the larger tree needs the
-        hashes that are read here, and hashes from the right edge of the tree, which this process has in memory.
+        `read` records the reading afterwards, and this record makes the tree grow. The proof in the larger tree needs
+        the hashes that are read here, and hashes from the right edge of the tree, which this process has in memory.
         Therefore the proof usually needs no second query.
         """
         # Read the frontier before the snapshot, so that the tree of the frontier is a prefix of the snapshot's tree.

@@ -1,6 +1,6 @@
 """Replay of a credit decision: assesses the recorded application again, and compares the result with the record.
 
-The replay uses the recorded bundle and the recorded policy, not the ones in force today.
+The replay uses the bundle and the policy that the record states, not those that are used today.
 """
 
 import datetime as dt

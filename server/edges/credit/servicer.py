@@ -194,7 +194,7 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
     async def _read_features(
         self, customer: customer_pb2.Customer, schema: Schema
     ) -> tuple[dict[str, FeatureInput], dt.datetime | None]:
-        """Read the customer's newest stored feature values and their as-of time. The time is None if there are no values.
+        """Read the customer's newest stored feature values and their as-of time; None if there are no values.
 
         Raises:
             CustomerUnknown: The store has no values of the customer, but the model needs features from the store.

@@ -1,1 +1,1 @@
-"""Identity of callers: a certificate or a token identifies the caller, and the authority file states its permissions."""
+"""Identity of callers: a certificate or token identifies the caller, and the authority file states its permissions."""

@@ -1,4 +1,4 @@
-"""Identification: finds the caller of a call by its certificate or token. A server without an authority file identifies nobody."""
+"""Identification: finds the caller of a call by certificate or token. Without an authority file, nobody is identified."""
 
 from typing import Protocol
 

@@ -43,9 +43,9 @@ class TlsFiles:
 class CertificateFiles:
     """Credentials of a server. Each new connection uses the newest valid content of the files.
 
-    gRPC asks for the credentials at each handshake. If the files have changed since the last handshake, this class reads and
-    checks them. If they are invalid, for example because only one of two files has been replaced so far, the previous content
-    stays in use, and the next handshake reads the files again.
+    gRPC asks for the credentials at each handshake. If the files have changed since the last handshake, this class
+    reads and checks them. If they are invalid, for example because only one of two files has been replaced so far, the
+    previous content stays in use, and the next handshake reads the files again.
     """
 
     def __init__(self, files: TlsFiles) -> None:

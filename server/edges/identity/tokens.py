@@ -50,8 +50,8 @@ class TokenKeys:
     async def find(self, key_id: str) -> Any | None:
         """Return the key with this id; None if the newest key set has no such key.
 
-        If the key set is old, it is read again in the background, and the present keys stay in use meanwhile. A call with an
-        unknown key id waits for the new key set, because the issuer may have begun to use a new key.
+        If the key set is old, it is read again in the background, and the present keys stay in use meanwhile. A call
+        with an unknown key id waits for the new key set, because the issuer may have begun to use a new key.
         """
         age, is_known = self._monotonic() - self._read_time, key_id in self._keys
         if self._refresh is None and age >= (_REFRESH_SECONDS if is_known else _RETRY_SECONDS):
@@ -113,8 +113,8 @@ class TokenVerifier:
             authorization: Value of the metadata entry `authorization`: "Bearer " and the token.
 
         Raises:
-            CallerNotAuthenticated: There is no token, or the token is not valid. The message does not say which rule the token
-                breaks, because this would help an attacker. The application log contains the rule.
+            CallerNotAuthenticated: There is no token, or the token is not valid. The message does not say which rule
+                the token breaks, because this would help an attacker. The application log contains the rule.
         """
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token:
@@ -130,7 +130,7 @@ class TokenVerifier:
         return principal
 
     async def _verify(self, token: str) -> tuple[str, float]:
-        """Return the principal and the expiry time of a token. Raises CallerNotAuthenticated if the token is not valid."""
+        """Return the principal and the expiry time of a token. Raises CallerNotAuthenticated if the token is invalid."""
         try:
             header = jwt.get_unverified_header(token)
             # If the key is unknown, the empty key makes every signature invalid. `algorithms` rejects a token with any

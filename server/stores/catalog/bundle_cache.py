@@ -74,7 +74,7 @@ class BundleCache:
 
 @contextmanager
 def refuse_unusable_bundle(bundle_id: str) -> Iterator[None]:
-    """Raise BundleNotReadable if the block uses a bundle that is invalid, exceeds a limit, or gives no valid answer."""
+    """Raise BundleNotReadable if the block uses a bundle that is invalid, exceeds a limit, or computes no result."""
     try:
         yield
     except BundleInvalid as error:

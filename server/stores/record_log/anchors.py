@@ -24,7 +24,7 @@ from server.stores.tables import CHECKPOINTS
 
 _EVENTS = structlog.get_logger()
 _COMMAND_SECONDS_MAX = 30
-_CHECKED_ANCHORS = 100  # limit of anchored checkpoints that the log must extend before its first append
+_CHECKED_ANCHORS = 100  # the newest anchored checkpoints, which are compared with the log before its first append
 
 
 class AnchorContradicted(Exception):
@@ -68,7 +68,8 @@ class CheckpointAnchor:
             self._store(head.size, head.checkpoint)
             if self._folder is not None:
                 self._check_continuity(head, self._folder)
-            # A checkpoint of a deleted file must not leave the process: it would contradict the restored database.
+            # A checkpoint of a deleted database file must not be anchored, because it would contradict the restored
+            # database.
             self._database.check_files()
             if self._folder is not None:
                 write_exclusively(self._folder / f"checkpoint-{head.size:020d}.txt", head.checkpoint)

@@ -145,9 +145,8 @@ class RecordLog:
         # A batch with only duplicates and errors does not change the log, so no checkpoint is signed.
         if rows:
             insert_rows(connection, RECORDS, rows)
-            write_tiles(
-                connection, before.size, after.size
-            )  # reads hashes of the inserted rows, so it must run after the insert
+            # `write_tiles` reads hashes of the inserted rows, so it must run after the insert.
+            write_tiles(connection, before.size, after.size)
             note = self._write_head(connection, after)
             self._newest = time_from_us(rows[-1]["time_us"])
             after_commit(connection, lambda: self._remember(after.size, note))
@@ -183,8 +182,9 @@ class RecordLog:
 
         Args:
             connection: Connection to the log's database.
-            reread: Whether to read the newest record again, because an operator or another process may have appended
-                it, and to compare the clock with the database server's. A probe does so; an append is too frequent.
+            reread: Whether to read the newest record again, because another process may have appended a record, and to
+                compare the clock with the clock of the database server. Probes do so. Appends do not, because they are
+                too frequent.
 
         Raises:
             StoreUnavailable: The clock is wrong. Nothing is appended.
@@ -202,7 +202,7 @@ class RecordLog:
             raise StoreUnavailable(_CLOCK_WRONG)
 
     def _report(self, problem: str, event: str = "log damaged") -> None:
-        """Write a problem to the application log, unless it is the last written one, because every probe finds it again."""
+        """Write a problem to the application log, unless the same problem was written last, because probes repeat it."""
         if problem != self._reported:
             _EVENTS.error(event, problem=problem)
         self._reported = problem
@@ -230,9 +230,8 @@ class RecordLog:
         if problems:
             return problems[0][1]
         if not last.size:
-            self.last_frontier = (
-                frontier  # from now on, the head is compared with this frontier instead of mark and anchors
-            )
+            # From now on, the head is compared with this frontier instead of the mark and the anchors.
+            self.last_frontier = frontier
         return ""
 
     def _remembered_checkpoints(self) -> list[RememberedCheckpoint]:

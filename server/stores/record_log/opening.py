@@ -85,7 +85,8 @@ def open_log(database: Database, locations: KeyLocations, clock: Clock | None = 
     url = database.engine.url.render_as_string(hide_password=False)
     key_database = open_key_database(locations.keys, url, database.connections)
     try:
-        # One transaction: if several processes start on an empty database, one initializes the log, and the others wait for it.
+        # Everything runs in one transaction. If several processes start on an empty database, one process initializes
+        # the log, and the others wait.
         with database.writing() as connection:
             if connection.dialect.name == "postgresql":
                 _refuse_lost_commits(connection)
