@@ -220,7 +220,7 @@ def test_a_market_whose_feed_stopped_is_rejected_instead_of_labelled_as_churn(
 
 
 def test_a_market_without_customers_in_scope_is_ignored(made: SyntheticLog, tmp_path: Path) -> None:
-    """Market AT ends in January, the first snapshot is of April, and a customer is in scope for 60 days after a purchase."""
+    """Market AT ends in January, the first snapshot is of April, and purchases keep a customer in scope for 60 days."""
     samples, latest = read_log_samples(read_spec(made.spec), truncated_market(made, tmp_path, "2025-02-01"), 1)
 
     assert set(samples.rows["market"]) == set(latest["market"]) == {"DE"}
