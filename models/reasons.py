@@ -28,7 +28,7 @@ DEFAULT_LOCALE = "en"
 FEATURES_NAMED_MAX = 2  # the largest number of features that a group's sentence lists
 _PLURAL_CATEGORIES = {"zero", "one", "two", "few", "many", "other"}
 _PATTERN_LENGTH_MAX = 64
-_USUAL_MAX = 1e15  # doubles below this have at most 15 digits before the decimal separator, so they are rounded exactly
+_USUAL_MAX = 1e15  # numbers below this have at most 15 digits before the decimal separator, so their rounding is exact
 _USUAL_PLACES_MAX = 9
 _CACHED_MAX = 4096
 _DECIMAL_PRECISION = 400  # digits: enough to write any double without an exponent
@@ -62,7 +62,7 @@ def principal_reasons(
         points: Points of each feature, in the order of the schema.
         limit: Largest number of groups.
     """
-    # The sums are added in the order of the schema, so that they have the same bits in every call.
+    # Each sum adds the contributions in the order of the schema, so that the result has the same bits in every call.
     sums = {code: sum(contributions[index] for index in members) for code, members in schema.members.items()}
     raising = {code: log_odds for code, log_odds in sums.items() if log_odds > 0.0}
     # Materiality is relative to the groups that raise the risk: groups that lower it do not change the threshold.
@@ -158,7 +158,7 @@ class PlaceholderValue:
 
 
 class _Placeholders(dict[str, PlaceholderValue | str]):
-    """The placeholders of a group's sentence, created when the sentence names them."""
+    """The placeholders of a group's sentence, each created when the sentence uses it."""
 
     def __init__(
         self,
@@ -182,11 +182,11 @@ class _Placeholders(dict[str, PlaceholderValue | str]):
 
 
 class _NumberFormat:
-    """Writes numbers in one CLDR number pattern and one locale, if wanted followed by a word in the number's plural form.
+    """Writes numbers in one CLDR number pattern and one locale. A word in the number's plural form may follow.
 
-    Babel looks up the parts of the pattern and the symbols of the locale again for every number. This class prepares them once
-    for usual patterns, which have no exponent, significant digits, percent sign or quotes. For all others, and for numbers of
-    16 or more digits, it calls Babel. The text is the same.
+    Babel looks up the parts of the pattern and the symbols of the locale again for every number. This class looks them
+    up once, but only for usual patterns, which have no exponent, significant digits, percent sign or quotes. For all
+    other patterns, and for numbers of 16 or more digits, it calls Babel. Both ways produce the same text.
     """
 
     def __init__(self, pattern: str, tag: str) -> None:
@@ -218,7 +218,7 @@ class _NumberFormat:
         )
 
     def _plural_digits(self, value: float, *, usual: bool) -> str:
-        """Return the digits of a number as it is written: 1.4 is written "1" and needs the singular."""
+        """Return the digits of a number as it is written, because 1.4 is written "1" and needs the singular."""
         if usual and not self._places:
             return str(abs(round(value)))
         with _any_double():
@@ -253,23 +253,25 @@ class _NumberFormat:
         return not unusual and self._places <= _USUAL_PLACES_MAX
 
     def _write_by_babel(self, value: float) -> str:
-        """Return a number in the pattern."""
+        """Return a number as Babel writes it in the pattern."""
         with _any_double():
             return str(self._parsed.apply(value, _parse_locale(self._tag)))
 
     def _write(self, value: float) -> str:
         """Return a number of at most 15 digits in a usual pattern."""
         parsed, (group, separator) = self._parsed, self._symbols
-        negative = math.copysign(1.0, value) < 0.0  # -0.0 too is written with a sign
+        negative = math.copysign(1.0, value) < 0.0  # -0.0 is written with a sign too
         fraction = ""
         if self._places:
-            # Round the shortest decimal number that reads as this double, as Babel does.
+            # Like Babel, round the shortest decimal number that is read back as this double.
             rounded = f"{abs(decimal.Decimal(str(value))).quantize(self._quantum):f}"
             whole, _, digits = rounded.partition(".")
             digits = digits[: parsed.frac_prec[0]] + digits[parsed.frac_prec[0] :].rstrip("0")
             fraction = separator + digits if digits else ""
         else:
-            whole = str(abs(round(value)))  # half to even, which for these doubles is the decimal number's rounding too
+            whole = str(
+                abs(round(value))
+            )  # rounds half to even, which equals the rounding of the decimal number for these doubles
         whole, grouped, size = whole.rjust(parsed.int_prec[0], "0"), "", parsed.grouping[0]
         while len(whole) > size:
             whole, grouped, size = whole[:-size], group + whole[-size:] + grouped, parsed.grouping[1]
@@ -280,13 +282,13 @@ _number_format = lru_cache(maxsize=_CACHED_MAX)(_NumberFormat)
 
 
 def _any_double() -> Any:
-    """Return a decimal context in which every double is exact. The default precision of 28 digits fails on large doubles."""
+    """Return a decimal context that represents every double exactly, unlike the default precision of 28 digits."""
     return decimal.localcontext(prec=_DECIMAL_PRECISION)
 
 
 @lru_cache(maxsize=_CACHED_MAX)
 def _plural_category(tag: str, digits: str) -> str:
-    """Return the CLDR plural category of a number of 0 or more. In some languages, "1.0" has a different category than "1"."""
+    """Return the CLDR plural category of a number's digits. In some languages, "1.0" and "1" are in different ones."""
     with _any_double():
         return str(_parse_locale(tag).plural_form(decimal.Decimal(digits)))
 
@@ -299,7 +301,7 @@ def _parse_locale(tag: str) -> Locale:
 
 @lru_cache(maxsize=_CACHED_MAX)
 def _parse_text(text: str) -> tuple[tuple[str, str | None, str], ...] | None:
-    """Parse a text into literals, each followed by the name and the format of a placeholder, which is None at the end.
+    """Parse a text into literals, each with the name and format of the placeholder after it (None if there is none).
 
     Returns:
         The parts; None if a placeholder has a conversion or a nested placeholder, which only `string.Formatter` handles.

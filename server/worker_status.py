@@ -32,7 +32,7 @@ class WorkerTable:
     """
 
     def __init__(self, workers: int, context: SpawnContext) -> None:
-        """Create one entry per worker. No worker accepts connections yet. Processes of `context` can receive the table."""
+        """Create one entry per worker; none accepts connections yet. Processes of `context` can receive the table."""
         self._statuses = context.RawArray("B", workers)
         self._beats = context.RawArray("d", workers)  # in seconds of the monotonic clock, which all processes share
 

@@ -317,7 +317,7 @@ async def _end_with_error(error: BaseException, method: str, context: Context, s
 
 
 def _bytes_or(serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
-    """Return a serializer that also accepts answers that the servicer has encoded."""
+    """Return a serializer that also accepts answers that the servicer has already encoded."""
     return lambda answer: answer if isinstance(answer, bytes) else serialize(answer)
 
 

@@ -1,7 +1,8 @@
 """Runs frequent statements through the database driver's own cursor.
 
-SQLAlchemy needs about ten times as long as SQLite to run a statement by primary key. The record log runs five statements for
-every batch of decisions, so it runs them here. The connection, its transaction and its errors are SQLAlchemy's as before.
+To run a statement by primary key, SQLAlchemy needs about ten times as long as SQLite itself. The record log runs five
+statements for every batch of decisions, so it uses this module. SQLAlchemy still manages the connection and its
+transaction, and errors are still SQLAlchemy's exceptions.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,8 @@ _ROWS_MAX = 16  # rows that one INSERT writes; a longer statement is not faster
 def run_sql(connection: Connection, sql: str, values: Sequence[Any] = ()) -> Any:
     """Run a statement, and return the driver's cursor.
 
-    Values must have types that both drivers store unchanged: integers, texts, bytes and None.
+    Values may be integers, texts, bytes or None, because the drivers of SQLite and PostgreSQL store these types
+    unchanged.
 
     Args:
         connection: A connection. If the statement writes, it must come from `Database.writing`.
@@ -38,7 +40,7 @@ def run_sql(connection: Connection, sql: str, values: Sequence[Any] = ()) -> Any
     try:
         cursor.execute(sql, sent)
     except driver_error as error:
-        # The next user of the pool must not get a connection that the server has closed.
+        # The pool must not reuse a connection that the database server has closed.
         if dialect.is_disconnect(error, pooled, cursor):
             connection.invalidate(error)
         # The error contains neither values nor the driver's message, which can quote a row.
@@ -69,7 +71,7 @@ def marks(count: int) -> str:
 
 
 def pad_values(values: Sequence[Any]) -> list[Any]:
-    """Return values for an IN condition, the last one repeated up to the next power of two, so that few statements differ."""
+    """Return the values, with the last one repeated up to a power of two of values, so that few statements differ."""
     return [*values, *[values[-1]] * ((1 << (len(values) - 1).bit_length()) - len(values))]
 
 

@@ -37,7 +37,8 @@ _SELECT_NEWEST_OF_SEVERAL = select(FEATURES.c.customer_id, FEATURES.c.row, FEATU
     FEATURES.c.market == bindparam("of_market"),
     FEATURES.c.feature_set_digest == bindparam("of_digest"),
     FEATURES.c.customer_id.in_(bindparam("customers", expanding=True)),
-    # Reads one entry of the primary key per customer, however many older rows the customer has.
+    # This condition reads one entry of the primary key per customer, regardless of how many older rows the customer
+    # has.
     FEATURES.c.as_of
     == select(func.max(_OTHER.c.as_of))
     .where(
@@ -76,7 +77,7 @@ class FeatureStore:
     def find_newest_of_several(
         self, market: str, customer_ids: Collection[str], schema: Schema
     ) -> dict[str, StoredFeatures]:
-        """Return the newest features of several customers of a market, by customer_id; customers without features are absent."""
+        """Return the newest features of several customers, by customer_id. Customers without features are absent."""
         parameters = {"of_market": market, "of_digest": schema.feature_set_digest, "customers": list(customer_ids)}
         with self._database.reading(single_statement=True) as connection:
             rows = connection.execute(_SELECT_NEWEST_OF_SEVERAL, parameters).all()
@@ -107,7 +108,8 @@ def append_features(connection: Connection, rows: Iterable[dict[str, object]]) -
     """Append rows of FEATURES; return the number of new rows and the number of rows that were already stored.
 
     Raises:
-        LoadRefused: A row is already stored with different values. Stored features never change; new values need a new time.
+        LoadRefused: A row is already stored with different values. Stored features never change, so new values need a
+            later as-of time.
     """
     added = known = 0
     for new, old in unstored_rows(connection, rows):
@@ -127,8 +129,8 @@ def unstored_rows(
     """
     batch = list(rows)
     for first in range(0, len(batch), _CHUNK_ROWS):
-        # The store is append-only: a row that is already stored must have the same values. So loading a file twice is
-        # harmless.
+        # The store is append-only, so a row that is already stored must have the same values. Loading a file twice is
+        # therefore harmless.
         chunk = {_row_key(row): row for row in batch[first : first + _CHUNK_ROWS]}
         known = 0
         for key, content in _stored_rows(connection, chunk):

@@ -27,7 +27,7 @@ class RecordedAnswer:
         content: SHA-256 of the decoded request without its request_id.
         assessment: The assessment of the application.
         decision: The answer to the caller.
-        encoded: The bytes of `decision`, which are recorded and sent.
+        encoded: The encoded `decision`. The record and the answer contain these same bytes.
     """
 
     received: ReceivedRequest

@@ -1,6 +1,7 @@
-"""Reads the stored features of concurrent calls together, in one query and one thread for all calls that wait.
+"""Reads the stored features of concurrent calls in batches, so that calls that wait at the same time share one query.
 
-While one query runs, later calls wait. They share the next query. A call that arrives alone is read immediately.
+While one batch is read, later calls wait and form the next batch. If no batch is being read, a call starts one
+immediately.
 """
 
 import asyncio
@@ -51,7 +52,7 @@ class FeatureReads:
         """Return the customer's newest features of the schema's feature set; None if no features are stored.
 
         Raises:
-            StoreUnavailable: The database does not answer, or not within the time limit of the call.
+            StoreUnavailable: The database does not answer within the time limit of the call.
         """
         loop = asyncio.get_running_loop()
         read = _Read(market, customer_id, schema, loop.create_future())
@@ -78,7 +79,7 @@ class FeatureReads:
 
     async def _read_batch(self, batch: Sequence[_Read]) -> None:
         """Read the features of some calls, and wake these calls."""
-        start_call()  # this task belongs to no call, so every query has a time limit of its own
+        start_call()  # this task belongs to no single call, so every batch has its own time limit
         try:
             found = await self._threads.run(self._read, batch)
         except Exception as error:  # noqa: BLE001 - every waiting call raises the error

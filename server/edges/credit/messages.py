@@ -41,9 +41,10 @@ def assessment_message(assessment: Assessment) -> pb.CreditAssessment:
 
 
 def fill_assessment(message: pb.CreditAssessment, assessment: Assessment) -> None:
-    """Fill an empty message, which may be part of a larger message. Copying it into the larger message would take longer.
+    """Fill an empty message with an assessment.
 
-    Model output, explanation and recommendation are unset if the outcome is NOT_SCORABLE.
+    The message may be a field of a larger message, because filling it in place is faster than copying it. Model output,
+    explanation and recommendation are unset if the outcome is NOT_SCORABLE.
     """
     score, section = assessment.score, assessment.section
     _fill_policy_result(message.policy_result, assessment)
@@ -72,7 +73,7 @@ def fill_assessment(message: pb.CreditAssessment, assessment: Assessment) -> Non
 def score_response(decision: bytes) -> bytes:
     """Return an encoded ScoreCreditResponse, whose only field is the encoded decision."""
     length, size = bytearray(), len(decision)
-    while size > 0x7F:  # noqa: PLR2004 - a varint has 7 bits per byte, lowest first; the eighth bit announces another byte
+    while size > 0x7F:  # noqa: PLR2004 - a varint: 7 bits per byte, lowest first; the eighth bit continues it
         length.append(size & 0x7F | 0x80)
         size >>= 7
     length.append(size)

@@ -1,4 +1,4 @@
-"""Identification: finds the caller of a call by certificate or token. Without an authority file, nobody is identified."""
+"""Identification: finds the caller of a call by certificate or token. Without an authority file, each is `local`."""
 
 from typing import Protocol
 

@@ -130,7 +130,7 @@ class TokenVerifier:
         return principal
 
     async def _verify(self, token: str) -> tuple[str, float]:
-        """Return the principal and the expiry time of a token. Raises CallerNotAuthenticated if the token is invalid."""
+        """Return the principal and the expiry time of a token; raise CallerNotAuthenticated if it is invalid."""
         try:
             header = jwt.get_unverified_header(token)
             # If the key is unknown, the empty key makes every signature invalid. `algorithms` rejects a token with any

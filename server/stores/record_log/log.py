@@ -161,7 +161,7 @@ class RecordLog:
             StoreUnavailable: The head is missing, its checkpoint is invalid, or the log does not extend a remembered
                 checkpoint. Nothing is appended.
         """
-        # In SQLite, the transaction has locked the whole database.
+        # SQLite needs no row lock, because the transaction has locked the whole database for writing.
         lock = _LOCK_HEAD if connection.dialect.name == "postgresql" else _READ_HEAD
         head = run_sql(connection, lock, (HEAD_NAME,)).fetchone()
         problem = "the head of the log is missing"
@@ -202,7 +202,7 @@ class RecordLog:
             raise StoreUnavailable(_CLOCK_WRONG)
 
     def _report(self, problem: str, event: str = "log damaged") -> None:
-        """Write a problem to the application log, unless the same problem was written last, because probes repeat it."""
+        """Write a problem to the application log, unless the last written problem is the same."""
         if problem != self._reported:
             _EVENTS.error(event, problem=problem)
         self._reported = problem

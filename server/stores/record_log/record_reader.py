@@ -191,7 +191,7 @@ def find_request_rows(connection: Connection, requests: Collection[RequestKey]) 
     """Return the rows of RECORDS that were written for these requests, by request."""
     found: dict[RequestKey, Row[Any]] = {}
     for caller in {caller for caller, _ in requests}:
-        # Nearly every request is new, so look for the ids first, which only reads the database's index.
+        # Nearly every request is new, so first look for the ids only. This query reads only an index of the database.
         asked = pad_values([request_id for name, request_id in requests if name == caller])
         existing = run_sql(connection, f"{_SELECT_REQUEST_IDS} {marks(len(asked))}", (caller, *asked)).fetchall()
         if not existing:
