@@ -77,7 +77,7 @@ def dev_certs(
 
 
 def _client_options(name: str) -> list[tuple[str, str]]:
-    """Return the options of the client, with the file name of each."""
+    """Return (option, file name) for each option with which the client authenticates as `name`."""
     return [("ca", "ca.pem"), ("certificate", f"{name}.pem"), ("key", f"{name}.key")]
 
 
@@ -90,7 +90,7 @@ def _certificate(
     issuer: x509.Name | None,
     names: list[x509.GeneralName] | None = None,
 ) -> x509.Certificate:
-    """Return a signed certificate; without `issuer`, the certificate of a certificate authority that signs itself."""
+    """Return a signed certificate. Without `issuer`, return the self-signed certificate of a certificate authority."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     builder = (
         x509.CertificateBuilder()

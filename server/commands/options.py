@@ -39,7 +39,7 @@ Preview = Annotated[bool, typer.Option("--preview", help="Only print what would 
 
 
 def runs_as_script() -> bool:
-    """Return true if the console script started the process, false if `python -m server` did."""
+    """Return whether the console script started the process; if not, `python -m server` did."""
     return Path(sys.argv[0]).name == _SCRIPT
 
 
@@ -67,7 +67,7 @@ def single_config(option: Path | None, positional: Path | None) -> Path | None:
 
 
 def checked_clock(database: "Database", settings: Settings, *, removes: bool = False) -> "Clock":
-    """Return the clock after its checks. A command that changes data calls this first.
+    """Check the clock, and return it. A command that changes data calls this function first.
 
     Args:
         database: The database of the record log.

@@ -13,15 +13,15 @@ from server.stores.record_log.erased_customers import ErasedCustomers
 
 _MARKET = f"^{MARKET_PATTERN}$"
 _CUSTOMER_ID = f"^{CUSTOMER_ID_PATTERN}$"
-_AHEAD_MAX = dt.timedelta(days=1)  # a day that is cut at midnight in any time zone is not in the future
+_AHEAD_MAX = dt.timedelta(days=1)  # accepts the midnight at which today begins in any time zone
 KEY_COLUMNS = {"market": pa.string(), "customer_id": pa.string(), "as_of": pa.timestamp("us", tz="UTC")}
 
 
 def check_customers(path: Path, table: pa.Table, load_time: dt.datetime) -> None:
     """Raise LoadRefused if a row lacks a valid market, customer_id or as_of, or if two rows have the same three values.
 
-    A file without rows is invalid too. So is an as-of time after the load: the newest as-of time is served, so such a
-    row would be served instead of all later ones.
+    Also raise LoadRefused if the file has no rows, or if an as-of time is more than a day after the load. The server serves
+    the row with the newest as-of time, so a row with a future time would hide the rows of all later loads.
     """
     check_columns(path, table, KEY_COLUMNS)
     if table.num_rows == 0:

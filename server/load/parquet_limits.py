@@ -1,8 +1,8 @@
 """Reads Parquet files within limits, so that a small crafted file cannot use up the memory of the machine.
 
-A file of one megabyte can declare billions of values, because repeated values take no space. The limits are checked on the
-footer, before any value is read. Texts are read as dictionaries, in which a repeated text takes space only once, and
-become plain texts only after their lengths were checked.
+A file of one megabyte can declare billions of values, because repeated values take no space. This module checks the limits
+on the footer, before it reads any value. It reads texts as dictionaries, in which a repeated text takes space only once, and
+converts them to plain texts only after it has checked their lengths.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,11 +19,12 @@ _FOOTER_BYTES_MAX = 16 * 1024 * 1024
 _COLUMNS_MAX = 2_000
 _ROW_GROUPS_MAX = 10_000
 _ROWS_MAX = 20_000_000
-# Each row has a customer or a time of its own and a value per feature, so more rows than bytes are not real data.
+# Real rows differ in the customer or the time, so they take at least one byte each. Therefore a file must not have more rows
+# than bytes, unless it has at most this number of rows.
 _ROWS_OF_SMALL_FILE = 10_000
-_CHUNK_BYTES_MAX = 256 * 1024 * 1024  # of one column in one row group, uncompressed
+_CHUNK_BYTES_MAX = 256 * 1024 * 1024  # for one column in one row group
 _VALUES_PER_ROW_MAX = 10_000  # in a column of lists
-_TEXT_BYTES_MAX = 64 * 1024  # the drivers of one customer are the longest text
+_TEXT_BYTES_MAX = 64 * 1024  # the longest texts of real files are the drivers of a customer
 _FOOTER_END_BYTES = 8  # 4 bytes with the length of the footer, 4 bytes PAR1
 _BYTE_ARRAY = "BYTE_ARRAY"  # the physical type of texts
 
@@ -57,7 +58,7 @@ class LimitedParquet:
             yield from self._plain(pa.Table.from_batches([batch])).combine_chunks().to_batches()
 
     def _plain(self, table: pa.Table) -> pa.Table:
-        """Return a table with plain texts instead of dictionaries, after their lengths were checked."""
+        """Check the lengths of the texts, and return the table with plain texts instead of dictionaries."""
         for number, name in enumerate(table.schema.names):
             column, kind = table.column(number), self.schema.field(name).type
             if column.type == kind:
@@ -76,7 +77,7 @@ def open_parquet(path: Path) -> Iterator[LimitedParquet]:
     """Open a Parquet file, and check its footer.
 
     Raises:
-        LoadRefused: The file is not a Parquet file, or its footer exceeds a limit. The message lists every exceeded limit.
+        LoadRefused: The file is not a Parquet file, or its footer exceeds a limit. The message states the first exceeded limit.
     """
     try:
         _check_footer_length(path)
@@ -106,7 +107,7 @@ def _check_footer_length(path: Path) -> None:
 
 
 def _footer_problems(path: Path, footer: pq.FileMetaData) -> Iterator[str]:
-    """Yield each exceeded limit."""
+    """Yield a sentence about the first exceeded limit, if there is one."""
     rows_max = min(_ROWS_MAX, max(_ROWS_OF_SMALL_FILE, path.stat().st_size))
     for what, count, limit in (
         ("columns", footer.num_columns, _COLUMNS_MAX),

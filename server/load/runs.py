@@ -1,4 +1,4 @@
-"""Loads a run file: rows are staged batch by batch where no reader sees them, then published in one transaction.
+"""Loads a run file. Rows are first staged in batches, invisible to readers, and then published in one transaction.
 
 If a load is killed before it publishes the run, the next load deletes the staged rows.
 """

@@ -31,8 +31,8 @@ def check_clock(
         clock: The clock of this process.
         mark: The file with the high-water mark; None for no check.
         anchor_folder: The folder with anchored checkpoints; None for no check.
-        removes: Whether to reject also a clock that is far ahead of the newest record, because the command removes data
-            by age.
+        removes: Whether the command removes data by age. If so, a clock that is far ahead of the newest record is
+            rejected too.
 
     Raises:
         ClockRefused: The clock is wrong, or the log was idle for so long that the clock may be wrong. The message lists
@@ -59,7 +59,7 @@ def check_date(clock: Clock, today: dt.date) -> None:
     """Check that the clock shows the date that the operator typed.
 
     Raises:
-        ClockRefused: The clock shows another date.
+        ClockRefused: The clock shows a different date.
     """
     if clock.now().date() != today:
         raise ClockRefused(f"the clock shows {clock.now():%Y-%m-%d} (UTC), but --today is {today}; correct the clock")
@@ -87,7 +87,7 @@ def confirm_clock(log: RecordLog, reason: str, clock: Clock) -> None:
 
 
 def _written_files(mark: Path | None, anchor_folder: Path | None) -> list[Path]:
-    """Return the high-water mark and the newest anchored checkpoint, as far as they exist."""
+    """Return the paths of the high-water mark and of the newest anchored checkpoint; omit missing files."""
     anchors = sorted(anchor_folder.glob("checkpoint-*.txt"))[-1:] if anchor_folder is not None else []
     return [path for path in (mark, *anchors) if path is not None and path.exists()]
 

@@ -74,7 +74,7 @@ def diagnose(database: Database, settings: Settings) -> Diagnosis:
 
 
 def _policy_problems(database: Database, path: Path) -> list[str]:
-    """Return why the policy in force cannot be used; empty if it can.
+    """Return a sentence that states why the policy in force cannot be used; empty if the policy can be used.
 
     Args:
         database: The database with the activations and the stored policies.

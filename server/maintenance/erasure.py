@@ -87,7 +87,8 @@ class ErasurePlan:
 def check_customer(market: str, customer_id: str) -> CustomerKey:
     """Return (market, customer_id) if both are valid.
 
-    No request or file can contain an invalid number, so an erasure or a hold of it would silently have no effect.
+    No request or file can contain an invalid customer number, so an erasure or a hold for such a number would silently
+    have no effect.
 
     Raises:
         ErasureRefused: The market or the number is invalid.
@@ -174,7 +175,7 @@ def erase_customers(
         log: The record log.
         customers: Pairs (market, customer_id).
         reason: The reason, which is recorded permanently.
-        clock: Returns the present time.
+        clock: Function that returns the current time.
         token_days: Days for which page and delta tokens are valid. It determines which tombstones have expired.
 
     Raises:
@@ -292,7 +293,10 @@ def _erase_again(log: RecordLog, erasure: ListedErasure, customer: CustomerKey |
 
 
 def _find_customers(log: RecordLog, tags: Collection[str]) -> dict[str, CustomerKey]:
-    """Return the customers with these tags who have feature or run rows, by tag. A tag cannot be reversed, so all are tried."""
+    """Return the customers with these tags who have feature or run rows, by tag.
+
+    A tag cannot be reversed, so the function computes the tag of every customer who has such rows.
+    """
     features = select(FEATURES.c.market, FEATURES.c.customer_id).distinct()
     runs = select(RUNS.c.market, RISKS.c.customer_id).join_from(RISKS, RUNS).distinct()
     found: dict[str, CustomerKey] = {}
