@@ -1,4 +1,4 @@
-"""Shared fixtures: a small model family that trains in seconds, the two real families, and servers over a real channel."""
+"""Shared fixtures: a small model family that trains in seconds, both real families, and servers over a real channel."""
 
 import datetime as dt
 import fcntl
@@ -148,7 +148,7 @@ def small_activation(small: SmallFamily, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def small_settings(small: SmallFamily, small_database: Path, small_activation: Path, tmp_path: Path) -> Settings:
-    """Return settings of a server of the small family, with copies of all its files; the bundle is active in DE and FR."""
+    """Return settings of a server of the small family, with copies of all files; the bundle is active in DE and FR."""
     bundles = tmp_path / "bundles"
     shutil.copytree(small.bundles, bundles)
     shutil.copy(small_activation, bundles / "credit" / ACTIVE)

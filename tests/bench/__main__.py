@@ -1,4 +1,4 @@
-"""Measure what the system costs, write the history, and renew the tables of tests/bench/README.md: `python -m tests.bench`."""
+"""Measure what the system costs, write the history, and update the tables of the README: `python -m tests.bench`."""
 
 import tempfile
 import warnings
@@ -105,7 +105,7 @@ def churn(
     files: Files = None,
     lines: Annotated[list[int] | None, typer.Option(help="Sizes of the made logs.", min=10_000)] = None,
 ) -> None:
-    """Score made transaction logs of several sizes: features and run, time and memory by stage."""
+    """Score generated transaction logs of several sizes: features and run, time and memory by stage."""
     console = Console(1)
     measured_on = provenance()
     with released_models(bundles, files, console) as (bundles_folder, _):
@@ -118,7 +118,7 @@ def churn(
 def feed(
     customers: Annotated[int, typer.Option(help="How many the made run has.", min=1000)] = 1_000_000,
 ) -> None:
-    """Load a made run, and time its export and its pages as the CRM reads them."""
+    """Load a generated run, and time its export and its pages as the CRM reads them."""
     console = Console(1)
     measured_on = provenance()
     found = measure_feed(customers, console.info)
@@ -164,7 +164,7 @@ def released_models(bundles: Path | None, files: Path | None, console: Console) 
 
 @app.command(epilog="Example: python -m tests.bench readme")
 def readme() -> None:
-    """Renew the tables and plots from the newest results, without measuring."""
+    """Update the tables and plots from the newest results, without measuring."""
     renew_readme()
 
 

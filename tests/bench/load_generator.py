@@ -158,7 +158,7 @@ def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
 
 
 def _request_headers(address: str, method: str) -> bytes:
-    """Return the header block of every call: HPACK (RFC 7541) with literals, without Huffman coding and dynamic table."""
+    """Return the header block of every call: HPACK (RFC 7541) literals, without Huffman coding or the dynamic table."""
 
     def text(value: str) -> bytes:
         content = value.encode()

@@ -1,4 +1,6 @@
-"""Servers to compare with, of the same gRPC contract: `python -m tests.bench.plain_servers KIND BUNDLE_FOLDER FEATURES`.
+"""Plain servers, for comparison: `python -m tests.bench.plain_servers KIND BUNDLE_FOLDER FEATURES`.
+
+They implement the same gRPC contract.
 
 | KIND | answer |
 |---|---|
@@ -7,7 +9,7 @@
 | `shap` | score by LightGBM's `predict`, explanation by `shap`'s interventional TreeExplainer with 100 background rows |
 
 The last two are written as most teams would write them: gRPC's thread pool, all features in a dictionary, one thread per
-prediction. They apply no policy, give no reasons in words, and record nothing.
+prediction. They apply no policy, return no reasons in words, and record nothing.
 """
 
 import asyncio

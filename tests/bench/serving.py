@@ -1,4 +1,4 @@
-"""Benchmark of serving: our server against plain servers of the same contract, interleaved, with every answer checked."""
+"""Benchmark of serving: our server against plain servers of the same contract, interleaved; every answer is checked."""
 
 import itertools
 import os
@@ -139,7 +139,7 @@ def measure_serving(
         }
         opened = databases(Path(name))
         exit_stack.callback(opened.close)
-        # `zip` leaves the iterator suspended after the last database, so that PostgreSQL runs until the end of the block.
+        # `zip` leaves the iterator suspended after the last database, so PostgreSQL runs until the end of the block.
         for _, (kind, url) in zip(STORES, opened, strict=False):
             if kind not in stores:
                 continue

@@ -1,4 +1,4 @@
-"""Times the stages of a decision in one process and one thread: where the CPU time of an answer goes outside the transport."""
+"""Times the stages of a decision in one process and one thread, without the transport."""
 
 import datetime as dt
 import itertools
@@ -137,7 +137,7 @@ def _time_append(append: Callable[[Sequence[LogEntry]], object], batches: Sequen
 
 
 def _new_requests(batches: Sequence[Sequence[LogEntry]]) -> list[list[LogEntry]]:
-    """Return the entries again, as those of new requests."""
+    """Return copies of the entries, each with a new record_id and a new request_id."""
     return [
         [replace(each, record_id=new_record_id(each.time), request_id=str(uuid.uuid4())) for each in batch]
         for batch in batches

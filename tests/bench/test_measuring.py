@@ -1,4 +1,4 @@
-"""Benchmarks do not use the developer's keys and bundles, and reject --bundles without --files and the reverse."""
+"""Benchmarks do not use the developer's keys and bundles, and need --bundles and --files together or neither."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""After a change of model and policy, earlier decisions read back byte for byte, and replay with the old model and policy."""
+"""After a change of model and policy, earlier decisions are read back byte for byte, and are replayed as before."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence

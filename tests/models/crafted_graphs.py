@@ -66,7 +66,7 @@ def _expand(graph: onnx.GraphProto, size: str) -> str:
 
 
 def attack(content: bytes, harm: _Nodes, threshold: float = THRESHOLD) -> bytes:
-    """Return a copy of an ONNX file that also computes the nodes of `harm`, whose sum of zero it adds to the margin."""
+    """Add the nodes of `harm` to a graph, and their sum, which is zero, to its margin; return the changed ONNX file."""
     model = onnx.load_from_string(content)
     graph = model.graph
     _add_constant(graph, "threshold", threshold, np.float64)

@@ -1,4 +1,4 @@
-"""Verification with the public key and a checkpoint detects every change of a log and states which record was changed."""
+"""Verification with the public key and a checkpoint detects every change of a log, and reports the changed record."""
 
 from dataclasses import replace
 

@@ -58,7 +58,7 @@ def test_lines_without_room_are_dropped_at_once_and_every_line_is_written_or_cou
 
 
 def test_lines_that_arrive_together_are_written_in_few_calls() -> None:
-    reading, writing = os.pipe2(os.O_DIRECT)  # such a pipe keeps each write apart
+    reading, writing = os.pipe2(os.O_DIRECT)  # with O_DIRECT, the pipe keeps each write as a separate packet
     writer = LogWriter(writing)
     lines = [f"line {number}\n" for number in range(100)]
     for line in lines:

@@ -221,7 +221,7 @@ def random_message(descriptor: Descriptor, chance: random.Random, size: int, dep
 
 
 def cost_problem(server: ServerThread, method: str, content: bytes) -> str:
-    """Call a method; return the status of a bug, or the processor time if it is above the limit, or ""."""
+    """Call a method; return "" if all is well, else the status of a bug or the processor time above the limit."""
     before = server.loop_seconds()
     code = server.call(method, content)
     seconds = server.loop_seconds() - before

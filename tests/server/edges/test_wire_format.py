@@ -56,7 +56,7 @@ def fill_message(message: Message, chance: random.Random) -> Message:
 
 
 def fill_scalar(message: Message, each: FieldDescriptor, chance: random.Random) -> None:
-    """Set a scalar field to a random value, or a list of scalars to this value twice."""
+    """Set a scalar field to a random value; a repeated field gets this value twice."""
     # The keys are the field types of descriptor.proto, such as 9 for string.
     values = {9: "t\u00e9xt" * chance.randrange(60), 12: b"\xff\x00", 8: True, 1: -1.5, 2: 2.5, 14: 1}
     value = values.get(each.type, chance.choice([1, 127, 128, 2**31 - 1]))

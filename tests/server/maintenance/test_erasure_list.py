@@ -47,7 +47,7 @@ def copy_database(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[s
 
 
 def erase(log: RecordLog, customer: tuple[str, str]) -> None:
-    """Erase a customer as the command does."""
+    """Erase a customer as the command `erase` does."""
     assert len(list(erase_customers(log, [customer], "request 7", lambda: NOW, 7.0))) == 1
 
 

@@ -29,7 +29,7 @@ def stamp(time: dt.datetime) -> Timestamp:
 
 
 def some_inputs(bundle: Bundle, choice: np.random.Generator) -> dict[str, SourcedValue]:
-    """Return random inputs: missing, from the store or from the caller; numbers or levels; one or several as-of times."""
+    """Return random inputs: missing, stored or from the caller; numbers or levels; one or several as-of times."""
     inputs = {}
     for name in bundle.schema.names:
         value = VALUES[choice.integers(len(VALUES))]

@@ -1,4 +1,4 @@
-"""Features of concurrent calls are read together; every call gets its own customer's values, or the error."""
+"""The features of concurrent calls are read together; each call gets the values of its own customer, or an error."""
 
 import asyncio
 import datetime as dt

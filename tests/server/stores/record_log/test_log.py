@@ -1,4 +1,4 @@
-"""The record log on SQLite and PostgreSQL: every acknowledged record is in the log exactly once, and its proof is valid."""
+"""The record log on SQLite and PostgreSQL has every acknowledged record exactly once, with a valid proof."""
 
 import threading
 from collections.abc import Iterator

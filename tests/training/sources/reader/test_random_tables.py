@@ -28,7 +28,7 @@ ROWS = st.lists(
     st.tuples(
         st.from_regex(r"[A-Za-z0-9._:-]{1,12}", fullmatch=True).filter(lambda text: not text.endswith(".0")),
         st.decimals(min_value=-(10**12), max_value=10**12, places=2),
-        st.datetimes(dt.datetime(1980, 1, 1), dt.datetime(2100, 1, 1)).map(lambda time: time.replace(microsecond=0)),  # noqa: DTZ001 - clocks of the market
+        st.datetimes(dt.datetime(1980, 1, 1), dt.datetime(2100, 1, 1)).map(lambda time: time.replace(microsecond=0)),  # noqa: DTZ001 - local times of a market
         st.text(st.sampled_from("aeÉé\u0301ß0,;|\t\"' \n.-"), max_size=8),
     ),
     min_size=1,
