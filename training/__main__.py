@@ -102,8 +102,8 @@ def fit(
 ) -> None:
     """Fit a model, check it, and write its bundle and the feature file of its customers.
 
-    The model is exported to ONNX. The exported files are proved equal to the model and are measured on the hold-out. If a
-    release gate of the spec fails, the report of the rejected model is written and nothing else.
+    The model is exported to ONNX. The exported files are proved equal to the model and are measured on the hold-out. If
+    a release gate of the spec fails, the report of the rejected model is written and nothing else.
     """
     console = Console(threads)
     spec = read_spec(spec_file)

@@ -47,7 +47,8 @@ class Console:
     def progress_reporter(self) -> Callable[[int, int, str], None]:
         """Return a function of (completed, total, stage) that prints progress.
 
-        The function prints a line when a stage begins. During a stage, the function prints at most one line per 5 seconds.
+        The function prints a line when a stage begins. During a stage, the function prints at most one line per 5
+        seconds.
         """
         stages, times = [""], [0.0]
 

@@ -62,7 +62,8 @@ def export_model(
     Raises:
         ModelRejected: The model is of an unsupported kind, its explanation is too large, or a file differs from the
             model (ExportMismatch, with a counterexample).
-        DataInvalid: The folder already exists or cannot be created, or the columns of the baseline do not fit the model.
+        DataInvalid: The folder already exists or cannot be created, or the columns of the baseline do not fit the
+            model.
     """
     _check_target(to)
     text = _read_text(model)

@@ -12,8 +12,8 @@
             for reason in decision.assessment.reasons.reasons:
                 print(reason.text)
 
-Importing this package needs grpc, protobuf and the generated gRPC code (`grounds`). The command line and `grounds_client.pull`
-need the extra `cli`: `pip install "grounds-client[cli]"`.
+Importing this package needs grpc, protobuf and the generated gRPC code (`grounds`). The command line and
+`grounds_client.pull` need the extra `cli`: `pip install "grounds-client[cli]"`.
 """
 
 from grounds_client.channel import DEFAULT_ADDRESS, ClientCredentials

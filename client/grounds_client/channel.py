@@ -9,9 +9,9 @@ import grpc
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 _ATTEMPTS_MAX = 5  # the most that gRPC allows
-# UNAVAILABLE means that the server did not handle the call. A stopping server answers CANCELLED to a call that has arrived
-# but that it has not begun to handle. gRPC does not retry a call that the client itself cancels. A retried ScoreCredit repeats
-# its request_id, so the server returns the first decision instead of making a second one.
+# UNAVAILABLE means that the server did not handle the call. A stopping server answers CANCELLED to a call that has
+# arrived but that it has not begun to handle. gRPC does not retry a call that the client itself cancels. A retried
+# ScoreCredit repeats its request_id, so the server returns the first decision instead of making a second one.
 _SERVICE_CONFIG = {
     "methodConfig": [
         {
@@ -36,8 +36,8 @@ class ClientCredentials:
         ca: PEM file with the certificates that sign the server's certificate.
         certificate: PEM file with the client's certificate. None if the server identifies callers by tokens.
         key: PEM file with the private key of `certificate`.
-        token_file: File with a bearer token, which is read again for each call. None if the server identifies callers by
-            certificates.
+        token_file: File with a bearer token, which is read again for each call. None if the server identifies callers
+            by certificates.
     """
 
     ca: Path

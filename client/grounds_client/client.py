@@ -37,17 +37,17 @@ class Client:
     Deadlines: a call that the server does not answer within `deadline_seconds` fails with DEADLINE_EXCEEDED.
     `sample_decisions` and `export_churn_risks` have longer deadlines of their own.
 
-    Retries: if a call fails with UNAVAILABLE, or if a stopping server cancels the call, gRPC repeats the call. gRPC makes up
-    to five attempts within the deadline, with growing, jittered pauses. No other failure is retried. After DEADLINE_EXCEEDED, repeat `score_credit`, `record_override`
-    or `record_outcome` with the same `request_id`: if the server recorded an answer to the first call, it returns that
-    answer.
+    Retries: if a call fails with UNAVAILABLE, or if a stopping server cancels the call, gRPC repeats the call. gRPC
+    makes up to five attempts within the deadline, with growing, jittered pauses. No other failure is retried. After
+    DEADLINE_EXCEEDED, repeat `score_credit`, `record_override` or `record_outcome` with the same `request_id`: if the
+    server recorded an answer to the first call, it returns that answer.
 
     Errors: every method raises CallFailed. A method that returns an iterator raises it when the iterator is read.
 
     Args:
         address: Host and port of the server.
-        credentials: The files for TLS; None for a server on this machine that does not use TLS. If a file cannot be read,
-            OSError is raised.
+        credentials: The files for TLS; None for a server on this machine that does not use TLS. If a file cannot be
+            read, OSError is raised.
         deadline_seconds: The deadline of one call; of a paged list, the deadline of one page.
     """
 
@@ -304,8 +304,8 @@ class Client:
             market: The country, two uppercase letters.
             order: The quantity that determines the order. Customers without a score are always ordered by customer_id.
             risk_bands: Only these bands; empty means all.
-            value_at_risk_minor_min: Only customers with at least this value at risk, in hundredths of the run's currency;
-                None means all.
+            value_at_risk_minor_min: Only customers with at least this value at risk, in hundredths of the run's
+                currency; None means all.
             status: Only this status; unspecified means customers with a score.
             page_size: Customers fetched with one call, up to 1,000.
             locale: Language of the drivers.
@@ -371,7 +371,8 @@ class Client:
 
         Args:
             market: The country, two uppercase letters.
-            resume_token: The resume_token of the last part received, to continue after it; "" starts with the first part.
+            resume_token: The resume_token of the last part received, to continue after it; "" starts with the first
+                part.
             locale: Language of the drivers.
             deadline_seconds: The deadline of the whole stream.
         """

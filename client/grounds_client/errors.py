@@ -30,7 +30,8 @@ class CallFailed(Exception):
     Attributes:
         code: The gRPC status. INVALID_ARGUMENT means that the request must change; UNAVAILABLE means that a retry may
             succeed.
-        reason: The error's stable name, such as FEATURES_INVALID, for programs to branch on; "" if no Grounds server answered.
+        reason: The error's stable name, such as FEATURES_INVALID, for programs to branch on; "" if no Grounds server
+            answered.
         message: A sentence for people.
         problems: The invalid fields of the request.
         metadata: The variable parts of the message, by name.

@@ -1,8 +1,8 @@
 """The witness of a log, which cosigns a checkpoint only if the checkpoint extends the last one that it cosigned.
 
-The witness needs the log's public key and its own folder. It trusts neither the server nor the network. If a server shows a
-checkpoint that contradicts the last one (a split view), the witness keeps both signed checkpoints as evidence, because
-together they prove that the owner of the log's key signed two histories.
+The witness needs the log's public key and its own folder. It trusts neither the server nor the network. If a server
+shows a checkpoint that contradicts the last one (a split view), the witness keeps both signed checkpoints as evidence,
+because together they prove that the owner of the log's key signed two histories.
 
 The folder contains:
 
@@ -73,8 +73,8 @@ class Witness:
             clock: Function that returns the current time in seconds since 1970.
 
         Raises:
-            RecordError: The key file is invalid, belongs to a witness with another name, or is missing although the folder
-                has a cosigned checkpoint.
+            RecordError: The key file is invalid, belongs to a witness with another name, or is missing although the
+                folder has a cosigned checkpoint.
         """
         make_folder(folder)
         self.folder, self.cosigned_path = folder, folder / "checkpoint.txt"

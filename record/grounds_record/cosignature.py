@@ -1,7 +1,7 @@
 """Cosignatures: a witness signs a checkpoint after it verified that the checkpoint extends the last one that it saw.
 
-A log can show different records to different readers (a split view) and sign a checkpoint for each of them. A witness signs
-only one of the histories, so a reader who requires its cosignature sees the history that the witness saw.
+A log can show different records to different readers (a split view) and sign a checkpoint for each of them. A witness
+signs only one of the histories, so a reader who requires its cosignature sees the history that the witness saw.
 
     signature line      — witness name base64(key id || time (8, big-endian) || Ed25519 signature)
     signed message      "cosignature/v1" newline, "time " seconds since 1970 newline, text of the checkpoint
@@ -85,7 +85,8 @@ def parse_witness_key(text: str) -> WitnessKey:
 def add_cosignature(note: str, key: SigningKey, time: int) -> str:
     """Return a signed checkpoint with one more signature line.
 
-    The caller must first verify the log's signature, and that the checkpoint extends the last one that this key cosigned.
+    The caller must first verify the log's signature, and that the checkpoint extends the last one that this key
+    cosigned.
 
     Args:
         note: The checkpoint, signed by the log. Its other signature lines are kept.

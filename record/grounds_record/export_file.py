@@ -3,8 +3,9 @@
     line 1       {"format":1,"start":..,"checkpoint":..,"before":[..],"after":[..],"retentions":[..],"consistency":[..]}
     other lines  {"index":..,"header":..,"ciphertext":..,"nodes":[..],"columns":{..}}, one record per line in the order of the log
 
-`ciphertext` is null if retention removed the ciphertext. An item of `retentions` is {"record":.., "proof":[..]}. An item of
-`consistency` is [size, proof]. The format is JSON Lines so that a file of any size can be written and read record by record.
+`ciphertext` is null if retention removed the ciphertext. An item of `retentions` is {"record":.., "proof":[..]}. An
+item of `consistency` is [size, proof]. The format is JSON Lines so that a file of any size can be written and read
+record by record.
 
 The content is not trusted. `read_export` only checks the format of the file; `verify` checks the content.
 """
@@ -60,8 +61,8 @@ def read_export(path: Path) -> tuple[Export, str]:
         The export, and the newest checkpoint, whose signature is not verified.
 
     Raises:
-        ExportMalformed: The file is not an export. The message states the invalid line. Iterating the records may raise this
-            error too.
+        ExportMalformed: The file is not an export. The message states the invalid line. Iterating the records may raise
+            this error too.
     """
     lines, no_head = _read_lines(path), (1, dict[str, Any]())
     number, head = next(lines, no_head)

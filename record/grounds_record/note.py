@@ -4,11 +4,11 @@
     (an empty line)
     — name base64(key id || signature)
 
-Key id = SHA-256(name || 0x0A || 0x01 || public key)[:4]. A note may have signatures by other keys, such as those of witnesses.
-Readers ignore these signatures, as the format requires.
+Key id = SHA-256(name || 0x0A || 0x01 || public key)[:4]. A note may have signatures by other keys, such as those of
+witnesses. Readers ignore these signatures, as the format requires.
 
-Ed25519 signatures are deterministic. They need no random number, which could leak the key, and signing the same text twice
-returns the same note.
+Ed25519 signatures are deterministic. They need no random number, which could leak the key, and signing the same text
+twice returns the same note.
 
 Sources: https://c2sp.org/signed-note, https://pkg.go.dev/golang.org/x/mod/sumdb/note, RFC 8032 (Ed25519).
 """
@@ -269,5 +269,6 @@ def decode_base64(text: str) -> bytes | None:
         decoded = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         return None
-    # Python ignores nonzero padding bits, so several texts decode to the same bytes. Only one of these texts is canonical.
+    # Python ignores nonzero padding bits, so several texts decode to the same bytes. Only one of these texts is
+    # canonical.
     return decoded if base64.b64encode(decoded).decode() == text else None

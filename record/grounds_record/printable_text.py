@@ -1,8 +1,8 @@
 """Makes text from outside safe to print: characters that act on a terminal or that are invisible become visible escapes.
 
-Escape sequences can change the window title, move the cursor over printed lines or paste commands. Bidirectional controls and
-zero-width characters make a text look like a different text. Every package passes text from outside through `escape_line` or
-`escape_text` before it prints the text.
+Escape sequences can change the window title, move the cursor over printed lines or paste commands. Bidirectional
+controls and zero-width characters make a text look like a different text. Every package passes text from outside
+through `escape_line` or `escape_text` before it prints the text.
 """
 
 import re
@@ -10,8 +10,8 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
-# Control characters (C0 with ESC, DEL, C1), format characters (bidirectional, zero-width, tags), lone surrogates, private and
-# unassigned characters, separators of lines and paragraphs.
+# Control characters (C0 with ESC, DEL, C1), format characters (bidirectional, zero-width, tags), lone surrogates,
+# private and unassigned characters, separators of lines and paragraphs.
 _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 # Invisible characters of other categories: fillers of Hangul, combining joiner, blank of Braille, variation selectors.
 _INVISIBLE = re.compile(

@@ -1,7 +1,7 @@
 """The rebuilt tree: the Merkle tree computed from exported records, and the stored hashes that differ from it.
 
-The tree is computed in one pass over the records. It needs 32 bytes of memory per node, which is 64 bytes per record, or 320 MB
-for five million records.
+The tree is computed in one pass over the records. It needs 32 bytes of memory per node, which is 64 bytes per record,
+or 320 MB for five million records.
 """
 
 import datetime as dt
@@ -62,10 +62,11 @@ class RebuiltTree:
         self.warnings: list[str] = []
         self._previous: Header | None = None  # header of the preceding record
         self._sizes = sizes
-        # Computed hashes of the nodes that end within the exported records: for each level, one concatenation of hashes.
+        # Computed hashes of the nodes that end within the exported records: for each level, one concatenation of
+        # hashes.
         self._levels: list[bytearray] = []
-        # `_outside` has the computed hashes of nodes that end before or after the exported records. `_derived` has the other
-        # possible hashes of these nodes, which follow from stored hashes.
+        # `_outside` has the computed hashes of nodes that end before or after the exported records. `_derived` has the
+        # other possible hashes of these nodes, which follow from stored hashes.
         self._outside = dict(zip(covering_nodes(0, start), before, strict=True))
         self._derived: dict[Node, tuple[bytes, ...]] = {}
         self._save_root()
@@ -84,8 +85,8 @@ class RebuiltTree:
             for level, computed in enumerate(completed[1:], start=node.level + 1):
                 parent = Node(level, last >> level)
                 self._outside[parent] = computed
-                # The stored hash of this node belongs to a record that was not exported. So the possible hashes of this node
-                # are computed from all combinations of the possible hashes of its children.
+                # The stored hash of this node belongs to a record that was not exported. So the possible hashes of this
+                # node are computed from all combinations of the possible hashes of its children.
                 pairs = itertools.product(*(self.candidates(child) for child in children(parent)))
                 self._derived[parent] = tuple({node_hash(*pair) for pair in pairs} - {computed})[:_DERIVED_MAX]
         self._save_root()
@@ -118,7 +119,8 @@ class RebuiltTree:
             while self.frontier.size < record.index:
                 self._append_leaf(_UNKNOWN_LEAF, ())
             index = record.index
-        # The index alone determines how many hashes are stored with a record. So this check usually detects a moved record.
+        # The index alone determines how many hashes are stored with a record. So this check usually detects a moved
+        # record.
         if len(record.nodes) != completed_node_count(index):
             self.miscounted.append(index)
         self._check_header(index, record)
@@ -129,7 +131,8 @@ class RebuiltTree:
         computed = record.compute_leaf_hash()
         if computed is not None:
             return computed
-        # Without the ciphertext, only the stored hash remains. `verify` later compares the header with the retention record.
+        # Without the ciphertext, only the stored hash remains. `verify` later compares the header with the retention
+        # record.
         self.removed[index] = hashlib.sha256(record.header).hexdigest()
         stored = record.nodes[0] if record.nodes else _UNKNOWN_LEAF
         if len(stored) != HASH_BYTES or stored == _UNKNOWN_LEAF:

@@ -2,16 +2,17 @@
 
 `verify` has four steps:
 
-- Compare the root of the tree over the records with the root of each checkpoint whose size is in the range. This detects
-  whether any record was changed.
-- If a root differs, search from the root down through the stored hashes (`tree_differences`). This locates the changed records.
+- Compare the root of the tree over the records with the root of each checkpoint whose size is in the range. This
+  detects whether any record was changed.
+- If a root differs, search from the root down through the stored hashes (`tree_differences`). This locates the changed
+  records.
 - Compare the computed hashes with the stored hashes. This detects changed hashes of unchanged records.
-- Compare the records without ciphertext with the proven retention records. This detects missing ciphertexts that retention
-  did not remove.
+- Compare the records without ciphertext with the proven retention records. This detects missing ciphertexts that
+  retention did not remove.
 
-If a record was rewritten together with every stored hash, the signed root still differs, but the changed record cannot be
-identified. The report then states the range from the last proven checkpoint to the first refuted one. An auditor who keeps more
-checkpoints gets a narrower range. A fault can hide other faults near it, so verify again after a repair.
+If a record was rewritten together with every stored hash, the signed root still differs, but the changed record cannot
+be identified. The report then states the range from the last proven checkpoint to the first refuted one. An auditor who
+keeps more checkpoints gets a narrower range. A fault can hide other faults near it, so verify again after a repair.
 """
 
 from collections.abc import Sequence
@@ -67,7 +68,8 @@ def verify(
 
     Args:
         export: The exported records and hashes, which are not trusted. The records are iterated once.
-        checkpoints: The log's newest checkpoint and the checkpoints that the auditor kept, as signed notes in any order.
+        checkpoints: The log's newest checkpoint and the checkpoints that the auditor kept, as signed notes in any
+            order.
         key: The log's public key. The name of the key is the log's origin.
         cosignatures: The cosignatures that a proven checkpoint must have; None if no cosignature is required.
 
@@ -136,7 +138,8 @@ def _accept_checkpoints(notes: Sequence[str], key: VerifierKey, faults: list[Fau
             detail = f"checkpoint {number} is rejected: {error}"
             faults.append(Fault(FaultKind.CHECKPOINT_REFUSED, None, None, detail))
             continue
-        # Two signed checkpoints of the same size with different roots prove that the owner of the key signed two histories.
+        # Two signed checkpoints of the same size with different roots prove that the owner of the key signed two
+        # histories.
         if accepted.setdefault(checkpoint.size, checkpoint).root != checkpoint.root:
             detail = f"two signed checkpoints of {checkpoint.size} records have different roots, so the log has two histories"
             faults.append(Fault(FaultKind.CHECKPOINTS_DISAGREE, None, None, detail))
@@ -179,8 +182,8 @@ def _compare_roots(tree: RebuiltTree, accepted: Sequence[Checkpoint], end: int) 
         if locate_differences(tree, size, checkpoint.root, differences):
             comparison.vouched = size
         elif not is_untraceable:
-            # Every larger root covers the same records, so the difference cannot be traced from a larger root either. Therefore
-            # only the first such root yields a range.
+            # Every larger root covers the same records, so the difference cannot be traced from a larger root either.
+            # Therefore only the first such root yields a range.
             is_untraceable = True
             comparison.faults += _untraceable_faults(tree, comparison.proven, size, end)
     comparison.faults += _difference_faults(tree, differences, end)
@@ -222,7 +225,8 @@ def _difference_faults(tree: RebuiltTree, differences: TreeDifferences, end: int
         faults.append(Fault(FaultKind.RECORD_ALTERED, index, index, detail))
     for node in differences.subtrees:
         below = leaf_range(node)
-        # If a subtree extends beyond the exported records, the hashes in the export may be wrong instead of the records.
+        # If a subtree extends beyond the exported records, the hashes in the export may be wrong instead of the
+        # records.
         exported = range(max(below.start, tree.start), min(below.stop, end))
         rest = "" if exported == below else _REST_DOUBTED
         detail = f"one or more were changed together with their stored hashes{rest}"
@@ -322,7 +326,8 @@ def _prove_other_checkpoints(
     for checkpoint in accepted[:-1]:
         newest, size = accepted[-1], checkpoint.size
         if size in tree.roots or (size > tree.frontier.size and not export.after):
-            # It was already compared with the records, or it is beyond the end of a truncated log, which is a separate fault.
+            # It was already compared with the records, or it is beyond the end of a truncated log, which is a separate
+            # fault.
             continue
         try:
             verify_consistency(size, newest.size, checkpoint.root, newest.root, proofs.get(size, ()))

@@ -11,8 +11,8 @@ _FAULTS_LISTED_MAX = 20
 class FaultKind(str, Enum):
     """The kinds of faults.
 
-    Most faults concern a range of records. In the comments, "each" means that the fault concerns every record of the range, and
-    "within" means that it concerns at least one record of the range.
+    Most faults concern a range of records. In the comments, "each" means that the fault concerns every record of the
+    range, and "within" means that it concerns at least one record of the range.
     """
 
     CHECKPOINT_REFUSED = (
@@ -155,7 +155,8 @@ class RangeSet:
 
     def intersects(self, indices: range) -> bool:
         """Return whether any of the indices is in the set."""
-        # Among the ranges that start before the end of the indices, the last range ends last, so only this range is compared.
+        # Among the ranges that start before the end of the indices, the last range ends last, so only this range is
+        # compared.
         last = bisect.bisect_left(self._starts, indices.stop) - 1
         return last >= 0 and self._stops[last] > indices.start
 

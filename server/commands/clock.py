@@ -18,7 +18,8 @@ Today = Annotated[
 def confirm_clock(today: Today, reason: Reason, apply: Apply = False, config: Config = None) -> None:
     """Record that the clock is right although the newest record contradicts it, because the log was idle or the clock was wrong.
 
-    The server and the other commands then accept the clock again. `verify` reports every record whose time is out of order.
+    The server and the other commands then accept the clock again. `verify` reports every record whose time is out of
+    order.
     """
     from server.maintenance.clock import check_date
     from server.maintenance.clock import confirm_clock as confirm

@@ -41,8 +41,8 @@ def dev_certs(
 ) -> None:
     """Make a certificate authority, certificates for the server and for each role, an authority file, and a configuration.
 
-    They are for trying out TLS on this machine. The private key of the certificate authority is not stored, so nobody can
-    make further certificates.
+    They are for trying out TLS on this machine. The private key of the certificate authority is not stored, so nobody
+    can make further certificates.
     """
     try:
         folder.mkdir(mode=0o700, parents=True)

@@ -18,8 +18,8 @@ Confirmed = Annotated[
 def retain(apply: Apply = False, confirm_records: Confirmed = None, config: Config = None) -> None:
     """Remove the content of records that are older than the retention table allows.
 
-    Headers and hashes remain, so the log still verifies. The command refuses to change data if the clock may be wrong, and
-    asks for a second confirmation if it would remove a large share of the records.
+    Headers and hashes remain, so the log still verifies. The command refuses to change data if the clock may be wrong,
+    and asks for a second confirmation if it would remove a large share of the records.
     """
     from rich.progress import Progress
 

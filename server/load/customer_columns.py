@@ -20,8 +20,8 @@ KEY_COLUMNS = {"market": pa.string(), "customer_id": pa.string(), "as_of": pa.ti
 def check_customers(path: Path, table: pa.Table, load_time: dt.datetime) -> None:
     """Raise LoadRefused if a row lacks a valid market, customer_id or as_of, or if two rows have the same three values.
 
-    Also raise LoadRefused if the file has no rows, or if an as-of time is more than a day after the load. The server serves
-    the row with the newest as-of time, so a row with a future time would hide the rows of all later loads.
+    Also raise LoadRefused if the file has no rows, or if an as-of time is more than a day after the load. The server
+    serves the row with the newest as-of time, so a row with a future time would hide the rows of all later loads.
     """
     check_columns(path, table, KEY_COLUMNS)
     if table.num_rows == 0:

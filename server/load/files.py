@@ -57,8 +57,9 @@ def load_file(
 ) -> LoadResult:
     """Check a file and load it. Loading the same file again changes nothing.
 
-    An invalid file changes nothing. If the load of a run is killed, readers see no row of the run. If the load of features
-    is killed, readers see the rows that were loaded so far. In both cases, loading the same file again completes the load.
+    An invalid file changes nothing. If the load of a run is killed, readers see no row of the run. If the load of
+    features is killed, readers see the rows that were loaded so far. In both cases, loading the same file again
+    completes the load.
 
     Args:
         database: The database to load the file into.
@@ -131,8 +132,9 @@ def _load_features(
         names, digest = _read_feature_names(path, file.schema, manifest), manifest["feature_set_digest"]
         keys = file.read_columns(list(KEY_COLUMNS))
         check_customers(path, keys, load_time)
-        # Check every row against the store before appending any row. No other process can append rows meanwhile, because
-        # this process holds the loading lock. So the second loop cannot fail on a row that contradicts a stored row.
+        # Check every row against the store before appending any row. No other process can append rows meanwhile,
+        # because this process holds the loading lock. So the second loop cannot fail on a row that contradicts a stored
+        # row.
         for batch in _feature_batches(file, names, erased_customers):
             _check_finite(path, batch, names)
             with database.reading() as connection:

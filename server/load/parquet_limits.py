@@ -1,8 +1,8 @@
 """Reads Parquet files within limits, so that a small crafted file cannot use up the memory of the machine.
 
-A file of one megabyte can declare billions of values, because repeated values take no space. This module checks the limits
-on the footer, before it reads any value. It reads texts as dictionaries, in which a repeated text takes space only once, and
-converts them to plain texts only after it has checked their lengths.
+A file of one megabyte can declare billions of values, because repeated values take no space. This module checks the
+limits on the footer, before it reads any value. It reads texts as dictionaries, in which a repeated text takes space
+only once, and converts them to plain texts only after it has checked their lengths.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,8 +19,8 @@ _FOOTER_BYTES_MAX = 16 * 1024 * 1024
 _COLUMNS_MAX = 2_000
 _ROW_GROUPS_MAX = 10_000
 _ROWS_MAX = 20_000_000
-# Real rows differ in the customer or the time, so they take at least one byte each. Therefore a file must not have more rows
-# than bytes, unless it has at most this number of rows.
+# Real rows differ in the customer or the time, so they take at least one byte each. Therefore a file must not have more
+# rows than bytes, unless it has at most this number of rows.
 _ROWS_OF_SMALL_FILE = 10_000
 _CHUNK_BYTES_MAX = 256 * 1024 * 1024  # for one column in one row group
 _VALUES_PER_ROW_MAX = 10_000  # in a column of lists
@@ -77,7 +77,8 @@ def open_parquet(path: Path) -> Iterator[LimitedParquet]:
     """Open a Parquet file, and check its footer.
 
     Raises:
-        LoadRefused: The file is not a Parquet file, or its footer exceeds a limit. The message states the first exceeded limit.
+        LoadRefused: The file is not a Parquet file, or its footer exceeds a limit. The message states the first
+            exceeded limit.
     """
     try:
         _check_footer_length(path)

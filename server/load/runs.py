@@ -140,7 +140,8 @@ def _begin_market(log: RecordLog, manifest: RunManifest, customers: pa.Table, li
         previous = find_run_before(connection, market, as_of)
         chunks = select(RISK_CHUNKS.c.content).order_by(RISK_CHUNKS.c.chunk)
         chunks = chunks.where(RISK_CHUNKS.c.run_number == previous.number) if previous else chunks.limit(0)
-        # Fetch chunk by chunk, because otherwise PostgreSQL's driver reads the whole export of the previous run into memory.
+        # Fetch chunk by chunk, because otherwise PostgreSQL's driver reads the whole export of the previous run into
+        # memory.
         rows = connection.execute(chunks, execution_options={"yield_per": 1}).scalars()
         contents = (bytes(content) for content in rows)
         previous_bands = PreviousBands(contents, customers["customer_id"])

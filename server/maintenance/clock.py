@@ -1,7 +1,8 @@
 """Checks the clock of a command before the command changes data, and records an operator's confirmation of the date.
 
-A command that runs with a clock many years ahead would remove records, runs and tombstones that are not due. With a clock
-that is behind, an erasure would be dated before the data that it erased, so that these data could be loaded again.
+A command that runs with a clock many years ahead would remove records, runs and tombstones that are not due. With a
+clock that is behind, an erasure would be dated before the data that it erased, so that these data could be loaded
+again.
 """
 
 import datetime as dt

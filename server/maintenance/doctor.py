@@ -1,7 +1,7 @@
 """The checks of `doctor`: records, tree hashes, checkpoints, customers' keys, runs, and bundles of old decisions.
 
-`check_log` needs only the public half of the signing key, like an auditor. `diagnose` adds the checks that need the log's own
-keys: it compares missing customer keys with the recorded erasures, and runs with their records.
+`check_log` needs only the public half of the signing key, like an auditor. `diagnose` adds the checks that need the
+log's own keys: it compares missing customer keys with the recorded erasures, and runs with their records.
 """
 
 from collections.abc import Iterator

@@ -1,16 +1,17 @@
 """Erases customers: destroys their keys, deletes their rows, and records the erasure.
 
     in one transaction, with the head of the record log locked:
-        check for holds -> append ERASURE -> delete feature and run rows -> retire the keys, so that they encrypt nothing more
+        check for holds -> append ERASURE -> delete feature and run rows -> retire the keys, so that they encrypt
+        nothing more
     after the commit:
         add the erasure to the erasure list -> destroy the keys -> rewrite the database files
 
-If the command is killed before the commit, nothing has changed. If it is killed after the commit, the erasure is recorded
-but its keys may still exist. In both cases, running the same command again completes the erasure. A decision that is
-made between the commit and the end of the command is encrypted under a new key.
+If the command is killed before the commit, nothing has changed. If it is killed after the commit, the erasure is
+recorded but its keys may still exist. In both cases, running the same command again completes the erasure. A decision
+that is made between the commit and the end of the command is encrypted under a new key.
 
-The erasure list is a file outside the databases. If both databases are restored from older copies, `apply_listed_erasures`
-erases the listed customers again before the server answers.
+The erasure list is a file outside the databases. If both databases are restored from older copies,
+`apply_listed_erasures` erases the listed customers again before the server answers.
 """
 
 import datetime as dt
@@ -199,8 +200,8 @@ def erase_customers(
 def erase_customer(log: RecordLog, customer: CustomerKey, reason: str, at: dt.datetime) -> ErasurePlan:
     """Erase one customer, or complete an earlier erasure that was interrupted. Return what was removed.
 
-    Call it under `lock_loading` and after `delete_unfinished_runs`, as `erase_customers` does. The database files contain
-    the deleted bytes until `rewrite_files` has run.
+    Call it under `lock_loading` and after `delete_unfinished_runs`, as `erase_customers` does. The database files
+    contain the deleted bytes until `rewrite_files` has run.
 
     Raises:
         ErasureRefused: A hold forbids the erasure, the customer has no data, or the reason is invalid.

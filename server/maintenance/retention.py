@@ -1,7 +1,7 @@
 """Applies the retention table: removes the ciphertext of old records, keeps header and hash, and records the removal.
 
-One transaction removes up to 500 records and appends the RETENTION record that lists them. So if the command is killed at
-any moment, every removal is recorded. Running the same command again continues where the command stopped.
+One transaction removes up to 500 records and appends the RETENTION record that lists them. So if the command is killed
+at any moment, every removal is recorded. Running the same command again continues where the command stopped.
 """
 
 import datetime as dt
@@ -40,7 +40,8 @@ class DueCount:
         due_line: The line with its cut-off time.
         due: Number of records whose ciphertext the line removes.
         on_hold: Number of records that are old enough but remain because of a legal hold.
-        present: Number of all records to which the line applies and whose ciphertext still exists, regardless of their age.
+        present: Number of all records to which the line applies and whose ciphertext still exists, regardless of their
+            age.
     """
 
     due_line: RetentionCutoff
@@ -96,8 +97,8 @@ def remove_due_content(
 ) -> Iterator[int]:
     """Remove the ciphertext of due records. After each transaction, yield the number of records that it changed.
 
-    The search for due records needs no lock. Each batch locks the head of the log while its records are checked again and
-    their ciphertext is removed.
+    The search for due records needs no lock. Each batch locks the head of the log while its records are checked again
+    and their ciphertext is removed.
 
     Args:
         log: The record log.

@@ -1,7 +1,7 @@
 """Writes feature files: Parquet with a manifest in the metadata of the file.
 
-The manifest (key "grounds", JSON) states the kind and the columns of the file. `python -m server load` rejects a file that
-has no manifest or different columns.
+The manifest (key "grounds", JSON) states the kind and the columns of the file. `python -m server load` rejects a file
+that has no manifest or different columns.
 """
 
 import json

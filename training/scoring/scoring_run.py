@@ -1,8 +1,8 @@
 """Performs scoring runs. A run scores and explains all customers in scope as of a date, and writes a run file.
 
 The server stores the predictions of the file and never recomputes them, so the lists and the single customers that the
-server returns agree with the file to the bit. A run reads the customers twice, in batches: first to compute the pds, which
-determine the ranks, and then to explain and write each customer.
+server returns agree with the file to the bit. A run reads the customers twice, in batches: first to compute the pds,
+which determine the ranks, and then to explain and write each customer.
 """
 
 import datetime as dt

@@ -72,8 +72,8 @@ def incomplete_for_run(
 ) -> list[IncompleteMarket]:
     """Return the markets that a scoring run must leave out.
 
-    A market that has been silent for longer than ever before is MARKET_QUIET, because its customers would look as if they
-    had left. After more than `active_days` without lines, a market is MARKET_ENDED; it has no customers in scope.
+    A market that has been silent for longer than ever before is MARKET_QUIET, because its customers would look as if
+    they had left. After more than `active_days` without lines, a market is MARKET_ENDED; it has no customers in scope.
 
     Args:
         markets: The markets, with their lines before the date of the run.

@@ -50,9 +50,9 @@ class ColumnProfile:
     """The content of a column.
 
     Attributes:
-        content: "empty" if there is no value; "number" if every value is a number; "time" if every value is an ISO day or
-            time; "mixed" if most values, but not all, are numbers; "unsupported" if the declared type is not supported;
-            otherwise "text".
+        content: "empty" if there is no value; "number" if every value is a number; "time" if every value is an ISO day
+            or time; "mixed" if most values, but not all, are numbers; "unsupported" if the declared type is not
+            supported; otherwise "text".
         known: Number of values that are not missing.
         distinct: Number of different values.
         unreadable: Number of values that are not numbers.

@@ -53,8 +53,8 @@ class MarketDays:
     def _expected_days(self, after: dt.date, before: dt.date) -> Iterator[dt.date]:
         """Yield the days between two days, both excluded, on which lines are expected.
 
-        Lines are expected on the usual weekdays of the market, except public holidays. If a market has so few lines that no
-        weekday is usual, lines are expected on every day except public holidays.
+        Lines are expected on the usual weekdays of the market, except public holidays. If a market has so few lines
+        that no weekday is usual, lines are expected on every day except public holidays.
         """
         usual = _usual_weekdays(self.days) or set(range(_WEEK_DAYS))
         day = after + _DAY

@@ -27,9 +27,9 @@ class SourceFile:
 def find_source_files(paths: Iterable[Path], option: str) -> list[SourceFile]:
     """Return the files of a source in the order of their paths, each once.
 
-    A path is a file, a folder with files at any depth, or a glob pattern in which ** stands for folders at any depth. Files
-    and folders whose names begin with "." or "_" are ignored in folders and patterns, because programs write their own
-    files under such names.
+    A path is a file, a folder with files at any depth, or a glob pattern in which ** stands for folders at any depth.
+    Files and folders whose names begin with "." or "_" are ignored in folders and patterns, because programs write
+    their own files under such names.
 
     Args:
         paths: The paths.

@@ -52,8 +52,8 @@ def open_source(
     tables = [open_file(file.path, reading, temporary, numeric, option) for file in files]
     formats = list(dict.fromkeys(table.numbers for table in tables if table.text is not None))
     if len(formats) > 1:
-        # A file without decimals does not show its format. Therefore all files are read in the first format that differs
-        # from the default. Numbers in any other format are then unreadable, rather than misread.
+        # A file without decimals does not show its format. Therefore all files are read in the first format that
+        # differs from the default. Numbers in any other format are then unreadable, rather than misread.
         shown = next(one for one in formats if one != NumberFormat())
         stated = reading.model_copy(update={"decimal": shown.decimal, "thousands": shown.thousands})
         tables = [open_file(file.path, stated, temporary, numeric, option) for file in files]

@@ -518,9 +518,9 @@ def _level_codes(column: pd.Series, levels: tuple[str, ...]) -> pd.Series:
 def _sample_parts(spec: Spec, rows: pd.DataFrame) -> list[Sample]:
     """Return the sample of every row.
 
-    Without [out_of_time], the sample depends only on the customer. With [out_of_time], a late row is OUT_OF_TIME, unless
-    an earlier row of the same customer is in the fit or calibration part. In this case the late row is NONE, because the
-    model already knows the customer.
+    Without [out_of_time], the sample depends only on the customer. With [out_of_time], a late row is OUT_OF_TIME,
+    unless an earlier row of the same customer is in the fit or calibration part. In this case the late row is NONE,
+    because the model already knows the customer.
     """
     parts = [_customer_part(customer, spec.split) for customer in rows["customer_id"]]
     if spec.out_of_time is None:

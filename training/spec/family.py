@@ -50,8 +50,8 @@ class TableSpec(ReadingSpec):
         path: Path of a file, a folder or a glob pattern, or a list of such paths, relative to the spec file; --data
             overrides it. Cannot be combined with source.
         source: Query of a database, whose rows are read instead of a file.
-        customer_id: Column of the customer. Here and in the other fields, an SQL expression over the columns of the same
-            row, such as "balance / credit_limit", may replace the name of a column.
+        customer_id: Column of the customer. Here and in the other fields, an SQL expression over the columns of the
+            same row, such as "balance / credit_limit", may replace the name of a column.
         label: The outcome: the name of its column, or a table such as { column = "paid", bad = "N" }.
         market: Market of every row, if the table has no column of the market; cannot be combined with market_column.
         market_column: Column of the market; cannot be combined with market.
@@ -119,8 +119,8 @@ class FeatureEntry(SpecPart):
     Attributes:
         column: Column of the feature in the data, or an SQL expression over the columns of the same row; None if the
             column has the name of the feature. In a log, the expression uses the features of features.sql.
-        missing: Values that stand for a missing value in addition to table.missing, e.g. [96, 98] for special codes of a
-            count. The server also treats these values as missing.
+        missing: Values that stand for a missing value in addition to table.missing, e.g. [96, 98] for special codes of
+            a count. The server also treats these values as missing.
         description: Description for the report; if empty, the report shows the name of the feature.
         sign: Monotone constraint: 1 if a higher value must not lower the risk, -1 if a higher value must not raise the
             risk, 0 for no constraint.

@@ -59,11 +59,11 @@ class ReadingSpec(SpecPart):
         encoding: Encoding of a text file, e.g. "utf-8", "latin-1" or "cp1252"; None to detect it.
         compression: Compression of a text file; None to detect it from its first bytes. The name of the file has no
             influence.
-        missing: Cells that stand for a missing value in every column, e.g. ["n.a.", "-"]. An empty cell always stands for
-            a missing value. In columns of numbers, times and labels, so do NA, NaN, NULL, None and their usual
+        missing: Cells that stand for a missing value in every column, e.g. ["n.a.", "-"]. An empty cell always stands
+            for a missing value. In columns of numbers, times and labels, so do NA, NaN, NULL, None and their usual
             spellings.
-        time_format: Format of the days or times: a strftime pattern such as "%d.%m.%Y", or "epoch_s", "epoch_ms", or "excel"
-            for Excel's serial numbers. None for ISO 8601, e.g. 2026-01-31 or 2026-01-31T09:30:00.
+        time_format: Format of the days or times: a strftime pattern such as "%d.%m.%Y", or "epoch_s", "epoch_ms", or
+            "excel" for Excel's serial numbers. None for ISO 8601, e.g. 2026-01-31 or 2026-01-31T09:30:00.
         time_zone: IANA name of the time zone in which a day begins, e.g. "Europe/Berlin", or a table with a name for
             each market. It is required if the times of the file have a zone or an offset.
         max_unreadable_share: Largest share of the values of a column that may be unreadable. An unreadable number of

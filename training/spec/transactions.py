@@ -1,7 +1,8 @@
 """The part of the spec about a transaction log: its columns and rules, customer statuses, and the snapshots.
 
 A snapshot describes all customers as of a cut date (the cut): its features use only lines before the cut, and its label
-uses only lines from the cut to the end of the horizon. A gap is the number of days between two successive purchase days.
+uses only lines from the cut to the end of the horizon. A gap is the number of days between two successive purchase
+days.
 """
 
 import datetime as dt
@@ -29,8 +30,8 @@ SnapshotOutcome = Literal["churn", "decline"]
 class LogColumns(SpecPart):
     """Columns of the transaction log. In training/sources/features.sql, each column has the name of its field.
 
-    A column may also be an SQL expression over the columns of the same line, such as "Quantity * UnitPrice", or a table of
-    values such as { column = "Country", map = "countries.csv" }.
+    A column may also be an SQL expression over the columns of the same line, such as "Quantity * UnitPrice", or a table
+    of values such as { column = "Country", map = "countries.csv" }.
     """
 
     customer_id: ColumnSource
@@ -55,14 +56,14 @@ class LogSpec(ReadingSpec):
         source: Query of a database, whose rows are read instead of a file; cannot be combined with path.
         market: Market of every line; cannot be combined with columns.market.
         currency: ISO 4217 code of the currency of the amounts.
-        decimals: Number of decimals of an amount; None for the number of decimals of the currency. A line with more decimals is
-            unreadable, because rounding would change the amount.
-        anonymous: Values of the customer column that stand for unknown customers, e.g. "0". An empty value always stands
-            for an unknown customer.
-        duplicates: "drop" uses only one of the lines that are equal in every mapped column. "keep" uses all of them, for
-            logs in which two equal lines are two sales. The default is "drop" if
-            columns.basket or columns.product is set. Otherwise the spec must set duplicates, because two sales of the
-            same amount on the same day may look like one.
+        decimals: Number of decimals of an amount; None for the number of decimals of the currency. A line with more
+            decimals is unreadable, because rounding would change the amount.
+        anonymous: Values of the customer column that stand for unknown customers, e.g. "0". An empty value always
+            stands for an unknown customer.
+        duplicates: "drop" uses only one of the lines that are equal in every mapped column. "keep" uses all of them,
+            for logs in which two equal lines are two sales. The default is "drop" if columns.basket or columns.product
+            is set. Otherwise the spec must set duplicates, because two sales of the same amount on the same day may
+            look like one.
         other_currencies: "refuse" rejects a log that contains amounts in a different currency. "leave_out" excludes the
             lines with these amounts.
         until: First day whose lines are excluded as future-dated; if None, tomorrow (UTC).
@@ -168,8 +169,8 @@ class SnapshotSpec(SpecPart):
         active_days: Number of days before the cut in which a customer must have bought to be in scope.
         purchase_days_min: Smallest number of purchase days of a customer. A customer with fewer purchase days has the
             status NOT_ENOUGH_HISTORY: the customer is neither a training row nor scored.
-        tenure_days_min: Smallest number of days since the first purchase of a customer. A customer with a shorter tenure
-            has the status NOT_ENOUGH_HISTORY.
+        tenure_days_min: Smallest number of days since the first purchase of a customer. A customer with a shorter
+            tenure has the status NOT_ENOUGH_HISTORY.
         decline_share: Share of the spend that a customer must lose for the outcome "decline".
     """
 

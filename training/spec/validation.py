@@ -84,8 +84,8 @@ class GateSpec(SpecPart):
         figure: Name of the figure in metrics.json, e.g. "hold_out.auc".
         min: Smallest value that passes.
         max: Largest value that passes.
-        not_below: Pattern of the names of other figures, with * as a wildcard, e.g. "rival.*.auc". The figure must not be
-            below any figure that matches the pattern.
+        not_below: Pattern of the names of other figures, with * as a wildcard, e.g. "rival.*.auc". The figure must not
+            be below any figure that matches the pattern.
         ahead_by: Smallest amount by which the figure must exceed each figure that matches not_below. A negative amount
             allows the figure to be below the other figure by that amount.
     """

@@ -11,8 +11,8 @@ from grounds_client.commands.output import print_message
 from grounds_client.errors import CallFailed, PullRefused, WitnessRefused
 from grounds_record.errors import RecordError
 
-# Shell completion is registered under the program's name. `python -m client` would change the completion of every Python
-# command, so completion is offered by the installed script only.
+# Shell completion is registered under the program's name. `python -m client` would change the completion of every
+# Python command, so completion is offered by the installed script only.
 _IS_INSTALLED_SCRIPT = Path(sys.argv[0]).stem == "grounds"
 
 app = typer.Typer(

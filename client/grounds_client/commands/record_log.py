@@ -68,7 +68,8 @@ def verify(
 ) -> None:
     """Verify exported records against the log's public key and the checkpoints that you saved. Needs no server.
 
-    With --witness, a checkpoint that holds must be cosigned too, so that the log cannot have shown you a history of its own.
+    With --witness, a checkpoint that holds must be cosigned too, so that the log cannot have shown you a history of its
+    own.
     """
     rule = _cosignature_rule(witnesses or [], cosigned_by)
     records, newest = read_export(export)

@@ -30,8 +30,8 @@ def witness(
 ) -> None:
     """Cosign the newest checkpoint of a log if it extends the last one that this witness cosigned.
 
-    The exit status is 3 if the server shows a checkpoint that contradicts the last one: a split view. Both signed checkpoints
-    are kept in FOLDER. FOLDER/checkpoint.txt has the last cosigned checkpoint, for `verify --checkpoint`.
+    The exit status is 3 if the server shows a checkpoint that contradicts the last one: a split view. Both signed
+    checkpoints are kept in FOLDER. FOLDER/checkpoint.txt has the last cosigned checkpoint, for `verify --checkpoint`.
     """
     own = Witness(folder, name, parse_key_option(key), time.time)
     print_message(f"public key of this witness: {own.key.text()}")

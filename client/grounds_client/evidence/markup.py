@@ -18,8 +18,8 @@ def tag(name: str, *children: str | None, **attributes: str | float | None) -> M
     Args:
         name: The element's name in HTML or SVG.
         children: The content: text is escaped, Markup is not. None is skipped.
-        attributes: The element's attributes by name. A trailing underscore is dropped, and other underscores become hyphens.
-            None is skipped.
+        attributes: The element's attributes by name. A trailing underscore is dropped, and other underscores become
+            hyphens. None is skipped.
     """
     present = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items() if value is not None}
     attribute_text = "".join(f' {key}="{escape(escape_text(str(value)))}"' for key, value in present.items())

@@ -1,8 +1,8 @@
 """Reads an Arrow stream from a server within limits, so that a small crafted stream cannot use up the memory.
 
-Buffers may be compressed, and a buffer of a few bytes may declare gigabytes. pyarrow decompresses a whole batch before it
-returns. Therefore this module first adds up the declared lengths. The metadata of a message, which is a FlatBuffer, locates
-its buffers, and the first 8 bytes of a compressed buffer declare its length after decompression
+Buffers may be compressed, and a buffer of a few bytes may declare gigabytes. pyarrow decompresses a whole batch before
+it returns. Therefore this module first adds up the declared lengths. The metadata of a message, which is a FlatBuffer,
+locates its buffers, and the first 8 bytes of a compressed buffer declare its length after decompression
 (https://arrow.apache.org/docs/format/Columnar.html).
 """
 
@@ -67,8 +67,8 @@ def _decoded_size(metadata: bytes, body: bytes) -> int:
     vector = _reference(metadata, buffers)
     count, size = struct.unpack_from("<I", metadata, vector)[0], 0
     for number in range(count):
-        # A Buffer is two int64: the offset in the body, and the length. A declared length of -1 means that the buffer is not
-        # compressed.
+        # A Buffer is two int64: the offset in the body, and the length. A declared length of -1 means that the buffer
+        # is not compressed.
         offset, length = struct.unpack_from("<qq", metadata, vector + 4 + 16 * number)
         declared = struct.unpack_from("<q", body, offset)[0] if length >= _LENGTH_BYTES else 0
         size += max(declared, length)

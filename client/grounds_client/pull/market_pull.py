@@ -1,7 +1,7 @@
 """`MarketPull`: updates a local file, the copy, with the churn predictions of one market. An interrupted pull resumes.
 
-A full sync reads the server's export, which has all customers. A delta reads only the changes since the last sync. The client
-receives both in parts.
+A full sync reads the server's export, which has all customers. A delta reads only the changes since the last sync. The
+client receives both in parts.
 
 The state file records how far a pull has come. Data are always written before the state that refers to them. A part is
 written before the state that counts the part and has the token of the next part. The copy is written before the state
@@ -111,9 +111,10 @@ class MarketPull:
         if state.locale != locale:
             self._report(f"locale changed from {state.locale or 'en'} to {locale or 'en'}: starting a full sync")
             return self._save(PullState(market, locale))
-        # A delta can be applied only to the copy that the last pull wrote. In the phase APPLY_DELTA, the copy may be newer than
-        # the digest in the state, because a pull can be killed between writing the copy and writing the state. The digest is
-        # not compared in this phase, because applying the parts again to the new copy does not change it.
+        # A delta can be applied only to the copy that the last pull wrote. In the phase APPLY_DELTA, the copy may be
+        # newer than the digest in the state, because a pull can be killed between writing the copy and writing the
+        # state. The digest is not compared in this phase, because applying the parts again to the new copy does not
+        # change it.
         sha256 = file_sha256(self._to)
         is_changed = state.phase in {UP_TO_DATE, "DELTA"} and sha256 != state.file_sha256
         is_missing = state.phase == "APPLY_DELTA" and not sha256

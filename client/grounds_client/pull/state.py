@@ -24,8 +24,8 @@ class PullState:
     Attributes:
         market: The market of the copy.
         locale: The language of the driver texts in the copy.
-        phase: FULL or DELTA while the parts of a full sync or a delta are fetched; APPLY_FULL or APPLY_DELTA when all parts are
-            on disk; UP_TO_DATE when the copy has been written.
+        phase: FULL or DELTA while the parts of a full sync or a delta are fetched; APPLY_FULL or APPLY_DELTA when all
+            parts are on disk; UP_TO_DATE when the copy has been written.
         token: The server's token for the next part. When all parts are on disk, it is the token for the next delta.
         parts: The number of parts on disk.
         run: The run columns of the copy after the parts are applied (`run_columns`).

@@ -93,8 +93,8 @@ def export_table(content: bytes, locale: str) -> pa.Table:
 
     Args:
         content: An Arrow stream with nested drivers.
-        locale: The language of the driver texts, such as "de-AT". All drivers of a customer have one language: the locale if
-            all texts exist in it, otherwise the locale without its region ("de"), otherwise English.
+        locale: The language of the driver texts, such as "de-AT". All drivers of a customer have one language: the
+            locale if all texts exist in it, otherwise the locale without its region ("de"), otherwise English.
     """
     part = read_arrow_stream(content)
     drivers = pa.concat_arrays([pa.array([], part.schema.field("drivers").type), *part["drivers"].chunks])
@@ -183,8 +183,8 @@ def read_copy(path: Path, kind: str) -> pa.Table:
 def _driver_columns(drivers: pa.ListArray, locale: str) -> dict[str, pa.Array]:
     """Return the flat columns of the nested drivers.
 
-    Languages are tried from the most general to the most specific; a customer's texts are overwritten only if all drivers of
-    the customer have a text in that language.
+    Languages are tried from the most general to the most specific; a customer's texts are overwritten only if all
+    drivers of the customer have a text in that language.
     """
     elements = [_element(drivers, position) for position in range(_DRIVERS_MAX)]
     texts = [pa.nulls(len(drivers), pa.string()) for _ in elements]

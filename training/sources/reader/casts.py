@@ -356,8 +356,8 @@ def _time_of_pattern(text: str, pattern: str, zone: str) -> str:
     if "%z" in pattern:
         return f"({parsed} AT TIME ZONE {zone})" if zone else "CAST(NULL AS TIMESTAMP)"
     checks = f"year({parsed}) BETWEEN {_YEARS[0]} AND {_YEARS[1]}"
-    # If no character separates the directives, 2023013 can be read in two ways. Therefore only text in which every number
-    # has its full width is accepted.
+    # If no character separates the directives, 2023013 can be read in two ways. Therefore only text in which every
+    # number has its full width is accepted.
     if "%m%d" in pattern or "%Y%m" in pattern or "%d%m" in pattern or "%m%Y" in pattern:
         checks += f" AND strftime({parsed}, {quoted}) = {text}"
     return f"(CASE WHEN {checks} THEN {parsed} END)"

@@ -238,9 +238,9 @@ def _line_places(text: TextFormat) -> Callable[[Sequence[int]], list[str]]:
 def read_strictly(table: RawTable, folder: Path, read: Callable[[RawTable], _Result]) -> _Result:
     """Return the result of a function that reads a raw table.
 
-    DuckDB reads regular files only. If DuckDB fails, Python reads the file again, which is slower. If a line is invalid,
-    the error states the first invalid line. Otherwise the file is valid but unusual (for example, it has two kinds of line
-    ends), and the function reads a regular copy of the file.
+    DuckDB reads regular files only. If DuckDB fails, Python reads the file again, which is slower. If a line is
+    invalid, the error states the first invalid line. Otherwise the file is valid but unusual (for example, it has two
+    kinds of line ends), and the function reads a regular copy of the file.
 
     Raises:
         DataInvalid: The file is invalid.

@@ -1,7 +1,7 @@
 """Detects the format of a file: its kind, compression, encoding, separator and header.
 
-A field of the spec takes precedence over the detection. If the detection has no unique result, the file is rejected, and
-the message states the field to set.
+A field of the spec takes precedence over the detection. If the detection has no unique result, the file is rejected,
+and the message states the field to set.
 """
 
 import bz2
@@ -47,7 +47,8 @@ _FOREIGN_FORMATS = {
     b"%PDF": "a PDF document; export the table as CSV UTF-8",
     b"SQLite format 3\x00": "an SQLite database; export the table as CSV UTF-8 or Parquet",
 }
-# Byte order marks and their encodings. UTF-32 precedes UTF-16, because its little-endian mark begins with that of UTF-16.
+# Byte order marks and their encodings. UTF-32 precedes UTF-16, because its little-endian mark begins with that of
+# UTF-16.
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -310,8 +311,8 @@ def _detect_separator(path: Path, text: str, *, is_whole: bool) -> str:
         widths[separator] = (header, regular == len(records))
     fitting = [separator for separator, (width, is_regular) in widths.items() if width > 1 and is_regular]
     fitting.sort(key=lambda separator: -widths[separator][0])
-    # A decimal mark may also split every line into the same number of cells, but into fewer cells than the real separator
-    # does. Therefore a separator that yields at least twice as many cells as any other is the real one.
+    # A decimal mark may also split every line into the same number of cells, but into fewer cells than the real
+    # separator does. Therefore a separator that yields at least twice as many cells as any other is the real one.
     if len(fitting) == 1 or (len(fitting) > 1 and widths[fitting[0]][0] >= 2 * widths[fitting[1]][0]):
         return fitting[0]
     if len(fitting) > 1:
