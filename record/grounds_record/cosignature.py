@@ -105,7 +105,7 @@ def add_cosignature(note: str, key: SigningKey, time: int) -> str:
 
 
 def verify_cosignatures(note: str, keys: Sequence[WitnessKey]) -> dict[str, int]:
-    """Return the witnesses that cosigned a checkpoint, with the time of the newest cosignature of each, in seconds since 1970.
+    """Return the time of the newest cosignature by each witness that cosigned a checkpoint, in seconds since 1970.
 
     Cosignatures by other keys are ignored, as the format requires.
 

@@ -114,7 +114,7 @@ def _read_lines(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def _bounded_lines(file: IO[bytes]) -> Iterator[bytes]:
-    """Yield the lines. A line over the limit is split, so that it cannot fill the memory. Its parts are not valid JSON."""
+    """Yield the lines. A line over the limit is split into parts that are not valid JSON, so it cannot fill the memory."""
     while line := file.readline(_LINE_BYTES_MAX):
         yield line
 
@@ -155,7 +155,7 @@ def _encode_hashes(hashes: Iterable[bytes]) -> list[str]:
 
 
 def _parse_hashes(value: Any) -> tuple[bytes, ...]:
-    """Parse hashes in base64. Their length is not checked here: `verify` reports a hash of the wrong length as a fault."""
+    """Parse hashes in base64. Their length is not checked, because `verify` reports a wrong length as a fault."""
     if not isinstance(value, list):
         raise TypeError("not a list")
     return tuple(_parse_bytes(each) for each in value)

@@ -1,4 +1,6 @@
-"""Signed notes: texts signed with Ed25519, in the format of C2SP signed-note. Keys have the text formats of Go's note package.
+"""Signed notes: texts signed with Ed25519, in the format of C2SP signed-note.
+
+Keys have the text formats of Go's note package.
 
     text, which ends in a newline
     (an empty line)
@@ -140,7 +142,7 @@ def sign_note(text: str, key: SigningKey) -> str:
 
 @lru_cache(maxsize=4)
 def _load_signer(key: SigningKey) -> tuple[Ed25519PrivateKey, bytes]:
-    """Return the private key object and the key id. The result is cached, because a log signs every checkpoint with one key."""
+    """Return the private key object and the key id. They are cached, because one key signs every checkpoint of a log."""
     return Ed25519PrivateKey.from_private_bytes(key.seed), key.verifier().key_id
 
 
@@ -205,7 +207,9 @@ def _parse_signature(line: str, number: int) -> tuple[str, bytes, bytes]:
 
 
 def parse_key_text(text: str, kind: bytes = _ED25519) -> tuple[str, bytes, bytes]:
-    """Parse name+hexhash+base64, where the base64 part may contain '+'. Return the name, the hash and the bytes of the key.
+    """Parse name+hexhash+base64, and return the name, the hash and the bytes of the key.
+
+    The base64 part may contain "+".
 
     Raises:
         KeyMalformed: The text is malformed, or the number of its signature type is not `kind`.

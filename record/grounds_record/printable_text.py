@@ -1,4 +1,4 @@
-"""Makes text from outside safe to print: characters that act on a terminal or that are invisible become visible escapes.
+"""Makes text from outside safe to print: characters that control a terminal or are invisible become visible escapes.
 
 Escape sequences can change the window title, move the cursor over printed lines or paste commands. Bidirectional
 controls and zero-width characters make a text look like a different text. Every package passes text from outside
@@ -27,7 +27,7 @@ def _is_hidden(character: str) -> bool:
 
 
 def escape_line(text: str) -> str:
-    """Return a text in which every hidden character, newlines included, is a visible escape in the notation of Python."""
+    """Return a text in which every hidden character, including newlines, is a visible escape in Python's notation."""
     return _escape(text, kept="")
 
 
@@ -44,7 +44,7 @@ def hidden_characters(text: str, kept: str = "") -> list[str]:
 
 
 def hidden_text_problems(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the path and the problem of each text with hidden characters in nested mappings and sequences, keys included.
+    """Yield (path, problem) for each text with hidden characters in nested mappings and sequences, including keys.
 
     Newlines and tabs are allowed, because files may contain texts of several lines.
     """

@@ -92,7 +92,7 @@ class RebuiltTree:
         self._save_root()
 
     def computed_hash(self, node: Node) -> bytes | None:
-        """Return the hash of a node computed from the exported records; None if the export does not determine the hash."""
+        """Return the hash of a node computed from the exported records; None if the export does not determine it."""
         if node.level < len(self._levels):
             # The first node of each level is the node that covers the first exported record.
             offset = (node.number - (self.start >> node.level)) * HASH_BYTES
@@ -101,7 +101,7 @@ class RebuiltTree:
         return self._outside.get(node)
 
     def candidates(self, node: Node) -> tuple[bytes, ...]:
-        """Return the possible original hashes of a node: the computed hash, and the hashes that follow from stored hashes."""
+        """Return the possible original hashes of a node: the computed hash, and those that follow from stored hashes."""
         hashes = (self.computed_hash(node), self.mismatches.get(node), *self._derived.get(node, ()))
         return tuple(each for each in hashes if each is not None and len(each) == HASH_BYTES)
 

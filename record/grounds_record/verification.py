@@ -129,7 +129,7 @@ class _RootComparison:
 
 
 def _accept_checkpoints(notes: Sequence[str], key: VerifierKey, faults: list[Fault]) -> list[Checkpoint]:
-    """Return one valid checkpoint of each size, in ascending order; add faults for invalid and for contradicting checkpoints."""
+    """Return one valid checkpoint of each size in ascending order; add faults for invalid or contradicting checkpoints."""
     accepted: dict[int, Checkpoint] = {}
     for number, note in enumerate(notes, start=1):
         try:
@@ -168,7 +168,10 @@ def _extend_tree(tree: RebuiltTree, size: int, after: tuple[bytes, ...]) -> None
 
 
 def _compare_roots(tree: RebuiltTree, accepted: Sequence[Checkpoint], end: int) -> _RootComparison:
-    """Compare the tree with the signed roots in ascending order of size. `end` is the index after the last exported record."""
+    """Compare the tree with the signed roots in ascending order of size.
+
+    `end` is the index after the last exported record.
+    """
     comparison, differences, is_untraceable = _RootComparison(), TreeDifferences(), False
     for checkpoint in accepted:
         size, root = checkpoint.size, tree.roots.get(checkpoint.size)
@@ -191,7 +194,7 @@ def _compare_roots(tree: RebuiltTree, accepted: Sequence[Checkpoint], end: int) 
 
 
 def _untraceable_faults(tree: RebuiltTree, proven: Sequence[int], size: int, end: int) -> list[Fault]:
-    """Return a fault with the range of the changed records, for a signed root to which the stored hashes do not lead."""
+    """Return a fault with the range of the changed records for a signed root to which the stored hashes do not lead."""
     has_gap = any((fault.first or 0) < size for fault in tree.faults)
     has_moved = bool(tree.miscounted) and tree.miscounted[0] < size
     if has_gap or has_moved:
@@ -274,7 +277,7 @@ def _stored_hash_faults(tree: RebuiltTree, faults: Sequence[Fault], vouched: int
 
 
 def _unexplained_mismatches(tree: RebuiltTree, explained: RangeSet, *, leaves: bool) -> list[tuple[Node, range]]:
-    """Return the nodes whose stored hash differs although no record below them has a fault, each with the leaves below it."""
+    """Return the nodes, with their leaves, whose stored hash differs although no record below the node has a fault."""
     nodes = [(node, leaf_range(node)) for node in tree.mismatches if (node.level == 0) == leaves]
     return [(node, below) for node, below in nodes if not explained.intersects(below)]
 
@@ -282,7 +285,7 @@ def _unexplained_mismatches(tree: RebuiltTree, explained: RangeSet, *, leaves: b
 def _retention_faults(
     tree: RebuiltTree, retentions: Sequence[RetentionProof], newest: Checkpoint | None
 ) -> list[Fault]:
-    """Return the faults of unproven retention records, and of missing ciphertexts without a matching retention record."""
+    """Return the faults of unproven retention records and of missing ciphertexts that no retention record explains."""
     faults, header_digests = [], {}
     for retention in retentions:
         try:
@@ -321,7 +324,7 @@ def _removed_headers(retention: RetentionProof, newest: Checkpoint | None) -> di
 def _prove_other_checkpoints(
     tree: RebuiltTree, export: Export, accepted: Sequence[Checkpoint], faults: list[Fault]
 ) -> list[int]:
-    """Verify that the newest checkpoint extends the checkpoints outside the range; return the sizes of the proven checkpoints."""
+    """Verify that the newest checkpoint extends the checkpoints outside the range; return the sizes of the proven ones."""
     proofs, proven = dict(export.consistency), []
     for checkpoint in accepted[:-1]:
         newest, size = accepted[-1], checkpoint.size
@@ -343,7 +346,10 @@ def _prove_other_checkpoints(
 def _check_cosignatures(
     notes: Sequence[str], key: VerifierKey, rule: CosignatureRule, proven: Sequence[int], faults: list[Fault]
 ) -> tuple[str, ...]:
-    """Check that enough witnesses cosigned a proven checkpoint; add faults. Return a sentence for each cosigned checkpoint."""
+    """Check that enough witnesses cosigned a proven checkpoint, and add faults if not.
+
+    Return a sentence for each proven checkpoint that witnesses cosigned.
+    """
     times: dict[int, dict[str, int]] = {}
     for note in notes:
         with suppress(RecordError):  # `_accept_checkpoints` reports a checkpoint that cannot be parsed or verified

@@ -115,7 +115,7 @@ class VerificationReport:
 
 
 def merge_faults(faults: Iterable[Fault]) -> tuple[Fault, ...]:
-    """Return the faults sorted by index, without duplicates. Equal faults of adjacent records are merged into one range."""
+    """Return the faults sorted by index, without duplicates. Equal faults of adjacent records become one range."""
     merged: list[Fault] = []
     # Sort by kind and detail first, so that faults that can be merged are adjacent in the list.
     for fault in sorted(set(faults), key=lambda each: (each.kind, each.detail, _sort_index(each))):

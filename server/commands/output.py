@@ -1,4 +1,4 @@
-"""Prints what commands report. Hidden characters in names and texts are escaped, because databases and files are untrusted."""
+"""Prints the output of commands. Hidden characters are escaped, because databases and files are untrusted."""
 
 import sys
 

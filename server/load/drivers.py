@@ -87,7 +87,7 @@ def _parse_json(texts: pa.Array) -> pa.ListArray:
 
 
 def _list_offsets(lists: pa.ListArray) -> pa.Array:
-    """Return the offsets of the lists in their flattened values: the start of each list, then the end of the last list."""
+    """Return the offsets of the lists in their flattened values: each start, and the end of the last list."""
     lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
     return pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
 

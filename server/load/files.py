@@ -1,4 +1,4 @@
-"""Loads feature and run files into the database. A file is checked completely before any of its rows becomes visible."""
+"""Loads feature and run files into the database. A whole file is checked before any of its rows becomes visible."""
 
 import datetime as dt
 import json

@@ -114,7 +114,7 @@ def check_log(
 
 
 def find_key_and_run_problems(database: Database, locations: KeyLocations) -> list[str]:
-    """Return problems of keys and runs: keys that contradict the recorded erasures, and runs that differ from their records.
+    """Return a sentence for each key that contradicts the recorded erasures, and each run that differs from its record.
 
     Raises:
         StoreUnavailable: A database does not respond.

@@ -226,7 +226,7 @@ def erase_customer(log: RecordLog, customer: CustomerKey, reason: str, at: dt.da
 
 
 def _read_missing_erasures(log: RecordLog) -> list[ListedErasure]:
-    """Return the listed erasures that the record log does not contain, because the databases were restored from older copies."""
+    """Return the listed erasures that the record log lost because the databases were restored from older copies."""
     with log.database.reading() as connection:
         recorded = {each.record_id for each in read_recorded_erasures(connection)}
     return [each for each in log.key_store.erasure_list.read() if each.record_id not in recorded]
@@ -371,7 +371,7 @@ def _check_allowed(plan: ErasurePlan, customer: CustomerKey) -> None:
 
 
 def _erasure_entry(plan: ErasurePlan, tag: str, market: str, reason: str, at: dt.datetime) -> LogEntry:
-    """Return the ERASURE entry. It is encrypted under the log's own key, and contains the customer's tag but not the number."""
+    """Return the ERASURE entry. It contains the customer's tag instead of the number, and uses the log's own key."""
     body = pb.ErasureRecord(reason=reason, feature_rows=plan.feature_rows)
     for row in plan.run_rows:
         body.run_rows.add(run_id=row.run_id, market=row.market, row_sha256=row.sha256)

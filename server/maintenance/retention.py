@@ -174,7 +174,7 @@ def _line_conditions(due: RetentionCutoff) -> tuple[ColumnElement[bool], ...]:
 
 
 def _scope_conditions(due: RetentionCutoff) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions for records to which one line applies and whose ciphertext exists, regardless of their age."""
+    """Return the conditions for records of any age to which one line applies and whose ciphertext exists."""
     line, market = due.rule, RECORDS.c.market
     in_market = (
         or_(market.is_(None), market.not_in(due.others)) if line.market == ALL_MARKETS else market == line.market

@@ -1,4 +1,4 @@
-"""The connection of a command. The credentials are options of the program itself, so that they apply to every command."""
+"""The connection of a command. The credentials are options of the program, so that they apply to every command."""
 
 from contextvars import ContextVar
 from pathlib import Path

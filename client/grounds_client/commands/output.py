@@ -1,4 +1,4 @@
-"""Functions that print to standard output: messages as JSON with the field names of the .proto files, and lines of text."""
+"""Functions that print lines of text, and messages as JSON with the field names of the .proto files."""
 
 from collections.abc import Iterable
 

@@ -128,7 +128,10 @@ class MarketPull:
         return state
 
     def _finish(self, state: PullState) -> PullResult:
-        """Run the remaining phases. A delta follows a full sync, because a newer run may have been loaded during the sync."""
+        """Run the remaining phases.
+
+        A delta follows a full sync, because a newer run may have been loaded during the sync.
+        """
         if state.phase in {"FULL", "APPLY_FULL"}:
             state = self._apply(self._fetch_export(state) if state.phase == "FULL" else state)
             state = self._save(replace(state, phase="DELTA", parts=0))

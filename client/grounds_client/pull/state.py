@@ -54,7 +54,9 @@ class StateFile:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Lock the state for this process. The operating system releases the lock when the process ends, even if it is killed.
+        """Lock the state for this process.
+
+        The operating system releases the lock when the process ends, even if the process is killed.
 
         Raises:
             PullRefused: Another pull has the lock.

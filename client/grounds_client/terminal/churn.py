@@ -1,4 +1,4 @@
-"""Terminal output of churn predictions: the band first, the value at stake and the drivers, then how the log-odds add up."""
+"""Terminal output of churn predictions: the band, the value at stake, the drivers, and how the log-odds add up."""
 
 from collections.abc import Sequence
 
@@ -44,7 +44,7 @@ def show_risks(console: Console, risks: Sequence[churn_pb2.ChurnRisk]) -> None:
 
 
 def _show_standing(console: Console, risk: churn_pb2.ChurnRisk) -> None:
-    """Print band or status, the value at stake, the period of validity, and whether a campaign may contact the customer."""
+    """Print the band or status, the value at stake, the validity, and whether a campaign may contact the customer."""
     status = enum_name(churn_pb2.ChurnStatus, risk.status)
     if risk.status == churn_pb2.CHURN_STATUS_SCORED:
         band = band_name(risk.risk_band)

@@ -25,7 +25,7 @@ def make_table() -> Table:
 
 
 def add_row(table: Table, *cells: str | Text, style: str | None = None) -> None:
-    """Add a row. Hidden characters of plain strings are escaped, and rich does not interpret plain strings as markup."""
+    """Add a row. Hidden characters of plain strings are escaped, and plain strings are not interpreted as markup."""
     table.add_row(*(cell if isinstance(cell, Text) else Text(escape_line(cell)) for cell in cells), style=style)
 
 

@@ -1,4 +1,4 @@
-"""Terminal output of credit decisions and what-ifs: the decision first, then the reasons, then the points that add up."""
+"""Terminal output of credit decisions and what-ifs: the decision, the reasons, and the points that add up."""
 
 from collections.abc import Iterator
 
