@@ -62,7 +62,7 @@ class Console:
 
     @contextmanager
     def progress_bar(self, what: str, total: int) -> Iterator[Callable[[int, int], None]]:
-        """Show a progress bar while the block runs, and yield a function of (completed, total) to call after each step."""
+        """Show a progress bar while the block runs; yield a function of (completed, total) to call after each step."""
         if not self._console.is_terminal:
             self.info(f"{what}: {total} steps")
             yield lambda _done, _total: None

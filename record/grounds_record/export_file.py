@@ -114,7 +114,7 @@ def _read_lines(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def _bounded_lines(file: IO[bytes]) -> Iterator[bytes]:
-    """Yield the lines. A line over the limit is split into parts that are not valid JSON, so it cannot fill the memory."""
+    """Yield the lines. A line over the limit is split into invalid parts, so that it cannot fill the memory."""
     while line := file.readline(_LINE_BYTES_MAX):
         yield line
 

@@ -142,7 +142,7 @@ def sign_note(text: str, key: SigningKey) -> str:
 
 @lru_cache(maxsize=4)
 def _load_signer(key: SigningKey) -> tuple[Ed25519PrivateKey, bytes]:
-    """Return the private key object and the key id. They are cached, because one key signs every checkpoint of a log."""
+    """Return the private key object and the key id. They are cached, because one key signs all checkpoints."""
     return Ed25519PrivateKey.from_private_bytes(key.seed), key.verifier().key_id
 
 

@@ -101,7 +101,7 @@ class RebuiltTree:
         return self._outside.get(node)
 
     def candidates(self, node: Node) -> tuple[bytes, ...]:
-        """Return the possible original hashes of a node: the computed hash, and those that follow from stored hashes."""
+        """Return the possible original hashes of a node: the computed one, and those that follow from stored hashes."""
         hashes = (self.computed_hash(node), self.mismatches.get(node), *self._derived.get(node, ()))
         return tuple(each for each in hashes if each is not None and len(each) == HASH_BYTES)
 

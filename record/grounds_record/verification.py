@@ -129,7 +129,7 @@ class _RootComparison:
 
 
 def _accept_checkpoints(notes: Sequence[str], key: VerifierKey, faults: list[Fault]) -> list[Checkpoint]:
-    """Return one valid checkpoint of each size in ascending order; add faults for invalid or contradicting checkpoints."""
+    """Return one valid checkpoint of each size in ascending order; add a fault for each invalid or contradicting one."""
     accepted: dict[int, Checkpoint] = {}
     for number, note in enumerate(notes, start=1):
         try:
@@ -324,7 +324,7 @@ def _removed_headers(retention: RetentionProof, newest: Checkpoint | None) -> di
 def _prove_other_checkpoints(
     tree: RebuiltTree, export: Export, accepted: Sequence[Checkpoint], faults: list[Fault]
 ) -> list[int]:
-    """Verify that the newest checkpoint extends the checkpoints outside the range; return the sizes of the proven ones."""
+    """Verify that the newest checkpoint extends those outside the range; return the sizes of the proven checkpoints."""
     proofs, proven = dict(export.consistency), []
     for checkpoint in accepted[:-1]:
         newest, size = accepted[-1], checkpoint.size

@@ -371,7 +371,7 @@ def _check_allowed(plan: ErasurePlan, customer: CustomerKey) -> None:
 
 
 def _erasure_entry(plan: ErasurePlan, tag: str, market: str, reason: str, at: dt.datetime) -> LogEntry:
-    """Return the ERASURE entry. It contains the customer's tag instead of the number, and uses the log's own key."""
+    """Return the ERASURE entry, which has the customer's tag, not the number, and is encrypted under the log's own key."""
     body = pb.ErasureRecord(reason=reason, feature_rows=plan.feature_rows)
     for row in plan.run_rows:
         body.run_rows.add(run_id=row.run_id, market=row.market, row_sha256=row.sha256)

@@ -163,7 +163,7 @@ def _time_cast(table: RawTable, name: str, reading: ReadingSpec, time_format: st
 def _odd_values(
     connection: duckdb.DuckDBPyConnection, table: RawTable, cast: ColumnCast
 ) -> tuple[int, str, tuple[str, ...]]:
-    """Return the number of odd values, the first of them with its place, and the distinct ones if there are at most 5."""
+    """Return the number of odd values, the first one with its place, and the distinct ones if there are at most 5."""
     found = find_unreadable(connection, table, [cast])
     if not found:
         return 0, "", ()
@@ -176,7 +176,7 @@ def _odd_values(
 def _range(
     connection: duckdb.DuckDBPyConnection, table: RawTable, text: ColumnCast, cast: ColumnCast | None
 ) -> tuple[int, str, str, bool]:
-    """Return the number of distinct values, the lowest and the highest value as text, and whether a value has decimals."""
+    """Return the number of distinct values, the lowest and highest as text, and whether a value has decimals."""
     if cast is None:
         query = f"SELECT COUNT(DISTINCT {text.value}) FROM {table.sql}"  # noqa: S608 - names are ours
         return int(connection.execute(query).fetchall()[0][0]), "", "", False

@@ -59,7 +59,7 @@ def report_page(
 
 
 def _first_screen(spec: Spec, evaluation: ModelEvaluation, lines: Sequence[GateResult]) -> str:
-    """Return the summary: the quality of the model, its purpose, what it must not be used for, and the release gates."""
+    """Return the summary: the quality of the model, its purpose, its forbidden uses, and the release gates."""
     pairs = round(100 * evaluation.test_quality.auc)
     passed = sum(line.passed for line in lines)
     good = [

@@ -40,7 +40,7 @@ def select_bundle(bundles: Path, family: str, named: str | None, option: str = "
 
 
 def select_decline_bundle(bundles: Path, family: str, named: str | None) -> Bundle | None:
-    """Read the bundle that predicts a decline of spend: the specified one, or the active one of the family FAMILY_decline.
+    """Read the bundle that predicts a decline of spend: the specified one, or the active one of FAMILY_decline.
 
     Returns:
         The bundle; None if no bundle is specified and the family FAMILY_decline has no active bundle.

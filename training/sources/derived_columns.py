@@ -44,7 +44,7 @@ class ColumnDerivation:
 
 
 def feature_expressions(spec: Spec) -> dict[str, str]:
-    """Return the SQL expression of each feature that the spec computes, by the key under which a manifest records it."""
+    """Return the SQL expression of each feature that the spec computes, by the key that a manifest uses for it."""
     return {
         f"features.{feature.name}.column": feature.column
         for feature in spec.features

@@ -1,4 +1,4 @@
-"""Opens the source of a family as one raw table: a file, several files with the same columns, or the rows of a query."""
+"""Opens the source of a family (a file, several files with the same columns, or a query) as one raw table."""
 
 import hashlib
 from collections.abc import Callable, Collection, Sequence

@@ -505,7 +505,7 @@ def _levels(column: pd.Series) -> tuple[str, ...]:
 
 
 def _level_codes(column: pd.Series, levels: tuple[str, ...]) -> pd.Series:
-    """Return the code of every value: the position in `levels`, UNSEEN for an unknown level, NaN for a missing value."""
+    """Return the code of every value: its position in `levels`, UNSEEN for an unknown level, NaN if missing."""
     codes = level_codes(levels)
 
     def code(level: str) -> float:

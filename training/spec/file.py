@@ -116,7 +116,7 @@ def _parse(path: Path) -> dict[str, Any]:
 
 
 def _rebase_paths(content: dict[str, Any], folder: Path) -> None:
-    """Prefix the relative paths of a spec file with its folder, which is relative to the folder of the extending file."""
+    """Prefix the relative paths of a spec file with its folder, relative to the folder of the extending file."""
     for key in _PATH_KEYS:
         table, name = _find_table(content, key)
         value = None if table is None or folder == Path() else table.get(name)
@@ -157,7 +157,7 @@ def _remove_replaced(under: dict[str, Any], over: dict[str, Any]) -> None:
 
 
 def _find_table(content: dict[str, Any], key: str) -> tuple[dict[str, Any] | None, str]:
-    """Return the table that would contain a dotted key, or None if there is no such table, and the last part of the key."""
+    """Return the table that would contain a dotted key (None if there is none), and the last part of the key."""
     *parents, name = key.split(".")
     table: Any = content
     for parent in parents:

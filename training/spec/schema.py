@@ -42,7 +42,7 @@ def schema_document(spec: Spec, levels: Mapping[str, tuple[str, ...]]) -> Schema
 
 
 def _group_code(name: str) -> str:
-    """Return the code of the default reason group of a feature. A long name is shortened, and a hash keeps it unique."""
+    """Return the code of a feature's default reason group. A long name is shortened, and a hash keeps it unique."""
     code = re.sub(r"[^A-Z0-9_]", "_", name.upper())
     if len(code) <= _CODE_CHARACTERS:
         return code

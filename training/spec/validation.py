@@ -109,7 +109,7 @@ DEFAULT_GATES = (GateSpec(figure="hold_out.auc", min=0.5), GateSpec(figure="mono
 
 
 class OutOfTimeSpec(SpecPart):
-    """The out-of-time sample: late rows of a table. The model is not fitted on these rows, and their figures are separate.
+    """The out-of-time sample: late rows of a table. The model is not fitted on them, and has separate figures for them.
 
     A late row is excluded if an earlier row of the same customer is in the fit or calibration part, because the model
     already knows the customer.

@@ -211,7 +211,7 @@ def _element(lists: pa.ListArray, position: int) -> dict[str, pa.Array]:
 
 
 def _ranks(customers: pa.Table) -> pa.Array:
-    """Return the rank of each customer by descending probability, then customer_id; null for customers without a score."""
+    """Return the rank of each customer by descending probability, then customer_id; null if there is no score."""
     order = pc.sort_indices(customers, [("churn_probability", "descending"), ("customer_id", "ascending")])
     # `order` is a permutation, so its sort indices are the inverse: the position of each customer in the order.
     positions = pc.cast(pc.sort_indices(order), pa.int32())

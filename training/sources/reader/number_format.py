@@ -115,7 +115,7 @@ def detect_number_format(
 
 
 def _decimal_mark(name: str, separator: str, evidence: _Evidence, reading: ReadingSpec) -> str:
-    """Return the decimal mark that the cells prove or that `thousands` implies, or the point if there is no evidence."""
+    """Return the decimal mark that the cells prove or that `thousands` implies; the point if there is none."""
     if len(evidence.decimals) > 1:
         shown = " and ".join(f"{cell!r} in column {column!r}" for column, cell in evidence.decimals.values())
         raise DataInvalid(f"{name}: numbers are written in two ways: {shown}; set decimal and thousands in the spec")

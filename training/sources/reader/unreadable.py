@@ -158,5 +158,5 @@ def refuse_unreadable(table: RawTable, reading: ReadingSpec, unreadable: Sequenc
 def unreadable_sentences(
     table: RawTable, reading: ReadingSpec, unreadable: Sequence[UnreadableValues], rows: int
 ) -> list[str]:
-    """Return a sentence for each element of `unreadable` that affects a larger share of the rows than the spec allows."""
+    """Return a sentence for each element of `unreadable` whose share of the rows is larger than the spec allows."""
     return [one.sentence(table, reading) for one in unreadable if one.count > reading.max_unreadable_share * rows]
