@@ -129,7 +129,7 @@ class _RootComparison:
 
 
 def _accept_checkpoints(notes: Sequence[str], key: VerifierKey, faults: list[Fault]) -> list[Checkpoint]:
-    """Return one valid checkpoint of each size in ascending order; add a fault for each invalid or contradicting one."""
+    """Return one valid checkpoint of each size in ascending order; add faults for invalid and contradicting ones."""
     accepted: dict[int, Checkpoint] = {}
     for number, note in enumerate(notes, start=1):
         try:

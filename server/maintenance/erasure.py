@@ -371,7 +371,10 @@ def _check_allowed(plan: ErasurePlan, customer: CustomerKey) -> None:
 
 
 def _erasure_entry(plan: ErasurePlan, tag: str, market: str, reason: str, at: dt.datetime) -> LogEntry:
-    """Return the ERASURE entry, which has the customer's tag, not the number, and is encrypted under the log's own key."""
+    """Return the ERASURE entry.
+
+    The entry is encrypted under the log's own key. It contains the customer's tag but not the customer number.
+    """
     body = pb.ErasureRecord(reason=reason, feature_rows=plan.feature_rows)
     for row in plan.run_rows:
         body.run_rows.add(run_id=row.run_id, market=row.market, row_sha256=row.sha256)
