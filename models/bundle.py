@@ -29,8 +29,8 @@ from models.schema import Schema
 
 MANIFEST = "manifest.json"
 _MIB = 1024 * 1024
-# The files of a bundle, with the largest size that is read. The exporter writes much smaller files: explain.onnx has up to about
-# 30 MB, and each other file has at most a few megabytes.
+# The files of a bundle, with the largest size that is read. The exporter writes much smaller files: explain.onnx has up
+# to about 30 MB, and each other file has at most a few megabytes.
 _FILE_BYTES_MAX = {
     "score.onnx": 256 * _MIB,
     "explain.onnx": 256 * _MIB,
@@ -112,8 +112,8 @@ def read_bundle(folder: Path) -> Bundle:
     """Read a bundle; check every file against the manifest, and the manifest against the folder's name.
 
     Raises:
-        BundleInvalid: A file is missing, additional, changed or malformed, or this release does not support the format. The
-            message names the file.
+        BundleInvalid: A file is missing, additional, changed or malformed, or this release does not support the format.
+            The message names the file.
     """
     manifest = _read_manifest(folder)
     files = _read_files(folder, manifest)

@@ -31,7 +31,7 @@ class _BundleDocument(BaseModel):
 
 
 class Manifest(_BundleDocument):
-    """manifest.json: the description of the bundle, and the digest of every other file. Its own digest is the bundle_id.
+    """manifest.json: describes the bundle and has the digest of every other file. Its own digest is the bundle_id.
 
     Attributes:
         format: Version of the layout; the first version is 1.
@@ -64,8 +64,8 @@ class FeatureSpec(_BundleDocument):
         max: Largest accepted value; None if there is no upper bound.
         source: Who supplies the value in a decision: the feature store, the caller, or either.
         mandatory: True if a customer without this value cannot be scored.
-        sign: The monotone constraint: 1 if a higher value never lowers the risk, -1 if a higher value never raises the risk,
-            0 if neither is guaranteed.
+        sign: The monotone constraint: 1 if a higher value never lowers the risk, -1 if a higher value never raises the
+            risk, 0 if neither is guaranteed.
         group: Code of the reason group to which the feature belongs.
         texts: The part of the group's sentence that describes this feature, by locale. {value} is the customer's value,
             and {typical} is the baseline's median. After a colon, a placeholder may have a CLDR number pattern, as in
@@ -204,7 +204,8 @@ class ExaminedRowsDocument(_BundleDocument):
         kind: The kind of row, such as "data", "threshold" or "missing".
         rows: How many rows of this kind were compared.
         rows_sha256: SHA-256 of the rows, written row by row as little-endian doubles.
-        contribution_distance: Largest difference between a contribution and its Shapley value by definition, in log-odds.
+        contribution_distance: Largest difference between a contribution and its Shapley value by definition, in
+            log-odds.
         residual: Largest difference between the margin and the base margin plus all contributions, in log-odds.
     """
 

@@ -1,7 +1,7 @@
 """The catalog: the folder of all bundles, and the activation of one bundle for each family and market.
 
 <bundles>/<family>/<bundle_id>/     a bundle
-<bundles>/<family>/ACTIVE.toml      which bundle serves which market; written by `python -m server activate` and `deactivate`
+<bundles>/<family>/ACTIVE.toml      which bundle serves which market; the commands `activate` and `deactivate` write it
 """
 
 import tomllib
@@ -106,7 +106,7 @@ def read_active(bundles: Path, family: str) -> dict[str, str]:
 
 
 def _write_active(bundles: Path, family: str, markets: Mapping[str, str]) -> None:
-    """Write ACTIVE.toml atomically, replacing all activations of the family. The bundle_id of a deactivated market is ""."""
+    """Write all activations of a family to ACTIVE.toml, atomically. The bundle_id of a deactivated market is ""."""
     lines = [
         "# Which bundle serves which market. Edited by: python -m server activate, python -m server deactivate",
         f"{_MARKET_COUNT} = {len(markets)}",
@@ -169,8 +169,9 @@ def activate(bundles: Path, name: str, markets: tuple[str, ...] = ()) -> tuple[B
 
 
 def deactivate(bundles: Path, family: str, markets: tuple[str, ...]) -> None:
-    """Stop serving markets. ACTIVE.toml keeps a line for each of them, so that a missing line is never taken for a deactivation.
+    """Stop serving markets.
 
+    ACTIVE.toml keeps a line for each deactivated market, so that a missing line never means a deactivation.
     Raises:
         ActivationRejected: No bundle of the family is active for one of the markets.
     """

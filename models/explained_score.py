@@ -1,8 +1,8 @@
 """An explained score: a score with its contributions, which are checked to add up before the score is returned.
 
-The contributions are SHAP values (S. Lundberg and S.-I. Lee, A Unified Approach to Interpreting Model Predictions, 2017),
-computed by the model's own graph. This module checks their defining property, local accuracy: the base value plus
-the contributions is the log-odds, and the base points plus the points is the score.
+The contributions are SHAP values (S. Lundberg and S.-I. Lee, A Unified Approach to Interpreting Model Predictions,
+2017), computed by the model's own graph. This module checks their defining property, local accuracy: the base value
+plus the contributions is the log-odds, and the base points plus the points is the score.
 """
 
 import math

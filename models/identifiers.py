@@ -1,7 +1,7 @@
 """Types of the identifiers that bundles, specs, policies and run files share.
 
-Each type is a string that pydantic checks against one pattern. The patterns have no anchors, so that SQL and Arrow can use them
-too.
+Each type is a string that pydantic checks against one pattern. The patterns have no anchors, so that SQL and Arrow can
+use them too.
 """
 
 from typing import Annotated

@@ -77,8 +77,8 @@ def open_model(bundle: Bundle, open_scorer: Callable[[bytes, bytes], GraphScorer
 
     Args:
         bundle: The bundle.
-        open_scorer: Opens score.onnx and explain.onnx. `Scorer` opens them in this process, so use it only for bundles that
-            are active or that this program wrote. `GraphProcesses.open_model` opens any other bundle.
+        open_scorer: Opens score.onnx and explain.onnx. `Scorer` opens them in this process, so use it only for bundles
+            that are active or that this program wrote. `GraphProcesses.open_model` opens any other bundle.
 
     Raises:
         BundleInvalid: A graph does not open, or the results of a golden row differ.

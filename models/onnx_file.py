@@ -5,8 +5,8 @@ even bundles that were never activated. ONNX Runtime itself would follow a file'
 working directory, and would run a loop that never ends. So a file may use only the operators and domains that the
 exporter writes. It may not have subgraphs, functions, or tensors whose data are in other files.
 
-The file is read in the protobuf wire format, because this package does not depend on protobuf. Field numbers are those of
-`onnx.proto3` (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3); the wire format is described at
+The file is read in the protobuf wire format, because this package does not depend on protobuf. Field numbers are those
+of `onnx.proto3` (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3); the wire format is described at
 https://protobuf.dev/programming-guides/encoding/.
 """
 
@@ -136,7 +136,7 @@ def _check_tensor(message: memoryview) -> None:
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Yield the number and the value of each field of a message: an int for a varint, the bytes for the other wire types."""
+    """Yield the number and the value of each field of a message. The value is an int for a varint, otherwise bytes."""
     position = 0
     while position < len(message):
         tag, position = _read_varint(message, position)

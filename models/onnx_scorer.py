@@ -3,8 +3,8 @@
 A served request scores one row, and a small model spends a third of the scoring time on passing arrays to the runtime.
 So each thread binds its own input and output arrays once (`BoundRow`) and then only copies values in and out.
 
-Both paths return the same bits, because the runtime uses one thread per session and so adds in the same order for any number of
-rows.
+Both paths return the same bits, because the runtime uses one thread per session and so adds in the same order for any
+number of rows.
 """
 
 import threading
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from models.onnx_file import check_onnx_file
 
-# Rows per call of explain.onnx. The call reads rows * units * features doubles from its tables (models/README.md explains
-# units): 3 MB for 200 units and 30 features, which fits into the processor's cache.
+# Rows per call of explain.onnx. The call reads rows * units * features doubles from its tables (models/README.md
+# explains units): 3 MB for 200 units and 30 features, which fits into the processor's cache.
 BATCH_ROWS = 64
 
 EXPLAIN_OUTPUTS = ("contributions", "margin")
@@ -75,7 +75,7 @@ class Scorer:
         return np.concatenate([margin for _, margin in parts])[:, 0], np.concatenate([part for part, _ in parts])
 
     def explain_one(self, row: FloatArray) -> tuple[float, list[float]]:
-        """Return margin and contributions of one row of shape (1, n_features): the values of `explain` as Python floats."""
+        """Return margin and contributions of one row of shape (1, n_features), as Python floats; see `explain`."""
         contributions = self._rows.explain.run_to_list(row)
         # The margin is the last output, so removing it from the list leaves the contributions without a copy.
         return contributions.pop(), contributions
@@ -86,7 +86,7 @@ class Scorer:
 
 
 class _ThreadRows(threading.local):
-    """The bound rows of the current thread, one for each graph. `threading.local` runs __init__ once in every thread."""
+    """The bound rows of the current thread, one per graph. `threading.local` runs __init__ once in every thread."""
 
     def __init__(self, score_graph: Any, explain_graph: Any, *, use_private_api: bool) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class BoundRow:
         self._run = call or partial(graph.run_with_iobinding, self._binding, onnxruntime.RunOptions())
 
     def run(self, row: FloatArray) -> FloatArray:
-        """Run the graph on a row of shape (1, n_features); return its outputs in one new array, shape (1, sum of widths)."""
+        """Run the graph on a row of shape (1, n_features); return all outputs in one row, shape (1, sum of widths)."""
         self._row[:] = row
         self._run()
         return self._results.copy()
@@ -138,7 +138,7 @@ class BoundRow:
 
 
 def _private_run(graph: Any, binding: Any) -> Callable[[], object] | None:
-    """Return a call that runs a bound graph through private attributes of ONNX Runtime; None if this release lacks them."""
+    """Return a call that runs a bound graph through private attributes of ONNX Runtime; None if they do not exist."""
     run = getattr(getattr(graph, "_sess", None), "run_with_iobinding", None)
     bound = getattr(binding, "_iobinding", None)
     return partial(run, bound, onnxruntime.RunOptions()) if callable(run) and bound is not None else None
@@ -156,8 +156,8 @@ def open_session(model: bytes, outputs: tuple[str, ...], *, reuse_memory_plan: b
         model: Bytes of the ONNX file.
         outputs: Names of the outputs that the graph must have, in order.
         reuse_memory_plan: Reuse the memory layout of a call in later calls with the same number of rows. This saves a
-            twentieth of the time for one row of the credit model, and a tenth for the churn model. One layout is stored for
-            each number of rows, so use it only for graphs that are called with few different numbers of rows.
+            twentieth of the time for one row of the credit model, and a tenth for the churn model. One layout is stored
+            for each number of rows, so use it only for graphs that are called with few different numbers of rows.
 
     Raises:
         BundleInvalid: The file uses what the exporter never writes; see `models.onnx_file`.

@@ -5,8 +5,8 @@ least MATERIALITY times the total of all groups that raise the risk. The materia
 ties by code. At most REASONS_MAX groups become reasons. The list is never padded: fewer material groups mean fewer
 reasons. Source: 12 CFR 1002, Supplement I, comment 9(b)(2), paragraphs 1, 4 and 5.
 
-Texts: sentences come from the spec, so they are data and not code. `TextFormatter` allows named placeholders and nothing
-else. Numbers and plurals follow CLDR: https://unicode.org/reports/tr35/tr35-numbers.html.
+Texts: sentences come from the spec, so they are data and not code. `TextFormatter` allows named placeholders and
+nothing else. Numbers and plurals follow CLDR: https://unicode.org/reports/tr35/tr35-numbers.html.
 """
 
 import decimal
@@ -304,7 +304,8 @@ def _parse_text(text: str) -> tuple[tuple[str, str | None, str], ...] | None:
     """Parse a text into literals, each with the name and format of the placeholder after it (None if there is none).
 
     Returns:
-        The parts; None if a placeholder has a conversion or a nested placeholder, which only `string.Formatter` handles.
+        The parts; None if a placeholder has a conversion or a nested placeholder, which only `string.Formatter`
+        handles.
     """
     parts = []
     for literal, name, pattern, conversion in string.Formatter().parse(text):

@@ -1,4 +1,4 @@
-"""The schema of a model: its features by name, validation of values, and encoding in the order of the model's columns."""
+"""The schema of a model: its features by name, and the validation and encoding of their values."""
 
 import hashlib
 import json

@@ -408,7 +408,11 @@ class Application:
         await self._server.stop(seconds / 4)
 
     async def _close_log(self, deadline: float) -> bool:
-        """Write the entries in the recorder's queue, and push the last checkpoint. Return whether both ended in time."""
+        """Write the entries in the recorder's queue, and push the last checkpoint.
+
+        Returns:
+            True if all entries were written in time. Otherwise, the checkpoint is not pushed.
+        """
         if self.recorder is None:
             return True
         ended = await self.recorder.close(deadline - time.monotonic())

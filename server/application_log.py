@@ -28,8 +28,8 @@ _BATCH_LINES_MAX = 1000
 class LogWriter:
     """Writes lines to a file descriptor, in a separate thread.
 
-    The thread collects lines for a few milliseconds and writes them in one call, because waking a thread for every line costs
-    more than all other work on the line.
+    The thread collects lines for a few milliseconds and writes them in one call, because waking a thread for every line
+    costs more than all other work on the line.
 
     Attributes:
         dropped: Number of lines that were dropped and have not been reported yet.
@@ -45,7 +45,7 @@ class LogWriter:
         threading.Thread(target=self._run, name="application-log", daemon=True).start()
 
     def write(self, text: str) -> None:
-        """Queue a line of ASCII JSON that ends in a newline, or drop it if the queue is full. JSON leaves only DEL unescaped."""
+        """Queue a line of ASCII JSON with its newline, or drop the line if the queue is full."""
         line = text.replace("\x7f", "\\u007f").encode("utf-8", "backslashreplace")
         with self._lock:
             if self._unwritten >= self._lines_max:

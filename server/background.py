@@ -1,7 +1,7 @@
 """Background tasks: work that the server repeats while it answers calls.
 
-Every task is supervised. A failed iteration is logged with its location, and the task continues after a pause that grows
-while the task keeps failing. A task that ends unexpectedly is started again. The state of each task is visible.
+Every task is supervised. A failed iteration is logged with its location, and the task continues after a pause that
+grows while the task keeps failing. A task that ends unexpectedly is started again. The state of each task is visible.
 """
 
 import asyncio

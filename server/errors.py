@@ -91,7 +91,7 @@ class MethodUnknown(ServerError):
 
 
 class FeaturesInvalid(ServerError):
-    """A feature is unknown, is one that callers are not allowed to provide, or has a value of the wrong type or out of range."""
+    """A feature is unknown, may not come from the caller, or has a value of the wrong type or out of range."""
 
 
 class MethodNotAllowed(ServerError):

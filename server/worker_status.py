@@ -1,6 +1,7 @@
 """The status of every worker, in memory that the supervisor and all workers share.
 
-Each worker answers health checks for all workers, because a caller cannot choose the worker that accepts its connection.
+Each worker answers health checks for all workers, because a caller cannot choose the worker that accepts its
+connection.
 """
 
 import time

@@ -1,13 +1,14 @@
 """The messages between the server and a process that runs a bundle's graphs.
 
-A message is a frame: one byte with its kind, eight bytes with the length of its content (little-endian), and the content. Numbers
-are little-endian doubles. Nothing is deserialized into objects, so a process that was taken over can only send wrong numbers.
+A message is a frame: one byte with its kind, eight bytes with the length of its content (little-endian), and the
+content. Numbers are little-endian doubles. Nothing is deserialized into objects, so a process that was taken over can
+only send wrong numbers.
 
 | kind | content |
 |---|---|
 | OPEN | length of score.onnx (8 bytes, little-endian), score.onnx, explain.onnx |
 | MARGINS, EXPLAIN | number of rows (8 bytes, little-endian), then the rows, one after the other |
-| RESULT | the answer: empty after OPEN; one margin per row after MARGINS; all margins and then all contributions after EXPLAIN |
+| RESULT | the answer: empty after OPEN; the margins after MARGINS; margins, then contributions after EXPLAIN |
 | FAILURE | what went wrong, as text |
 """
 

@@ -158,7 +158,7 @@ class GraphProcesses:
             self._release(scorer.bundle_id, process)
 
     def _reserve(self, bundle_id: str) -> "_GraphProcess | None":
-        """Wait until this thread may use a process for the bundle; return the bundle's idle process, if there is one."""
+        """Wait until this thread may use a process for the bundle; return the bundle's idle process, if one exists."""
         deadline = time.monotonic() + self.limits.wall_seconds
         with self._changed:
             while True:
@@ -187,7 +187,7 @@ class GraphProcesses:
             raise BundleNotRunnable(problem)
 
     def _make_room(self) -> bool:
-        """Return whether one more process may start. If necessary, end the process that was unused for the longest time."""
+        """Return whether one more process may start. If necessary, end the process that has been idle for longest."""
         if len(self._busy) + len(self._idle) < self.limits.processes:
             return True
         if self._idle:

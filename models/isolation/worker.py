@@ -1,9 +1,9 @@
 """The program that runs the graphs of one bundle, in a process with limits.
 
-Before it reads the bundle, the process gives up every right that scoring does not need. It can open no file and no socket, start
-no process, and write no file. It has no environment, and its memory and its processor time are limited. The limits stop a bundle that
-abuses an allowed operator. They are not a sandbox: they do not stop an attacker who takes over the process through a fault in ONNX
-Runtime and who has the rights of a superuser.
+Before it reads the bundle, the process gives up every right that scoring does not need. It can open no file and no
+socket, start no process, and write no file. It has no environment, and its memory and its processor time are limited.
+The limits stop a bundle that abuses an allowed operator. They are not a sandbox: they do not stop an attacker who takes
+over the process through a fault in ONNX Runtime and who has the rights of a superuser.
 """
 
 import os
@@ -72,7 +72,7 @@ def _run(scorer: Scorer, kind: int, content: bytes) -> bytes:
 
 
 def _report(answers: IO[bytes], error: Exception) -> None:
-    """Answer that a request failed. Messages of ONNX Runtime repeat names from the file, so only plain characters are kept."""
+    """Answer that a request failed. The text keeps only ASCII, because ONNX Runtime quotes names from the file."""
     text = "".join(letter for letter in str(error) or type(error).__name__ if " " <= letter <= "~")
     write_frame(answers, FrameKind.FAILURE, text.encode()[:FAILURE_BYTES_MAX])
 

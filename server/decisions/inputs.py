@@ -1,7 +1,7 @@
-"""The inputs of a credit decision: checks the caller's values against policy and model, and merges them with stored values.
+"""The inputs of a credit decision: checks the caller's values, and merges them with stored values.
 
-The functions work on plain values. `server.edges.credit.messages` reads these values from a request or, for a replay, from
-a recorded request.
+The functions work on plain values. `server.edges.credit.messages` reads these values from a request or, for a replay,
+from a recorded request.
 """
 
 import datetime as dt
@@ -70,7 +70,8 @@ def check_features(values: Mapping[str, FeatureInput], schema: Schema, *, decide
     Args:
         values: Feature values in the request by feature.
         schema: The schema of the model that computes the score.
-        decides: True for a decision, false for a simulation. A simulation also accepts features whose source is the store.
+        decides: True for a decision, false for a simulation. A simulation also accepts features whose source is the
+            store.
 
     Raises:
         FeaturesInvalid: Some values are invalid. The error lists all of them.
@@ -122,9 +123,10 @@ def merge_inputs(
     as_of: dt.datetime | None,
     given: Mapping[str, FeatureInput],
 ) -> dict[str, SourcedValue]:
-    """Return the input values of the model. A value of the caller takes precedence over a stored value of the same feature.
+    """Return the input values of the model.
 
-    A value that is the feature's code for a missing value, such as 98, is left out.
+    A value of the caller takes precedence over a stored value of the same feature. A value that is the feature's code
+    for a missing value, such as 98, is left out.
 
     Args:
         schema: The model's schema.

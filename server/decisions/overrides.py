@@ -175,7 +175,7 @@ def _amount_violations(decision: OverriddenDecision, proposal: OverrideProposal)
 def _change_violations(
     decision: OverriddenDecision, proposal: OverrideProposal, granted: Decimal
 ) -> Iterator[Violation]:
-    """Yield a violation if the override changes nothing, and one if it grants an amount after the decision has expired."""
+    """Yield a violation if the override changes nothing, and one if it grants an amount after the decision expired."""
     previous = decision.last_granted
     if previous is None and decision.outcome not in _REFERRED_OUTCOMES:
         previous = decision.policy_granted

@@ -121,8 +121,8 @@ class PolicySection(_PolicyPart):
         refer_max_pd: The largest unrounded pd that is referred to a person; a larger pd is declined.
         lgd: Loss given default as a share of the exposure, 0 to 1.
         largest_amount: The largest amount that is approved without a person; larger amounts are referred.
-        limits: The largest amount of each grade, safest grade first. A grade without an entry is always referred. If there
-            are no entries at all, the limit of every grade is largest_amount.
+        limits: The largest amount of each grade, safest grade first. A grade without an entry is always referred. If
+            there are no entries at all, the limit of every grade is largest_amount.
         mandatory_inputs: Features that must be known, in addition to those that the model declares mandatory.
         features_max_age_days: The largest age of stored features in days; decisions with older features are referred.
         valid_days: Number of days after which a decision expires.
@@ -186,7 +186,7 @@ class PolicyDocument(_PolicyPart):
 
     @model_validator(mode="after")
     def _check_sections_and_texts(self) -> Self:
-        """Check that the sections of a market and product begin on different days, and that every text exists and renders."""
+        """Check that sections of the same market and product begin on different days, and that all texts are valid."""
         problems = []
         begins = [(section.market, section.product, section.effective_from) for section in self.sections]
         for market, product, day in sorted({begin for begin in begins if begins.count(begin) > 1}):
@@ -296,14 +296,15 @@ def read_policy_file(path: Path) -> bytes:
 
 
 def parse_policy_file(content: bytes, name: str) -> Policy:
-    """Parse the bytes of a policy file that is to come into force, which must be complete and without hidden characters.
+    """Parse the bytes of a policy file that is to come into force. It must be complete, without hidden characters.
 
     Args:
         content: The bytes of the file.
         name: Name of the file in error messages.
 
     Raises:
-        PolicyRefused: The file is incomplete or invalid, or a text has hidden characters. The message lists every problem.
+        PolicyRefused: The file is incomplete or invalid, or a text has hidden characters. The message lists every
+            problem.
     """
     _check_complete(content, name)
     policy = parse_policy(content, name)

@@ -3,9 +3,9 @@
 While one batch is written, the entries of new calls wait in a queue. They become the next batch, so that all of them
 share one fsync. If the recorder is idle, an entry is written immediately. Only one thread of the process writes.
 
-An entry leaves the queue as soon as its call no longer waits, so nothing is recorded for a call that was abandoned before
-its batch began. If the batch has begun, the entry may or may not be recorded. A retry with the same request_id then
-returns the record, if there is one.
+An entry leaves the queue as soon as its call no longer waits, so nothing is recorded for a call that was abandoned
+before its batch began. If the batch has begun, the entry may or may not be recorded. A retry with the same request_id
+then returns the record, if there is one.
 """
 
 import asyncio

@@ -78,7 +78,7 @@ INTERNAL = ErrorStatus(grpc.StatusCode.INTERNAL, "INTERNAL")
 
 
 async def abort_with_error(context: Context, error: ServerError) -> NoReturn:
-    """End the call with an error: status, message, metadata, time to retry, and the violations that fit into the trailers."""
+    """End the call with the status and the details of an error, and with the violations that fit into the trailers."""
     bad_request = error_details_pb2.BadRequest()
     for violation in error.violations:
         bad_request.field_violations.add(field=violation.field, description=violation.problem, reason=violation.kind)

@@ -89,8 +89,8 @@ class _Inspection:
     """Inspects a message and all messages inside it for problems that the rules of the .proto files cannot express.
 
     Attributes:
-        violations: One violation for each text with control or invisible characters. Such a character means nothing in a
-            request, but it can act on the terminal of a person who reads the record. Newlines and tabs are allowed.
+        violations: One violation for each text with control or invisible characters. Such a character means nothing in
+            a request, but it can act on the terminal of a person who reads the record. Newlines and tabs are allowed.
     """
 
     def __init__(self) -> None:

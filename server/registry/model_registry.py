@@ -55,8 +55,8 @@ class ModelRegistry:
 
     Attributes:
         current: The models that serve now. A call that needs a consistent state reads this attribute only once.
-        problems: Why models could not be changed as the catalog states, or why the catalog no longer has a model that serves.
-            The keys are families, and pairs of family and market.
+        problems: Why models could not be changed as the catalog states, or why the catalog no longer has a model that
+            serves. The keys are families, and pairs of family and market.
     """
 
     def __init__(self, bundles: Path, check: Callable[[Bundle], None] = check_bundle) -> None:
@@ -126,9 +126,9 @@ class ModelRegistry:
     ) -> dict[str, Model]:
         """Return the models of a family by market, as specified by ACTIVE.toml, and add what is wrong to `problems`.
 
-        If ACTIVE.toml is invalid or missing, or lacks a market that is served, all markets keep their current models: only
-        `deactivate` stops a market. If a selected bundle is invalid or missing, the markets for which it is selected keep
-        their current models.
+        If ACTIVE.toml is invalid or missing, or lacks a market that is served, all markets keep their current models:
+        only `deactivate` stops a market. If a selected bundle is invalid or missing, the markets for which it is
+        selected keep their current models.
         """
         before = {market: model for (name, market), model in self.current.serving.items() if name == family}
         try:

@@ -35,12 +35,13 @@ def plan_activation(store: PolicyStore, wanted: str, configured: Path) -> Policy
 
     Args:
         store: The store of all policies.
-        wanted: Path of a policy file or, for a policy that was in force earlier, an unambiguous prefix of its SHA-256 with 8 or
-            more characters.
+        wanted: Path of a policy file or, for a policy that was in force earlier, an unambiguous prefix of its SHA-256
+            with 8 or more characters.
         configured: The policy file in the configuration, which is in force if no policy was ever activated.
 
     Raises:
-        PolicyRefused: The policy is invalid, incomplete, unknown, or has the version of a different policy that was in force.
+        PolicyRefused: The policy is invalid, incomplete, unknown, or has the version of a different policy that was in
+            force.
         RecordDamaged: The stored policy was changed.
         StoreUnavailable: The database does not answer.
     """

@@ -1,7 +1,8 @@
 """The policy registry: the policy in force, which changes only by an activation while the server runs.
 
-If a policy was activated in the database, the newest activated policy is in force. If none was ever activated, the policy of the
-file `policy` is in force, as the server read it when it started. So a file that is being written never changes a decision.
+If a policy was activated in the database, the newest activated policy is in force. If none was ever activated, the
+policy of the file `policy` is in force, as the server read it when it started. So a file that is being written never
+changes a decision.
 """
 
 import hashlib
@@ -22,10 +23,10 @@ class PolicyRegistry:
     Only one task at a time may call `refresh`, which replaces `current` as a whole. Therefore readers need no lock.
 
     Attributes:
-        current: The policy in force, once `start` was called. A call reads this attribute only once, and uses the same policy
-            until it ends.
-        problem: Why the newest activated policy cannot be used, or why the policy file is not in force; "" if there is no
-            problem.
+        current: The policy in force, once `start` was called. A call reads this attribute only once, and uses the same
+            policy until it ends.
+        problem: Why the newest activated policy cannot be used, or why the policy file is not in force; "" if there is
+            no problem.
     """
 
     current: Policy
@@ -45,7 +46,8 @@ class PolicyRegistry:
         """Read the policy in force and store it, because a decision can be replayed only with a stored policy.
 
         Raises:
-            PolicyRefused: The policy is invalid, incomplete, or has the version of a different policy that was in force.
+            PolicyRefused: The policy is invalid, incomplete, or has the version of a different policy that was in
+                force.
             RecordDamaged: The activated policy is not stored, or was changed.
             StoreUnavailable: The database does not answer.
         """
@@ -54,7 +56,7 @@ class PolicyRegistry:
         return self.current
 
     def refresh(self) -> Policy:
-        """Look for an activation, and return the policy in force. If anything fails, the current policy stays in force."""
+        """Look for an activation, and return the policy in force. On any failure, the current policy stays in force."""
         try:
             activated = self._store.find_activated()
             if activated is None:

@@ -1,7 +1,7 @@
 """The clock of a process, compared with a steady clock, with the clock of PostgreSQL, and with the newest record.
 
-A wrong clock selects the wrong section of the policy, dates records wrongly, and lets retention remove records that are not
-due. The wall clock is therefore compared with clocks that do not depend on it:
+A wrong clock selects the wrong section of the policy, dates records wrongly, and lets retention remove records that are
+not due. The wall clock is therefore compared with clocks that do not depend on it:
 
 - while the process runs, with the time since the boot of the machine, which no change of the wall clock affects;
 - with the time of the newest record, which must not be later than the wall clock;

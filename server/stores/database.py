@@ -1,4 +1,4 @@
-"""Connections, transactions, snapshots and migrations of a database: SQLite for one server, or PostgreSQL for several servers."""
+"""Connections, transactions, snapshots and migrations: SQLite for one server, or PostgreSQL for several servers."""
 
 import os
 import secrets
@@ -75,16 +75,16 @@ class Database:
     def limit_time(self, seconds: float) -> None:
         """Limit the time of each use of a PostgreSQL connection from now on, even if PostgreSQL is stopped.
 
-        Servers need this limit, because they must answer in time. Migrations and other work at the start of a server may take
-        longer. SQLite needs no such limit, because it waits only for locks, for at most BUSY_SECONDS. Call this only
-        while no connection is in use.
+        Servers need this limit, because they must answer in time. Migrations and other work at the start of a server
+        may take longer. SQLite needs no such limit, because it waits only for locks, for at most BUSY_SECONDS. Call
+        this only while no connection is in use.
         """
         if self.engine.dialect.name == "postgresql":
             self._watchdog.seconds_max = seconds
             self.engine.dispose()  # new connections also limit the time in PostgreSQL itself
 
     def interrupt(self) -> None:
-        """Shut down every PostgreSQL connection in use, so that the threads that wait for PostgreSQL end with an error."""
+        """Shut down every PostgreSQL connection in use, so that threads that wait for PostgreSQL end with an error."""
         self._watchdog.shut_down_all()
 
     def migrate(self) -> None:
@@ -138,10 +138,10 @@ class Database:
     def writing(self) -> Iterator[Connection]:
         """Yield a connection in a transaction, which is committed at the end of the block and rolled back on an error.
 
-        SQLite acquires its write lock at the start of the transaction, so that concurrent writers wait for each other instead
-        of failing at their first write. The function registered by `after_commit` runs after the commit. If that function
-        raises an error, the transaction remains committed, but the caller gets the error and must not acknowledge the
-        commit.
+        SQLite acquires its write lock at the start of the transaction, so that concurrent writers wait for each other
+        instead of failing at their first write. The function registered by `after_commit` runs after the commit. If
+        that function raises an error, the transaction remains committed, but the caller gets the error and must not
+        acknowledge the commit.
         """
         try:
             with self._begin(writing=True) as connection:
@@ -175,7 +175,7 @@ class Database:
                 return connection
 
     def ensure_key(self, name: str) -> bytes:
-        """Return the key of this name, 32 bytes. The key is created at first use; all processes of this database share it."""
+        """Return the key of this name, 32 bytes, which is created at first use and shared by all processes."""
         with self.reading() as connection:
             found = connection.execute(select(SERVER_KEYS.c.key).where(SERVER_KEYS.c.name == name)).scalar()
         if found is not None:
@@ -188,7 +188,7 @@ class Database:
         return self.ensure_key(name)
 
     def check_files(self) -> None:
-        """Check that the SQLite file and its write-ahead log still exist and were not replaced. Call this after a commit.
+        """Check that the SQLite file and its write-ahead log exist and were not replaced. Call this after a commit.
 
         If a file is deleted or replaced, this process keeps writing to the old file, and its commits are lost. For
         PostgreSQL, nothing is checked.
@@ -234,7 +234,7 @@ class Snapshot:
 
 
 def after_commit(connection: Connection, work: Callable[[], None]) -> None:
-    """Register a function that runs after the commit of a `Database.writing` block. It replaces an earlier registration."""
+    """Register a function that runs after the commit of a `Database.writing` block. Replace an earlier registration."""
     connection.info[_AFTER_COMMIT] = work
 
 
@@ -285,7 +285,7 @@ def _open_engine(url: str, connections: int, watchdog: ConnectionWatchdog) -> En
 
 
 def _create_private_file(name: str | None) -> None:
-    """Create the file of a new database with mode 0600, because it will contain customers' features. Keep an existing file."""
+    """Create the file of a new database with mode 0600, because it will contain customers' data."""
     if name and name != ":memory:" and not name.startswith("file:"):
         with suppress(OSError):  # the file exists, or cannot be created, which the first query reports
             os.close(os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
@@ -305,7 +305,7 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _enable_wal(cursor: sqlite3.Cursor) -> None:
-    """Switch a file to a write-ahead log. Retry, because SQLite does not wait if another connection is switching the file."""
+    """Switch a file to a write-ahead log. Retry, because SQLite does not wait while another connection switches it."""
     until = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -327,7 +327,8 @@ def _begin_sqlite(connection: Connection, journal_mode: str) -> None:
     options = connection.get_execution_options()
     if options.get("writing", False):
         _ensure_durability(connection.connection.driver_connection, journal_mode)
-        # IMMEDIATE, because a transaction that first reads and then acquires the write lock may fail instead of waiting.
+        # IMMEDIATE, because a transaction that first reads and then acquires the write lock may fail instead of
+        # waiting.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     elif not options.get("single_statement", False):
         connection.exec_driver_sql("BEGIN")

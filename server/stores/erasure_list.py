@@ -1,12 +1,13 @@
 """The erasure list: a file outside the databases that lists which customers were erased.
 
-If both databases are restored from copies that are older than an erasure, the erased customer returns, with the key that
-was destroyed. Only data outside the backups can show this. The list is such data: it is stored next to the signing key,
-and a backup of the databases must never contain it. When the server starts, every listed erasure that the restored record
-log does not contain is applied again.
+If both databases are restored from copies that are older than an erasure, the erased customer returns, with the key
+that was destroyed. Only data outside the backups can show this. The list is such data: it is stored next to the signing
+key, and a backup of the databases must never contain it. When the server starts, every listed erasure that the restored
+record log does not contain is applied again.
 
-The file has one line per erasure: the id of its record, the time in microseconds since 1970, the customer's tag, and the ids
-of the destroyed keys. The tag is a keyed hash, so the file contains no customer number. Lines are only appended.
+The file has one line per erasure: the id of its record, the time in microseconds since 1970, the customer's tag, and
+the ids of the destroyed keys. The tag is a keyed hash, so the file contains no customer number. Lines are only
+appended.
 """
 
 import datetime as dt

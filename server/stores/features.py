@@ -153,7 +153,8 @@ def _row_key(row: Mapping[str, object]) -> _RowKey:
 def _stored_rows(connection: Connection, keys: Iterable[_RowKey]) -> Iterator[tuple[_RowKey, bytes]]:
     """Yield the key and the encoded values of each stored row.
 
-    There is one query for each market, feature set and time. For a condition on tuples, SQLite would scan the whole table.
+    There is one query for each market, feature set and time. For a condition on tuples, SQLite would scan the whole
+    table.
     """
     names: dict[tuple[str, str, dt.datetime], list[str]] = {}
     for market, customer_id, digest, as_of in keys:

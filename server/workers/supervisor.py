@@ -80,8 +80,8 @@ class Supervisor:
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT, and return the exit status.
 
-        The first worker starts alone, because it may create the database and the keys. If it fails, nothing else starts,
-        and its exit status is returned.
+        The first worker starts alone, because it may create the database and the keys. If it fails, nothing else
+        starts, and its exit status is returned.
 
         Raises:
             PortInUse: Another process listens on the port.

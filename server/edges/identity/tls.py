@@ -68,7 +68,7 @@ class CertificateFiles:
         )
 
     def _changed_configuration(self) -> grpc.ServerCertificateConfiguration | None:
-        """Return the new content of the files, or None to keep the previous content. gRPC calls this in its own thread."""
+        """Return the new content of the files; None to keep the previous content. gRPC calls this in its own thread."""
         try:
             versions = self._file_versions()
             if versions == self._versions:
@@ -137,8 +137,8 @@ def certificate_principal(auth_context: Mapping[str, Iterable[bytes]]) -> str:
         auth_context: The properties of the connection, from gRPC's `ServicerContext.auth_context`.
 
     Raises:
-        CallerNotAuthenticated: The connection does not use TLS 1.3, or the certificate does not have exactly one URI name,
-            or the name is not a SPIFFE id of at most 255 printable characters.
+        CallerNotAuthenticated: The connection does not use TLS 1.3, or the certificate does not have exactly one URI
+            name, or the name is not a SPIFFE id of at most 255 printable characters.
     """
     if list(auth_context.get("ssl_tls_version", ())) != [_TLS_VERSION]:
         raise CallerNotAuthenticated("the connection does not use TLS 1.3; enable TLS 1.3 in the client")

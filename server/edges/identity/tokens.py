@@ -1,7 +1,7 @@
 """Bearer tokens: signed JSON web tokens (JWT, RFC 7519) that identify the caller.
 
-A token is accepted if one of the configured keys signed it with RS256, ES256 or EdDSA, and if its issuer, its audience and
-its times are valid. The subject (`sub`) of the token is the principal.
+A token is accepted if one of the configured keys signed it with RS256, ES256 or EdDSA, and if its issuer, its audience
+and its times are valid. The subject (`sub`) of the token is the principal.
 """
 
 import asyncio

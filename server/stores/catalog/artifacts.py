@@ -47,7 +47,7 @@ def missing_artifacts(database: Database, bundles: BundleCache) -> Iterator[str]
 
 
 def activation_problems(database: Database, bundles: Path) -> Iterator[str]:
-    """Yield one sentence for each ACTIVE.toml that is invalid or empty, and for each active bundle that is missing or invalid.
+    """Yield one sentence for each invalid or empty ACTIVE.toml, and for each missing or invalid active bundle.
 
     A running server keeps its models in these cases, but would lose them when it is started again.
 

@@ -1,7 +1,8 @@
 """The bundle cache, which opens bundles of the catalog by id and keeps recently used ones in memory.
 
-Replays use the cache to open the bundle of an old decision, even if the bundle no longer serves. A bundle that serves was checked when
-it was activated, and is used as it is. Any other bundle is untrusted, so its graphs run in a process with limits.
+Replays use the cache to open the bundle of an old decision, even if the bundle no longer serves. A bundle that serves
+was checked when it was activated, and is used as it is. Any other bundle is untrusted, so its graphs run in a process
+with limits.
 """
 
 import threading
@@ -36,7 +37,8 @@ class BundleCache:
             bundles: The catalog.
             family: The family whose bundles the cache opens.
             processes: Processes that run the graphs of bundles that do not serve.
-            find_serving: Returns the model of a bundle that serves, by family and bundle_id; None if the bundle does not serve.
+            find_serving: Returns the model of a bundle that serves, by family and bundle_id; None if the bundle does
+                not serve.
         """
         self._folder = bundles / family
         self._processes, self._find_serving = processes, find_serving

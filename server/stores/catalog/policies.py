@@ -1,4 +1,4 @@
-"""The policy store, which keeps every policy file that was ever in force, by SHA-256, and which of them was activated last.
+"""The policy store: every policy file that was ever in force, by SHA-256, and the policy that was activated last.
 
 A decision can be replayed only with the policy file that was in force when the decision was made.
 """

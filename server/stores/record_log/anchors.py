@@ -1,4 +1,4 @@
-"""Anchors signed checkpoints: copies each one to a table, a folder and a command. A log that is changed later contradicts them."""
+"""Anchors checkpoints in a table, a folder and a command, so that a log that is changed later contradicts them."""
 
 import os
 import shlex
@@ -28,7 +28,7 @@ _CHECKED_ANCHORS = 100  # the newest anchored checkpoints, which are compared wi
 
 
 class AnchorContradicted(Exception):
-    """An anchored checkpoint contradicts the log, because the database was restored from an older copy or records were replaced."""
+    """An anchored checkpoint contradicts the log, because the database was restored or records were replaced."""
 
 
 class CheckpointAnchor:
@@ -82,8 +82,8 @@ class CheckpointAnchor:
             _EVENTS.error("checkpoint not anchored", error=name, problem=problem, failures=self.failures)
             return False
         else:
-            # Set only if all anchors succeeded. After a failure, the next call pushes the checkpoint to all anchors again.
-            # The table and the folder ignore a checkpoint that they already have.
+            # Set only if all anchors succeeded. After a failure, the next call pushes the checkpoint to all anchors
+            # again. The table and the folder ignore a checkpoint that they already have.
             self._pushed = head.size
             return True
 

@@ -1,4 +1,4 @@
-"""Reads who was erased and when. A file that is older than an erasure must not load the data of the erased customer again."""
+"""Reads who was erased and when, so that an older file does not load the data of an erased customer again."""
 
 import datetime as dt
 from collections.abc import Callable
@@ -30,7 +30,7 @@ class ErasedCustomers:
     customer_tag: Callable[[str, str], str]
 
     def covers(self, market: str, customer_id: str, as_of: dt.datetime) -> bool:
-        """Return whether the customer was erased at or after `as_of`. If so, data as of this time must not be loaded."""
+        """Return whether the customer was erased at or after `as_of`, so data as of this time must not be loaded."""
         erased = self.times.get(self.customer_tag(market, customer_id))
         return erased is not None and as_of <= erased
 
@@ -38,8 +38,8 @@ class ErasedCustomers:
 def read_erased_customers(database: Database, locations: KeyLocations) -> ErasedCustomers:
     """Read the erased customers from the erasure records of the log and from the erasure list.
 
-    The log's key derives the tags, so the log must be opened if a customer was erased. If no customer was erased, the log is not
-    opened. Features can therefore be loaded before the log exists.
+    The log's key derives the tags, so the log must be opened if a customer was erased. If no customer was erased, the
+    log is not opened. Features can therefore be loaded before the log exists.
 
     Raises:
         LogRefused: The keys do not belong to the log.
@@ -57,7 +57,7 @@ def read_erased_customers(database: Database, locations: KeyLocations) -> Erased
 
 
 def read_recorded_erasures(connection: Connection, customer_tag: str = "") -> list[ListedErasure]:
-    """Return the erasures that the record log contains, in the order of the log; if a tag is passed, only those of the customer."""
+    """Return the erasures in the record log, in the order of the log; with a tag, only those of this customer."""
     wanted = select(RECORDS).where(RECORDS.c.kind == ERASURE).order_by(RECORDS.c.record_index)
     if customer_tag:
         wanted = wanted.where(RECORDS.c.customer_tag == customer_tag)

@@ -1,9 +1,10 @@
 """The header index: a columnar copy of record headers, from which samples are drawn. A worker process builds the index.
 
-To draw a sample, the worker for samples reads the headers of all records in the time range of the sample. The index consists of
-chunks (server/stores/record_log/header_chunks.py). Each chunk contains the headers of 65,536 records in one row. Headers that
-are not in a chunk yet are read from the table of records, so chunks can be built later by a background process, and decisions
-do not wait for them. This module does not import pyarrow, because the serving process imports this module.
+To draw a sample, the worker for samples reads the headers of all records in the time range of the sample. The index
+consists of chunks (server/stores/record_log/header_chunks.py). Each chunk contains the headers of 65,536 records in one
+row. Headers that are not in a chunk yet are read from the table of records, so chunks can be built later by a
+background process, and decisions do not wait for them. This module does not import pyarrow, because the serving process
+imports this module.
 """
 
 import asyncio
@@ -119,8 +120,9 @@ class HeaderIndexer:
 def record_ranges(connection: Connection, size: int, length: int = CHUNK_RECORDS) -> Iterator[RecordRange]:
     """Yield ranges that cover each of the first `size` records once, in order.
 
-    A range is either a chunk, or at most `length` records without a chunk. A chunk is ignored if it ends after `size`, overlaps
-    the previous chunk, or has an invalid length. Records of an ignored chunk are treated like records without a chunk.
+    A range is either a chunk, or at most `length` records without a chunk. A chunk is ignored if it ends after `size`,
+    overlaps the previous chunk, or has an invalid length. Records of an ignored chunk are treated like records without
+    a chunk.
     """
     at = 0
     for chunk in connection.execute(CHUNKS).all():
@@ -134,13 +136,13 @@ def record_ranges(connection: Connection, size: int, length: int = CHUNK_RECORDS
 
 
 def _unindexed_ranges(first: int, end: int, length: int) -> Iterator[RecordRange]:
-    """Yield ranges that cover the records [first, end). Each has `length` records, except that the last may be shorter."""
+    """Yield ranges that cover the records [first, end). Each has `length` records, but the last may be shorter."""
     for start in range(first, end, length):
         yield RecordRange(start, min(start + length, end))
 
 
 def chunk_end(chunk: Row[Any]) -> int:
-    """Return the index after the last record of a chunk; the first index if the stored number of records is not an integer."""
+    """Return the index after the last record of a chunk; its first index if the stored length is not an integer."""
     count = chunk.record_count
     return int(chunk.first_index) + (count if isinstance(count, int) else 0)
 

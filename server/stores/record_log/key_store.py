@@ -1,7 +1,7 @@
 """The key store: one key for each customer, wrapped by the master key, in a separate database.
 
-The key database must not be part of the log's backups. Destroying a customer's key then makes all records that the key sealed
-unreadable in every copy of the log (crypto-shredding). Two rules follow:
+The key database must not be part of the log's backups. Destroying a customer's key then makes all records that the key
+sealed unreadable in every copy of the log (crypto-shredding). Two rules follow:
 
 - A key is committed to the key database before a record that it seals is committed to the log.
 - Keys are not cached, so a key that another process destroyed is no longer usable in this process.
@@ -67,7 +67,8 @@ class KeyStore:
         """
         found = self.find_by_owner(owners)
         missing = set(owners) - set(found)
-        # The log's own keys were created with the log. A new key would hide the fact that older records became unreadable.
+        # The log's own keys were created with the log. A new key would hide the fact that older records became
+        # unreadable.
         if missing & {TAGS_OWNER, LOG_OWNER}:
             _EVENTS.error(
                 "keys damaged", problem="a key of the log itself is missing from the key database: restore it"
@@ -137,14 +138,14 @@ class KeyStore:
             ) from error
 
     def retire(self, ids: Collection[str]) -> None:
-        """Prevent customers' keys from sealing new records. Old records stay readable. Ids of the log's own keys are ignored."""
+        """Prevent customers' keys from sealing new records. Old records stay readable. Ignore the log's own keys."""
         with self.database.writing() as connection:
             # A retired key has a different owner, so the customer's next record gets a new key.
             retired = _RETIRED + WRAPPED_KEYS.c.key_id
             connection.execute(update(WRAPPED_KEYS).where(*_customer_keys(ids)).values(owner=retired))
 
     def destroy(self, ids: Collection[str]) -> None:
-        """Destroy customers' keys. Records that these keys sealed can never be read again. Ids of the log's own keys are ignored."""
+        """Destroy customers' keys, so that the records that they sealed are unreadable. Ignore the log's own keys."""
         with self.database.writing() as connection:
             connection.execute(delete(WRAPPED_KEYS).where(*_customer_keys(ids)))
 
@@ -178,8 +179,8 @@ def open_key_database(url: str, log_url: str, connections: int = CONNECTIONS) ->
         connections: Size of the connection pool, which is the number of threads that use the database at the same time.
 
     Raises:
-        LogRefused: The URL is invalid or is the URL of the log's database, or the key database is in memory or is a file that
-            other users can access.
+        LogRefused: The URL is invalid or is the URL of the log's database, or the key database is in memory or is a
+            file that other users can access.
         StoreUnavailable: The database does not answer.
     """
     try:
@@ -206,7 +207,8 @@ def _ensure_private_file(name: str | None) -> None:
         )
     path = Path(name)
     try:
-        # With O_EXCL, the operating system creates the file or reports that it exists, so there is no race between two steps.
+        # With O_EXCL, the operating system creates the file or reports that it exists, so there is no race between two
+        # steps.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except FileExistsError:
         mode = stat.S_IMODE(path.stat().st_mode)

@@ -3,9 +3,9 @@
     lock the head -> find duplicates -> check preconditions -> commit new keys -> seal -> extend the tree
     -> write rows, tiles, head and signed checkpoint -> commit -> update the high-water mark
 
-A record that `append` returns is committed and synced to the disk. If `append` raises an error, it is unknown whether the batch
-was committed, so the caller must not acknowledge any record of the batch. If the batch was committed, a retry with the same
-request_id returns the committed record.
+A record that `append` returns is committed and synced to the disk. If `append` raises an error, it is unknown whether
+the batch was committed, so the caller must not acknowledge any record of the batch. If the batch was committed, a retry
+with the same request_id returns the committed record.
 """
 
 import datetime as dt
@@ -63,8 +63,8 @@ class RecordLog:
         key_store: Store of the customers' keys and of the log's own keys.
         tags_key: Key that derives customer tags and the salts of scoring runs, 32 bytes.
         verifier: The public key of the log.
-        last_frontier: Frontier of the tree after the last append of this process. Before the first append, it is the first
-            frontier that passed the fork check, or the empty frontier.
+        last_frontier: Frontier of the tree after the last append of this process. Before the first append, it is the
+            first frontier that passed the fork check, or the empty frontier.
         reader: Reader of committed records.
         high_water_mark: File outside the database with the newest committed checkpoint.
     """
@@ -106,8 +106,9 @@ class RecordLog:
         """Append entries durably.
 
         Returns:
-            One result for each entry. It is the appended record, or the record of an earlier request with the same request_id,
-            or an error that concerns only this entry: RequestIdReused, RecordRemoved, RecordDamaged or PreconditionFailed.
+            One result for each entry. It is the appended record, or the record of an earlier request with the same
+            request_id, or an error that concerns only this entry: RequestIdReused, RecordRemoved, RecordDamaged or
+            PreconditionFailed.
 
         Raises:
             StoreUnavailable: The caller must not acknowledge any entry of this batch.
@@ -116,7 +117,8 @@ class RecordLog:
             with self.database.writing() as connection:
                 results, frontier = self.append_within(connection, entries)
         except IntegrityError as error:
-            # No other writer can have used the index, because the head is locked. So the head does not match the records.
+            # No other writer can have used the index, because the head is locked. So the head does not match the
+            # records.
             self._report("a record has an index beyond the size in the head")
             raise StoreUnavailable(_LOG_DAMAGED) from error
         # This is set after the commit, because lock_head must not trust a frontier that was rolled back.
@@ -138,7 +140,8 @@ class RecordLog:
         # Lock the head first. Every writer locks it before anything else, so writers queue and cannot deadlock.
         before = self.lock_head(connection)
         self._check_clock(connection)
-        # Find duplicates before checking preconditions: a retry returns its record even if its precondition is now false.
+        # Find duplicates before checking preconditions: a retry returns its record even if its precondition is now
+        # false.
         results, new = self._find_duplicates(connection, entries)
         allowed = check_preconditions(connection, entries, new, results)
         after, rows = self._seal_entries(before, entries, allowed, results)
@@ -168,7 +171,8 @@ class RecordLog:
         if head is not None:
             size, peaks, checkpoint = head
             frontier = Frontier(size, split_hashes(peaks))
-            # This process already signed or verified the checkpoint of its last frontier, so it need not be verified again.
+            # This process already signed or verified the checkpoint of its last frontier, so it need not be verified
+            # again.
             if frontier == self.last_frontier and frontier.size:
                 return frontier
             problem = self._head_problem(frontier, checkpoint) or self._fork_problem(connection, frontier)
@@ -219,7 +223,7 @@ class RecordLog:
         return ""
 
     def _fork_problem(self, connection: Connection, frontier: Frontier) -> str:
-        """Return how the log contradicts a remembered checkpoint; "" if there is no contradiction or a fork is being accepted."""
+        """Return how the log contradicts a remembered checkpoint; "" if it does not, or if a fork is being accepted."""
         if self._adopting:
             return ""
         last = self.last_frontier
@@ -237,8 +241,8 @@ class RecordLog:
     def _remembered_checkpoints(self) -> list[RememberedCheckpoint]:
         """Return the checkpoints that the log must extend.
 
-        Before the fork check has passed once, these are the high-water mark and the anchors. Afterwards, this is only the checkpoint
-        of the last frontier of this process.
+        Before the fork check has passed once, these are the high-water mark and the anchors. Afterwards, this is only
+        the checkpoint of the last frontier of this process.
 
         Raises:
             LogRefused: The high-water mark cannot be read.
@@ -251,7 +255,7 @@ class RecordLog:
         return [*marks, *self._anchors]
 
     def read_fork(self) -> tuple[list[RememberedCheckpoint], list[RememberedCheckpoint]]:
-        """Return the remembered checkpoints that the log contradicts, and all others. The others include those of adopted forks."""
+        """Return the remembered checkpoints that the log contradicts, and all others (even those of adopted forks)."""
         remembered = self._remembered_checkpoints()
         with self.database.reading() as connection:
             head = connection.execute(select(LOG_HEAD).where(LOG_HEAD.c.name == HEAD_NAME)).one()
@@ -272,7 +276,8 @@ class RecordLog:
             self._adopting = False
         if isinstance(result, Exception):
             raise result
-        # Replace the mark after the commit. If the process is killed before the replacement, the committed record accepts the fork.
+        # Replace the mark after the commit. If the process is killed before the replacement, the committed record
+        # accepts the fork.
         self.high_water_mark.replace(self.sign_checkpoint(self.last_frontier))
 
     def _find_duplicates(
@@ -283,7 +288,8 @@ class RecordLog:
         Returns:
             The result of each entry, which is None for a new entry; and the positions of the new entries.
         """
-        # The head is locked, so an earlier call of the same request has either committed its record or has not locked the head yet.
+        # The head is locked, so an earlier call of the same request has either committed its record or has not locked
+        # the head yet.
         requests = {(entry.caller, entry.request_id) for entry in entries if entry.request_id}
         earlier = find_request_rows(connection, requests)
         keys = self.key_store.find_by_id({row.key_id for row in earlier.values()}) if earlier else {}
@@ -315,14 +321,16 @@ class RecordLog:
             The frontier after the new entries, and the rows to insert.
         """
         owners = {position: self._key_owner(entries[position]) for position in new}
-        # Keys are committed to the key database first. A crash can therefore leave unused keys, but no unreadable records.
+        # Keys are committed to the key database first. A crash can therefore leave unused keys, but no unreadable
+        # records.
         keys = self.key_store.ensure(set(owners.values())) if new else {}
         firsts: dict[RequestKey, int] = {}
         rows = []
         for position in new:
             entry = entries[position]
             request = (entry.caller, entry.request_id)
-            # A batch can contain the same request several times. The first is appended. The others get its result, or an error.
+            # A batch can contain the same request several times. The first is appended. The others get its result, or
+            # an error.
             first = firsts.setdefault(request, position) if entry.request_id else position
             if first != position:
                 same = entries[first].content == entry.content
@@ -369,26 +377,27 @@ class RecordLog:
         """Update the high-water mark after a commit, before the commit is acknowledged.
 
         Raises:
-            StoreUnavailable: The commit must not be acknowledged, because the mark cannot be written or a database file was
-                deleted or replaced.
+            StoreUnavailable: The commit must not be acknowledged, because the mark cannot be written or a database file
+                was deleted or replaced.
         """
         self._check_files()
         self.high_water_mark.advance(size, note)
 
     def _check_files(self) -> None:
-        """Raise StoreUnavailable if a database file was deleted or replaced, so its records must not be acknowledged."""
+        """Raise StoreUnavailable if a database file was deleted or replaced, because its records are lost."""
         self.database.check_files()
         self.key_store.database.check_files()
 
     def _write_head(self, connection: Connection, frontier: Frontier) -> str:
         """Write the head with a signed checkpoint of the frontier; return the checkpoint."""
-        # The head and the records are written in the same transaction, so a signed checkpoint covers every committed record.
+        # The head and the records are written in the same transaction, so a signed checkpoint covers every committed
+        # record.
         peaks, note = b"".join(frontier.peaks), self.sign_checkpoint(frontier)
         run_sql(connection, _UPDATE_HEAD, (frontier.size, peaks, note, HEAD_NAME))
         return note
 
     def sign_checkpoint(self, frontier: Frontier) -> str:
-        """Return the signed checkpoint of a frontier. The bytes depend only on the frontier, because Ed25519 is deterministic."""
+        """Return the signed checkpoint of a frontier. Equal frontiers have equal bytes, as Ed25519 is deterministic."""
         return sign_checkpoint(Checkpoint(self._signing_key.name, frontier.size, frontier.root()), self._signing_key)
 
     def probe(self) -> None:

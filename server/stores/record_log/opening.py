@@ -1,4 +1,4 @@
-"""Opens the record log of a database. On first use, initializes the log. Rejects keys that belong to a different log."""
+"""Opens the record log of a database, and initializes it on first use. Rejects keys that belong to a different log."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,8 +78,8 @@ def open_log(database: Database, locations: KeyLocations, clock: Clock | None = 
         clock: Clock that is checked before each append; None for no check.
 
     Raises:
-        LogRefused: A key is missing, is accessible to other users, or belongs to a different log. The message states the key
-            and what to do.
+        LogRefused: A key is missing, is accessible to other users, or belongs to a different log. The message states
+            the key and what to do.
         StoreUnavailable: A database does not answer.
     """
     url = database.engine.url.render_as_string(hide_password=False)
@@ -90,7 +90,8 @@ def open_log(database: Database, locations: KeyLocations, clock: Clock | None = 
         with database.writing() as connection:
             if connection.dialect.name == "postgresql":
                 _refuse_lost_commits(connection)
-                # PostgreSQL cannot lock the row of the head before the row exists. SQLite allows only one writer and needs no lock.
+                # PostgreSQL cannot lock the row of the head before the row exists. SQLite allows only one writer and
+                # needs no lock.
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             exists_already = connection.execute(_SELECT_HEAD).first() is not None
             # Never create keys for an existing log, because new keys cannot decrypt its records.

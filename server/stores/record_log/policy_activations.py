@@ -1,6 +1,7 @@
 """Activations of policies. Each activation is a record of the log, and the newest one states which policy is in force.
 
-So an activation is atomic, all processes of a database use the same policy, and nobody can change the policy without a trace.
+So an activation is atomic, all processes of a database use the same policy, and nobody can change the policy without a
+trace.
 """
 
 from sqlalchemy import Connection, select
@@ -11,8 +12,8 @@ from server.stores.tables import RECORDS
 
 POLICY_ACTIVATED = "POLICY_ACTIVATED"
 POLICY_LABEL = "policy"  # label of the record; its value is the SHA-256 of the policy file
-# There are few activations, so all of their indexes are read from an index of the table. If the query sorted them, the database
-# could decide to search the whole table from its end.
+# There are few activations, so all of their indexes are read from an index of the table. If the query sorted them, the
+# database could decide to search the whole table from its end.
 _INDEXES = select(RECORDS.c.record_index).where(RECORDS.c.kind == POLICY_ACTIVATED)
 
 

@@ -1,7 +1,7 @@
 """Reads records of the log by id, by request and by customer, decrypts them, and checks their columns.
 
-A reader uses a `Database` or a `Snapshot`. With a `Database`, each call reads the newest committed data. With a `Snapshot`, all
-calls read the data as of the same moment.
+A reader uses a `Database` or a `Snapshot`. With a `Database`, each call reads the newest committed data. With a
+`Snapshot`, all calls read the data as of the same moment.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -121,7 +121,8 @@ class RecordReader:
                 if labels.items() <= header.labels.items() and row.ciphertext is not None
             ]
         keys = self.key_store.find_by_id({row.key_id for row in rows}) if rows else {}
-        # Records from before an erasure have a destroyed key, which `keys` lacks. Later records of the customer have a new key.
+        # Records from before an erasure have a destroyed key, which `keys` lacks. Later records of the customer have a
+        # new key.
         for row in rows:
             if row.key_id in keys:
                 record, _ = self._open_row(row, keys)
@@ -140,7 +141,8 @@ class RecordReader:
             RecordRemoved: The ciphertext was removed, or the key was destroyed.
             RecordDamaged: The record was changed after it was written.
         """
-        # The header contains a keyed tag instead of the digest, so that nobody can check guesses without the customer's key.
+        # The header contains a keyed tag instead of the digest, so that nobody can check guesses without the customer's
+        # key.
         record, key = self._open_row(row, keys)
         if content_tag(content, key).hex() != record.header.content_tag:
             raise request_id_reused(row.request_id)

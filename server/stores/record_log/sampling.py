@@ -1,8 +1,8 @@
-"""Draws samples in a worker process. From each stratum, the decisions with the smallest SHA-256(seed || decision_id) are drawn.
+"""Draws samples in a worker process: from each stratum the decisions with the smallest SHA-256(seed || decision_id).
 
-The worker (server/stores/record_log/sample_worker.py) reads and hashes every decision of the population. It is a separate process
-with a low priority, so that it does not delay the server. A standby worker, which has already loaded its libraries, waits for the
-next sample.
+The worker (server/stores/record_log/sample_worker.py) reads and hashes every decision of the population. It is a
+separate process with a low priority, so that it does not delay the server. A standby worker, which has already loaded
+its libraries, waits for the next sample.
 """
 
 import contextlib
@@ -97,8 +97,8 @@ class SampleDrawer:
             The population and the drawn decision ids of each stratum, sorted by stratum. The ids are sorted by digest.
 
         Raises:
-            StoreUnavailable: The worker failed, or took longer than a minute. The error omits the worker's output, which may
-                contain a password.
+            StoreUnavailable: The worker failed, or took longer than a minute. The error omits the worker's output,
+                which may contain a password.
         """
         self.start_standby()
         # A worker draws only one sample. The lock prevents two callers from using the same worker.
@@ -127,7 +127,7 @@ class SampleDrawer:
 
 
 def _spawn_worker() -> subprocess.Popen[bytes]:
-    """Start a process that draws one sample. It exits when its input ends, which also happens if the server is killed."""
+    """Start a process that draws one sample. It exits when its input ends, and so also if the server is killed."""
     command = [sys.executable, "-m", "server.stores.record_log.sample_worker"]
     process = subprocess.Popen(  # noqa: S603
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL

@@ -1,9 +1,11 @@
-"""Publishes a scoring run: inserts its rows in short transactions, and then records and publishes the run in one transaction.
+"""Publishes a scoring run: inserts its rows in short transactions, then records and publishes it in one transaction.
 
-    lock loading -> create the run (LOADING) -> insert rows in batches -> insert leaf tiles -> record and publish the run (LOADED)
+    lock loading -> create the run (LOADING) -> insert rows in batches -> insert leaf tiles
+    -> record and publish the run (LOADED)
 
-Every transaction is short, because SQLite has only one writer at a time and decisions wait for it. Readers see a run only in the
-state LOADED. After a crash, an unpublished run remains in the state LOADING until `delete_unfinished_runs` deletes it.
+Every transaction is short, because SQLite has only one writer at a time and decisions wait for it. Readers see a run
+only in the state LOADED. After a crash, an unpublished run remains in the state LOADING until `delete_unfinished_runs`
+deletes it.
 """
 
 import datetime as dt
@@ -37,10 +39,11 @@ _LOADING_LOCK = 0x6C6F6164696E67  # "loading" in ASCII; any number that no other
 
 @contextmanager
 def lock_loading(database: Database) -> Iterator[None]:
-    """Lock loads and erasures, so that only one process can run either of them. The lock is released if the process is killed.
+    """Lock loads and erasures, so that only one process can run either of them.
 
-    Without the lock, an erasure could record leaf hashes of rows that are never published, and a load could restore a customer who
-    is erased while the load runs.
+    The lock is released even if the process is killed.
+    Without the lock, an erasure could record leaf hashes of rows that are never published, and a load could restore a
+    customer who is erased while the load runs.
 
     Raises:
         StoreUnavailable: Another process has the lock.
@@ -148,7 +151,8 @@ def publish_run(log: RecordLog, staged: list[StagedRun], load_time: dt.datetime)
         tiles = build_leaf_tiles(run.leaves)
         stage_leaf_tiles(log.database, run.number, tiles)
         roots[run.number] = merkle_root([tile.root for tile in tiles])
-    # Append the record and change the state in one transaction, so that a run is published if and only if it is recorded.
+    # Append the record and change the state in one transaction, so that a run is published if and only if it is
+    # recorded.
     with log.database.writing() as connection:
         lines = connection.execute(select(RUNS).where(RUNS.c.run_number.in_(runs)).order_by(RUNS.c.market)).all()
         markets = [
