@@ -1,8 +1,8 @@
 """Reads untrusted files, and writes files and folders atomically.
 
-After a crash or a power cut, a new file or folder is either complete or absent.
-Every write follows the same steps: write to a temporary name in the same folder, fsync, rename to the target, fsync the
-folder. The rename is atomic because both names are in one file system. The last fsync makes the rename durable.
+After a crash or a power cut, a new file or folder is either complete or absent. Every write follows the same steps:
+write to a temporary name in the same folder, fsync, rename to the target, fsync the folder. The rename is atomic
+because both names are in one file system. The last fsync makes the rename durable.
 
 New files have mode 0600 and new folders 0700 from their creation, because they may contain customers' features.
 """

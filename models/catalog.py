@@ -172,6 +172,7 @@ def deactivate(bundles: Path, family: str, markets: tuple[str, ...]) -> None:
     """Stop serving markets.
 
     ACTIVE.toml keeps a line for each deactivated market, so that a missing line never means a deactivation.
+
     Raises:
         ActivationRejected: No bundle of the family is active for one of the markets.
     """

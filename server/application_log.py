@@ -46,6 +46,7 @@ class LogWriter:
 
     def write(self, text: str) -> None:
         """Queue a line of ASCII JSON with its newline, or drop the line if the queue is full."""
+        # JSON escapes all control characters except DEL.
         line = text.replace("\x7f", "\\u007f").encode("utf-8", "backslashreplace")
         with self._lock:
             if self._unwritten >= self._lines_max:

@@ -41,9 +41,8 @@ _LOADING_LOCK = 0x6C6F6164696E67  # "loading" in ASCII; any number that no other
 def lock_loading(database: Database) -> Iterator[None]:
     """Lock loads and erasures, so that only one process can run either of them.
 
-    The lock is released even if the process is killed.
     Without the lock, an erasure could record leaf hashes of rows that are never published, and a load could restore a
-    customer who is erased while the load runs.
+    customer who is erased while the load runs. The lock is released even if the process is killed.
 
     Raises:
         StoreUnavailable: Another process has the lock.
