@@ -66,6 +66,7 @@ class Database:
         """
         self._watchdog = ConnectionWatchdog()
         self.engine = _open_engine(url, connections, self._watchdog)
+        event.listen(self.engine, "reset", _roll_back)
         self._migrations, self.connections = migrations, connections
         parts = sqlalchemy.make_url(url)
         on_disk = parts.drivername.startswith("sqlite") and parts.database not in {None, "", ":memory:"}
@@ -148,8 +149,10 @@ class Database:
                 info = connection.info
                 info.pop(_AFTER_COMMIT, None)  # remove the function of an earlier transaction that was rolled back
                 yield connection
+                # Take the function now, because another thread may use the connection once it is in the pool again.
+                run_after_commit = info.pop(_AFTER_COMMIT, _do_nothing)
                 connection.commit()
-            info.pop(_AFTER_COMMIT, _do_nothing)()
+            run_after_commit()
         except IntegrityError:
             raise
         except SQLAlchemyError as error:
@@ -282,6 +285,16 @@ def _open_engine(url: str, connections: int, watchdog: ConnectionWatchdog) -> En
     in_memory = parts.database in {None, "", ":memory:"}
     event.listen(engine, "begin", lambda connection: _begin_sqlite(connection, "memory" if in_memory else "wal"))
     return engine
+
+
+def _roll_back(connection: Any, _record: Any, _state: Any) -> None:
+    """End the transaction of a connection that is returned to the pool, if one is still open.
+
+    SQLAlchemy does not roll back a transaction whose commit failed before the database ended it. The next user of the
+    connection would then read rows that are never committed, such as the key of a customer, and seal a record with
+    that key.
+    """
+    connection.rollback()  # does nothing outside a transaction; if it fails, the pool closes the connection
 
 
 def _create_private_file(name: str | None) -> None:

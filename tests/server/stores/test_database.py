@@ -6,6 +6,7 @@ import struct
 import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import sqlalchemy
@@ -14,14 +15,14 @@ from alembic.migration import MigrationContext
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import event, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from models.schema import Schema
 from server.errors import DatabaseRefused, StoreUnavailable
-from server.stores.database import Database
+from server.stores.database import Database, after_commit
 from server.stores.features import FeatureStore, append_features
 from server.stores.float_arrays import pack_doubles, unpack_doubles
-from server.stores.tables import METADATA, RUNS
+from server.stores.tables import METADATA, RUNS, SERVER_KEYS
 from tests.small import SmallFamily
 
 AWKWARD = (0.1 + 0.2, -0.0, 5e-324, 1.7976931348623157e308, 1 / 3, math.pi * 1e-300)
@@ -148,6 +149,51 @@ def test_a_key_of_the_database_is_created_once_and_shared(database: Database, da
     assert len(keys) == 1
     assert len(keys.pop()) == 32
     assert database.ensure_key("another") != database.ensure_key("page_tokens")
+
+
+FAILURES = (OperationalError("COMMIT", None, Exception("disk I/O error")), MemoryError())
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=["database", "process"])
+def test_no_later_reader_or_writer_is_in_a_transaction_whose_commit_failed(
+    database_url: str, failure: Exception
+) -> None:
+    """The commit fails before the database receives it, so the transaction is still open. The pool has one connection."""
+    database = Database(database_url, connections=1)
+    database.migrate()
+    key = {"name": "k", "key": b"1"}
+
+    def fail(_connection: object) -> None:
+        raise failure
+
+    event.listen(database.engine, "commit", fail)
+    with pytest.raises((StoreUnavailable, MemoryError)), database.writing() as connection:
+        connection.execute(SERVER_KEYS.insert().values(**key))
+    event.remove(database.engine, "commit", fail)
+
+    with database.reading(single_statement=True) as connection:  # begins no transaction, so it would join an open one
+        assert connection.execute(select(SERVER_KEYS)).all() == []
+    with database.writing() as connection:
+        connection.execute(SERVER_KEYS.insert().values(**key))
+    database.engine.dispose()
+    with database.reading() as connection:
+        assert len(connection.execute(select(SERVER_KEYS)).all()) == 1
+    database.close()
+
+
+def test_the_function_of_a_transaction_runs_although_the_pooled_connection_is_used_again(database: Database) -> None:
+    ran = []
+
+    def use_again(_connection: object, record: Any) -> None:
+        """Register a function, as another thread does that uses the connection before this thread continues."""
+        after_commit(record, lambda: ran.append("another transaction"))
+
+    with database.writing() as connection:
+        after_commit(connection, lambda: ran.append("this transaction"))
+        event.listen(database.engine, "checkin", use_again)
+    event.remove(database.engine, "checkin", use_again)
+
+    assert ran == ["this transaction"]
 
 
 def test_no_database_error_contains_a_value(database: Database, small: SmallFamily) -> None:
