@@ -58,7 +58,7 @@ class FeatureSpec(_BundleDocument):
         kind: "number", or "category" if the values are names of levels.
         levels: Names of a category's levels; the index of a level is its code in the model.
         missing: Values that stand for a missing value, such as the special codes 96 and 98 of a count. An input with
-            such a value is treated as if it had not been given. The key is absent from the file if there are none.
+            such a value is treated as missing. The key is absent from the file if no value stands for a missing value.
         unit: Unit of the value; "" if the value has no unit.
         min: Smallest accepted value; None if there is no lower bound.
         max: Largest accepted value; None if there is no upper bound.

@@ -231,7 +231,7 @@ class GraphProcesses:
             self._timer.start()
 
     def _end_idle(self) -> None:
-        """End the processes that nobody used for a while."""
+        """End the processes that have been idle for `idle_seconds`."""
         with self._changed:
             self._timer = None
             before = time.monotonic() - self.limits.idle_seconds

@@ -131,7 +131,7 @@ def merge_inputs(
     Args:
         schema: The model's schema.
         stored: Stored values by feature; empty if the feature store has no row of this customer.
-        as_of: Time as of which the stored values were true; None if there are no stored values.
+        as_of: The time to which the stored values refer; None if there are no stored values.
         given: Values of the caller by feature.
     """
     # Ignore stored values of features that only the caller may provide. Such values were stored under an older schema.

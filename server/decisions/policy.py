@@ -316,7 +316,7 @@ def parse_policy_file(content: bytes, name: str) -> Policy:
 def _check_complete(content: bytes, name: str) -> None:
     """Check that the last line of a policy file is the end mark.
 
-    A part of a policy file is often a valid policy too, for example one without some of the rules.
+    The beginning of a policy file is often a valid policy too, but lacks some of the rules.
 
     Raises:
         PolicyRefused: The file does not end with the end mark.

@@ -184,7 +184,7 @@ class ChurnReplayer:
             raise ReplayUnavailable(ev.UNAVAILABLE_REASON_ARTIFACT_MISSING, str(error)) from error
 
     def _open_decline_model(self, found: PredictionEvidence) -> Model | None:
-        """Open the bundle of the decline probability; None if there is no such bundle or it cannot be opened."""
+        """Open the bundle of the decline probability; return None if no such bundle exists or can be opened."""
         bundle_id = found.run.manifest.get("decline_bundle_id")
         if not bundle_id:
             return None
