@@ -40,7 +40,7 @@ CLASS_BY_SERVICE = {
     "grpc.reflection.v1.ServerReflection": CallClass.REFLECTION,
     "grpc.reflection.v1alpha.ServerReflection": CallClass.REFLECTION,
 }
-# Streams that callers hold for a long time have classes of their own.
+# Streams that callers keep open for a long time have classes of their own.
 _CLASS_BY_METHOD = {
     "/grounds.churn.v1.ChurnService/ExportChurnRisks": CallClass.EXPORT,
     "/grpc.health.v1.Health/Watch": CallClass.HEALTH_WATCH,
@@ -48,7 +48,7 @@ _CLASS_BY_METHOD = {
 
 
 def class_of_method(method: str) -> CallClass:
-    """Return the class of a method, which is stated by its full name, such as /grpc.health.v1.Health/Check."""
+    """Return the class of a method. The argument is the full name, such as /grpc.health.v1.Health/Check."""
     return _CLASS_BY_METHOD.get(method) or CLASS_BY_SERVICE[method.split("/")[1]]
 
 

@@ -124,7 +124,7 @@ class ModelRegistry:
     def _models_of_family(
         self, family: str, entries: dict[tuple[str, str], CatalogEntry], problems: dict[str, str]
     ) -> dict[str, Model]:
-        """Return the models of a family by market, as specified by ACTIVE.toml, and add what is wrong to `problems`.
+        """Return the models of a family by market, as ACTIVE.toml specifies, and add every problem to `problems`.
 
         If ACTIVE.toml is invalid or missing, or lacks a market that is served, all markets keep their current models:
         only `deactivate` stops a market. If a selected bundle is invalid or missing, the markets for which it is
@@ -216,7 +216,7 @@ def _serving_names(serving: Mapping[tuple[str, str], Model]) -> dict[str, str]:
 
 
 def _fingerprint(folder: Path) -> _Fingerprint:
-    """Return names, sizes and modification times of a bundle's files, by which a changed bundle is detected.
+    """Return names, sizes and modification times of a bundle's files. They differ if the bundle has changed.
 
     The fingerprint is empty if the folder cannot be read, for example because it is being deleted.
     """

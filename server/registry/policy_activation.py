@@ -69,7 +69,7 @@ def plan_activation(store: PolicyStore, wanted: str, configured: Path) -> Policy
 def activate_policy(
     log: RecordLog, change: PolicyChange, reason: str, at: dt.datetime, *, only_first: bool = False
 ) -> bool:
-    """Store a policy, and put it in force by a record. The policy that was in force is stored too, for a rollback.
+    """Store a policy, and append the record that puts it in force. Store the previous policy too, for a rollback.
 
     Args:
         log: The record log.

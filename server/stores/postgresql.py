@@ -1,4 +1,4 @@
-"""PostgreSQL connections: durable commits, and time limits that hold even if the database server is stopped.
+"""PostgreSQL connections: durable commits, and time limits that work even if the database server is stopped.
 
 If the database server is stopped or the network has stalled, the client receives no answer, so neither
 statement_timeout nor a cancellation ends its wait. A thread therefore shuts down the socket of a connection that has
@@ -77,7 +77,7 @@ class ConnectionWatchdog:
             copy.close()
 
     def shut_down_all(self) -> None:
-        """Shut down every connection that is in use, because nobody waits for its answer any longer."""
+        """Shut down every connection that is in use. Call this when no call waits for an answer any longer."""
         self._shut_down(float("inf"))
 
     def stop(self) -> None:
@@ -143,7 +143,7 @@ def open_engine(url: sqlalchemy.URL, watchdog: ConnectionWatchdog, lock_seconds:
 
 
 def _session_settings(lock_seconds: int, seconds_max: float | None) -> str:
-    """Return the statement that limits times on the side of the database server.
+    """Return the statements that set time limits in the database server.
 
     Otherwise, a Grounds process that was stopped during a transaction would keep its locks and block every other
     process.

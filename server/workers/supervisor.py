@@ -214,7 +214,7 @@ def _is_running(slot: _Slot) -> bool:
 
 
 def _reserve_port(host: str, port: int) -> socket.socket:
-    """Bind a socket to the port, without listening, and return it. While it is open, no other server can take the port.
+    """Bind a socket to the port without listening, and return it. It reserves the port until it is closed.
 
     Raises:
         PortInUse: Another process has the port.

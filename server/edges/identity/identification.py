@@ -1,4 +1,7 @@
-"""Identification: finds the caller of a call by certificate or token. Without an authority file, each is `local`."""
+"""Identification: finds the caller of a call by its certificate or token.
+
+Without an authority file, every caller is the local caller.
+"""
 
 from typing import Protocol
 

@@ -153,7 +153,7 @@ class TokenVerifier:
         """Return the principal and the expiry time of a token whose signature, issuer and audience are valid."""
         now, principal = self._clock(), claims["sub"]
         first, end = float(claims.get("nbf", claims["iat"])), float(claims["exp"])
-        # Every comparison with NaN is false, so the conditions are written as negations, which reject NaN.
+        # Every comparison with NaN is false, so these negated comparisons reject NaN.
         if not now < end + _LEEWAY_SECONDS:
             raise ValueError("expired")
         if not now > first - _LEEWAY_SECONDS:
