@@ -3,14 +3,14 @@
 A row *crosses* if its pd is at most the target. The candidate values of each feature are ordered from near to far from
 its current value. A *span* is a run of consecutive candidates. A *box* is one span for each feature of a set, and
 stands for every change that takes one value from each span. The *far corner* of a box is the change that takes the last
-value of each span. If a feature has a sign (a monotone constraint), a farther candidate is never riskier. So a box
-contains a crossing row only if its far corner crosses, and one scored row decides about the whole box. The search
-therefore
+value of each span. If a feature has a sign (a monotone constraint), all its candidates lie on the side of the current
+value on which the risk falls, so a farther candidate is never riskier than a nearer one. Therefore a box contains a
+crossing row only if its far corner crosses, and one scored row decides about the whole box. The search
 
-1. scores the far corners of the boxes of whole spans, and drops the boxes whose far corner does not cross
-   (`crossing_boxes`);
-2. halves the cheapest remaining boxes, again dropping halves whose far corner does not cross, until the cheapest box is a
-   single point, which is the smallest crossing change of its set (`cheapest_points`).
+1. combines the spans of all candidates to boxes, scores the far corner of each box, and drops the boxes whose far corner
+   does not cross (`crossing_boxes`);
+2. halves the cheapest remaining boxes and drops the halves whose far corner does not cross, until the cheapest box is a
+   single point. This point is the smallest crossing change of its features (`cheapest_points`).
 
 A feature without a sign gets a separate span for each candidate, because its farthest candidate does not limit the risk
 of the other candidates.
@@ -34,8 +34,8 @@ from models.model import Model
 from models.scorecard import log_odds_from_margin, pd_from_log_odds
 
 _CORNERS_MAX = 1000  # the largest number of far corners to score for each number of features
-# The largest number of far corners to list. This limit is enough to list all sets of three spans if there are 34 spans,
-# such as those of two features without a sign and two features with a sign.
+# The largest number of combinations of spans to list. There are 5,984 combinations of three spans if there are 34 spans: for
+# example, 16 spans for each of two features without a sign, and one span for each of two features with a sign.
 _COMBINATIONS_MAX = 6_000
 _BOXES_AT_ONCE = 16  # boxes halved with one call of ONNX Runtime
 
@@ -126,7 +126,7 @@ class Box:
 
     @property
     def order(self) -> tuple[float, tuple[str, ...], tuple[tuple[int, int], ...]]:
-        """Return the sort key: the lower bound of the cost of its rows, then names and indices to break ties."""
+        """Return the sort key: the lower bound of the cost of the changes in the box, then names and indices to break ties."""
         near = math.fsum(span.cost[0] for span in self.spans)
         return near, self.names, tuple((span.first, span.last) for span in self.spans)
 
@@ -142,13 +142,13 @@ class Box:
         widest = max((index for index, (_, count) in enumerate(widths) if count), key=lambda index: widths[index])
         near, far = self.spans[widest].halves()
         before, after = self.spans[:widest], self.spans[widest + 1 :]
-        # The farther half has the same far corner as the whole box, which is known to cross. So it need not be scored.
+        # The far corner of the farther half is the far corner of the whole box, which is known to cross. It is not scored again.
         return Box((*before, near, *after)), Box((*before, far, *after))
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredSpan:
-    """A span, and the margin of the row if only the span's feature changes, to the far end of the span."""
+    """A span, and the margin of the row in which only one value is changed: to the value at the far end of the span."""
 
     span: ValueSpan
     margin: float
@@ -174,9 +174,8 @@ def scored_spans(candidates: Sequence[CandidateList], trials: TrialScorer) -> tu
     margins = trials.margins([(span.far,) for span in nearest])
     scored = [ScoredSpan(span, margin) for span, margin in zip(nearest, margins, strict=True)]
     scored.sort(key=lambda each: (each.margin, each.span.name, each.span.first))
-    # The best span of each feature comes first, then the second best span of each feature, and so on. Otherwise a
-    # feature with many candidates could fill the front of the list, and only the front is used if there are too many
-    # combinations.
+    # The best span of each feature comes first, then the second best span of each feature, and so on. If there are too
+    # many combinations, only the front of the list is used, and one feature with many candidates must not fill it.
     counts: Counter[str] = Counter()
     ranked = []
     for each in scored:
@@ -194,7 +193,7 @@ def crossing_boxes(
     Args:
         spans: The result of `scored_spans`.
         size: How many features change.
-        answered: Sets of features that have an answer already. A superset of such a set is skipped, because it changes
+        answered: Sets of features for which a crossing change was already found. A superset of such a set is skipped, because it changes
             more features.
         trials: Scores the corners.
 
@@ -206,7 +205,7 @@ def crossing_boxes(
         return [Box((each.span,)) for each in spans if trials.is_crossing(each.margin)], True
     sufficient = {name for names in answered if len(names) == 1 for name in names}
     useful = [each for each in spans if each.span.name not in sufficient]
-    # The list of combinations is limited, because listing all of them could take longer than scoring some of them.
+    # Limit the number of combinations, because merely listing all of them could take longer than scoring _CORNERS_MAX of them.
     count = len(useful)
     while math.comb(count, size) > _COMBINATIONS_MAX:
         count -= 1
@@ -237,7 +236,8 @@ def cheapest_points(
         boxes: Boxes whose far corners cross.
         wanted: The largest number of points to return.
         trials: Scores the corners.
-        rows_reserved: How many rows must stay unscored. The search stops early if it would need these rows.
+        rows_reserved: How many of `trials.rows_left` must be left at the end, for later steps. The search stops early if
+            it would score these rows.
 
     Returns:
         The points; and a flag, which is False if the search stopped early. In this case, the far corners of the

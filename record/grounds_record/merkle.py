@@ -2,7 +2,7 @@
 
 Only complete subtrees are stored. `Node(level, number)` is the subtree over 2**level leaves, beginning with the leaf of index
 `number * 2**level`. A node is completed by its last leaf. Leaf i therefore completes the nodes (0, i), (1, i >> 1), ...: one
-node, and one more for each 1 at the end of i in binary. On average, a leaf completes two nodes. A store keeps the hashes of
+node, and one more for each of the consecutive 1 bits at the end of i. On average, a leaf completes two nodes. A store keeps the hashes of
 these nodes with record i. It needs no other table for the tree, finds the hash of each node by `stored_position`, and never
 changes a hash.
 
@@ -62,7 +62,7 @@ class Frontier:
 
     Attributes:
         size: Number of leaves, 0 to 2**63 - 1.
-        peaks: Hashes of `covering_nodes(0, size)`, the largest subtree first. There is one peak for each 1 of size in binary.
+        peaks: Hashes of `covering_nodes(0, size)`, the largest subtree first. There is one peak for each 1 bit of `size`.
     """
 
     size: int = 0
@@ -88,8 +88,8 @@ class Frontier:
         """
         assert self.size % (1 << level) == 0, "a subtree begins at a multiple of its size"
         peaks, completed = list(self.peaks), [subtree]
-        # Appending works like adding 1 in binary: each 1 at the end of the size is a peak, and merging this peak with the completed
-        # subtree of the same height is the carry.
+        # Appending works like adding 1 in binary: each of the consecutive 1 bits at the end of the size is a peak, and merging
+        # this peak with the completed subtree of the same height is the carry.
         carry = self.size >> level
         while carry & 1:
             completed.append(node_hash(peaks.pop(), completed[-1]))
@@ -102,7 +102,7 @@ class Frontier:
 
 
 def fold_peaks(hashes: Sequence[bytes]) -> bytes:
-    """Return the root over adjacent subtrees, each smaller than the previous one; the empty root if there are none."""
+    """Return the root over adjacent subtrees, each smaller than the one to its left; `EMPTY_ROOT` if there are none."""
     if not hashes:
         return EMPTY_ROOT
     # RFC 6962 splits a tree at the largest power of two below its size. The largest subtree is therefore the left child of the
@@ -114,9 +114,9 @@ def fold_peaks(hashes: Sequence[bytes]) -> bytes:
 
 
 def merkle_root(hashes: Sequence[bytes]) -> bytes:
-    """Return the Merkle root over leaf or subtree hashes in the given order; the empty root if there are none."""
-    # Compute level by level from the leaves; an unpaired last hash moves up unchanged. The result is the tree of RFC 6962,
-    # although RFC 6962 defines it from the root: both pair the same complete subtrees and leave the remainder to the right.
+    """Return the Merkle root over leaf or subtree hashes in the given order; `EMPTY_ROOT` if there are none."""
+    # Compute level by level from the leaves; an unpaired last hash moves up unchanged. RFC 6962 defines the same tree from the
+    # root downwards. Both constructions pair the same complete subtrees, and both leave the incomplete subtree on the right.
     # `node_hash` is inlined, because a scoring run can have millions of rows.
     level, sha256 = list(hashes), hashlib.sha256
     while len(level) > 1:
@@ -137,7 +137,7 @@ def children(node: Node) -> tuple[Node, Node]:
 
 
 def leaf_range(node: Node) -> range:
-    """Return the indices of the leaves below a node."""
+    """Return the indices of the leaves that a node covers."""
     return range(node.number << node.level, (node.number + 1) << node.level)
 
 
@@ -151,7 +151,8 @@ def covering_nodes(start: int, end: int) -> tuple[Node, ...]:
     """Return the smallest set of nodes that covers exactly the leaves [start, end), from left to right."""
     nodes = []
     while start < end:
-        # A node must begin at a multiple of its size, so the lowest 1 bit of start limits its size. It must not exceed the end.
+        # A node must begin at a multiple of its size, so the lowest 1 bit of `start` limits its size. The node must also not
+        # extend beyond `end`.
         aligned = (start & -start).bit_length() - 1 if start else end.bit_length()
         level = min(aligned, (end - start).bit_length() - 1)
         nodes.append(Node(level, start >> level))
@@ -228,10 +229,12 @@ def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, pro
     ranges = _consistency_ranges(old, new)
     _check_proof_length(proof, len(ranges))
     rest = list(zip(ranges, proof, strict=True))
-    # Both roots are computed from the same hashes, so a forged hash that fits one root does not fit the other. If the old tree
-    # is a complete subtree, the computation begins with its root, which the verifier knows.
+    # Both roots are computed from the same hashes of the old leaves. If both computed roots are right, these hashes are genuine,
+    # because nobody can find other hashes with the same root. The newer tree then begins with exactly the leaves of the older tree.
+    # The computation begins with the subtree that ends at the boundary. If this subtree is the whole old tree, its hash is
+    # `old_root`, and the proof omits it.
     older = newer = old_root if old else EMPTY_ROOT
-    # Otherwise the proof begins with the hash of the last complete subtree of the old tree.
+    # If it is only a part of the old tree, its hash is the first hash of the proof.
     if rest and rest[0][0][1] == old:
         older = newer = rest.pop(0)[1]
     for (start, _), sibling in rest:
@@ -247,7 +250,7 @@ def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, pro
 
 
 def _inclusion_ranges(index: int, size: int) -> list[tuple[int, int]]:
-    """Return the leaves [start, end) below each sibling on the path from a leaf to the root."""
+    """Return the range of leaves [start, end) of each sibling on the path from a leaf to the root."""
     start, end, siblings = 0, size, []
     # Descend from the root to the leaf. At each split, the half that does not contain the leaf is a sibling.
     while end - start > 1:
@@ -262,7 +265,7 @@ def _inclusion_ranges(index: int, size: int) -> list[tuple[int, int]]:
 
 
 def _consistency_ranges(old: int, new: int) -> list[tuple[int, int]]:
-    """Return the leaves [start, end) below each hash of a consistency proof, in the order of the proof."""
+    """Return the range of leaves [start, end) of each hash of a consistency proof, in the order of the proof."""
     start, end, ranges = 0, new, []
     # Descend from the root of the new tree towards the last old leaf, until a subtree ends exactly at the boundary.
     while 0 < old < end:
@@ -294,5 +297,5 @@ def _check_proof_length(proof: Sequence[bytes], count: int) -> None:
 
 
 def _largest_power_below(count: int) -> int:
-    """Return the largest power of two that is less than count; count is at least 2."""
+    """Return the largest power of two that is less than `count`; `count` is at least 2."""
     return 1 << ((count - 1).bit_length() - 1)

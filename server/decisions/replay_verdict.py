@@ -1,9 +1,10 @@
 """Compares recorded fields with recomputed fields, and returns the verdict of the replay.
 
-The runtime consists of ONNX Runtime, Python and the platform. If the recorded runtime and the present runtime are the
-same, every field must be equal to the bit. A different runtime may add the same numbers in a different order. In that
-case a pd may differ by `PD_TOLERANCE` and any other double by `LOG_ODDS_TOLERANCE`, but points, grade, outcome and
-reasons must be equal. A later release of Grounds does not count as a different runtime, because it must return the same
+The runtime consists of ONNX Runtime, Python and the platform. If the present runtime is the recorded runtime, every
+recomputed field must equal the recorded field bit for bit. A different runtime may add the same numbers in a different
+order. In that case a pd may differ by up to `PD_TOLERANCE` and any other double by up to `LOG_ODDS_TOLERANCE`, but
+points, grade, outcome and reasons must be equal. A field *differs* if it is not equal bit for bit. A differing field is
+a *mismatch* if the runtime is the same, or if the difference exceeds the tolerance. A later release of Grounds does not count as a different runtime, because it must return the same
 answer.
 """
 
@@ -21,7 +22,7 @@ _PD = "pd"  # last part of the path of every probability
 
 @dataclass(frozen=True, slots=True)
 class ReplayMatch:
-    """Every field is equal to the bit.
+    """Every recomputed field equals the recorded field bit for bit.
 
     Attributes:
         compared: Number of compared fields.
@@ -32,13 +33,13 @@ class ReplayMatch:
 
 @dataclass(frozen=True, slots=True)
 class ReplayMismatch:
-    """Some field differs by more than the tolerance.
+    """At least one field is a mismatch.
 
     Attributes:
-        field: Path of the first field that differs by more than the tolerance.
+        field: Path of the first mismatch.
         stored: Recorded value of this field; "" if the record lacks the field.
         recomputed: Recomputed value of this field; "" if the recomputed answer lacks the field.
-        differing: Number of fields that differ by more than the tolerance.
+        differing: Number of mismatches. Fields that differ within the tolerance are not counted.
     """
 
     field: str
@@ -49,11 +50,11 @@ class ReplayMismatch:
 
 @dataclass(frozen=True, slots=True)
 class ReplayRuntimeDiffers:
-    """The runtime differs from the recorded runtime, but every field is equal within the tolerance.
+    """The runtime differs from the recorded runtime, and no field differs by more than the tolerance.
 
     Attributes:
         pd_distance: Largest difference between a recorded pd and its recomputed pd; 0 if every pd is equal.
-        differing: Number of fields that are not equal to the bit.
+        differing: Number of fields that are not equal bit for bit.
         compared: Number of compared fields.
     """
 
@@ -73,10 +74,10 @@ def compare_fields(
     Args:
         stored: Recorded values by path; not empty.
         recomputed: Recomputed values by path.
-        same_runtime: Whether the present runtime equals the recorded runtime. If true, no tolerance applies.
+        same_runtime: Whether the present runtime equals the recorded runtime. If true, every difference is a mismatch.
     """
     assert stored, "a replay that compares nothing proves nothing"
-    # Compare the paths of both sides, recorded paths first. A field that only one side has counts as a difference.
+    # Compare the paths of both sides, recorded paths first. A field that only one side has is a differing field.
     paths = dict.fromkeys((*stored, *recomputed))
     differing = [path for path in paths if not _equal(stored.get(path), recomputed.get(path))]
     beyond = differing if same_runtime else [path for path in differing if not _is_close(path, stored, recomputed)]
@@ -94,7 +95,7 @@ def compare_fields(
 
 
 def _equal(one: Scalar | None, other: Scalar | None) -> bool:
-    """Return whether two values have the same type and are equal; doubles must be equal to the bit."""
+    """Return whether two values have the same type and are equal; two doubles are equal if all their bits are equal."""
     if isinstance(one, float) and isinstance(other, float):
         # Compare the bits: == treats -0.0 and 0.0 as equal, and NaN as unequal to itself.
         return struct.pack("<d", one) == struct.pack("<d", other)
@@ -103,8 +104,8 @@ def _equal(one: Scalar | None, other: Scalar | None) -> bool:
 
 def _is_close(path: str, stored: Mapping[str, Scalar], recomputed: Mapping[str, Scalar]) -> bool:
     """Return whether the two values of a path differ by no more than the tolerance between runtimes."""
-    # Protobuf omits a number that is 0. So a path that one side lacks counts as 0 there, which may be close to the
-    # other value.
+    # Protobuf omits a number that is 0. So if one side lacks a path, its value is 0, which may be close to the value of
+    # the other side.
     tolerance = PD_TOLERANCE if _is_pd(path) else LOG_ODDS_TOLERANCE
     return _distance(stored.get(path, _UNSET), recomputed.get(path, _UNSET)) <= tolerance
 

@@ -20,7 +20,8 @@ _DETAILS_KEY = "grpc-status-details-bin"
 # never.
 _PUSHBACK_KEY, _NO_RETRY = "grpc-retry-pushback-ms", "-1"
 # gRPC limits trailers to 8 KB by default. If the trailers are larger, the caller gets a different error. The trailers
-# contain the message twice: in the details, and percent-encoded, which turns each non-ASCII byte into three bytes.
+# contain the message twice: in grpc-status-details-bin, and in grpc-message. In grpc-message, the message is
+# percent-encoded, so that each byte of a non-ASCII character becomes three bytes.
 _VIOLATIONS_BYTES_MAX = 4000
 _MESSAGE_BYTES_MAX = 700
 
@@ -30,7 +31,7 @@ class ErrorStatus:
     """The gRPC status code and the reason with which the server answers an error.
 
     Attributes:
-        code: The gRPC status code. It shows whether the caller can change the request, retry, or only contact an
+        code: The gRPC status code. It shows whether the caller should change the request, retry, or contact an
             operator.
         reason: The reason in the ErrorInfo, in UPPER_SNAKE_CASE, by which programs recognize the error.
     """
@@ -127,7 +128,7 @@ async def _abort(
 
 
 def _truncate(message: str) -> str:
-    """Return a message, shortened to the number of bytes that fits into the trailers."""
+    """Return a message, shortened to at most _MESSAGE_BYTES_MAX bytes so that it fits into the trailers."""
     return message.encode()[:_MESSAGE_BYTES_MAX].decode(errors="ignore")
 
 

@@ -27,7 +27,8 @@ class StoreThreads:
 
         Args:
             count: Number of threads.
-            seconds_max: Time limit in seconds for `run`.
+            seconds_max: Time limit in seconds for one call of `run`, including the wait for a free thread. A thread that
+                works for longer than this on the same work is assumed to hang.
             executor: Executor that runs the work instead of a thread pool.
         """
         self._pool = executor or ThreadPoolExecutor(count, thread_name_prefix="store")
@@ -39,11 +40,11 @@ class StoreThreads:
     ) -> _Result:
         """Run blocking work in a thread, and return its result.
 
-        Work that has started is completed even if the call is cancelled or the time limit is reached. Work that has not
-        started by then is dropped.
+        If the call is cancelled or the time limit is reached, work that has started still runs to its end, and work that
+        has not started is dropped.
 
         Raises:
-            StoreUnavailable: The time limit of the call or of the pool was reached, or every thread hangs.
+            StoreUnavailable: The time limit of the gRPC call or of the pool was reached, or every thread hangs.
         """
         seconds = remaining_seconds(self._seconds_max)
         if seconds <= 0 or self._hangs():
@@ -59,10 +60,10 @@ class StoreThreads:
     async def run_long(
         self, work: Callable[_Arguments, _Result], *args: _Arguments.args, **kwargs: _Arguments.kwargs
     ) -> _Result:
-        """Run work that may exceed the time limit of a call. After the work, the time limit starts again.
+        """Run work that may take longer than the time limit of the gRPC call. After the work, this time limit starts again.
 
         Raises:
-            StoreUnavailable: Every thread has worked for longer than the time limit.
+            StoreUnavailable: Every thread has worked for longer than the time limit of the pool.
         """
         if self._hangs():
             raise StoreUnavailable(_NO_ANSWER)
@@ -71,7 +72,7 @@ class StoreThreads:
         return result
 
     def _submit(self, loop: asyncio.AbstractEventLoop, work: Callable[[], _Result]) -> asyncio.Future[_Result]:
-        """Start work in a thread; return a future of its result, which the caller may cancel or set."""
+        """Start work in a thread; return a future of its result. The caller may cancel the future or set an error in it."""
         done: asyncio.Future[_Result] = loop.create_future()
 
         def run() -> None:
@@ -92,14 +93,17 @@ class StoreThreads:
         return done
 
     def _hangs(self) -> bool:
-        """Return whether every thread has worked for longer than the time limit, so that new work would only wait."""
+        """Return whether every thread has worked for longer than the time limit of the pool, so that new work would only wait."""
         if len(self._started) < self._count:
             return False
         latest = max(list(self._started.values()), default=time.monotonic())
         return time.monotonic() - latest > self._seconds_max
 
     def close(self, seconds: float | None = None) -> bool:
-        """End the threads. Work that has not started is dropped; wait for other work for at most `seconds`.
+        """End the threads: drop work that has not started, and wait for work that has started.
+
+        Args:
+            seconds: The longest time in seconds to wait; None to wait without a limit.
 
         Returns:
             True if all threads have ended or will end immediately; False if a thread still works.
@@ -127,7 +131,11 @@ def _set_result(done: asyncio.Future[_Result], result: _Result) -> None:
 
 
 def _set_error(done: asyncio.Future[_Result], error: BaseException) -> None:
-    """Set an error, unless nobody waits any longer. A future accepts neither StopIteration nor a request to exit."""
+    """Set an error, unless nobody waits any longer.
+
+    A future must not raise StopIteration, or a BaseException such as SystemExit. Such an error becomes the cause of a
+    `_WorkCrashed`.
+    """
     if done.done():
         return
     if isinstance(error, Exception) and not isinstance(error, StopIteration):
@@ -139,6 +147,6 @@ def _set_error(done: asyncio.Future[_Result], error: BaseException) -> None:
 
 
 def _expire(done: asyncio.Future[_Result]) -> None:
-    """End the wait for work that has reached its time limit."""
+    """Raise StoreUnavailable where the result is awaited, because the time limit was reached."""
     if not done.done():
         done.set_exception(StoreUnavailable(_NO_ANSWER))

@@ -12,5 +12,5 @@ def pack_doubles(values: Iterable[float | None]) -> bytes:
 
 
 def unpack_doubles(content: bytes) -> tuple[float, ...]:
-    """Return the values that `pack_doubles` encoded. Every value is equal to the bit. A missing value is NaN."""
+    """Return the values that `pack_doubles` encoded, bit for bit. A missing value is NaN."""
     return struct.unpack(f"<{len(content) // 8}d", content)

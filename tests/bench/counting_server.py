@@ -1,7 +1,7 @@
-"""The server, which also counts the commits of each database: `python -m tests.bench.counting_server CONFIG.toml`.
+"""Runs the server and counts the commits of its two databases: `python -m tests.bench.counting_server CONFIG.toml`.
 
-In SQLite's WAL mode with synchronous=FULL, a commit is one fdatasync of the write-ahead log. The server itself does not count
-the commits of the key database.
+The server has no metric for the commits of the key database. The number of commits is also the number of times that SQLite
+waits for the disk: with a write-ahead log and synchronous=FULL, each commit calls fdatasync once.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Every command has help with an example, and settings are documented."""
+"""The help of every command ends with an example, and the README documents every setting of the server."""
 
 import importlib
 
@@ -16,7 +16,7 @@ APPS = {
 
 
 def commands_of(command: object, words: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    """Return the words of every command below a command; a command without subcommands is itself."""
+    """Return the words of every subcommand; if the command has no subcommands, return the words of the command."""
     if not isinstance(command, TyperGroup):
         return [words]
     return [found for name, one in command.commands.items() for found in commands_of(one, (*words, name))]
@@ -45,7 +45,7 @@ def test_a_new_command_without_an_example_is_noticed() -> None:
     assert {("training", "features"), ("training", "export"), ("client", "churn", "pull")} <= set(COMMANDS)
 
 
-def test_every_setting_of_the_server_stands_in_its_readme_with_its_default() -> None:
+def test_the_readme_of_the_server_lists_every_setting() -> None:
     text = (ROOT / "server" / "README.md").read_text(encoding="utf-8")
 
     missing = [name for name in Settings.model_fields if f"| `{name}` |" not in text]

@@ -34,8 +34,9 @@ class Preprocessing:
 def preprocessing(ensemble: Ensemble) -> Preprocessing:
     """Return the preprocessing of a model's rows.
 
-    Only zero_as_missing and categorical columns need preprocessing. LightGBM also replaces tiny values by 0.0, but this needs
-    no preprocessing, because `trees` moves the thresholds near 0.0 instead.
+    Only zero_as_missing columns and categorical columns need preprocessing. LightGBM also treats tiny values as 0.0. The
+    graph does not replace these values: `training.export.trees` moves thresholds near 0.0, so that tiny values go to the same
+    side as 0.0.
     """
     prepared = Preprocessing(ROWS)
     steps: tuple[tuple[frozenset[int], Callable[[str, NDArray[np.bool_]], Preprocessing]], ...] = (
@@ -58,7 +59,7 @@ def build_model(
     constants: list[onnx.TensorProto],
     outputs: list[tuple[str, list[str | int]]],
 ) -> bytes:
-    """Return an ONNX model that has passed the ONNX checker, in deterministic bytes.
+    """Return the bytes of an ONNX model that has passed the ONNX checker. The same arguments always produce the same bytes.
 
     Args:
         name: Name of the graph.
@@ -80,7 +81,7 @@ def build_model(
 
 
 def _zeros_to_missing(rows: str, mask: NDArray[np.bool_]) -> Preprocessing:
-    """Return the nodes that replace every value x with |x| <= ZERO_THRESHOLD by NaN in the columns of the mask."""
+    """Return the preprocessing that replaces each value x with |x| <= ZERO_THRESHOLD by NaN, in the columns where mask is True."""
     nodes = (
         helper.make_node("Abs", [rows], ["magnitudes"]),
         helper.make_node("LessOrEqual", ["magnitudes", "zero_max"], ["zeros"]),
@@ -96,7 +97,10 @@ def _zeros_to_missing(rows: str, mask: NDArray[np.bool_]) -> Preprocessing:
 
 
 def _values_to_codes(rows: str, mask: NDArray[np.bool_]) -> Preprocessing:
-    """Return the nodes that replace each value in the mask's columns by its code plus CODE_SHIFT, or by 0."""
+    """Return the preprocessing that replaces each category by its code plus CODE_SHIFT, in the columns where mask is True.
+
+    A value that has no code (missing, negative or too large) is replaced by 0.
+    """
     nodes = (
         # Both comparisons are false for NaN, so a missing value has no code.
         helper.make_node("Greater", [rows, "code_above"], ["not_negative"]),

@@ -38,7 +38,7 @@ def suspect_leaks(
             cast = number_cast if column.kind == "number" else text_cast
             value = cast(table, column.name, column.name, reading.missing).value
             rows = connection.execute(
-                f"SELECT {value} AS value, {outcome} = $bad AS bad FROM {table.sql} WHERE {outcome} IS NOT NULL LIMIT {_ROWS_MAX}",  # noqa: S608 - names are ours
+                f"SELECT {value} AS value, {outcome} = $bad AS bad FROM {table.sql} WHERE {outcome} IS NOT NULL LIMIT {_ROWS_MAX}",  # noqa: S608 - constant or quoted names
                 {"bad": bad},
             ).df()
             reason = _reason(rows, is_number=column.kind == "number", levels=len(column.levels))

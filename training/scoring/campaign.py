@@ -24,7 +24,7 @@ _UNMATCHED_SHOWN = 5
 
 def in_hold_out(campaign: CampaignSpec, market: str, customer_id: str) -> bool:
     """Return whether a customer is in the hold-out group of a campaign. The result is the same in every run."""
-    # The hash covers the name of the campaign, so that successive campaigns have different hold-out groups.
+    # The name of the campaign is part of the hash, so that successive campaigns have different hold-out groups.
     digest = hashlib.sha256(f"{market}|{customer_id}|{campaign.name}".encode()).hexdigest()
     return int(digest, 16) % _HOLD_OUT_BUCKETS < round(campaign.hold_out_share * _HOLD_OUT_BUCKETS)
 
@@ -70,9 +70,9 @@ def _insert_entries(
     refuse_unreadable(table, _READING, unreadable, count_rows(connection, table))
     last_day = f"CAST({casts['last_day'].value} AS DATE)" if "last_day" in casts else "CAST(NULL AS DATE)"
     values = ", ".join(f"{casts[name].value} AS {name}" for name in ("market", "customer_id", "code"))
-    entries = f"SELECT {values}, {last_day} AS last_day FROM {table.sql}"  # noqa: S608 - quoted
+    entries = f"SELECT {values}, {last_day} AS last_day FROM {table.sql}"  # noqa: S608 - names are quoted
     invalid = connection.execute(
-        f"SELECT COUNT(*) FROM ({entries}) WHERE market IS NULL OR customer_id IS NULL OR code IS NULL"  # noqa: S608 - ours
+        f"SELECT COUNT(*) FROM ({entries}) WHERE market IS NULL OR customer_id IS NULL OR code IS NULL"  # noqa: S608 - names are quoted
         f" OR NOT regexp_full_match(code, '{CODE_PATTERN}')"
     ).fetchall()[0][0]
     if invalid:
@@ -82,7 +82,7 @@ def _insert_entries(
         )
     connection.execute(
         f"""INSERT INTO suppressed SELECT market, customer_id, LIST_SORT(LIST(DISTINCT code)) FROM ({entries})
-        WHERE last_day IS NULL OR last_day >= $at GROUP BY market, customer_id""",  # noqa: S608 - ours
+        WHERE last_day IS NULL OR last_day >= $at GROUP BY market, customer_id""",  # noqa: S608 - names are quoted
         {"at": at},
     )
 
@@ -98,7 +98,7 @@ def unmatched_suppressions(connection: duckdb.DuckDBPyConnection, known: str) ->
         LEFT JOIN (SELECT DISTINCT market, customer_id FROM {known}) AS known
             ON known.market = suppressed.market AND ltrim(known.customer_id, '0') = ltrim(suppressed.customer_id, '0')
         WHERE (suppressed.market, suppressed.customer_id) NOT IN (SELECT (market, customer_id) FROM {known})
-        GROUP BY ALL ORDER BY ALL"""  # noqa: S608 - the name of a view
+        GROUP BY ALL ORDER BY ALL"""  # noqa: S608 - `known` is the name of a view
     rows = connection.execute(query).fetchall()
     if not rows:
         return ""

@@ -124,7 +124,7 @@ def score_transaction_log(
             options.report_finding(f"{label}: {count:,} customers")
         _check_features_present(log.connection.table("customers").columns, spec, (model, options.decline))
         time = f"TIMESTAMPTZ '{at} 00:00:00+00'"
-        log.connection.execute(f"CREATE VIEW scope AS SELECT *, {time} AS as_of FROM customers")  # noqa: S608 - ours
+        log.connection.execute(f"CREATE VIEW scope AS SELECT *, {time} AS as_of FROM customers")  # noqa: S608 - `time` is a literal
         return _write_run(
             _RunInputs(log.connection, spec, model, options, (*log.waterfall, *left_out), "valid_lines"), to
         )
@@ -169,7 +169,7 @@ def _write_run(inputs: _RunInputs, to: Path) -> int:
             f"each market and customer must have exactly one row, got {duplicates} additional rows; remove them"
         )
     if options.keep_other_markets:
-        markets = connection.execute(f"SELECT DISTINCT market FROM {inputs.known}").fetchall()  # noqa: S608 - ours
+        markets = connection.execute(f"SELECT DISTINCT market FROM {inputs.known}").fetchall()  # noqa: S608 - the name of a view
         check_replaceable(to, [market for (market,) in markets], "--to FILE")
     at = _single_value(connection, "SELECT CAST(MAX(as_of) AS DATE) FROM scope")
     suppressions_sha256 = read_suppressions(connection, options.suppression_list, at)

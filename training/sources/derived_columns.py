@@ -100,7 +100,7 @@ def _add_expression(
     present = ", ".join(column.sql for column in table.columns)
     inner = ", ".join([present, *(f"{values[name]} AS {alias}" for name, alias in aliases.items())])
     new = f"c{len(table.columns) + 1}"
-    source = f"(SELECT {present}, {sql} AS {new} FROM (SELECT {inner} FROM {table.sql}))"  # noqa: S608 - names are ours, the expression is checked
+    source = f"(SELECT {present}, {sql} AS {new} FROM (SELECT {inner} FROM {table.sql}))"  # noqa: S608 - constant names, checked expression
     with duckdb.connect() as connection:
         try:
             kind = str(connection.execute(f"DESCRIBE SELECT {new} FROM {source}").fetchall()[0][1])  # noqa: S608 - as above
@@ -112,7 +112,7 @@ def _add_expression(
 def _read_completely(table: RawTable) -> RawTable:
     """Return the table after reading every value once, so that an irregular file raises an error here."""
     with duckdb.connect() as connection:
-        connection.execute(f"SELECT COUNT(COLUMNS(*)) FROM {table.sql}").fetchall()  # noqa: S608 - names are ours
+        connection.execute(f"SELECT COUNT(COLUMNS(*)) FROM {table.sql}").fetchall()  # noqa: S608 - constant or quoted names
     return table
 
 
@@ -132,7 +132,7 @@ def _value_sql(table: RawTable, field: str, name: str, reading: ReadingSpec) -> 
     plain = f"CASE WHEN {number.value} IS NOT NULL THEN ltrim({plain}, '+') END"
     query = f"""SELECT COUNT(*), COUNT({text.value}), COUNT({number.value}),
         MAX(LENGTH(split_part(ltrim({plain}, '-'), '.', 1))), MAX(LENGTH(split_part({plain}, '.', 2)))
-        FROM {table.sql}"""  # noqa: S608 - names are ours
+        FROM {table.sql}"""  # noqa: S608 - constant or quoted names
     with duckdb.connect() as connection:
         rows, known, readable, digits, decimals = connection.execute(query).fetchall()[0]
         if not known or readable < _MOSTLY * known:
@@ -163,7 +163,7 @@ def _add_mapped_column(
     table = read_strictly(table, temporary, _read_completely)
     with duckdb.connect() as connection:
         query = f"""SELECT {written} AS written, COUNT(*) FROM {table.sql} WHERE {written} IS NOT NULL AND {sql} IS NULL
-            GROUP BY written ORDER BY COUNT(*) DESC, written"""  # noqa: S608 - names are ours, text is quoted
+            GROUP BY written ORDER BY COUNT(*) DESC, written"""  # noqa: S608 - constant names, quoted text
         unknown = connection.execute(query).fetchall()
     if unknown:
         shown = ", ".join(f"{value!r} ({count:,})" for value, count in unknown[:_VALUES_SHOWN])
@@ -174,7 +174,7 @@ def _add_mapped_column(
         )
     new = f"c{len(table.columns) + 1}"
     present = ", ".join(column.sql for column in table.columns)
-    mapped = f"(SELECT {present}, {sql} AS {new} FROM {table.sql})"  # noqa: S608 - names are ours, text is quoted
+    mapped = f"(SELECT {present}, {sql} AS {new} FROM {table.sql})"  # noqa: S608 - constant names, quoted text
     return replace(table, sql=mapped, columns=(*table.columns, RawColumn(derivation.name, new, "VARCHAR")), text=None)
 
 
@@ -194,7 +194,7 @@ def _value_pairs(source: MappedColumn, field: str, folder: Path, temporary: Path
     old, new = (text_cast(pairs, column.name, f"{field}.map").value for column in pairs.columns)
     with duckdb.connect() as connection:
         query = (
-            f"SELECT DISTINCT {old}, {new} FROM {pairs.sql} WHERE {old} IS NOT NULL AND {new} IS NOT NULL ORDER BY 1"  # noqa: S608 - names are ours
+            f"SELECT DISTINCT {old}, {new} FROM {pairs.sql} WHERE {old} IS NOT NULL AND {new} IS NOT NULL ORDER BY 1"  # noqa: S608 - constant or quoted names
         )
         rows = connection.execute(query).fetchall()
     found = dict(rows)

@@ -95,7 +95,7 @@ class LoadedTable:
         query = f"""SELECT COUNT({text.value}), COUNT(DISTINCT {text.value}), COUNT({number.value}), COUNT({number.problem}),
             COUNT(*) FILTER ({is_code}), COUNT({time.value}), COALESCE(BOOL_AND({is_integer}), false),
             MIN({RECORD}) FILTER ({number.problem} IS NOT NULL), ARG_MIN({text.value}, {RECORD}) FILTER ({number.problem} IS NOT NULL)
-            FROM cells"""  # noqa: S608 - names are ours, text is quoted
+            FROM cells"""  # noqa: S608 - constant names, quoted text
         row = self.connection.execute(query).fetchall()[0]
         known, distinct, numbers, unreadable, codes, times, integer, first, odd = row
         first_odd = "" if first is None else f"{str(odd)!r} in {self.raw.places([first])[0]}"

@@ -288,7 +288,7 @@ def _classify_lines(connection: duckdb.DuckDBPyConnection, log: LogSpec, source:
             f"""CREATE OR REPLACE TABLE classified_lines AS
             SELECT * EXCLUDE (is_unreadable), CASE {reasons} END AS reason FROM (
             SELECT {", ".join(values)}, ({padded}) AS is_padded, is_unreadable
-            FROM ({staged_select(casts, table.sql)}))""",  # noqa: S608 - names are ours, text is quoted
+            FROM ({staged_select(casts, table.sql)}))""",  # noqa: S608 - constant names, quoted text
             parameters,
         )
         return table
@@ -349,7 +349,7 @@ def _column_summary(
 ) -> tuple[ColumnSummary, ...]:
     """Return a line for every column of the log."""
     counts = ", ".join(f"COUNT(*) - COUNT({role})" for role in casts)
-    query = f"SELECT COUNT(*) FILTER (is_padded), {counts} FROM classified_lines"  # noqa: S608 - only our constants
+    query = f"SELECT COUNT(*) FILTER (is_padded), {counts} FROM classified_lines"  # noqa: S608 - only constants of this module
     padded, *missing = (int(count) for count in connection.execute(query).fetchall()[0])
     lines: dict[str, ColumnSummary] = {}
     for (role, cast), empty in zip(casts.items(), missing, strict=True):
@@ -389,13 +389,13 @@ def _create_valid_lines(connection: duckdb.DuckDBPyConnection, log: LogSpec) -> 
         raise DataInvalid("the log has no valid line with a customer, market, time and amount; check log.columns")
     parts = -(-counts["valid"] // _PART_LINES)
     distinct = "" if log.duplicates == "keep" else "DISTINCT"
-    connection.execute(f"CREATE TABLE valid_lines AS SELECT {_COLUMNS}, 0 AS part FROM classified_lines LIMIT 0")  # noqa: S608 - only our constants
+    connection.execute(f"CREATE TABLE valid_lines AS SELECT {_COLUMNS}, 0 AS part FROM classified_lines LIMIT 0")  # noqa: S608 - only constants of this module
     # Equal lines have the same customer, so they are in the same part. Therefore DISTINCT can run part by part, and
     # needs memory for one part only.
     for part in range(parts):
         connection.execute(
             f"""INSERT INTO valid_lines SELECT {distinct} {_COLUMNS}, {part} FROM classified_lines
-            WHERE reason IS NULL AND hash(market, customer_id) % {parts} = {part}"""  # noqa: S608 - only our constants
+            WHERE reason IS NULL AND hash(market, customer_id) % {parts} = {part}"""  # noqa: S608 - only constants of this module
         )
     connection.execute("DROP TABLE classified_lines")
     return _waterfall(connection, counts), parts
@@ -450,7 +450,7 @@ def _read_statuses(
         connection.execute(
             f"""INSERT INTO statuses SELECT {market.value if market else "NULL"}, {customer_id},
             CASE {status} {meanings} ELSE 'ACTIVE' END, CAST({since} AS DATE) FROM {table.sql}
-            WHERE {" AND ".join(f"({cast.problem}) IS NULL" for cast in casts)}"""  # noqa: S608 - names are ours, text is quoted
+            WHERE {" AND ".join(f"({cast.problem}) IS NULL" for cast in casts)}"""  # noqa: S608 - constant names, quoted text
         )
 
     read_strictly(source, database_folder(connection), insert)

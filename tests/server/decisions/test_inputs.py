@@ -1,4 +1,7 @@
-"""Inputs of a credit decision without a server: policy sections, facts, and values from the caller and the store."""
+"""Tests, without a server, how a credit decision gets its inputs: the policy section, the facts, and the feature values.
+
+A feature value comes from the caller or from the feature store.
+"""
 
 import datetime as dt
 from dataclasses import replace
@@ -37,7 +40,7 @@ def schema(small: SmallFamily) -> Schema:
     return read_bundle(small.bundle_folder).schema
 
 
-def test_the_caller_s_values_replace_those_of_the_store(schema: Schema) -> None:
+def test_a_value_of_the_caller_replaces_the_stored_value(schema: Schema) -> None:
     stored = {"turnover": 10.0, "years": 3.0}
 
     inputs = merge_inputs(schema, stored, NOON, {"turnover": 20.0})
@@ -45,11 +48,11 @@ def test_the_caller_s_values_replace_those_of_the_store(schema: Schema) -> None:
     assert inputs == {"turnover": SourcedValue(20.0, "CALLER", None), "years": SourcedValue(3.0, "STORE", NOON)}
 
 
-def test_without_stored_values_only_the_caller_s_are_fed(schema: Schema) -> None:
+def test_without_stored_values_the_model_gets_only_the_values_of_the_caller(schema: Schema) -> None:
     assert merge_inputs(schema, {}, None, {"years": 1.0}) == {"years": SourcedValue(1.0, "CALLER", None)}
 
 
-def test_a_code_for_a_missing_value_is_no_input_whoever_provides_it(schema: Schema) -> None:
+def test_a_code_for_a_missing_value_is_left_out_whether_it_is_stored_or_from_the_caller(schema: Schema) -> None:
     document = schema.document
     years = next(one for one in document.features if one.name == "years").model_copy(update={"missing": (98.0,)})
     others = tuple(one for one in document.features if one.name != "years")
@@ -60,7 +63,7 @@ def test_a_code_for_a_missing_value_is_no_input_whoever_provides_it(schema: Sche
     assert merge_inputs(coded, {"years": 3.0}, NOON, {}) == {"years": SourcedValue(3.0, "STORE", NOON)}
 
 
-def test_another_model_gets_the_features_that_it_has_and_of_the_same_kind(schema: Schema) -> None:
+def test_another_model_gets_the_values_whose_feature_it_has_with_the_same_kind(schema: Schema) -> None:
     inputs = {
         name: SourcedValue(value, "STORE", NOON) for name, value in (("years", 3.0), ("turnover", "a lot"), ("x", 1.0))
     }
@@ -68,7 +71,7 @@ def test_another_model_gets_the_features_that_it_has_and_of_the_same_kind(schema
     assert set(compatible_inputs(schema, inputs)) == {"years"}
 
 
-def test_a_section_is_of_market_product_day_and_currency(policy: Policy) -> None:
+def test_the_applicable_section_matches_market_product_day_and_currency(policy: Policy) -> None:
     assert applicable_section(policy, APPLICATION, NOON).market == "DE"
     with pytest.raises(NoPolicy, match="no section for product STANDARD in market XX"):
         applicable_section(policy, replace(APPLICATION, market="XX"), NOON)
@@ -87,7 +90,7 @@ def test_a_section_is_of_market_product_day_and_currency(policy: Policy) -> None
         ({"residence": "DEE"}, r'facts\["residence"\]: must be one of: ABROAD, DE'),
     ],
 )
-def test_an_invalid_fact_is_named_with_what_is_allowed(
+def test_the_error_names_the_invalid_fact_and_the_allowed_values(
     policy: Policy, facts: dict[str, FeatureInput], problem: str
 ) -> None:
     rules = (

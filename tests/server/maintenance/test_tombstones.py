@@ -1,4 +1,7 @@
-"""Tombstones contain customer numbers, so commands delete the tombstones that no valid token needs."""
+"""The commands load, erase and retain delete every tombstone that no valid delta token or page token can request.
+
+Tombstones contain customer numbers, so they must not be kept for longer than needed.
+"""
 
 import datetime as dt
 from collections.abc import Callable
@@ -21,7 +24,8 @@ from tests.server.loading import load_file
 from tests.server.record_logs import open_test_log
 
 ORIGIN = "grounds.local/log"
-DAYS = 14  # seven days of a delta token, and seven days of the synchronization that the token starts
+# A delta token is valid for seven days. The page tokens of the sync that it starts are valid for another seven days.
+DAYS = 14
 
 
 def run_command(database: Database, folder: Path, *words: str) -> None:
@@ -34,7 +38,7 @@ def run_command(database: Database, folder: Path, *words: str) -> None:
 
 
 def load(database: Database, folder: Path, churn: ChurnFamily) -> None:
-    """Load a run of DE."""
+    """Load a scoring run of the market DE."""
     load_file(database, write_run(folder / "run.parquet", churn.model, rows(churn)), dt.datetime.now(dt.UTC))
 
 
@@ -55,7 +59,7 @@ def retain(database: Database, folder: Path, _churn: ChurnFamily) -> None:
 
 
 @pytest.mark.parametrize("command", [load, erase, retain])
-def test_an_old_tombstone_goes_with_the_next_command_also_of_a_market_without_runs(
+def test_each_command_deletes_expired_tombstones_even_of_a_market_without_runs(
     database: Database,
     database_url: str,
     churn_family: ChurnFamily,

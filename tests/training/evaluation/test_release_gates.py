@@ -35,7 +35,7 @@ def test_the_error_lists_every_failed_gate_with_its_value_and_bound() -> None:
     gates = [
         GateSpec(figure="hold_out.auc", min=0.8),
         GateSpec(figure="calibration.slope", min=0.9, max=1.1),
-        GateSpec(figure="gone", max=1),
+        GateSpec(figure="hold_out.brier", max=1),
     ]
 
     results = evaluate_gates(gates, {"hold_out.auc": 0.7512, "calibration.slope": 1.2})
@@ -46,7 +46,7 @@ def test_the_error_lists_every_failed_gate_with_its_value_and_bound() -> None:
     assert "3 of 4 gates failed; the model is not released" in str(error.value)
     assert "hold_out.auc is 0.7512; it must be at least 0.8000" in str(error.value)
     assert "calibration.slope is 1.2000; it must be at most 1.1000" in str(error.value)
-    assert "gone was not measured; it must be at most 1" in str(error.value)
+    assert "hold_out.brier was not measured; it must be at most 1" in str(error.value)
 
 
 def test_a_metric_must_exceed_every_matching_metric_of_a_rival_by_the_margin() -> None:

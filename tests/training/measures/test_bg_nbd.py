@@ -1,8 +1,8 @@
-"""BG/NBD results equal simulations, numerical integrals, and figures of the paper.
+"""The results of BG/NBD equal the results of simulations and of numerical integrals.
 
-The numerical integration uses only the behaviour of a single customer, who buys at random and may leave after each
-purchase. It integrates over the rates and probabilities of leaving with Gaussian quadrature, and uses no formula of the
-paper.
+"The paper" is Fader, Hardie and Lee 2005 (see training/measures/bg_nbd.py). The numerical integrals are independent of
+its formulas: they use only the assumption that a customer buys at random with a certain rate, and leaves with a certain
+probability after each repeat purchase. Gaussian quadrature integrates over all rates and probabilities.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from scipy.stats import chi2
 from training.errors import DataInvalid
 from training.measures.bg_nbd import BgNbd, PurchaseHistories, fit_bg_nbd
 
-CDNOW = BgNbd(r=0.243, alpha=4.414, a=0.793, b=2.426)  # the paper's estimates
+CDNOW = BgNbd(r=0.243, alpha=4.414, a=0.793, b=2.426)  # estimates of the paper for its CDNOW data
 MODELS = [
     CDNOW,
     BgNbd(2.0, 10.0, 1.0, 3.0),
@@ -35,10 +35,10 @@ def one(customer: tuple[int, float, float]) -> PurchaseHistories:
 
 
 def integrate(model: BgNbd, customer: tuple[int, float, float], alive: Story, left: Story) -> float:
-    """Integrate an outcome over rates and probabilities of leaving, weighted by the likelihood of the history.
+    """Integrate an outcome over all purchase rates and all probabilities of leaving, weighted by their density and likelihood.
 
     Args:
-        model: The distributions of the rate and of the probability of leaving.
+        model: The distributions of the purchase rate and of the probability of leaving.
         customer: Frequency, recency and age of the customer.
         alive: Outcome as a function of rate and probability of leaving, for a customer who is alive today.
         left: Outcome as a function of rate and probability of leaving, for a customer who left after the last purchase.
@@ -88,9 +88,9 @@ def test_every_figure_of_a_customer_is_the_integral_over_all_rates_and_probabili
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_likelihoods_of_all_possible_histories_of_a_short_time_add_up_to_1(model: BgNbd) -> None:
-    # The age is 1, and customers have at most 60 repeat purchases. The likelihood does not depend on the times of the
-    # x - 1 purchases before the last. If the last purchase is at t, the integral over these times is
-    # t ** (x - 1) / (x - 1)!.
+    # The age is 1. More than 60 repeat purchases are so unlikely that they are left out. The likelihood does not depend
+    # on the times of the x - 1 repeat purchases before the last one. If the last purchase is at time t, the integral over
+    # these times is t ** (x - 1) / (x - 1)!.
     nodes, weights = np.polynomial.legendre.leggauss(40)
     times, weights = (nodes + 1) / 2, weights / 2
     total = float(np.exp(model.log_likelihoods(one((0, 0.0, 1.0))))[0])
@@ -105,7 +105,7 @@ def test_the_likelihoods_of_all_possible_histories_of_a_short_time_add_up_to_1(m
 
 
 def simulate(model: BgNbd, count: int, seed: int, after: float = 0.0) -> tuple[PurchaseHistories, NDArray[np.int64]]:
-    """Simulate customers; return their histories and how often each buys in the period of length `after`."""
+    """Simulate customers; return their histories, and how often each customer buys in the time `after` following the history."""
     generator = np.random.default_rng(seed)
     age = generator.uniform(27.0, 39.0, count)
     rates = np.maximum(generator.gamma(model.r, 1 / model.alpha, count), 1e-12)

@@ -22,7 +22,7 @@ def make_sample(count: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.
     """Return generated rows and labels.
 
     The features are a number that raises the risk, a number that lowers the risk, a number whose middle values have the
-    lowest risk, and a category. A tenth of the values is missing.
+    lowest risk, and a category. One tenth of the values are missing.
     """
     generator = np.random.default_rng(seed)
     rows = generator.normal(size=(count, 4))
@@ -63,8 +63,8 @@ def test_the_weights_equal_those_of_scikit_learn_if_none_would_be_negative() -> 
 
 
 def test_a_weight_that_would_be_negative_is_0_and_all_other_weights_are_fitted_without_this_feature() -> None:
-    # The second feature is the first feature minus a term that rises with the outcome, plus noise. Alone it ranks in
-    # the right direction, but together with the first feature its weight would be negative.
+    # The second feature is the first feature minus a term that rises with the outcome, plus noise. If only the second
+    # feature is fitted, its weight is positive. If both features are fitted, its weight would be negative.
     generator = np.random.default_rng(3)
     first = generator.normal(size=4000)
     labels = (generator.random(4000) < 1 / (1 + np.exp(-2 * first))).astype(np.int64)
@@ -114,7 +114,7 @@ def test_bins_are_monotone_few_enough_and_never_tiny_or_of_one_outcome(
 
 
 def test_before_small_bins_are_merged_the_pools_are_those_of_isotonic_regression() -> None:
-    # Each of ten values has 200 rows, so that no bin is merged because it is too small.
+    # Each of the ten values has 200 rows. Therefore no bin is small enough to be merged with its neighbour.
     generator = np.random.default_rng(5)
     values = np.repeat(np.arange(10.0), 200)
     labels = (generator.random(2000) < 0.2 + 0.03 * values + 0.1 * np.sin(3 * values)).astype(np.int64)

@@ -382,4 +382,4 @@ def staged_select(casts: Mapping[str, ColumnCast], source: str) -> str:
         for role, cast in casts.items()
     )
     problems = " OR ".join(cast.unreadable_condition(f"cell_{role}", role) for role, cast in casts.items())
-    return f"SELECT *, COALESCE({problems}, false) AS is_unreadable FROM (SELECT *, {values} FROM (SELECT *{cells} FROM {source}))"  # noqa: S608 - names are ours, text is quoted
+    return f"SELECT *, COALESCE({problems}, false) AS is_unreadable FROM (SELECT *, {values} FROM (SELECT *{cells} FROM {source}))"  # noqa: S608 - constant names, quoted text

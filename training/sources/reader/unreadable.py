@@ -139,7 +139,7 @@ def find_unreadable(
     for cast in casts:
         query = f"""SELECT code, COUNT(*), ARG_MIN(written, record), MIN(record) FROM (
             SELECT {number} AS record, {cast.problem} AS code, {cast.written} AS written FROM {table.sql}
-        ) WHERE code IS NOT NULL GROUP BY code ORDER BY MIN(record)"""  # noqa: S608 - names are ours, text is quoted
+        ) WHERE code IS NOT NULL GROUP BY code ORDER BY MIN(record)"""  # noqa: S608 - constant names, quoted text
         found += [(cast, *row) for row in connection.execute(query).fetchall()]
     wanted = sorted({first for *_, first in found})
     places = dict(zip(wanted, table.places(wanted), strict=True))

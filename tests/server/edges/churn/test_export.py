@@ -1,4 +1,4 @@
-"""The export equals pages and single reads to the bit, is sent in parts, and can be resumed."""
+"""The export contains exactly the values of pages and of single reads, is sent in parts, and can be resumed."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -26,7 +26,7 @@ ZSTD_FRAME = b"\x28\xb5\x2f\xfd"  # the magic number at the start of every Zstan
 
 @pytest.fixture
 def small_settings(small_settings: Settings, database_url: str) -> Settings:
-    """Return settings with a database of each kind."""
+    """Return settings with the database of the test. Each test runs once for each kind of database."""
     return small_settings.model_copy(update={"database": database_url})
 
 
@@ -56,13 +56,13 @@ def concatenate(rows: Any, others: Any) -> Any:
 
 
 async def parts(serving: Serving, **fields: Any) -> AsyncIterator[pb.ExportChurnRisksResponse]:
-    """Read an export."""
+    """Yield the parts of an export."""
     async for part in serving.churn.ExportChurnRisks(pb.ExportChurnRisksRequest(**{"market": "DE", **fields})):
         yield part
 
 
 def parse_part(content: bytes) -> list[dict[str, Any]]:
-    """Read the rows of a part."""
+    """Return the rows of a part."""
     with pa.ipc.open_stream(content) as stream:
         rows: list[dict[str, Any]] = stream.read_all().to_pylist(maps_as_pydicts="strict")
     return rows
@@ -109,7 +109,7 @@ def expected_row(risk: pb.ChurnRisk, texts: dict[str, list[str]]) -> dict[str, A
 
 
 async def read_pages(serving: Serving, locale: str) -> dict[str, pb.ChurnRisk]:
-    """Read all customers by pages."""
+    """Return the predictions of all customers by customer id, from a page of the change feed that contains all of them."""
     request = pb.ListChurnRiskChangesRequest(market="DE", page_size=1000, locale=locale)
     page = await serving.churn.ListChurnRiskChanges(request)
     assert page.delta_token
@@ -269,7 +269,7 @@ async def test_an_erased_customer_is_not_exported(loaded_serving: Serving) -> No
 
 
 async def read_first_part(serving: Serving, **fields: Any) -> pb.ExportChurnRisksResponse:
-    """Read the first part."""
+    """Return the first part of an export."""
     return await anext(parts(serving, **fields))
 
 
@@ -289,7 +289,7 @@ async def test_an_invalid_export_is_rejected_like_any_other_call(loaded_serving:
 async def test_a_bug_in_a_stream_is_an_incident_and_a_draining_server_rejects_new_streams(
     loaded_serving: Serving, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The planted fault is a part that cannot be read."""
+    """The bug is simulated by a run with an empty header, in which the export does not find a key."""
     with loaded_serving.application.database.writing() as connection:
         connection.exec_driver_sql("UPDATE runs SET header = '{}'")
     hidden = await call_error(read_first_part(loaded_serving))

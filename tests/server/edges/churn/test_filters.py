@@ -1,4 +1,4 @@
-"""Lists filtered by band, value and status; batches of customers; the list of the newest runs."""
+"""Lists of predictions are filtered by band, value and status; batches and the list of the newest runs are complete."""
 
 from typing import Any
 
@@ -15,13 +15,13 @@ from tests.server.requests import call_error, customer
 
 LOW, HIGH, CRITICAL = pb.RISK_BAND_LOW, pb.RISK_BAND_HIGH, pb.RISK_BAND_CRITICAL
 VALUE = pb.CHURN_RISK_ORDER_VALUE_AT_RISK
-# pd 0.05, 0.27, 0.5, 0.73, 0.95; value at risk 5, 37, 100, 272, 2009 cents
+# Customers A to E: churn probabilities 0.05, 0.27, 0.5, 0.73 and 0.95; values at risk 5, 37, 100, 272 and 2009 cents
 ODDS = {"A": -3.0, "B": -1.0, "C": 0.0, "D": 1.0, "E": 3.0}
 
 
 @pytest.fixture
 def small_settings(small_settings: Settings, database_url: str) -> Settings:
-    """Return settings with a database of each kind."""
+    """Return settings with the database of the test. Each test runs once for each kind of database."""
     return small_settings.model_copy(update={"database": database_url})
 
 

@@ -1,4 +1,4 @@
-"""A log opens only with its own keys; on first use keys are created once, with mode 0600."""
+"""A record log opens only with its own keys. The first start creates the keys once, in files with mode 0600."""
 
 import stat
 import threading
@@ -67,7 +67,7 @@ def test_a_start_reuses_keys_that_a_killed_start_created(tmp_path: Path) -> None
 
 
 def test_connections_that_open_a_new_sqlite_file_together_all_succeed(tmp_path: Path) -> None:
-    """Three at a time switch a new file to a write-ahead log; without retries, SQLite rejects 7 of 100 connections."""
+    """Three connections at a time switch a new file to write-ahead logging. Without retries, SQLite rejects 7 % of them."""
     together = threading.Barrier(3)
 
     def read(name: str) -> str:
@@ -83,7 +83,7 @@ def test_connections_that_open_a_new_sqlite_file_together_all_succeed(tmp_path: 
 
 
 def start_again(url: str, folder: Path, **changes: object) -> str:
-    """Open an existing log that is refused; return the reason."""
+    """Open a log with settings for which it must be refused; return the message of the error."""
     with pytest.raises(LogRefused) as caught, open_test_log(url, folder, **changes):
         pass
     return str(caught.value)
