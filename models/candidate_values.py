@@ -66,12 +66,12 @@ class CandidateGrid:
     def candidates(self, value: float) -> CandidateList:
         """Return the candidates for a customer's value.
 
-        If the feature has a sign, all candidates are toward less risk.
+        If the feature has a sign, all candidates lie on the side on which the risk falls.
         """
         if np.isnan(value):
             return CandidateList(self.feature.name, self.position, (), (), ordered=True)
-        # Steps at distance 0 stay in the list, because the model may have a threshold inside the customer's own
-        # interval that separates no two customers of the baseline.
+        # A step may be at distance 0, because no baseline value lies between the step and the customer's value. Such a step
+        # stays in the list: a threshold of the model may still lie between the two, so the step may lower the risk.
         steps = [step for step in self.steps if step != value and (step - value) * self.feature.sign <= 0]
         costs = {step: self.distance(value, step) for step in steps}
         nearest = tuple(sorted(steps, key=lambda step: (costs[step], abs(step - value), step)))

@@ -107,7 +107,7 @@ def _check_golden_rows(model: Model) -> None:
     """
     bundle = model.bundle
     golden_rows = _rows_array([golden.row for golden in bundle.golden.rows])
-    # Both graphs sum the same leaves in the same order, so their margins must be equal to the bit.
+    # Both graphs sum the same leaves in the same order, so their margins must be equal bit for bit.
     if not np.array_equal(model.scorer.margins(golden_rows), model.scorer.explain(golden_rows)[0]):
         raise BundleInvalid("score.onnx and explain.onnx: their margins differ on a row of golden.json")
     try:

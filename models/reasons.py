@@ -288,7 +288,7 @@ def _any_double() -> Any:
 
 @lru_cache(maxsize=_CACHED_MAX)
 def _plural_category(tag: str, digits: str) -> str:
-    """Return the CLDR plural category of a number's digits. In some languages, "1.0" and "1" are in different ones."""
+    """Return the CLDR plural category of a number's digits. In some languages, "1.0" and "1" have different categories."""
     with _any_double():
         return str(_parse_locale(tag).plural_form(decimal.Decimal(digits)))
 
@@ -381,7 +381,8 @@ class TextFormatter(string.Formatter):
         """Return the value unchanged.
 
         Raises:
-            ValueError: The placeholder has a conversion, such as {NAME!r}, after which a width of any size would apply.
+            ValueError: The placeholder has a conversion, such as {NAME!r}. It would turn the value into a plain text, and a
+                format such as {NAME!r:>999999999} could then fill the memory.
         """
         if conversion is not None:
             raise ValueError(f"!{conversion} is not allowed; write the placeholder without it")

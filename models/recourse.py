@@ -23,13 +23,14 @@ from models.schema import FeatureInput
 _COUNTERFACTUALS_MAX = 3
 _CHANGES_MAX = 3
 ROWS_MAX = 4_000
-# Rows that the search leaves for shrinking each change of each answer, and for scoring the answers again.
+# Number of rows that the search leaves for two later steps: shrinking each change of each counterfactual, and scoring the
+# counterfactuals again.
 _ROWS_RESERVED = _COUNTERFACTUALS_MAX * (_CHANGES_MAX * (STEPS_MAX + 1) + 1)
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureChange:
-    """One feature's current value, and the proposed one."""
+    """The current value and the proposed value of one feature."""
 
     feature: str
     before: float
@@ -64,7 +65,7 @@ class RecourseResult:
 
     Attributes:
         counterfactuals: The counterfactuals, sorted by the number of changes and then by distance. If the model obeys
-            the signs, no counterfactual changes all features that another one changes.
+            the signs, no counterfactual changes all features of another counterfactual.
         rows_scored: How many rows the search scored; at most ROWS_MAX.
         complete: True if the search was exhaustive. If an exhaustive search returns fewer than _COUNTERFACTUALS_MAX
             counterfactuals and the model obeys the signs, every other set of up to _CHANGES_MAX features that can cross
@@ -107,8 +108,8 @@ class Recourse:
         found: list[Counterfactual] = []
         for box in boxes:
             counterfactual = self._verify_proposal(trials, self._shrink_box(trials, box))
-            # If the model violates a sign, a box may lose features when it shrinks. Then an answer may change all
-            # features of an earlier answer, so it is dropped.
+            # If the model violates a sign, a box may lose features when it shrinks. A counterfactual may then change all
+            # features of an earlier counterfactual. In this case, drop the later one.
             if counterfactual is not None and not any(other.features <= counterfactual.features for other in found):
                 found.append(counterfactual)
         found.sort(key=lambda each: (len(each.changes), each.distance, sorted(each.features)))
@@ -130,7 +131,7 @@ class Recourse:
         return found, complete
 
     def _shrink_box(self, trials: TrialScorer, box: Box) -> Proposal:
-        """Return the changes of a point, each dropped or reduced to the nearest fine step at which the row still crosses."""
+        """Return the changes of a point after shrinking: each is dropped, or reduced to the nearest fine step that still crosses."""
         proposal = dict(box.far_corner)
         # Changes are reduced one after the other. The largest is first, because it can usually be reduced the most.
         for span in sorted(box.spans, key=lambda span: (-span.cost[0], span.name)):
@@ -145,7 +146,7 @@ class Recourse:
         return tuple((position, value) for position, value in proposal.items() if value != trials.row[0, position])
 
     def _verify_proposal(self, trials: TrialScorer, proposal: Proposal) -> Counterfactual | None:
-        """Score and explain the changed row like any customer's row; return None if it does not cross after all."""
+        """Score and explain the changed row like any customer's row; return None if this score does not reach the target."""
         row = trials.row.copy()
         for position, value in proposal:
             row[0, position] = value

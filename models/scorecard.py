@@ -78,9 +78,10 @@ def split_score(card: Scorecard, log_odds: float, base_value: float, contributio
     score = round(unrounded_score(card, log_odds))
     base = round(unrounded_score(card, base_value))
     exact = [-factor * contribution for contribution in contributions]
-    # Round every part down first. The points that are then missing from the score go to the largest remainders.
+    # Round every part down first. Then add the points that the score still lacks, one each, to the parts with the largest
+    # remainders.
     points = [math.floor(value) for value in exact]
-    # A feature without a contribution must have 0 points, so it never receives a missing point.
+    # A feature without a contribution must have 0 points, so it never receives such a point.
     movable = [index for index, value in enumerate(exact) if value != 0.0]
     # The key is the negative remainder. Ties break by schema order, so that the split is reproducible.
     movable.sort(key=lambda index: (points[index] - exact[index], index))

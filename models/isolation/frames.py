@@ -1,8 +1,8 @@
 """The messages between the server and a process that runs a bundle's graphs.
 
 A message is a frame: one byte with its kind, eight bytes with the length of its content (little-endian), and the
-content. Numbers are little-endian doubles. Nothing is deserialized into objects, so a process that was taken over can
-only send wrong numbers.
+content. Numbers are little-endian doubles. Nothing is deserialized into objects, so if an attacker controls the process,
+it can only send wrong numbers.
 
 | kind | content |
 |---|---|

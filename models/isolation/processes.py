@@ -245,7 +245,7 @@ class GraphProcesses:
 class IsolatedScorer:
     """A scorer with the methods of `Scorer`, whose graphs run in another process. Safe to share between threads.
 
-    The process uses the same options of ONNX Runtime as `Scorer`, so the results are equal to the bit.
+    The process uses the same options of ONNX Runtime as `Scorer`, so the results are equal bit for bit.
 
     Attributes:
         bundle_id: The bundle's id.

@@ -169,7 +169,7 @@ def _flat_json(path: str, value: Any) -> Iterator[tuple[str, Scalar]]:
 
 def _compare(stored: Mapping[str, Scalar], again: Mapping[str, Scalar]) -> ReplayVerdict:
     """Return the verdict on stored and recomputed fields."""
-    # A run does not record the runtime that scored it. If a field is not equal to the bit, the runtime may be
+    # A run does not record the runtime that scored it. If a field is not equal bit for bit, the runtime may be
     # different, so compare all fields again with the tolerance for a different runtime.
     verdict = compare_fields(stored, again, same_runtime=True)
     return verdict if isinstance(verdict, ReplayMatch) else compare_fields(stored, again, same_runtime=False)

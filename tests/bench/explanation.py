@@ -25,7 +25,7 @@ EXACT = 1e-9
 
 
 def _check(subject: Subject) -> float:
-    """Check that margins are equal to the bit; return the largest distance of the contributions from their definition."""
+    """Check that margins are equal bit for bit; return the largest distance of the contributions from their definition."""
     rows = subject.rows[:CHECKED_ROWS]
     found, contributions = Scorer(subject.score, subject.explain).explain(rows)
     assert np.array_equal(found, margins(subject.booster, rows)), f"{subject.name}: margins differ"

@@ -93,7 +93,7 @@ class AnswerCheck:
             ).SerializeToString()
 
     def check(self, answers: Sequence[Answered], *, explained: bool, points: bool) -> None:
-        """Check that every margin is equal to the bit.
+        """Check that every margin is equal bit for bit.
 
         Args:
             answers: The answers of one server.

@@ -106,7 +106,7 @@ def check_equivalence(
 ) -> EquivalenceReport:
     """Compare the exported files with the references, on every kind of probe rows.
 
-    Margins must be equal to the bit. Contributions and base margin must agree within LOG_ODDS_TOLERANCE.
+    Margins must be equal bit for bit. Contributions and the base margin may differ by up to LOG_ODDS_TOLERANCE.
 
     Args:
         model: The model and its files.
@@ -133,7 +133,7 @@ def gate_document(report: EquivalenceReport) -> GateDocument:
 
 
 def check_scores(model: ExportedModel, card: Scorecard, rows: NDArray[np.float64]) -> None:
-    """Compare pds, scores, grades and points, computed with the files, with the references, for the first 10,000 rows.
+    """Compare the pds, scores, grades and points of the files with the references, for the first 10,000 rows.
 
     Args:
         model: The model and its files.
@@ -185,7 +185,7 @@ def _first_difference(
 ) -> tuple[str, float, float] | None:
     """Return the first quantity of an answer that differs from the reference, with both values; None if none does."""
     pd, score = reference_pd(card, margin), reference_score(card, margin)
-    # Rounding in the last bit decides the grade of a pd on the boundary of two grades, so both grades are accepted.
+    # If a pd lies on the boundary of two grades, rounding in its last bit decides its grade. Therefore both grades are accepted.
     grades = {reference_grade(card, pd - _SCALED_TOLERANCE), reference_grade(card, pd + _SCALED_TOLERANCE)}
     exact = reference_score(card, contributions) - reference_score(card, 0.0)
     points_distance = float(np.abs(np.array(answer.points) - exact).max())
@@ -234,7 +234,7 @@ class _RowComparison:
     def check_margins(
         self, file: str, graph: bytes, expected: NDArray[np.float64], actual: NDArray[np.float64]
     ) -> None:
-        """Check that margins are equal to the bit."""
+        """Check that margins are equal bit for bit."""
         if (different := np.flatnonzero(actual != expected)).size:
             number = int(different[0])
             divergence = locate_divergence(self.model.booster, graph, self.rows[number])

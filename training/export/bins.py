@@ -1,7 +1,7 @@
 """Bins of feature values that a model cannot tell apart.
 
 The thresholds of all splits on a feature divide the values of the feature into intervals. At every split, all values of an
-interval go to the same side. Intervals whose values go to the same side as each other at every split form one class.
+interval go to the same side. Two intervals belong to the same class if, at every split, their values go to the same side.
 The missing value belongs to one of these classes, or forms a class by itself. The classes of a row's values therefore
 determine the margin and the contributions of the row.
 """

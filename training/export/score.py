@@ -1,4 +1,4 @@
-"""score.onnx: computes the margin, equal to `Booster.predict(raw_score=True)` to the bit."""
+"""score.onnx: computes the margin, which equals `Booster.predict(raw_score=True)` bit for bit."""
 
 from training.export.graph import build_model, preprocessing
 from training.export.tree_ensemble import ChildRef, TreeEnsembleBuilder

@@ -30,7 +30,7 @@ def fixed_parameters(signs: tuple[int, ...], threads: int, samples: Samples) -> 
         "num_threads": threads,
         "seed": 0,
         "monotone_constraints": list(signs),
-        # The monotonicity sweep found that "advanced" of LightGBM 4.7.0 violates constraints with category features.
+        # The monotonicity sweep found that "advanced" of LightGBM 4.7.0 violates constraints if a model has category features.
         "monotone_constraints_method": "intermediate" if samples.category_positions() else "advanced",
         "bagging_freq": 1,
         "verbose": -1,

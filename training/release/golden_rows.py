@@ -1,4 +1,4 @@
-"""Golden rows: rows in a bundle with known results, which the server must reproduce to the bit when it loads the bundle."""
+"""Golden rows: rows in a bundle with known results, which the server must reproduce when it loads the bundle."""
 
 import math
 from typing import Literal

@@ -54,7 +54,7 @@ def select_decline_bundle(bundles: Path, family: str, named: str | None) -> Bund
 
 
 def check_compatible(spec: Spec, spec_sha256: str, bundle: Bundle, info: Callable[[str], None]) -> None:
-    """Raise SpecInvalid if rows of the spec differ in meaning from the rows on which the bundle was fitted.
+    """Check that rows of the spec have the same meaning as the rows on which the bundle was fitted.
 
     Args:
         spec: The spec of the rows.

@@ -60,7 +60,7 @@ class DriverTexts:
         """
         sums = np.zeros((len(contributions), len(self._members)))
         for column, positions in enumerate(self._members.values()):
-            for position in positions:  # models.reasons adds in the same order, so the sums agree to the bit
+            for position in positions:  # models.reasons adds in the same order, so the sums agree bit for bit
                 sums[:, column] += contributions[:, position]
         # A group is material if its contribution is at least a share (MATERIALITY) of the total. The total is the sum
         # of the positive contributions of groups.
@@ -69,7 +69,7 @@ class DriverTexts:
         for code in self._schema.group:
             total += np.maximum(sums[:, codes.index(code)], 0.0)
         material = (sums > 0.0) & (sums >= (MATERIALITY * total)[:, np.newaxis])
-        # The key inf moves the other groups to the end. The stable sort orders equal contributions by code.
+        # The key inf moves the groups that are not material to the end. The stable sort orders equal contributions by code.
         order = np.argsort(np.where(material, -sums, np.inf), axis=1, kind="stable")[:, :_DRIVERS_MAX]
         return [
             [

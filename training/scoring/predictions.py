@@ -1,4 +1,4 @@
-"""Predicts many customers at once. The results equal those of each customer alone to the bit."""
+"""Predicts many customers at once. The results equal, bit for bit, those of predicting each customer alone."""
 
 import math
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Performs scoring runs. A run scores and explains all customers in scope as of a date, and writes a run file.
 
-The server stores the predictions of the file and never recomputes them, so the lists and the single customers that the
-server returns agree with the file to the bit. A run reads the customers twice, in batches: first to compute the pds,
+The server stores the predictions of the file and never recomputes them, so both the lists and the single predictions
+that the server returns agree with the file bit for bit. A run reads the customers twice, in batches: first to compute the pds,
 which determine the ranks, and then to explain and write each customer.
 """
 
@@ -48,7 +48,7 @@ class RunOptions:
         spec_sha256: SHA-256 of the spec, for the manifest.
         threads: Number of threads of DuckDB; no byte of the run file depends on it.
         report_progress: Function that is called with (completed customers, all customers, stage).
-        report_finding: Function that is called with a sentence for a person.
+        report_finding: Function that is called with a sentence to show to the user.
         keep_other_markets: Whether to reject a run that would replace a run file of other markets.
     """
 

@@ -72,7 +72,7 @@ def apply_aliases(
 
 
 def _successors(name: str, rows: list[tuple[str | None, str | None, str | None]]) -> dict[_Customer, str]:
-    """Return the successor of each customer; a customer who is their own successor has none."""
+    """Return the successor of each customer; a row in which a customer is their own successor is ignored."""
     found: dict[_Customer, str] = {}
     several = set()
     for market, old, new in rows:

@@ -114,7 +114,7 @@ def _forbid_writes(connection: sqlalchemy.Connection) -> None:
 
 
 def _escape_binds(sql: str) -> str:
-    """Return a statement in which SQLAlchemy finds no parameters; a colon may occur in a time or a cast."""
+    """Return a statement whose colons SQLAlchemy does not read as parameters; a time or a cast may contain colons."""
     return sql.replace(":", "\\:").replace("\\:\\:", "::")
 
 

@@ -91,7 +91,7 @@ def add_derived_columns(
 def _add_expression(
     table: RawTable, derivation: ColumnDerivation, expression: str, reading: ReadingSpec, temporary: Path
 ) -> RawTable:
-    """Return the table with the column of an expression."""
+    """Return the table with an additional column that has the values of an expression."""
     names = referenced_columns(derivation.field, expression, [column.name for column in table.columns])
     table = read_strictly(table, temporary, _read_completely)
     values = {name: _value_sql(table, derivation.field, name, reading) for name in names}
@@ -117,7 +117,7 @@ def _read_completely(table: RawTable) -> RawTable:
 
 
 def _value_sql(table: RawTable, field: str, name: str, reading: ReadingSpec) -> str:
-    """Return the SQL of a column as an expression uses it: numbers as exact decimals, everything else as text.
+    """Return the SQL by which an expression uses a column: numbers as exact decimals, everything else as text.
 
     A column of text is numeric if at least half of its values are numbers. Every other value of a numeric column is
     unreadable. A numeric column is a DECIMAL with as many digits as its values need, so that products are exact. If a
@@ -151,7 +151,7 @@ def _add_mapped_column(
     folder: Path,
     temporary: Path,
 ) -> RawTable:
-    """Return the table with a column whose values are replaced by those of a table of values."""
+    """Return the table with an additional column: the values of a column, replaced as a table of values states."""
     if table.find(source.column) is None:
         table = _add_expression(
             table, ColumnDerivation(derivation.field, source.column), source.column, reading, temporary
@@ -179,7 +179,7 @@ def _add_mapped_column(
 
 
 def _value_pairs(source: MappedColumn, field: str, folder: Path, temporary: Path) -> dict[str, str]:
-    """Return the pairs of a table of values: its first column is the value in the data, its second the value to use.
+    """Return the pairs of a table of values: its first column has the values in the data, and its second column the values to use instead.
 
     Raises:
         DataInvalid: The file is unreadable, does not have two columns, or has two entries for a value.

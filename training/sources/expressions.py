@@ -1,7 +1,7 @@
 """Checks the SQL expressions of a spec.
 
-An expression computes a value of one row from other values of the same row. It cannot use other rows, so it cannot look
-ahead. Its value does not depend on the current time or on random numbers. Subqueries, aggregates and window functions
+An expression computes a value of one row from other values of the same row. It cannot use other rows, so it cannot use
+data of a later time. Its value does not depend on the current time or on random numbers. Subqueries, aggregates and window functions
 are rejected.
 """
 

@@ -40,7 +40,8 @@ def incomplete_for_snapshots(
 ) -> list[IncompleteMarket]:
     """Return the markets whose lines end before the horizon of a snapshot ends, one entry for each such snapshot.
 
-    The labels of such a market would be wrong, because its purchases after the last line are unknown. A market whose
+    A market is only incomplete if the time without lines is longer than every earlier pause between its lines. The labels of
+    an incomplete market would be wrong, because its purchases after the last line are unknown. A market whose
     lines end more than active_days before a cut date has no customers in that snapshot, so it is not checked for that
     snapshot.
 
@@ -72,8 +73,8 @@ def incomplete_for_run(
 ) -> list[IncompleteMarket]:
     """Return the markets that a scoring run must leave out.
 
-    A market that has been silent for longer than ever before is MARKET_QUIET, because its customers would look as if
-    they had left. After more than `active_days` without lines, a market is MARKET_ENDED; it has no customers in scope.
+    A market is MARKET_QUIET if the time since its last line is longer than every earlier pause between its lines, because
+    its customers would look as if they had left. After more than `active_days` without lines, a market is MARKET_ENDED; it has no customers in scope.
 
     Args:
         markets: The markets, with their lines before the date of the run.

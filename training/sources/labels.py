@@ -27,7 +27,8 @@ def bad_and_good(spec: LabelSpec, values: Collection[str]) -> tuple[str, str]:
         values: The different values of the column, in the form of `canonical_label`.
 
     Raises:
-        DataInvalid: The column has other values than the spec, or neither the spec nor the values show which is bad.
+        DataInvalid: The column has other values than the spec states, or neither the spec nor the values show which value is
+            bad.
     """
     shown = ", ".join(sorted(values)[:_VALUES_SHOWN]) + (", ..." if len(values) > _VALUES_SHOWN else "")
     if spec.bad is None:

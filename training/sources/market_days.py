@@ -1,4 +1,4 @@
-"""Determines on which days a market is expected to have lines, and how long a market has been silent.
+"""Determines on which days a market is expected to have lines, and for how many of these days it has had none.
 
 Weekends and public holidays are not gaps in a transaction log. The weekdays of a market are learned from its own lines,
 because weekends differ between countries and industries. The library `holidays` provides the public holidays.

@@ -1,4 +1,4 @@
-"""Verdicts of replays: equality to the bit, and the tolerance for another runtime."""
+"""A replay in the same runtime requires fields that are equal bit for bit; a different runtime has a tolerance."""
 
 import math
 import struct

@@ -24,7 +24,7 @@ from training.export.trees import (
     read_ensemble,
 )
 
-UNSEEN = frozenset({1000})  # replaces a set that would become empty; no training row has this code
+UNSEEN = frozenset({1000})  # replaces a set that would become empty; the code occurs in no training row
 RANDOM_ROWS = 500  # so few that the steered rows, not the random rows, must show the faults
 
 

@@ -1,4 +1,4 @@
-"""Small models of every supported kind, and rows at which exports tend to be wrong."""
+"""Small models of every supported kind, and rows for which exports tend to be wrong."""
 
 import math
 from collections.abc import Callable, Mapping

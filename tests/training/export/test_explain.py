@@ -1,4 +1,4 @@
-"""explain.onnx returns the Shapley values by definition; with the base margin, they add up to the margin."""
+"""explain.onnx returns the Shapley values as they are defined. The base margin plus these values is the margin."""
 
 import math
 from collections.abc import Callable
@@ -27,7 +27,7 @@ from training.export.score import score_onnx
 from training.export.trees import Ensemble, read_ensemble
 
 EQUAL = {"rtol": 0.0, "atol": 1e-9}
-WIDE = 8  # number of features, which have 256 coalitions
+WIDE = 8  # number of features; 8 features have 256 coalitions
 
 
 def scorer(booster: lightgbm.Booster, baseline: FloatArray) -> Scorer:

@@ -1,4 +1,4 @@
-"""All layouts have equal contributions, the fastest that fits is chosen, and a too large model is rejected."""
+"""All layouts have equal contributions. The fastest layout that fits is chosen. A model that is too large is rejected."""
 
 import dataclasses
 import re
@@ -74,7 +74,7 @@ def open_scorer(name: str, layout_number: int, *, path_dependent: bool = False) 
 
 
 def rows_for(name: str) -> FloatArray:
-    """Return more rows than one batch for a model, including edge cases."""
+    """Return rows for a model, including edge cases; they are more than one batch."""
     rows = edge_case_rows(named_booster(name), example_rows(100, named_booster(name).num_feature(), seed=77, gaps=0.05))
     return rows[np.random.default_rng(0).permutation(len(rows))[: 3 * BATCH_ROWS + 5]]
 

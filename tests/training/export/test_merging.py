@@ -1,4 +1,4 @@
-"""The groups whose merge adds the fewest cells are merged first, until the budget is used. The result is deterministic."""
+"""The groups whose merge adds the fewest cells are merged first, until the tables reach their largest size."""
 
 import hashlib
 import itertools

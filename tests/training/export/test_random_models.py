@@ -33,7 +33,7 @@ from training.export.trees import read_ensemble
 
 USUAL, LONG = 200, 2000
 EQUAL = {"rtol": 0.0, "atol": 1e-9}
-FEW = 6  # number of features, which have 64 coalitions; each is predicted for every row of the baseline
+FEW = 6  # number of features; 6 features have 64 coalitions, and each is predicted for every row of the baseline
 CHECKED_WIDTH_MAX = 10
 BASELINE_ROWS, EXPLAINED_ROWS, FORCED_ROWS = 12, 60, 8
 

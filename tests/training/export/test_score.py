@@ -1,4 +1,4 @@
-"""score.onnx returns the margin of LightGBM to the bit, on rows at which exports tend to be wrong."""
+"""score.onnx returns the margin of LightGBM bit for bit, on rows for which exports tend to be wrong."""
 
 import math
 from collections.abc import Callable

@@ -17,7 +17,7 @@ def german(value: float, decimals: int = 2) -> str:
 def write_awkward_customers(path: Path, count: int = 1500) -> list[str]:
     """Write a table of customers with semicolons, decimal commas, cp1252, empty cells, "n.a.", and an outcome as text.
 
-    The column "Mahnung am" is filled for bad customers only, so it states the outcome.
+    The column "Mahnung am" is filled for bad customers only, so it reveals the outcome.
 
     Returns:
         The lines of the file.

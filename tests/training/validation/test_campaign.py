@@ -68,7 +68,7 @@ def test_every_snapshot_is_measured_separately_with_its_part() -> None:
     assert all(snapshot.auc is not None and snapshot.auc.low < snapshot.auc.high for snapshot in snapshots)
 
 
-def test_what_the_spec_does_not_state_is_not_measured_with_a_remark() -> None:
+def test_a_metric_without_its_setting_in_the_spec_is_not_measured_and_a_remark_says_so() -> None:
     sample, rival = example_sample()
     remarks: list[str] = []
 

@@ -1,4 +1,4 @@
-"""Replay of churn predictions: results are equal to the bit, and every planted fault is found."""
+"""A replay of churn predictions returns results that are equal bit for bit, and finds every planted fault."""
 
 import asyncio
 import math
