@@ -17,7 +17,7 @@ _SUSPECTED_AUC = 0.95
 def suspect_leaks(
     table: RawTable, facts: TableFacts, label: str, bad: str, ignored: set[str], reading: ReadingSpec
 ) -> dict[str, str]:
-    """Return, for each suspected column, the reason: the column ranks the outcome too well to be known before it.
+    """Return the reason for each suspected column: it ranks the outcome so well that it may have been recorded afterwards.
 
     Args:
         table: The table; at most 200,000 of its rows are used.

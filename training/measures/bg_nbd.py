@@ -1,6 +1,6 @@
 """BG/NBD: the probability that a customer without a contract is still active, from three numbers of the purchase history.
 
-While alive, a customer buys at random at an individual rate. After each purchase the customer may leave for good.
+While alive, a customer buys at random at an individual rate. After each repeat purchase the customer may leave for good.
 Purchase rates are gamma distributed over customers (r, alpha); probabilities of leaving are beta distributed (a, b).
 
 Known limits of the model: A customer without a repeat purchase counts as alive with certainty, because in the model
@@ -31,7 +31,7 @@ class PurchaseHistories:
 
     Attributes:
         frequency: x, shape (n,): number of purchases after the first purchase; integers, 0 and up.
-        recency: t_x, shape (n,): time from the first to the last purchase; 0 exactly for customers without a repeat
+        recency: t_x, shape (n,): time from the first to the last purchase; 0 if and only if the customer has no repeat
             purchase.
         age: T, shape (n,): time from the first purchase to today; above 0, at least the recency.
     """
@@ -66,7 +66,7 @@ class BgNbd:
     Attributes:
         r: Shape of the gamma distribution of purchase rates.
         alpha: Rate parameter of that gamma distribution, in the time unit of the histories.
-        a: First parameter of the beta distribution of the probability of leaving after a purchase.
+        a: First parameter of the beta distribution of the probability of leaving after a repeat purchase.
         b: Second parameter of that beta distribution.
     """
 

@@ -16,7 +16,7 @@ import holidays
 _DAY = dt.timedelta(days=1)
 _WEEK_DAYS = 7
 _WEEKS = 13
-_USUAL_SHARE = 0.5  # lines on a weekday in this share of the weeks make the weekday usual
+_USUAL_SHARE = 0.5  # a weekday is usual if it has lines in at least this share of the weeks
 
 
 @dataclass(frozen=True, slots=True)

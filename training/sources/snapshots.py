@@ -232,7 +232,7 @@ def _add_derived_features(log: TransactionLog) -> None:
     """Add the features that the spec computes to the table `customers`.
 
     An expression uses features of the same customer at the same cut, and features use lines before the cut only, so the
-    expression cannot look ahead.
+    expression cannot use lines after the cut.
     """
     for name, expression in log.derived.items():
         field = f"features.{name}.column"

@@ -429,7 +429,7 @@ class _TableReader:
         )
 
     def _use(self, name: str) -> str:
-        """Return what training uses the values with a name such as "feature:age" as."""
+        """Return for what training uses the values that have the given name, such as "feature:age"."""
         kind, _, rest = name.partition(":")
         if kind != "feature":
             return "protected attribute"

@@ -10,9 +10,9 @@ from training.spec.part import SpecPart
 class MarketsSpec(SpecPart):
     """What happens to a market whose data are incomplete.
 
-    A market of a log is incomplete for a snapshot if its lines end before the horizon of the snapshot does. A market is
-    incomplete for a scoring run if it has had no lines for longer than ever before; weekends and public holidays do not
-    count. A market is too small if it has fewer development rows than `rows_min`.
+    A market of a log is incomplete if the pause after its last line is longer than every earlier pause between two of its
+    lines. For a snapshot, this pause lasts until the horizon ends; for a scoring run, it lasts until the date of the run.
+    Days on which no lines are expected, such as weekends and public holidays, do not count. A market is too small if it has fewer development rows than `rows_min`.
 
     Attributes:
         on_problem: With "refuse", the command fails if a market is incomplete or too small. With "leave_out", the

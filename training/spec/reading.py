@@ -33,8 +33,8 @@ class LabelSpec(SpecPart):
         column: Column of the outcome.
         bad: Value that stands for a bad outcome; None to recognise one of the pairs 0 and 1, false and true, and good
             and bad.
-        good: Value that stands for a good outcome; None if the only other value of the column does. Training rejects a
-            table in which the column has any further value.
+        good: Value that stands for a good outcome; None if every value other than `bad` is the same and stands for a good
+            outcome. Training rejects a table in which the column has a third value.
     """
 
     column: str = Field(min_length=1)
@@ -66,8 +66,9 @@ class ReadingSpec(SpecPart):
             "excel" for Excel's serial numbers. None for ISO 8601, e.g. 2026-01-31 or 2026-01-31T09:30:00.
         time_zone: IANA name of the time zone in which a day begins, e.g. "Europe/Berlin", or a table with a name for
             each market. It is required if the times of the file have a zone or an offset.
-        max_unreadable_share: Largest share of the values of a column that may be unreadable. An unreadable number of
-            a table is then missing, and a line of a log with an unreadable value is excluded.
+        max_unreadable_share: Largest share of the values of a column that may be unreadable. Up to this
+            share, an unreadable number of a table is treated as missing, and a line of a log with an unreadable value is
+            excluded.
     """
 
     separator: Literal[",", ";", "|", "tab"] | None = None

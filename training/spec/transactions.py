@@ -62,7 +62,7 @@ class LogSpec(ReadingSpec):
             stands for an unknown customer.
         duplicates: "drop" uses only one of the lines that are equal in every mapped column. "keep" uses all of them,
             for logs in which two equal lines are two sales. The default is "drop" if columns.basket or columns.product
-            is set. Otherwise the spec must set duplicates, because two sales of the same amount on the same day may
+            is set. If neither is set, the spec must set duplicates, because two sales of the same amount on the same day may
             look like one.
         other_currencies: "refuse" rejects a log that contains amounts in a different currency. "leave_out" excludes the
             lines with these amounts.

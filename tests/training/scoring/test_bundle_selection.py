@@ -21,7 +21,7 @@ SMALLER = SPEC.replace("max_leaves = 6", "max_leaves = 4")
 
 @pytest.fixture(scope="module")
 def two(small: SmallFamily, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """Write a catalog with two bundles of the family credit and one of the family other; return path and ids."""
+    """Write a catalog with two bundles of the family credit and one bundle of the family other; return its path and the ids."""
     folder = tmp_path_factory.mktemp("two")
     bundles = folder / "bundles"
     shutil.copytree(small.bundles, bundles)

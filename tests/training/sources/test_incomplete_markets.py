@@ -1,4 +1,4 @@
-"""If the lines of a market end too early, the log is rejected, or the market is left out and the others are used."""
+"""If the lines of a market end too early, the log is rejected, or the market is left out and the other markets are used."""
 
 import datetime as dt
 from pathlib import Path
