@@ -51,7 +51,7 @@ def export_model(
     Args:
         model: Path of the text file that `Booster.save_model` wrote.
         to: Path of the new folder.
-        baseline: Path of the rows that interventional explanations compare with: a Parquet or CSV file with a numeric
+        baseline: Path of the rows that interventional explanations compare a row with: a Parquet or CSV file with a numeric
             column for each feature. If None, explanations are path-dependent: they use the covers of the splits.
         console: Shows the progress.
         random_rows: Number of random rows in the equivalence check, in addition to the systematic rows.

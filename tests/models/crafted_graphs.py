@@ -1,6 +1,6 @@
 """Graphs that an attacker could write: valid ONNX files with allowed operators that use too much time or memory.
 
-Each graph computes the golden rows of its bundle correctly, and is harmful only for a row whose turnover is above a
+Each graph computes the golden rows of its bundle correctly, and does harm only for a row whose turnover is above a
 threshold.
 """
 

@@ -109,7 +109,7 @@ def test_if_all_customers_are_in_one_interval_their_median_may_be_proposed() -> 
     assert _rounded_intervals(feature(), np.array([ZERO_END] * 9), None) == []
 
 
-def test_candidates_go_toward_less_risk_only_nearest_first() -> None:
+def test_candidates_only_lower_the_risk_and_are_sorted_nearest_first() -> None:
     ends = [10.0, 20.0, 30.0, 40.0, 50.0]
 
     assert grid_of(ends, sign=1).candidates(35.0).values == (30.0, 20.0, 10.0)

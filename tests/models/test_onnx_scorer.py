@@ -1,4 +1,7 @@
-"""A row has the same bits alone as among many rows, with and without ONNX Runtime's private API; results are not overwritten."""
+"""A row has the same results, bit for bit, alone and among many rows, with and without ONNX Runtime's private API.
+
+A later call does not overwrite the results of an earlier call.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial

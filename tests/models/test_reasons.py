@@ -1,4 +1,4 @@
-"""Selection of the groups that become reasons, and the text of their sentences.
+"""Only groups that raise the risk materially become reasons, and their sentences follow the customer's locale.
 
 Source: 12 CFR 1002, Supplement I, comment 9(b)(2).
 """

@@ -1,4 +1,4 @@
-"""Features are encoded in the order of the model's columns, and all problems of the values are reported together."""
+"""Values are encoded in the order of the model's columns, and all problems of the values are reported together."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""Log-odds, probability, points and grade: one convention, and a column of points that adds up by hand."""
+"""Log-odds, probability, points and grade follow one convention, and the points add up to the score."""
 
 import math
 
