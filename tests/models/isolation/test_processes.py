@@ -1,4 +1,4 @@
-"""Graphs of untrusted bundles run in processes with limits; a bundle that exceeds a limit affects no other bundle."""
+"""The graphs of untrusted bundles run in processes with limits. A bundle that exceeds a limit affects no other bundle."""
 
 import io
 import os

@@ -148,7 +148,7 @@ def _open_parquet(path: Path) -> RawTable:
 
 
 def row_places(records: Sequence[int]) -> list[str]:
-    """Return the places of records of a file without lines."""
+    """Return the places of records of a file that has no lines, such as Parquet: their row numbers."""
     return [f"row {record:,}" for record in records]
 
 
