@@ -26,7 +26,7 @@ class Inspection:
     Attributes:
         facts: Facts about the table.
         roles: The probable roles of its columns.
-        leaks: For each column that is suspected to state the outcome, the reason for the suspicion.
+        leaks: For each column that is suspected to contain the outcome, the reason for the suspicion.
     """
 
     facts: TableFacts

@@ -34,7 +34,7 @@ def starter_spec(
     Args:
         facts: Facts about the table.
         roles: The probable roles of its columns.
-        leaks: For each column that is suspected to state the outcome, the reason for the suspicion.
+        leaks: For each column that is suspected to contain the outcome, the reason for the suspicion.
         path: Path of the table, as the user wrote it.
         spec: Path of the spec file. In the spec, the path of the table is relative to the folder of the spec file.
         reading: The format that the user stated.

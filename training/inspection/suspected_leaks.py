@@ -1,4 +1,4 @@
-"""Finds columns of an unknown table that are suspected to state the outcome (target leakage)."""
+"""Finds columns of an unknown table that are suspected to contain the outcome (target leakage)."""
 
 import duckdb
 import numpy as np
