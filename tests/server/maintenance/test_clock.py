@@ -153,7 +153,7 @@ def test_after_a_confirmation_the_commands_accept_a_log_with_records_from_the_fu
     assert contradictions(log, dt.timedelta(0), mark=mark) == ""
 
 
-def test_a_server_appends_nothing_while_its_clock_is_wrong_and_goes_on_when_it_is_right(
+def test_a_server_appends_nothing_while_its_clock_is_wrong_and_continues_when_the_clock_is_right(
     database: Database, tmp_path: Path
 ) -> None:
     times = TwoClocks(utc_now())
@@ -223,7 +223,7 @@ def test_commands_refuse_a_log_that_was_idle_for_years_until_the_date_is_confirm
     assert accepted.exit_code == 0, accepted.output
 
 
-async def test_a_server_decides_nothing_while_its_clock_is_wrong_and_serves_again_without_a_hand(
+async def test_a_server_decides_nothing_while_its_clock_is_wrong_and_serves_again_by_itself(
     small_settings: Settings,
 ) -> None:
     times, application = TwoClocks(utc_now()), Application(small_settings)

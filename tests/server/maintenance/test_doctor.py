@@ -29,7 +29,7 @@ def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
         yield found
 
 
-def test_what_is_written_and_anchored_while_the_doctor_reads_is_no_fault(log: RecordLog, tmp_path: Path) -> None:
+def test_records_and_anchors_written_while_the_doctor_reads_are_no_fault(log: RecordLog, tmp_path: Path) -> None:
     """After each statement of the doctor, the log grows, and a new checkpoint is stored and anchored."""
     folder = tmp_path / "anchors"
     folder.mkdir()
@@ -53,7 +53,7 @@ def test_what_is_written_and_anchored_while_the_doctor_reads_is_no_fault(log: Re
     assert check_log(log.database, log.verifier, folder)[0]
 
 
-def test_what_retention_removes_while_the_doctor_reads_is_no_fault(log: RecordLog, tmp_path: Path) -> None:
+def test_a_retention_that_runs_while_the_doctor_reads_is_no_fault(log: RecordLog, tmp_path: Path) -> None:
     """Retention runs after the doctor has read the head of the log, and before it reads the records."""
     running = remove_due_content(log, read_retention(write_table(tmp_path)), NOW + dt.timedelta(days=20 * 366))
     counts: list[int] = []
@@ -92,7 +92,7 @@ def test_a_kept_checkpoint_that_is_larger_than_the_log_is_a_fault(log: RecordLog
 
 
 @pytest.mark.parametrize("damage", ["other", "short", "long", "none", "root"])
-def test_a_frontier_that_is_not_that_of_the_records_is_found(log: RecordLog, damage: str) -> None:
+def test_a_frontier_that_does_not_match_the_records_is_found(log: RecordLog, damage: str) -> None:
     """This includes a frontier with a wrong number of hashes that leads to the right root."""
     with log.database.writing() as connection:
         peaks = bytes(connection.execute(select(LOG_HEAD.c.peaks)).scalar_one())

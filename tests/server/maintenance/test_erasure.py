@@ -89,7 +89,7 @@ def test_an_erased_customer_cannot_be_read_the_log_verifies_and_another_customer
     assert [(each.reason, each.feature_rows) for each in erasures(log)] == [("request 7", 2)]
 
 
-def test_the_record_of_an_erasure_names_the_customer_as_a_tag_only_and_is_under_the_logs_own_key(
+def test_the_record_of_an_erasure_identifies_the_customer_only_by_a_tag_and_is_sealed_under_the_key_of_the_log(
     log: RecordLog,
 ) -> None:
     erase_customer(log, C1, "request 7", NOW)
@@ -129,7 +129,7 @@ def parse_header_of(log: RecordLog, place: int) -> Header:
         )
 
 
-def test_a_legal_hold_forbids_it_until_every_hold_is_released(log: RecordLog) -> None:
+def test_a_customer_under_legal_hold_is_not_erased_until_every_hold_is_released(log: RecordLog) -> None:
     first, second = (place_hold(log, *C1, f"lawsuit {number}", NOW) for number in (1, 2))
 
     release_hold(log, first, "settled", NOW)
@@ -183,7 +183,7 @@ def test_the_logs_own_keys_cannot_be_destroyed(log: RecordLog) -> None:
     assert log.key_store.find_by_owner({LOG_OWNER, TAGS_OWNER}) == own
 
 
-def test_a_key_that_is_gone_without_an_erasure_and_one_that_is_there_after_it_are_found(log: RecordLog) -> None:
+def test_a_missing_key_without_an_erasure_and_a_remaining_key_after_an_erasure_are_found(log: RecordLog) -> None:
     erase_customer(log, C1, "request 7", NOW)
     keys = log.key_store.find_by_owner({log.customer_tag(*C2)})
     destroyed = parse_header_of(log, 0).key_id
@@ -214,7 +214,7 @@ def fresh(url: str, folder: Path) -> Iterator[RecordLog]:
         yield log
 
 
-def test_killed_at_any_step_it_is_finished_by_the_same_command_and_recorded_once(tmp_path: Path) -> None:
+def test_an_erasure_killed_at_any_step_is_finished_by_the_same_command_and_recorded_once(tmp_path: Path) -> None:
     unfinished = []
 
     def killed_at(step: int) -> bool:

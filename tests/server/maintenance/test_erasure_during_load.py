@@ -46,7 +46,7 @@ def customers(database: Database, market: str) -> int:
         return int(connection.execute(wanted).scalar_one())
 
 
-def test_who_was_in_a_load_that_was_killed_is_erased_from_nothing_and_the_same_file_loads_true(
+def test_after_a_killed_load_a_customer_can_be_erased_and_the_same_file_loads_without_the_customer(
     database: Database, database_url: str, churn_family: ChurnFamily, tmp_path: Path
 ) -> None:
     values: dict[str, float | None] = {f"C{number:04d}": (number % 13) / 2 - 3 for number in range(1500)}
@@ -73,7 +73,7 @@ def test_who_was_in_a_load_that_was_killed_is_erased_from_nothing_and_the_same_f
     assert problems(database_url, tmp_path) == []
 
 
-def test_while_one_loads_or_erases_the_other_is_refused_and_nothing_is_done(
+def test_a_load_and_an_erasure_exclude_each_other_and_the_second_is_refused_without_effect(
     database: Database, database_url: str, churn_family: ChurnFamily, tmp_path: Path
 ) -> None:
     path = write(tmp_path / "good.parquet", GOOD)
@@ -97,7 +97,7 @@ def test_while_one_loads_or_erases_the_other_is_refused_and_nothing_is_done(
     assert load_file(database, churn_family.first_run, LOAD_TIME).added == 1040
 
 
-def test_who_waits_for_the_lock_is_in_nobodys_way(database: Database) -> None:
+def test_a_session_that_holds_the_lock_is_not_idle_in_a_transaction(database: Database) -> None:
     """A session that is idle in a transaction would prevent VACUUM from removing rows that were deleted since."""
     if database.engine.dialect.name != "postgresql":
         pytest.skip("SQLite's lock is a file's")

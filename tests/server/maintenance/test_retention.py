@@ -83,7 +83,7 @@ def problems(log: RecordLog) -> list[str]:
     return [] if holds else sentences
 
 
-def test_what_is_due_is_removed_recorded_and_verifies(log: RecordLog, tmp_path: Path) -> None:
+def test_due_content_is_removed_and_recorded_and_the_log_verifies(log: RecordLog, tmp_path: Path) -> None:
     table = read_retention(write_table(tmp_path))
     counted, without = preview_retention(log, table, NOW)
     before = removed_records(log)
@@ -101,7 +101,7 @@ def test_what_is_due_is_removed_recorded_and_verifies(log: RecordLog, tmp_path: 
     assert list(remove_due_content(log, table, NOW)) == []
 
 
-def test_a_removed_record_says_so_and_not_that_its_customer_was_erased(log: RecordLog, tmp_path: Path) -> None:
+def test_a_removed_record_is_reported_as_removed_and_not_as_erased(log: RecordLog, tmp_path: Path) -> None:
     with log.database.reading() as connection:
         names = connection.execute(select(RECORDS.c.record_id).order_by(RECORDS.c.record_index)).scalars().all()
 
@@ -149,7 +149,7 @@ def test_a_legal_hold_keeps_a_customers_records_until_it_is_released(log: Record
     assert problems(log) == []
 
 
-def test_records_of_retention_erasure_and_hold_stay_whatever_the_table_says(log: RecordLog, tmp_path: Path) -> None:
+def test_records_of_retention_erasure_and_hold_are_never_removed(log: RecordLog, tmp_path: Path) -> None:
     erase_customer(log, ("DE", "C3"), "request 7", NOW)
     release_hold(log, place_hold(log, "DE", "C1", "lawsuit", NOW), "settled", NOW)
     list(remove_due_content(log, read_retention(write_table(tmp_path)), NOW))
@@ -181,7 +181,7 @@ def test_many_records_are_removed_by_several_records_of_retention(log: RecordLog
     assert problems(log) == []
 
 
-def test_while_the_head_is_locked_only_the_records_of_the_batch_are_looked_at(log: RecordLog, tmp_path: Path) -> None:
+def test_while_the_head_is_locked_only_the_records_of_the_batch_are_searched(log: RecordLog, tmp_path: Path) -> None:
     """Statements under the lock only search the given records for due records, so no decision waits for a scan."""
     statements: list[str] = []
 
@@ -212,7 +212,7 @@ def test_a_hold_that_is_placed_while_retention_runs_is_kept(log: RecordLog, tmp_
     assert problems(log) == []
 
 
-def test_what_another_retention_removed_meanwhile_is_not_removed_twice(log: RecordLog, tmp_path: Path) -> None:
+def test_content_that_another_retention_removes_meanwhile_is_not_removed_twice(log: RecordLog, tmp_path: Path) -> None:
     table = read_retention(write_table(tmp_path))
     running = remove_due_content(log, table, NOW, batch=2)
     next(running)
@@ -226,9 +226,7 @@ def test_what_another_retention_removed_meanwhile_is_not_removed_twice(log: Reco
 @pytest.mark.parametrize(
     "damage", [{"market": "FR"}, {"header": b"{}"}, {"ciphertext": b"x" * 50}, {"nodes": b"x" * 32}]
 )
-def test_a_record_that_is_not_what_was_written_is_not_removed(
-    log: RecordLog, tmp_path: Path, damage: dict[str, object]
-) -> None:
+def test_a_record_that_was_changed_is_not_removed(log: RecordLog, tmp_path: Path, damage: dict[str, object]) -> None:
     with log.database.writing() as connection:
         connection.execute(update(RECORDS).where(RECORDS.c.record_index == 0).values(**damage))
 
@@ -247,7 +245,9 @@ def test_ciphertext_that_was_removed_without_a_record_of_retention_is_found(log:
     assert "record 1: its ciphertext is missing, and no retention record lists it" in problems(log)
 
 
-def test_killed_at_any_step_every_gap_is_accounted_for_and_the_same_command_finishes(tmp_path: Path) -> None:
+def test_a_retention_killed_at_any_step_leaves_no_unexplained_gap_and_is_finished_by_the_same_command(
+    tmp_path: Path,
+) -> None:
     seen = set()
     table = read_retention(write_table(tmp_path))
 
@@ -277,7 +277,7 @@ def test_killed_at_any_step_every_gap_is_accounted_for_and_the_same_command_fini
     assert seen == {0, 2, 4}
 
 
-def test_what_was_removed_is_in_no_file_of_sqlite(tmp_path: Path) -> None:
+def test_no_file_of_sqlite_contains_removed_content(tmp_path: Path) -> None:
     with open_test_log(f"sqlite:///{tmp_path / 'log.db'}", tmp_path) as log:
         fill(log)
         log.append([entry(b"x" * 20_000, customer=("DE", "C1"), time=TEN - US, labels={"market": "DE"})])

@@ -22,7 +22,7 @@ from tests.server.servers import serve
 
 @pytest.fixture
 def small_settings(small_settings: Settings, database_url: str) -> Settings:
-    """Return settings with a database of each kind."""
+    """Return settings with the database of the test. Each test runs once for each kind of database."""
     return small_settings.model_copy(update={"database": database_url})
 
 

@@ -1,4 +1,4 @@
-"""The pages of a list contain every customer of one run once and in order, even if a newer run is loaded meanwhile."""
+"""The pages of a list contain every customer of one run exactly once and in order, even if a newer run is loaded meanwhile."""
 
 import base64
 from collections.abc import AsyncIterator

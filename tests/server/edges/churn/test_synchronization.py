@@ -1,4 +1,4 @@
-"""Synchronization of a copy: a full synchronization, then deltas; every page is consistent."""
+"""A copy that is synchronized fully once, and by deltas afterwards, equals the newest run; every page reads one run."""
 
 import datetime as dt
 from pathlib import Path
@@ -20,7 +20,7 @@ from tests.server.requests import call_error, customer
 
 @pytest.fixture
 def small_settings(small_settings: Settings, database_url: str) -> Settings:
-    """Return settings with a database of each kind."""
+    """Return settings with the database of the test. Each test runs once for each kind of database."""
     return small_settings.model_copy(update={"database": database_url})
 
 
