@@ -55,7 +55,7 @@ async def test_the_files_of_an_auditor_are_private(serving: Serving, tmp_path: P
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-async def test_the_copy_of_a_market_and_everything_beside_it_is_private(
+async def test_the_copy_of_a_market_and_all_files_beside_it_are_private(
     churn_serving: Serving, tmp_path: Path, kind: str
 ) -> None:
     written = tmp_path / "crm"

@@ -315,7 +315,7 @@ def test_nothing_of_ours_is_mocked_or_patched() -> None:
     assert not found
 
 
-def test_every_dependency_says_in_one_line_why_it_is_there() -> None:
+def test_every_dependency_has_a_comment_with_its_reason() -> None:
     for name in ("pyproject.toml", "client/pyproject.toml"):
         text = (ROOT / name).read_text(encoding="utf-8")
         block = text[text.index("dependencies = [") : text.index("[build-system]")]

@@ -31,7 +31,7 @@ def test_the_environment_stands_above_the_file_and_the_file_above_the_default(
     assert read_settings().reload_seconds == 1.0
 
 
-def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+def test_all_problems_are_reported_together(tmp_path: Path) -> None:
     path = config(tmp_path, 'prot = 1\nport = 70000\nhost = "0.0.0.0"\nrequest_bytes_max = "many"')
 
     with pytest.raises(ConfigRefused) as caught:

@@ -24,7 +24,9 @@ def test_a_stream_is_read_as_it_was_written(compression: str | None) -> None:
 
 
 @pytest.mark.parametrize("compression", ["zstd", "lz4"])
-def test_a_small_stream_that_decompresses_to_too_much_is_refused_before_it_is_decompressed(compression: str) -> None:
+def test_a_small_stream_that_would_decompress_to_too_many_bytes_is_refused_before_decompression(
+    compression: str,
+) -> None:
     bomb = stream(pa.table({"pd": np.zeros(40_000_000)}), compression)
     before = pa.total_allocated_bytes()
     peak = pa.default_memory_pool().max_memory()

@@ -101,7 +101,7 @@ def wait_for_rows(database: Database, process: BaseProcess, rows: int, as_of: dt
 
 
 @pytest.mark.parametrize("state", ["LOADING", "PRUNING"])
-def test_what_a_killed_load_left_is_gone_after_the_next(
+def test_the_rows_of_a_killed_load_are_deleted_by_the_next_load(
     database: Database, churn_family: ChurnFamily, tmp_path: Path, state: str
 ) -> None:
     model = churn_family.model

@@ -158,7 +158,7 @@ def test_no_prefix_of_the_shipped_policy_is_accepted_at_a_start_or_by_an_activat
     assert accepted == [whole.document]  # only the last newline is missing
 
 
-def test_an_activated_policy_is_in_force_in_every_process_and_after_a_restart_whatever_the_file_contains(
+def test_an_activated_policy_is_in_force_in_every_process_and_after_a_restart_even_if_the_file_changes(
     log: RecordLog, tmp_path: Path
 ) -> None:
     configured, file = write_policy(tmp_path), write_policy(tmp_path, OTHER, "other.toml")

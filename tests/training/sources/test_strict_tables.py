@@ -231,7 +231,9 @@ def test_a_table_that_may_be_misread_is_rejected_on_one_screen_with_what_to_writ
 @pytest.mark.parametrize(
     "name", ["NumberOfTime30-59DaysPastDueNotWorse", "Umsatz Größe", "30 days", "年齢", "label", "x" * 300]
 )
-def test_a_column_keeps_its_name_for_people_whatever_characters_it_has(name: str, tmp_path: Path) -> None:
+def test_the_description_of_a_feature_keeps_the_name_of_its_column_with_any_characters(
+    name: str, tmp_path: Path
+) -> None:
     spec, samples = read(tmp_path, small_table(**{name: np.arange(ROWS)}))
 
     feature = spec.features[1]
@@ -341,7 +343,7 @@ def test_a_german_file_of_excel_is_read_without_a_line_in_the_spec(tmp_path: Pat
     )
 
 
-def test_a_later_table_is_read_by_the_names_of_its_columns_whatever_their_order(tmp_path: Path) -> None:
+def test_a_later_table_may_have_its_columns_in_a_different_order(tmp_path: Path) -> None:
     """The spec lists no features, and two names of columns are not valid names of features."""
     table = small_table(**{"Umsatz Größe": np.arange(ROWS), "Land!": ["bar", "inn"] * (ROWS // 2)})
     spec, samples = read(tmp_path, table)
