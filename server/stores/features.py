@@ -3,13 +3,13 @@
 import datetime as dt
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, func, select
+from sqlalchemy import Connection, bindparam, select
 
 from models.schema import FeatureInput, Schema
 from server.errors import LoadRefused
 from server.stores.database import Database
+from server.stores.driver_sql import marks, pad_values, run_sql
 from server.stores.float_arrays import unpack_doubles
 from server.stores.tables import FEATURES
 
@@ -22,33 +22,25 @@ _SELECT_CUSTOMERS = select(FEATURES.c.customer_id, FEATURES.c.row).where(
     FEATURES.c.as_of == bindparam("at"),
     FEATURES.c.customer_id.in_(bindparam("customers", expanding=True)),
 )
-_SELECT_CUSTOMER = (
+_SELECT_AT = (
     select(FEATURES.c.row, FEATURES.c.as_of)
     .where(
         FEATURES.c.market == bindparam("of_market"),
         FEATURES.c.customer_id == bindparam("customer"),
         FEATURES.c.feature_set_digest == bindparam("of_digest"),
+        FEATURES.c.as_of == bindparam("at"),
     )
     .limit(1)
 )
-_SELECT_NEWEST = _SELECT_CUSTOMER.order_by(FEATURES.c.as_of.desc())
-_OTHER = FEATURES.alias("other")
-_SELECT_NEWEST_OF_SEVERAL = select(FEATURES.c.customer_id, FEATURES.c.row, FEATURES.c.as_of).where(
-    FEATURES.c.market == bindparam("of_market"),
-    FEATURES.c.feature_set_digest == bindparam("of_digest"),
-    FEATURES.c.customer_id.in_(bindparam("customers", expanding=True)),
-    # This condition reads one entry of the primary key per customer, regardless of how many older rows the customer
-    # has.
-    FEATURES.c.as_of
-    == select(func.max(_OTHER.c.as_of))
-    .where(
-        _OTHER.c.market == FEATURES.c.market,
-        _OTHER.c.customer_id == FEATURES.c.customer_id,
-        _OTHER.c.feature_set_digest == FEATURES.c.feature_set_digest,
-    )
-    .scalar_subquery(),
-)
-_SELECT_AT = _SELECT_CUSTOMER.where(FEATURES.c.as_of == bindparam("at"))
+# Every decision runs this statement, so it runs through the driver's cursor. It reads one entry of the primary key per
+# customer, however many older rows the customer has.
+_SELECT_NEWEST = f"""
+SELECT newest.customer_id, newest.row, newest.as_of FROM {FEATURES.name} AS newest
+WHERE newest.market = ? AND newest.feature_set_digest = ? AND newest.as_of = (
+    SELECT max(other.as_of) FROM {FEATURES.name} AS other
+    WHERE other.market = newest.market AND other.customer_id = newest.customer_id
+    AND other.feature_set_digest = newest.feature_set_digest
+) AND newest.customer_id IN"""  # noqa: S608 - a constant
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,30 +64,37 @@ class FeatureStore:
 
     def find_newest(self, market: str, customer_id: str, schema: Schema) -> StoredFeatures | None:
         """Return the customer's newest features of the schema's feature set; None if no features are stored."""
-        return self._find(_SELECT_NEWEST, schema, of_market=market, customer=customer_id)
+        return self.find_newest_of_several(market, (customer_id,), schema).get(customer_id)
 
     def find_newest_of_several(
         self, market: str, customer_ids: Collection[str], schema: Schema
     ) -> dict[str, StoredFeatures]:
-        """Return the newest features of several customers, by customer_id. Customers without features are absent."""
-        parameters = {"of_market": market, "of_digest": schema.feature_set_digest, "customers": list(customer_ids)}
+        """Return the newest features of several customers of a market, by customer_id; customers without features are absent."""
+        if not customer_ids:
+            return {}
+        wanted = pad_values(list(customer_ids))
+        values = (market, schema.feature_set_digest, *wanted)
         with self._database.reading(single_statement=True) as connection:
-            rows = connection.execute(_SELECT_NEWEST_OF_SEVERAL, parameters).all()
+            rows = run_sql(connection, f"{_SELECT_NEWEST} {marks(len(wanted))}", values).fetchall()
         return {customer_id: _stored_features(schema, content, as_of) for customer_id, content, as_of in rows}
 
     def find_at(self, market: str, customer_id: str, schema: Schema, as_of: dt.datetime) -> StoredFeatures | None:
         """Return the customer's features as of exactly this time; None if no such features are stored."""
-        return self._find(_SELECT_AT, schema, of_market=market, customer=customer_id, at=as_of)
-
-    def _find(self, statement: Select[Any], schema: Schema, **parameters: str | dt.datetime) -> StoredFeatures | None:
-        """Return the features in the first row of a query; None if there is no row."""
+        parameters = {
+            "of_market": market,
+            "customer": customer_id,
+            "of_digest": schema.feature_set_digest,
+            "at": as_of,
+        }
         with self._database.reading(single_statement=True) as connection:
-            found = connection.execute(statement, {"of_digest": schema.feature_set_digest, **parameters}).first()
+            found = connection.execute(_SELECT_AT, parameters).first()
         return None if found is None else _stored_features(schema, found.row, found.as_of)
 
 
-def _stored_features(schema: Schema, content: bytes, as_of: dt.datetime) -> StoredFeatures:
-    """Return the features in the columns `row` and `as_of`."""
+def _stored_features(schema: Schema, content: bytes, as_of: dt.datetime | str) -> StoredFeatures:
+    """Return the features in the columns `row` and `as_of`. The driver of SQLite returns a time as an ISO 8601 text."""
+    if isinstance(as_of, str):
+        as_of = dt.datetime.fromisoformat(as_of)
     return StoredFeatures(schema.decode_row(unpack_doubles(content)), utc(as_of))
 
 
