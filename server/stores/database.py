@@ -69,7 +69,9 @@ class Database:
         event.listen(self.engine, "reset", _roll_back)
         self._migrations, self.connections = migrations, connections
         parts = sqlalchemy.make_url(url)
-        on_disk = parts.drivername.startswith("sqlite") and parts.database not in {None, "", ":memory:"}
+        is_sqlite = parts.drivername.startswith("sqlite")
+        on_disk = is_sqlite and parts.database not in {None, "", ":memory:"}
+        self._journal_mode = ("wal" if on_disk else "memory") if is_sqlite else None
         self._file = Path(str(parts.database)) if on_disk else None
         self._identity: tuple[int, int] | None = None  # device and inode of the file at the first check
 
@@ -169,6 +171,10 @@ class Database:
             connection = self.engine.connect().execution_options(**options)
             try:
                 connection.begin()
+                # A listener of SQLAlchemy's event "begin" would make SQLAlchemy look for listeners at every step of every
+                # transaction, which takes longer than the statements of a small transaction.
+                if self._journal_mode is not None:
+                    _begin_sqlite(connection, self._journal_mode)
             except BaseException as error:
                 connection.close()
                 lost = isinstance(error, DBAPIError) and error.connection_invalidated
@@ -282,8 +288,6 @@ def _open_engine(url: str, connections: int, watchdog: ConnectionWatchdog) -> En
     _create_private_file(parts.database)
     engine = sqlalchemy.create_engine(url, connect_args={"timeout": BUSY_SECONDS}, **common)
     event.listen(engine, "connect", _set_up_sqlite)
-    in_memory = parts.database in {None, "", ":memory:"}
-    event.listen(engine, "begin", lambda connection: _begin_sqlite(connection, "memory" if in_memory else "wal"))
     return engine
 
 

@@ -30,11 +30,11 @@ def run_sql(connection: Connection, sql: str, values: Sequence[Any] = ()) -> Any
         IntegrityError: The statement violates a constraint.
         DBAPIError: The statement failed for another reason.
     """
-    dialect, pooled, events = connection.dialect, connection.connection, connection.dispatch
+    dialect, pooled, events = connection.dialect, connection.connection, connection.engine.dispatch
     driver_error = dialect.loaded_dbapi.Error
     sql, sent = sql if dialect.paramstyle == "qmark" else _percent_style(sql), tuple(values)
     cursor = pooled.cursor()
-    # Report the statement to listeners of SQLAlchemy's events, such as tracing, as for any other statement.
+    # Report the statement to the engine's listeners, such as tracing, as for any other statement.
     for report in events.before_cursor_execute:
         report(connection, cursor, sql, sent, None, False)  # noqa: FBT003 - the signature of the event
     try:
