@@ -13,7 +13,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -90,10 +90,17 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> bool:
 
 
 def make_folder(path: Path) -> None:
-    """Create a folder and its missing parents with mode 0700. Existing folders keep their mode."""
+    """Create a folder and its missing parents with mode 0700. Existing folders keep their mode.
+
+    Raises:
+        OSError: A folder cannot be created; NotADirectoryError if the path, or a parent, is a file.
+    """
     for folder in reversed([path, *path.parents]):
-        with suppress(FileExistsError):
+        try:
             folder.mkdir(0o700)
+        except FileExistsError:
+            if not folder.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from None
 
 
 def _sync_folder(path: Path) -> None:
