@@ -14,7 +14,7 @@ STRICT = SPEC + '\n[[gates]]\nfigure = "hold_out.auc"\nmin = 0.9999\n'
 
 def fit_markets(folder: Path, markets: list[str], spec_text: str = SPEC) -> None:
     """Fit the small family on the customers of some markets, with all files below one folder."""
-    table = made_customers(600)
+    table = made_customers(1200)
     table[table["country"].isin(markets)].to_csv(folder / "customers.csv", index=False)
     (folder / "spec.toml").write_text(spec_text)
     fit(folder / "spec.toml", folder / "bundles", folder / "files", folder / "customers.csv", threads=1)

@@ -154,6 +154,9 @@ def test_a_query_of_postgresql_is_read_exactly_and_cannot_write(
     with postgres.connect() as connection:
         connection.exec_driver_sql("CREATE TABLE source_lines (k text, x numeric(18, 4), t timestamptz)")
         connection.exec_driver_sql(
+            "CREATE FUNCTION delete_source_lines() RETURNS void LANGUAGE sql AS 'DELETE FROM source_lines'"
+        )
+        connection.exec_driver_sql(
             "INSERT INTO source_lines VALUES ('A', 12345678901234.5678, '2024-01-02 03:04:05+00'), ('%%', NULL, NULL)"
         )
     monkeypatch.setenv("SHOP_URL", postgres.url.set(drivername="postgresql").render_as_string(hide_password=False))
@@ -163,8 +166,15 @@ def test_a_query_of_postgresql_is_read_exactly_and_cannot_write(
     )
 
     assert found == [("A", "12345678901234.5678", "12345678901234.5678"), ("%", None, None)]
-    with pytest.raises(DataInvalid, match="read-only transaction"):
-        rows_of(QuerySpec(sql="DELETE FROM source_lines RETURNING k", url="env:SHOP_URL"), tmp_path)
+    for sql, message in (
+        ("DELETE FROM source_lines RETURNING k", "syntax error"),
+        ("SELECT 1; COMMIT; DELETE FROM source_lines", "multiple commands"),
+        ("SELECT delete_source_lines()", "read-only transaction"),
+    ):
+        with pytest.raises(DataInvalid, match=rf"table\.source: the query failed: .*{message}"):
+            rows_of(QuerySpec(sql=sql, url="env:SHOP_URL"), tmp_path)
+    with postgres.connect() as connection:
+        assert connection.exec_driver_sql("SELECT COUNT(*) FROM source_lines").scalar_one() == 2
 
 
 SECRET_URLS = [

