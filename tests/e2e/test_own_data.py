@@ -60,6 +60,7 @@ en = "against the sign: {features}"
 en = "above {largest_amount} {currency}"
 [texts.MISSING_INPUT]
 en = "missing {features}"
+# End of the policy.
 """
 
 
