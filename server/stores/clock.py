@@ -105,7 +105,9 @@ class Clock:
 
 def read_newest_record(connection: Connection) -> tuple[dt.datetime, str] | None:
     """Return the time and the kind of the record with the largest index; None if the log is empty."""
-    newest = select(RECORDS.c.time_us, RECORDS.c.kind).order_by(RECORDS.c.record_index.desc()).limit(1)
+    # Search by the largest index, because SQLite plans ORDER BY with LIMIT 1 as a scan of the table.
+    last = select(func.max(RECORDS.c.record_index)).scalar_subquery()
+    newest = select(RECORDS.c.time_us, RECORDS.c.kind).where(RECORDS.c.record_index == last)
     row = connection.execute(newest).first()
     return None if row is None else (_EPOCH + dt.timedelta(microseconds=row.time_us), str(row.kind))
 
