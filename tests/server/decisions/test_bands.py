@@ -15,11 +15,11 @@ from server.decisions.bands import hysteresis_bands, threshold_bands
 from server.edges.churn.messages import RiskWriter, run_message
 from server.stores.database import Database
 from server.stores.runs.predictions import PredictionStore
-from tests.conftest import LOAD_TIME
 from tests.server.churn_runs import FIRST, MARGIN, SECOND, THIRD, ChurnFamily, plain_rows, write_run
 from tests.server.loading import load_file
 
 BOUNDS = (0.2, 0.4, 0.6, 1.0)
+LOAD_TIME = THIRD + dt.timedelta(days=60)  # after the as-of time of every run, because a load refuses a later one
 
 
 def logit(pd_: float) -> float:
