@@ -66,7 +66,7 @@ def block_store_threads(
     """
     free, pool = threading.Event(), (threads or serving.application.threads)._pool
     assert isinstance(pool, ThreadPoolExecutor)
-    for _ in range(serving.settings.store_threads):
+    for _ in range(pool._max_workers):
         pool.submit(free.wait, PATIENCE_SECONDS)
     try:
         yield lambda count: wait_until(lambda: asyncio.sleep(0, pool._work_queue.qsize() >= count))

@@ -31,8 +31,8 @@ async def with_runs(churn_settings: Settings) -> AsyncIterator[Serving]:
 
 
 async def test_a_decision_is_answered_while_crm_and_auditors_wait(with_runs: Serving) -> None:
-    """All methods of CRM and auditors use the pool of the readers, never a thread of the loan desk."""
-    audit, churn = with_runs.audit, with_runs.churn
+    """All methods of CRM and auditors use the readers' or the replays' pool, never a thread of the loan desk."""
+    application, audit, churn = with_runs.application, with_runs.audit, with_runs.churn
     decision_id = (await with_runs.credit.ScoreCredit(score_request())).credit_decision.record_ref.decision_id
     customer = {"market": "DE", "customer_id": "K0"}
     of_run: dict[str, Any] = {"run_id": "a" * 32, "customer": customer, "purpose": "a test"}
@@ -43,10 +43,8 @@ async def test_a_decision_is_answered_while_crm_and_auditors_wait(with_runs: Ser
         audit.ListRecords(audit_pb2.ListRecordsRequest()),
         audit.GetRangeProof(audit_pb2.GetRangeProofRequest(end=1, tree_size=1)),
         audit.GetEvidence(audit_pb2.GetEvidenceRequest(decision_id=decision_id, purpose="a test")),
-        audit.ReplayDecision(evidence_pb2.ReplayDecisionRequest(decision_id=decision_id, purpose="a test")),
         audit.ListDecisions(sample_pb2.ListDecisionsRequest()),
         audit.GetChurnEvidence(churn_evidence_pb2.GetChurnEvidenceRequest(**of_run)),
-        audit.ReplayChurnRisk(churn_evidence_pb2.ReplayChurnRiskRequest(**of_run)),
         audit.SampleDecisions(sample_pb2.SampleDecisionsRequest(seed="a seed", size=1)),
         churn.GetChurnRisk(churn_pb2.GetChurnRiskRequest(customer=customer)),
         churn.BatchGetChurnRisks(churn_pb2.BatchGetChurnRisksRequest(customers=[customer])),
@@ -54,9 +52,17 @@ async def test_a_decision_is_answered_while_crm_and_auditors_wait(with_runs: Ser
         churn.ListChurnRiskChanges(churn_pb2.ListChurnRiskChangesRequest(market="DE")),
         churn.ListChurnRuns(churn_pb2.ListChurnRunsRequest()),
     ]
-    with block_store_threads(with_runs, with_runs.application.readers) as waiting:
-        calls = [asyncio.ensure_future(call) for call in slow]
-        await waiting(len(slow))
+    replays = [
+        audit.ReplayDecision(evidence_pb2.ReplayDecisionRequest(decision_id=decision_id, purpose="a test")),
+        audit.ReplayChurnRisk(churn_evidence_pb2.ReplayChurnRiskRequest(**of_run)),
+    ]
+    with (
+        block_store_threads(with_runs, application.readers) as reads_waiting,
+        block_store_threads(with_runs, application.replays) as replays_waiting,
+    ):
+        calls = [asyncio.ensure_future(call) for call in slow + replays]
+        await reads_waiting(len(slow))
+        await replays_waiting(len(replays))
         async with asyncio.timeout(PATIENCE_SECONDS / 2):
             answer = await with_runs.credit.ScoreCredit(score_request())
         assert not [call for call in calls if call.done()]
