@@ -7,6 +7,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,13 +52,16 @@ async def test_the_first_decision_and_its_evidence_use_compiled_statements(
 ) -> None:
     """SQLAlchemy logs for each statement whether it was generated or found in the cache.
 
-    Statements of background tasks are ignored; they run in threads whose names start with "asyncio".
+    Statements of background tasks are ignored; they run in the threads of the housekeepers.
     """
     with caplog.at_level(logging.INFO, "sqlalchemy.engine"):
         decision = await score_customer(serving)
         await read_evidence(serving, decision.record_ref.decision_id)
 
-    of_calls = [record for record in caplog.records if not str(record.threadName).startswith("asyncio")]
+    housekeepers = serving.application.housekeepers._pool
+    assert isinstance(housekeepers, ThreadPoolExecutor)
+    background = {thread.ident for thread in housekeepers._threads}
+    of_calls = [record for record in caplog.records if record.thread not in background]
     statements = [record.getMessage() for record in of_calls if record.name.startswith("sqlalchemy.engine")]
     assert sum("[cached since" in line for line in statements) >= 8
     assert not [before for before, line in itertools.pairwise(statements) if "[generated in" in line]
@@ -114,7 +118,7 @@ async def test_a_failed_warm_up_is_logged_and_the_server_serves(small_settings: 
         database.close()
 
     (failed,) = [line for line in lines if line["event"] == "background task failed"]
-    assert (failed["task"], failed["error"]) == ("warm-up", "StoreUnavailable")
+    assert (failed["task"], failed["error"]) == ("warm_up", "StoreUnavailable")
     assert answer.credit_decision.record_ref.decision_id
 
 
