@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from server.commands.options import command_line
+from server.commands.output import print_line
 from server.errors import ConfigRefused
 
 _TRUST_DOMAIN = "grounds.local"
@@ -71,9 +72,10 @@ def dev_certs(
     _write(folder / "authority.toml", "\n".join(entries).encode())
     _write(folder / "config.toml", _CONFIG.format(folder=folder).encode())
     options = " ".join(f"--{option} {folder / name}" for option, name in _client_options("loan-desk"))
-    typer.echo(f"wrote certificates that are valid until {end:%Y-%m-%d %H:%M} UTC to {folder}\n")
-    typer.echo(f"start the server:   {command_line('serve', config=folder / 'config.toml')}")
-    typer.echo(f"ask as loan desk:   grounds {options} policy")
+    print_line(f"wrote certificates that are valid until {end:%Y-%m-%d %H:%M} UTC to {folder}")
+    print_line("")
+    print_line(f"start the server:   {command_line('serve', config=folder / 'config.toml')}")
+    print_line(f"ask as loan desk:   grounds {options} policy")
 
 
 def _client_options(name: str) -> list[tuple[str, str]]:

@@ -4,10 +4,11 @@ import asyncio
 import errno
 import shutil
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -250,21 +251,27 @@ async def test_an_anchor_folder_that_disappears_is_visible_in_health_until_it_is
     assert [path.name for path in folder.iterdir()] == ["checkpoint-00000000000000000001.txt"]
 
 
-async def test_a_policy_file_that_cannot_be_read_for_a_while_is_read_again(small_settings: Settings) -> None:
+async def test_a_policy_file_that_cannot_be_read_for_a_while_is_checked_again(small_settings: Settings) -> None:
+    """The policy in force stays, and the log reports first the unreadable file and then the incomplete one."""
     content = small_settings.policy.read_bytes()
     own = small_settings.bundles.parent / "own-policy.toml"
     own.write_bytes(content)
+
+    def problems(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+        return [str(line["problem"]) for line in lines if line["event"] == "policy refused"]
+
     with capture_logs() as lines:
         async with serve(small_settings.model_copy(update={"policy": own})) as serving:
             own.unlink()
             own.symlink_to(own)  # a loop
-            await wait_until(lambda: asyncio.sleep(0, any(line["event"] == "policy refused" for line in lines)))
+            await wait_until(lambda: asyncio.sleep(0, bool(problems(lines))))
             answer = await serving.credit.ScoreCredit(score_request())
             own.unlink()
             own.write_bytes(content + b"\n# changed\n")
-            await wait_until(lambda: asyncio.sleep(0, any(line["event"] == "policy in force" for line in lines)))
+            await wait_until(lambda: asyncio.sleep(0, len(problems(lines)) > 1))
 
     assert answer.credit_decision.record_ref.decision_id
+    assert "the last line must be" in problems(lines)[-1]
 
 
 async def test_a_standby_worker_that_was_killed_is_replaced(small_settings: Settings) -> None:

@@ -4,7 +4,6 @@ import datetime as dt
 
 from sqlalchemy import Connection, delete, select, update
 
-from server.stores.runs.export_chunks import remove_customer
 from server.stores.tables import RISK_CHUNKS, RISK_TOMBSTONES, RISKS, RUNS
 
 
@@ -39,6 +38,9 @@ def _erase_from_run(connection: Connection, number: int, customer_id: str) -> bo
     connection.execute(delete(RISKS).where(of_customer))
     of_chunk = (RISK_CHUNKS.c.run_number == number) & (RISK_CHUNKS.c.chunk == row.chunk)
     content = connection.execute(select(RISK_CHUNKS.c.content).where(of_chunk).with_for_update()).scalar_one()
+    # This module is imported here, because it imports pyarrow, which only an erasure needs.
+    from server.stores.runs.export_chunks import remove_customer
+
     row_count, left = remove_customer(bytes(content), customer_id)
     connection.execute(update(RISK_CHUNKS).where(of_chunk).values(row_count=row_count, content=left))
     scored = RUNS.c.scored_count - int(row.rank is not None)
