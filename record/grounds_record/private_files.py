@@ -4,6 +4,7 @@ Exports, copies and evidence pages contain personal data. The mode is set at the
 depend on the umask, so no other user can open the file before its mode is set.
 """
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -39,10 +40,17 @@ def open_lock_file(path: Path) -> int:
 
 
 def make_folder(path: Path) -> None:
-    """Create a folder and its missing parents. Existing folders keep their mode."""
+    """Create a folder and its missing parents. Existing folders keep their mode.
+
+    Raises:
+        OSError: A folder cannot be created; NotADirectoryError if the path, or a parent, is a file.
+    """
     for folder in reversed([path, *path.parents]):
-        with suppress(FileExistsError):
+        try:
             folder.mkdir(_FOLDER_MODE)
+        except FileExistsError:
+            if not folder.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from None
 
 
 def _sync(path: Path) -> None:
