@@ -16,6 +16,7 @@ from grounds.model.v1 import model_pb2
 from models.catalog import activate
 from server.application import Application
 from server.config import Settings
+from server.edges.limits import CallClass
 from server.edges.thread_pool import StoreThreads
 from server.registry.policy_activation import activate_policy, plan_activation
 from server.stores.catalog.policies import PolicyStore
@@ -62,7 +63,7 @@ def block_store_threads(
 ) -> Iterator[Callable[[int], Awaitable[None]]]:
     """Block every store thread of a pool during the block; the default pool is the loan desk's.
 
-    Yield a function that waits until a given number of calls are in the queue of the pool.
+    Yield a function that waits until a given number of tasks are in the queue of the pool.
     """
     free, pool = threading.Event(), (threads or serving.application.threads)._pool
     assert isinstance(pool, ThreadPoolExecutor)
@@ -79,6 +80,16 @@ async def wait_until(holds: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not await holds():  # noqa: ASYNC110 - no event reports changes of files and counters
             await asyncio.sleep(0.01)
+
+
+def in_progress(serving: Serving, call_class: CallClass) -> int:
+    """Return the number of calls of a class that the server counts as in progress."""
+    return serving.application.interceptor._limits._in_progress[call_class]
+
+
+async def wait_for_calls(serving: Serving, call_class: CallClass, count: int) -> None:
+    """Wait until a number of calls of a class are in progress. Calls that read features share one task of the pool."""
+    await wait_until(lambda: asyncio.sleep(0, in_progress(serving, call_class) == count))
 
 
 async def list_models(serving: Serving) -> dict[str, model_pb2.ModelSummary]:

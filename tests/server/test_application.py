@@ -13,10 +13,11 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from server.application import Application
 from server.config import Settings
+from server.edges.limits import CallClass
 from server.errors import PortInUse, StoreUnavailable
 from tests.conftest import Serving
 from tests.server.requests import call_error, score_request
-from tests.server.servers import block_store_threads, release_unstarted, serve
+from tests.server.servers import block_store_threads, release_unstarted, serve, wait_for_calls
 
 OURS = [
     "grounds.audit.v1.AuditService",
@@ -133,9 +134,9 @@ async def test_a_call_beyond_the_limit_is_rejected_at_once_and_the_others_are_an
     small_settings: Settings,
 ) -> None:
     async with serve(small_settings.model_copy(update={"requests_in_flight_max": 2, "reload_seconds": 60})) as serving:
-        with block_store_threads(serving) as waiting:
+        with block_store_threads(serving):
             calls = [asyncio.ensure_future(serving.credit.ScoreCredit(score_request())) for _ in range(2)]
-            await waiting(2)
+            await wait_for_calls(serving, CallClass.LOAN_DESK, 2)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await serving.credit.ScoreCredit(score_request())
         answers = await asyncio.gather(*calls)
@@ -149,9 +150,9 @@ async def test_calls_in_progress_are_answered_when_the_server_stops(small_settin
     async with serve(patient) as serving:
         watch = health_pb2_grpc.HealthStub(serving.channel).Watch(health_pb2.HealthCheckRequest(service=""))
         assert (await watch.read()).status == SERVING
-        with block_store_threads(serving) as waiting:
+        with block_store_threads(serving):
             calls = [asyncio.ensure_future(serving.credit.ScoreCredit(score_request())) for _ in range(5)]
-            await waiting(5)
+            await wait_for_calls(serving, CallClass.LOAN_DESK, 5)
             stopping = asyncio.create_task(serving.application.stop())
             assert (await watch.read()).status == NOT_SERVING
             watch.cancel()

@@ -22,7 +22,7 @@ from tests.conftest import Serving
 from tests.server.edges.test_authorization import method_names
 from tests.server.http2 import connect
 from tests.server.requests import call_error, raw_method, score_request
-from tests.server.servers import block_store_threads, record_count, serve, wait_until
+from tests.server.servers import block_store_threads, in_progress, record_count, serve, wait_for_calls, wait_until
 
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 WATCH = "/grpc.health.v1.Health/Watch"
@@ -48,11 +48,6 @@ async def silent_calls(channel: grpc.aio.Channel, method: str, count: int) -> li
     calls = [channel.stream_stream(method)() for _ in range(count)]
     await asyncio.sleep(0.2)  # gives the server time to accept the calls
     return calls
-
-
-def in_progress(serving: Serving, call_class: CallClass) -> int:
-    """Return the number of calls of a class that the server counts as in progress."""
-    return serving.application.interceptor._limits._in_progress[call_class]
 
 
 async def hold_watches(serving: Serving, count: int) -> list[Any]:
@@ -155,9 +150,9 @@ async def test_of_too_many_calls_without_a_request_the_oldest_is_ended() -> None
 
 async def test_a_call_beyond_the_limit_learns_which_limit_and_when_to_retry(changed: Changed) -> None:
     async with serve(changed(requests_in_flight_max=2)) as serving:
-        with block_store_threads(serving) as waiting:
+        with block_store_threads(serving):
             calls = [asyncio.ensure_future(serving.credit.ScoreCredit(score_request())) for _ in range(2)]
-            await waiting(2)
+            await wait_for_calls(serving, CallClass.LOAN_DESK, 2)
             refused = await call_error(serving.credit.ScoreCredit(score_request()))
         answers = await asyncio.gather(*calls)
 
