@@ -225,14 +225,14 @@ class _NumberFormat:
             return str(abs(decimal.Decimal(value).quantize(self._quantum)))
 
     @cached_property
-    def _parsed(self) -> NumberPattern:
+    def _number_pattern(self) -> NumberPattern:
         """Return the parsed pattern."""
         return _parse_number_pattern(self._pattern)
 
     @cached_property
     def _places(self) -> int:
         """Return the largest number of decimal places."""
-        return int(self._parsed.frac_prec[1])
+        return int(self._number_pattern.frac_prec[1])
 
     @cached_property
     def _quantum(self) -> decimal.Decimal:
@@ -247,7 +247,7 @@ class _NumberFormat:
     @cached_property
     def _is_usual(self) -> bool:
         """Return whether this class writes the pattern itself."""
-        parsed = self._parsed
+        parsed = self._number_pattern
         texts = "".join((*parsed.prefix, *parsed.suffix, *self._symbols))
         unusual = parsed.exp_prec or parsed.scale or "@" in self._pattern or "'" in texts or not parsed.number_pattern
         return not unusual and self._places <= _USUAL_PLACES_MAX
@@ -255,11 +255,11 @@ class _NumberFormat:
     def _write_by_babel(self, value: float) -> str:
         """Return a number as Babel writes it in the pattern."""
         with _any_double():
-            return str(self._parsed.apply(value, _parse_locale(self._tag)))
+            return str(self._number_pattern.apply(value, _parse_locale(self._tag)))
 
     def _write(self, value: float) -> str:
         """Return a number of at most 15 digits in a usual pattern."""
-        parsed, (group, separator) = self._parsed, self._symbols
+        parsed, (group, separator) = self._number_pattern, self._symbols
         negative = math.copysign(1.0, value) < 0.0  # -0.0 is written with a sign too
         fraction = ""
         if self._places:

@@ -358,7 +358,7 @@ class Application:
         """Start recording, reloading, anchoring, building header chunks, and watching over the background tasks."""
         settings, repeat, run = self.settings, self.background.repeat, self.housekeepers.run
         run_long = self.housekeepers.run_long  # opening a model takes seconds
-        self._recording.repeat("recorder", recorder.step, seconds=0, until=lambda: recorder.closed)
+        self._recording.repeat("recorder", recorder.step, seconds=0, until=lambda: recorder.is_finished)
         reload = settings.reload_seconds
         repeat("catalog", lambda: self._reload(run_long(self.models.refresh)), seconds=reload, delay=reload)
         repeat("policy", lambda: run_long(policies.refresh), seconds=reload, delay=reload)

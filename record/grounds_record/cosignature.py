@@ -19,13 +19,12 @@ from dataclasses import dataclass
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from grounds_record.errors import KeyMalformed, NoteMalformed, SignatureInvalid
+from grounds_record.errors import NoteMalformed, SignatureInvalid
 from grounds_record.note import (
-    KEY_BYTES,
     SIGNATURE_START,
     SigningKey,
     check_key_id,
-    check_key_name,
+    check_public_key,
     parse_key_text,
     parse_note,
 )
@@ -51,9 +50,7 @@ class WitnessKey:
     public: bytes
 
     def __post_init__(self) -> None:
-        check_key_name(self.name)
-        if len(self.public) != KEY_BYTES:
-            raise KeyMalformed(f"a public key must have {KEY_BYTES} bytes, got {len(self.public)}")
+        check_public_key(self.name, self.public)
 
     @property
     def key_id(self) -> bytes:

@@ -36,6 +36,17 @@ _SIGNATURES_MAX = 100  # the limit of Go's note package; readers must accept at 
 SIGNATURE_START = "\u2014 "  # an em dash and a space
 
 
+def check_public_key(name: str, public: bytes) -> None:
+    """Check the name and the length of an Ed25519 public key.
+
+    Raises:
+        KeyMalformed: The name or the length of the key is invalid.
+    """
+    _check_key_name(name)
+    if len(public) != KEY_BYTES:
+        raise KeyMalformed(f"a public key must have {KEY_BYTES} bytes, got {len(public)}")
+
+
 @dataclass(frozen=True, slots=True)
 class VerifierKey:
     """The public key of a log, which an auditor must trust.
@@ -52,9 +63,7 @@ class VerifierKey:
     public: bytes
 
     def __post_init__(self) -> None:
-        check_key_name(self.name)
-        if len(self.public) != KEY_BYTES:
-            raise KeyMalformed(f"a public key must have {KEY_BYTES} bytes, got {len(self.public)}")
+        check_public_key(self.name, self.public)
 
     @property
     def key_id(self) -> bytes:
@@ -82,7 +91,7 @@ class SigningKey:
     seed: bytes = field(repr=False)
 
     def __post_init__(self) -> None:
-        check_key_name(self.name)
+        _check_key_name(self.name)
         if len(self.seed) != KEY_BYTES:
             raise KeyMalformed(f"a private key must have {KEY_BYTES} bytes, got {len(self.seed)}")
 
@@ -218,7 +227,7 @@ def parse_key_text(text: str, kind: bytes = _ED25519) -> tuple[str, bytes, bytes
     if len(parts) != 3:  # noqa: PLR2004 - name, hash, key
         raise KeyMalformed("a key must have the format name+hexhash+base64")
     name, key_id, encoded = parts
-    check_key_name(name)
+    _check_key_name(name)
     if not re.fullmatch("[0-9a-f]{8}", key_id):
         raise KeyMalformed("the middle part of a key must be 8 hexadecimal digits in lowercase")
     decoded = decode_base64(encoded)
@@ -238,7 +247,7 @@ def check_key_id(computed: bytes, key_id: bytes) -> None:
         )
 
 
-def check_key_name(name: str) -> None:
+def _check_key_name(name: str) -> None:
     """Reject an invalid key name."""
     if not is_key_name(name):
         raise KeyMalformed("a key name must not be empty, and must not contain spaces, '+' or control characters")

@@ -225,7 +225,7 @@ def _policy_reasons(policy: Policy, rules: tuple[RuleResult, ...], locale: str) 
     is omitted if the PD cut-off or the largest amount failed too, because these two rules never allow a better outcome
     than the grade limit.
     """
-    failed = [rule for rule in rules if not rule.passed]
+    failed = [rule for rule in rules if not rule.is_passed]
     omitted = {CUT_OFF}
     if {CUT_OFF, LARGEST_AMOUNT} & {rule.code for rule in failed}:
         omitted.add(GRADE_LIMIT)

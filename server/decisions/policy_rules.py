@@ -26,7 +26,7 @@ class RuleResult:
     facts: Mapping[str, float | str]
 
     @property
-    def passed(self) -> bool:
+    def is_passed(self) -> bool:
         """Return whether the rule passed. A rule that passed does not limit the outcome."""
         return self.best is PolicyOutcome.APPROVE
 

@@ -88,7 +88,7 @@ class Recorder:
         self._pool = executor or ThreadPoolExecutor(1, thread_name_prefix="recorder")
 
     @property
-    def closed(self) -> bool:
+    def is_finished(self) -> bool:
         """Return true if the recorder was closed and has nothing left to write."""
         return self._finished.is_set()
 

@@ -83,4 +83,4 @@ def test_a_conflict_refers_the_decision_and_is_recorded_as_a_rule(small: SmallFa
     assert rule.best is PolicyOutcome.REFER
     assert found.outcome >= PolicyOutcome.REFER
     assert any(reason.code == "REASON_AGAINST_SIGN" and "turnover" in reason.text for reason in found.reasons)
-    assert all(rule.passed for rule in right.rules if rule.code == "REASON_AGAINST_SIGN")
+    assert all(rule.is_passed for rule in right.rules if rule.code == "REASON_AGAINST_SIGN")

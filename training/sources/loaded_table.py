@@ -11,7 +11,7 @@ import duckdb
 
 from training.errors import DataInvalid
 from training.sources.derived_columns import ColumnDerivation, add_derived_columns, expression_columns
-from training.sources.reader.casts import number_cast, text_cast, time_cast
+from training.sources.reader.casts import FLOAT_TYPES, INTEGER_TYPES, number_cast, text_cast, time_cast
 from training.sources.reader.raw_table import RawColumn, RawTable, read_strictly
 from training.sources.source_tables import open_source
 from training.spec import ReadingSpec
@@ -23,26 +23,7 @@ ColumnContent = Literal["empty", "number", "text", "time", "mixed", "unsupported
 _ANY_ZONE = ReadingSpec(time_zone="UTC")  # whether a column has times does not depend on the zone
 _NUMERIC_SHARE = 0.5  # a column of text with a larger share of numbers is meant to be numeric
 
-_SUPPORTED_TYPES = (
-    "VARCHAR",
-    "ENUM",
-    "BOOLEAN",
-    "TINYINT",
-    "SMALLINT",
-    "INTEGER",
-    "BIGINT",
-    "HUGEINT",
-    "UTINYINT",
-    "USMALLINT",
-    "UINTEGER",
-    "UBIGINT",
-    "UHUGEINT",
-    "FLOAT",
-    "DOUBLE",
-    "DECIMAL",
-    "DATE",
-    "TIMESTAMP",
-)
+_SUPPORTED_TYPES = ("VARCHAR", "ENUM", "BOOLEAN", *INTEGER_TYPES, *FLOAT_TYPES, "DECIMAL", "DATE", "TIMESTAMP")
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,7 @@ def _fill_policy_result(message: pb.PolicyResult, assessment: Assessment) -> Non
     message.product, message.effective_from = section.product, section.effective_from.isoformat()
     for rule in assessment.rules:
         message.rules.add(
-            code=rule.code, passed=rule.passed, best_decision=None if rule.passed else decision_message(rule.best)
+            code=rule.code, passed=rule.is_passed, best_decision=None if rule.is_passed else decision_message(rule.best)
         )
     if grant is not None:
         message.approvable_amount.CopyFrom(money_from_amount(grant.approvable, section.currency))

@@ -61,7 +61,7 @@ async def serve_with_clock(
     )
     recorder = Recorder(log, ignore_change)
     recording = BackgroundTasks()
-    recording.repeat("recorder", recorder.step, seconds=0, until=lambda: recorder.closed)
+    recording.repeat("recorder", recorder.step, seconds=0, until=lambda: recorder.is_finished)
     policies = PolicyRegistry(settings.policy, PolicyStore(database))
     policies.start()
     server = grpc.aio.server(interceptors=[CallInterceptor(settings.request_bytes_max)])

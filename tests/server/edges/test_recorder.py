@@ -74,7 +74,7 @@ async def ignore_change() -> None:
 async def run_recorder(log: SlowLog, executor: ThreadPoolExecutor | None = None) -> AsyncIterator[Recorder]:
     """Run a recorder as a background task that restarts after failures; close the recorder at the end of the block."""
     recorder, tasks = Recorder(log, ignore_change, executor=executor), BackgroundTasks()
-    tasks.repeat("recorder", recorder.step, seconds=0, until=lambda: recorder.closed)
+    tasks.repeat("recorder", recorder.step, seconds=0, until=lambda: recorder.is_finished)
     try:
         yield recorder
     finally:
@@ -211,7 +211,7 @@ async def test_if_the_loop_of_the_recorder_fails_every_waiting_call_gets_an_erro
 
 async def test_a_recorder_that_is_closed_while_the_log_hangs_fails_every_waiting_call(slow_log: SlowLog) -> None:
     tasks, recorder = BackgroundTasks(), Recorder(slow_log, ignore_change)
-    tasks.repeat("recorder", recorder.step, seconds=0, until=lambda: recorder.closed)
+    tasks.repeat("recorder", recorder.step, seconds=0, until=lambda: recorder.is_finished)
     calls = [await begin(recorder, slow_log, entry()), asyncio.create_task(recorder.record(entry()))]
     await asyncio.sleep(0)
 

@@ -33,7 +33,7 @@ _WHOLE_FLOAT_MAX = 2**53  # larger doubles are not exact
 # If an amount differs from a whole number of minor units by less than this share of a minor unit, the difference is a
 # rounding error of doubles.
 _FLOAT_NOISE = "1e-6"
-_INTEGERS = (
+INTEGER_TYPES = (
     "TINYINT",
     "SMALLINT",
     "INTEGER",
@@ -45,7 +45,7 @@ _INTEGERS = (
     "UBIGINT",
     "UHUGEINT",
 )
-_FLOATS = ("FLOAT", "DOUBLE")
+FLOAT_TYPES = ("FLOAT", "DOUBLE")
 _EPOCH_FACTORS = {"epoch_s": 1_000_000, "epoch_ms": 1_000}
 # Excel counts 29 February 1900, which did not exist, as day 60. The last day of Excel is 31 December 9999.
 _EXCEL_DAYS = (61, 2_958_465)
@@ -124,7 +124,7 @@ def _cell_text(column: RawColumn, missing: Collection[str], *, trims_controls: b
 
 def _whole_text(column: RawColumn) -> str:
     """Return the SQL expression of the text of a number, without a fraction if the number is whole."""
-    if column.type in _FLOATS:
+    if column.type in FLOAT_TYPES:
         whole = f"abs({column.sql}) < {_WHOLE_FLOAT_MAX} AND {column.sql} = trunc({column.sql})"
         return f"CASE WHEN {whole} THEN CAST(CAST({column.sql} AS BIGINT) AS VARCHAR) WHEN NOT isnan({column.sql}) THEN CAST({column.sql} AS VARCHAR) END"
     if column.type == "BOOLEAN":
@@ -164,7 +164,7 @@ def key_cast(
     column = _column(table, name)
     written = _cell_text(column, missing)
     value, problem = written, ""
-    if column.type in _FLOATS:
+    if column.type in FLOAT_TYPES:
         value = f"CASE WHEN NOT isnan({column.sql}) THEN {_whole_text(column)} END"
         problem = (
             f"WHEN {column.sql} <> trunc({column.sql}) THEN 'NOT_WHOLE' "
@@ -205,10 +205,10 @@ def number_cast(table: RawTable, name: str, field: str, missing: Collection[str 
 
 def _number_of_type(column: RawColumn) -> tuple[str, str]:
     """Return the value and the problem of a column with a declared numeric type."""
-    if column.type in _FLOATS:
+    if column.type in FLOAT_TYPES:
         value = f"CASE WHEN NOT isnan({column.sql}) THEN CAST({column.sql} AS DOUBLE) END"
         return value, f"CASE WHEN isinf({column.sql}) THEN 'NOT_FINITE' END"
-    if column.type in _INTEGERS or column.type == "BOOLEAN" or column.type.startswith("DECIMAL"):
+    if column.type in INTEGER_TYPES or column.type == "BOOLEAN" or column.type.startswith("DECIMAL"):
         return f"CAST({column.sql} AS DOUBLE)", _NO_PROBLEM
     return "CAST(NULL AS DOUBLE)", f"CASE WHEN {column.sql} IS NOT NULL THEN 'NOT_A_NUMBER' END"
 
@@ -243,7 +243,7 @@ def money_cast(table: RawTable, name: str, field: str, decimals: int, missing: C
     if column.is_text:
         written = _cell_text(column, missing)
         value, problem = _number_of_text(written, table.numbers, f"[0-9]{{0,{decimals}}}0*", kind)
-    elif column.type in _FLOATS:
+    elif column.type in FLOAT_TYPES:
         noise = f"{_FLOAT_NOISE} / 1e{decimals}" if column.type == "DOUBLE" else f"1e-7 * abs({column.sql})"
         value = f"CASE WHEN NOT isnan({column.sql}) THEN TRY_CAST({rounded} AS {kind}) END"
         limit = 2**53 if column.type == "DOUBLE" else 2**24
@@ -257,7 +257,7 @@ def money_cast(table: RawTable, name: str, field: str, decimals: int, missing: C
             f"CASE WHEN {column.sql} IS NULL THEN NULL WHEN {rounded} <> {column.sql} THEN 'TOO_MANY_DECIMALS' "
             f"WHEN {value} IS NULL THEN 'TOO_LARGE' END"
         )
-    elif column.type in _INTEGERS:
+    elif column.type in INTEGER_TYPES:
         problem = f"CASE WHEN {column.sql} IS NOT NULL AND {value} IS NULL THEN 'TOO_LARGE' END"
     else:
         value, problem = f"CAST(NULL AS {kind})", f"CASE WHEN {column.sql} IS NOT NULL THEN 'NOT_A_NUMBER' END"
@@ -288,7 +288,7 @@ def time_cast(
     column = _column(table, name)
     zone = _zone_sql(reading.time_zone, market)
     text = _cell_text(column, (*missing, *MISSING_MARKERS))
-    if reading.time_format is not None and (column.is_text or column.type in (*_INTEGERS, *_FLOATS)):
+    if reading.time_format is not None and (column.is_text or column.type in (*INTEGER_TYPES, *FLOAT_TYPES)):
         text = text if column.is_text else _whole_text(column)
         value, problem = _time_of_format(text, reading.time_format, zone)
     elif column.is_text:
