@@ -5,11 +5,10 @@ import io
 import re
 import subprocess
 import tokenize
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
-
-import pytest
 
 from tests.conftest import ROOT
 
@@ -156,46 +155,56 @@ def banned_words(prose: Iterator[tuple[int, str]]) -> list[str]:
     return [f"line {line}: {found.group(0)!r}" for line, text in prose for found in BANNED_WORDS.finditer(text)]
 
 
-@pytest.mark.parametrize("path", OURS, ids=name_of)
-def test_functions_fit_on_a_screen_and_a_file_is_named_after_what_is_in_it(path: Path) -> None:
-    long = [
-        node.name for node in functions_in(tree_of(path)) if (node.end_lineno or 0) - node.lineno >= FUNCTION_LINES_MAX
-    ]
-
-    assert not long
-    assert path.stem not in EMPTY_NAMES
+def problems_by_file(paths: Iterable[Path], rule: Callable[[Path], list[str]]) -> dict[str, list[str]]:
+    """Apply a rule to every file; return the problems of the files that have any."""
+    return {name_of(path): problems for path in paths if (problems := rule(path))}
 
 
-@pytest.mark.parametrize("path", OURS, ids=name_of)
-def test_a_docstring_opens_with_an_imperative_verb(path: Path) -> None:
-    problems = [
-        f"{node.name}: {problem}"
-        for node in functions_in(tree_of(path))
-        if not names_a_thing(node) and (problem := opening_problem(ast.get_docstring(node) or ""))
-    ]
+def test_functions_fit_on_a_screen() -> None:
+    def long_functions(path: Path) -> list[str]:
+        return [
+            node.name
+            for node in functions_in(tree_of(path))
+            if (node.end_lineno or 0) - node.lineno >= FUNCTION_LINES_MAX
+        ]
 
-    assert not problems
-
-
-@pytest.mark.parametrize("path", OURS, ids=name_of)
-def test_no_participle_names_a_function(path: Path) -> None:
-    problems = [
-        problem
-        for node in functions_in(tree_of(path))
-        if not names_a_thing(node) and (problem := participle_problem(node.name))
-    ]
-
-    assert not problems
+    assert not problems_by_file(OURS, long_functions)
 
 
-@pytest.mark.parametrize("path", [path for path in OURS if path.name != Path(__file__).name], ids=name_of)
-def test_code_is_written_in_plain_words(path: Path) -> None:
-    assert not banned_words(prose_of(path))
+def test_a_file_is_named_after_what_is_in_it() -> None:
+    assert not [name_of(path) for path in OURS if path.stem in EMPTY_NAMES]
 
 
-@pytest.mark.parametrize("path", PROSE, ids=name_of)
-def test_pages_and_the_contract_are_written_in_plain_words(path: Path) -> None:
-    assert not banned_words(enumerate(text_of(path).splitlines(), 1))
+def test_a_docstring_opens_with_an_imperative_verb() -> None:
+    def bad_openings(path: Path) -> list[str]:
+        return [
+            f"{node.name}: {problem}"
+            for node in functions_in(tree_of(path))
+            if not names_a_thing(node) and (problem := opening_problem(ast.get_docstring(node) or ""))
+        ]
+
+    assert not problems_by_file(OURS, bad_openings)
+
+
+def test_no_participle_names_a_function() -> None:
+    def participles(path: Path) -> list[str]:
+        return [
+            problem
+            for node in functions_in(tree_of(path))
+            if not names_a_thing(node) and (problem := participle_problem(node.name))
+        ]
+
+    assert not problems_by_file(OURS, participles)
+
+
+def test_code_is_written_in_plain_words() -> None:
+    others = [path for path in OURS if path.name != Path(__file__).name]
+
+    assert not problems_by_file(others, lambda path: banned_words(prose_of(path)))
+
+
+def test_pages_and_the_contract_are_written_in_plain_words() -> None:
+    assert not problems_by_file(PROSE, lambda path: banned_words(enumerate(text_of(path).splitlines(), 1)))
 
 
 def test_the_rules_notice_what_they_forbid() -> None:
@@ -269,32 +278,30 @@ def names_in_public_signatures(tree: ast.Module) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", SOURCE_FILES, ids=name_of)
-def test_what_has_no_user_outside_its_module_is_private(path: Path) -> None:
-    commands = {  # typer calls them by their decorators
-        node.name
-        for node in functions_in(tree_of(path))
-        if any("command" in ast.unparse(d) for d in node.decorator_list)
-    }
-    unused = [
-        name
-        for name in sorted(public_names(tree_of(path)) - commands - names_in_public_signatures(tree_of(path)))
-        if not any(name in words_of(other) for other in users() if other != path)
-    ]
+def test_what_has_no_user_outside_its_module_is_private() -> None:
+    def unused_names(path: Path) -> list[str]:
+        commands = {  # typer calls them by their decorators
+            node.name
+            for node in functions_in(tree_of(path))
+            if any("command" in ast.unparse(d) for d in node.decorator_list)
+        }
+        return [
+            name
+            for name in sorted(public_names(tree_of(path)) - commands - names_in_public_signatures(tree_of(path)))
+            if not any(name in words_of(other) for other in users() if other != path)
+        ]
 
-    assert not unused
-
-
-@pytest.mark.parametrize("path", SOURCE_FILES, ids=name_of)
-def test_no_module_imports_what_is_private_to_another(path: Path) -> None:
-    assert not private_imports(tree_of(path))
+    assert not problems_by_file(SOURCE_FILES, unused_names)
 
 
-@pytest.mark.parametrize("folder", sorted({path.parent for path in SOURCE_FILES}), ids=name_of)
-def test_a_folder_holds_about_twenty_modules_at_most(folder: Path) -> None:
-    modules = [path for path in SOURCE_FILES if path.parent == folder and path.name != "__init__.py"]
+def test_no_module_imports_what_is_private_to_another() -> None:
+    assert not problems_by_file(SOURCE_FILES, lambda path: private_imports(tree_of(path)))
 
-    assert len(modules) <= MODULES_MAX + 2
+
+def test_a_folder_holds_about_twenty_modules_at_most() -> None:
+    modules = Counter(name_of(path.parent) for path in SOURCE_FILES if path.name != "__init__.py")
+
+    assert not {folder: count for folder, count in modules.items() if count > MODULES_MAX + 2}
 
 
 def test_no_two_classes_share_a_name() -> None:
