@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import time
 from collections.abc import Awaitable
 
 import grpc
@@ -44,7 +43,7 @@ from server.registry.policy_activation import PolicyChange, activate_policy
 from server.registry.policy_registry import PolicyRegistry
 from server.stores.catalog.bundle_cache import BundleCaches
 from server.stores.catalog.policies import PolicyStore
-from server.stores.clock import Clock, read_newest_record, utc_now
+from server.stores.clock import Clock, read_newest_record
 from server.stores.database import Database
 from server.stores.features import FeatureStore
 from server.stores.record_log.anchors import CheckpointAnchor
@@ -101,7 +100,7 @@ class Application:
         anchors: Pushes checkpoints of the record log to the anchor folder or command.
         chunker: Builds the header chunks that are used for sampling.
         samples: Draws samples of decisions, in a standby worker.
-        clock: Checks the clock before each append. Calls read the time from `utc_now`.
+        clock: The clock, which is checked before each append.
         log: The record log; None before `start`.
         recorder: Appends records to the log; None before `start`.
         idle_probe_seconds: Time in seconds without a write, after which the log is probed.
@@ -168,13 +167,15 @@ class Application:
         if self._peers is not None:
             # A worker that is replaced later must use the same policy, even if the file has changed.
             first = PolicyChange(None, policies.current)
-            await self.housekeepers.run(activate_policy, self.log, first, "first start", utc_now(), only_first=True)
+            await self.housekeepers.run(
+                activate_policy, self.log, first, "first start", self.clock.now(), only_first=True
+            )
         for database in (self.database, self.log.key_store.database):
             database.limit_time(ANSWER_SECONDS)
-        self.recorder = Recorder(self.log, self._update_health, self.idle_probe_seconds)
+        self.recorder = self._create_recorder(self.log)
         await self.housekeepers.run_long(self.models.refresh)
         page_token_key = await self.housekeepers.run(self.database.ensure_key, "page_tokens")
-        tokens = PageTokens(page_token_key, self.settings.churn_token_days, clock=utc_now)
+        tokens = PageTokens(page_token_key, self.settings.churn_token_days, clock=self.clock.now)
         self._server = self._build_server(policies, tokens, self.recorder, self.log)
         # If the warm-up fails, the server starts nevertheless, because the failure only makes the first calls slower.
         log = self.log
@@ -198,7 +199,7 @@ class Application:
         self.anchors.stop()
         await self.background.stop()
         await self._drain(self.settings.drain_seconds_max)
-        deadline = time.monotonic() + _CLOSE_SECONDS
+        deadline = asyncio.get_running_loop().time() + _CLOSE_SECONDS
         ended = await self._close_log(deadline)
         self.interceptor.close()
         self.anchors.stop()
@@ -206,7 +207,7 @@ class Application:
         self.samples.close()
         self._interrupt_stores()
         for threads in (self.threads, self.readers, self.replays, self.housekeepers):
-            ended &= threads.close(max(_THREADS_SECONDS_MIN, deadline - time.monotonic()))
+            ended &= threads.close(max(_THREADS_SECONDS_MIN, deadline - asyncio.get_running_loop().time()))
         if ended:
             self._close_stores()
         recorder = self.recorder
@@ -222,7 +223,7 @@ class Application:
         """
         log = open_log(self.database, KeyLocations.from_settings(self.settings), self.clock)
         try:
-            if count := apply_listed_erasures(log, utc_now):
+            if count := apply_listed_erasures(log, self.clock.now):
                 LOG.warning(
                     "erasures applied again", count=count, problem="the databases were restored from older copies"
                 )
@@ -239,13 +240,15 @@ class Application:
         if problem := self.clock.idle_problem(newest[0] if newest else None):
             LOG.warning("clock may be wrong", problem=problem)
 
+    def _create_recorder(self, log: RecordLog) -> Recorder:
+        """Create the recorder."""
+        return Recorder(log, self._update_health, self.idle_probe_seconds)
+
     def _build_server(
         self, policies: PolicyRegistry, tokens: PageTokens, recorder: Recorder, log: RecordLog
     ) -> grpc.aio.Server:
         """Build the gRPC server with every service."""
-        # Without workers, a second server on this port is a mistake, not load balancing.
-        options = server_options(self.settings, shares_port=self._peers is not None)
-        server = grpc.aio.server(interceptors=[self.interceptor], options=options)
+        server = self._create_server()
         features = FeatureStore(self.database)
         credit = CreditServicer(
             models=self.models,
@@ -254,7 +257,7 @@ class Application:
             recorder=recorder,
             log=log,
             threads=self.threads,
-            clock=utc_now,
+            clock=self.clock.now,
         )
         churn = ChurnServicer(PredictionStore(self.database), ChangeStore(self.database), tokens, self.readers)
         audit = self._build_audit_servicer(features, tokens, recorder, log)
@@ -267,6 +270,12 @@ class Application:
             add_reflection((_AUDIT, _CREDIT, _CHURN, _MODEL, health.SERVICE_NAME), server)
         return server
 
+    def _create_server(self) -> grpc.aio.Server:
+        """Create the gRPC server without any service."""
+        # Without workers, a second server on this port is a mistake, not load balancing.
+        options = server_options(self.settings, shares_port=self._peers is not None)
+        return grpc.aio.server(interceptors=[self.interceptor], options=options)
+
     def _build_audit_servicer(
         self, features: FeatureStore, tokens: PageTokens, recorder: Recorder, log: RecordLog
     ) -> AuditServicer:
@@ -278,7 +287,7 @@ class Application:
             self.models.find_serving,
         )
         rows = RunEvidenceReader(log)
-        readings, messages = ReadingRecorder(recorder, clock=utc_now), BundleEvidenceCache(self.models)
+        readings, messages = ReadingRecorder(recorder, clock=self.clock.now), BundleEvidenceCache(self.models)
         return AuditServicer(
             proofs=proofs,
             threads=threads,
@@ -415,10 +424,12 @@ class Application:
         """
         if self.recorder is None:
             return True
-        ended = await self.recorder.close(deadline - time.monotonic())
+        ended = await self.recorder.close(deadline - asyncio.get_running_loop().time())
         await self._recording.stop()
         if ended:
-            await self.background.attempt("anchor", lambda: self._push_last(deadline - time.monotonic()))
+            await self.background.attempt(
+                "anchor", lambda: self._push_last(deadline - asyncio.get_running_loop().time())
+            )
         return ended
 
     async def _push_last(self, seconds: float) -> bool:

@@ -125,6 +125,13 @@ def configure_logging(worker: int | None = None) -> LogWriter:
     """
     writer = LogWriter(sys.stderr.fileno())
     atexit.register(writer.wait_until_written)
+    # Creating a logger for every line costs as much as rendering the line.
+    structlog.configure(**logging_options(writer, worker), cache_logger_on_first_use=True)
+    return writer
+
+
+def logging_options(writer: LogWriter, worker: int | None = None) -> dict[str, Any]:
+    """Return the options of structlog that write every event of level INFO or above as one line to `writer`."""
 
     class NeverRaising(structlog.make_filtering_bound_logger(logging.INFO)):  # type: ignore[misc] # built at run time
         """Drops an event that cannot be rendered, instead of failing its caller."""
@@ -139,15 +146,13 @@ def configure_logging(worker: int | None = None) -> LogWriter:
         """Add the number of the worker to an event."""
         return event if worker is None else {**event, "worker": worker}
 
-    structlog.configure(
-        processors=[
+    return {
+        "processors": [
             add_worker,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _render_json,
         ],
-        wrapper_class=NeverRaising,
-        logger_factory=structlog.WriteLoggerFactory(writer),  # type: ignore[arg-type] # needs write and flush only
-        cache_logger_on_first_use=True,  # creating a logger for every line costs as much as rendering the line
-    )
-    return writer
+        "wrapper_class": NeverRaising,
+        "logger_factory": structlog.WriteLoggerFactory(writer),  # type: ignore[arg-type] # needs write and flush only
+    }

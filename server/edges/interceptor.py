@@ -1,6 +1,7 @@
 """The interceptor of all calls, which limits, authorizes and validates them and turns exceptions into gRPC errors."""
 
 import asyncio
+import math
 import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -78,7 +79,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._handlers: dict[str, Any] = {}
         self.draining = False
         self.calls_in_progress = 0
-        self._last_arrival = time.monotonic()
+        self._last_arrival = -math.inf  # on the clock of the event loop
 
     def close(self) -> None:
         """End the threads that validate requests."""
@@ -186,7 +187,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if context.time_remaining() == 0:
             raise asyncio.CancelledError  # nobody waits for the answer
         self._limits.begin(call_class, caller.name)
-        self._last_arrival = time.monotonic()
+        self._last_arrival = asyncio.get_running_loop().time()
         self.calls_in_progress += 1
         return content, caller
 
@@ -238,9 +239,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             seconds: Time without a new call, in seconds, after which the server counts as idle.
             seconds_max: Time limit in seconds; the method returns after this time even if the server is not idle.
         """
-        deadline = time.monotonic() + seconds_max
-        while time.monotonic() < deadline:
-            if self.calls_in_progress == 0 and time.monotonic() - self._last_arrival >= seconds:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds_max
+        while loop.time() < deadline:
+            if self.calls_in_progress == 0 and loop.time() - self._last_arrival >= seconds:
                 return
             await asyncio.sleep(seconds / 10)
 

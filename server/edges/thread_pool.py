@@ -79,7 +79,7 @@ class StoreThreads:
             if done.done():  # nobody waits any longer
                 return
             thread = threading.get_ident()
-            self._started[thread] = time.monotonic()
+            self._started[thread] = loop.time()
             try:
                 result = work()
             except BaseException as error:  # noqa: BLE001 - it is raised where the result is awaited
@@ -96,8 +96,8 @@ class StoreThreads:
         """Return whether every thread has worked for longer than the time limit of the pool, so that new work would only wait."""
         if len(self._started) < self._count:
             return False
-        latest = max(list(self._started.values()), default=time.monotonic())
-        return time.monotonic() - latest > self._seconds_max
+        now = asyncio.get_running_loop().time()
+        return now - max(list(self._started.values()), default=now) > self._seconds_max
 
     def close(self, seconds: float | None = None) -> bool:
         """End the threads: drop work that has not started, and wait for work that has started.

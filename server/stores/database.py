@@ -1,5 +1,6 @@
 """Connections, transactions, snapshots and migrations: SQLite for one server, or PostgreSQL for several servers."""
 
+import functools
 import os
 import secrets
 import sqlite3
@@ -105,8 +106,8 @@ class Database:
             config.attributes["connection"] = connection
             # Run the revisions in this transaction, so that a failed revision leaves the tables unchanged.
             with _ALEMBIC:
-                _refuse_newer(connection, config)
-                alembic.command.upgrade(config, "head")
+                if not _is_current(connection, str(self._migrations)):
+                    alembic.command.upgrade(config, "head")
 
     @contextmanager
     def reading(self, *, single_statement: bool = False) -> Iterator[Connection]:
@@ -257,15 +258,27 @@ def _unavailable(error: Exception) -> StoreUnavailable:
     return StoreUnavailable(_SQLITE_PROBLEMS.get(known, "the database does not answer; try again"))
 
 
-def _refuse_newer(connection: Connection, config: alembic.config.Config) -> None:
-    """Raise DatabaseRefused if the tables have a revision that this release does not know."""
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    unknown = set(MigrationContext.configure(connection).get_current_heads()) - known
-    if unknown:
+@functools.cache
+def _revisions(folder: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Return all revisions in a folder of migrations, and the newest one. They are cached, because Alembic runs every file."""
+    scripts = ScriptDirectory(folder)
+    return frozenset(script.revision for script in scripts.walk_revisions()), frozenset(scripts.get_heads())
+
+
+def _is_current(connection: Connection, folder: str) -> bool:
+    """Return whether the tables have the newest revision.
+
+    Raises:
+        DatabaseRefused: The tables have a revision that this release does not know.
+    """
+    known, newest = _revisions(folder)
+    current = set(MigrationContext.configure(connection).get_current_heads())
+    if unknown := current - known:
         raise DatabaseRefused(
             f"the database has revision {', '.join(sorted(unknown))}, which a newer release created; run that release, or "
             "configure a different database"
         )
+    return current == newest
 
 
 def _open_engine(url: str, connections: int, watchdog: ConnectionWatchdog) -> Engine:

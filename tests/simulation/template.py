@@ -1,0 +1,46 @@
+"""The files that every simulated run starts with, and the failing application log of all runs."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import structlog
+
+from models.catalog import activate
+from server.application_log import LogWriter, logging_options
+from server.config import read_settings
+from server.registry.model_registry import ModelRegistry
+from tests.conftest import key_settings
+from tests.simulation.simulation import Template
+from tests.small import SmallFamily
+
+
+def write_template(small: SmallFamily, database: Path, folder: Path) -> Template:
+    """Copy the bundles of the small family and a database with features of its customers; return the template."""
+    bundles = folder / "bundles"
+    shutil.copytree(small.bundles, bundles)
+    activate(bundles, small.bundle_folder.name)
+    shutil.copy(database, folder / "grounds.db")
+    for name in ("keys.db", "master.key", "signing.key", "signing.mark"):
+        if database.with_name(name).exists():
+            shutil.copy(database.with_name(name), folder)
+    settings = read_settings(port=0, bundles=bundles, policy=small.policy, **key_settings(folder))
+    models = ModelRegistry(bundles)
+    models.refresh()
+    return Template(folder, settings, models)
+
+
+@contextmanager
+def full_log_disk() -> Iterator[None]:
+    """Write the application log to a disk that is always full, with the options of the server."""
+    before = structlog.get_config()
+    # The descriptor stays open, because the writer's thread uses it until the process ends.
+    writer = LogWriter(os.open("/dev/full", os.O_WRONLY))
+    # Without a cache, because other tests in this process must have their own loggers.
+    structlog.configure(**logging_options(writer), cache_logger_on_first_use=False)
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
