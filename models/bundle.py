@@ -28,6 +28,7 @@ from models.field_problems import field_path, field_problems
 from models.schema import Schema
 
 MANIFEST = "manifest.json"
+SIGNATURE = "manifest.sig"  # optional; the server verifies it, if it is configured to
 _MIB = 1024 * 1024
 # The files of a bundle, with the largest size that is read. The exporter writes much smaller files: explain.onnx has up
 # to about 30 MB, and each other file has at most a few megabytes.
@@ -155,7 +156,7 @@ def _read_files(folder: Path, manifest: Manifest) -> dict[str, bytes]:
     """Read every file that the manifest lists; reject missing, changed and additional files."""
     if set(manifest.files) != set(FILES):
         raise BundleInvalid(f"{MANIFEST}: lists {sorted(manifest.files)}, expected exactly {sorted(FILES)}")
-    additional = {path.name for path in folder.iterdir()} - {*FILES, MANIFEST}
+    additional = {path.name for path in folder.iterdir()} - {*FILES, MANIFEST, SIGNATURE}
     if additional:
         raise BundleInvalid(f"{sorted(additional)[:_NAMES_LISTED_MAX]} do not belong to the bundle; remove them")
     files = {name: _read_file(folder, name, bytes_max) for name, bytes_max in _FILE_BYTES_MAX.items()}

@@ -33,11 +33,13 @@ from server.edges.model.servicer import ModelServicer
 from server.edges.page_tokens import PageTokens
 from server.edges.recorder import IDLE_PROBE_SECONDS, Recorder
 from server.edges.reflection import add_reflection
+from server.edges.refusals import REFUSAL_SECONDS
 from server.edges.thread_pool import StoreThreads
 from server.edges.transport import server_options
 from server.edges.warm_up import compile_validation_rules, freeze_startup_objects, warm_up
 from server.errors import PortInUse
 from server.maintenance.erasure import apply_listed_erasures
+from server.registry.bundle_signatures import BundleSignatures
 from server.registry.model_registry import CREDIT_FAMILY, ModelRegistry
 from server.registry.policy_activation import PolicyChange, activate_policy
 from server.registry.policy_registry import PolicyRegistry
@@ -52,10 +54,12 @@ from server.stores.record_log.header_index import HeaderIndexer
 from server.stores.record_log.log import RecordLog
 from server.stores.record_log.opening import KeyLocations, open_log
 from server.stores.record_log.proofs import ProofReader
+from server.stores.record_log.refused_calls import RefusedCallReader
 from server.stores.record_log.sampling import SampleDrawer
 from server.stores.runs.changes import ChangeStore
 from server.stores.runs.evidence import RunEvidenceReader
 from server.stores.runs.predictions import PredictionStore
+from server.stores.token_keys import TokenKeys
 from server.worker_status import Peers
 
 LOG = structlog.get_logger()
@@ -70,7 +74,9 @@ _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _OWN_CONNECTIONS = 4  # database connections: one each for recorder, anchoring and header index, and one in reserve
 _PEER_SECONDS = 0.25  # interval at which a worker reports its status and reads those of the others
-_HOUSEKEEPERS = 5  # threads for the background tasks: catalog, policy, anchor, header chunks and standby worker
+_HOUSEKEEPERS = (
+    6  # threads for the background tasks: catalog, policy, token keys, anchor, header chunks and standby worker
+)
 _WATCH_SECONDS = 1.0  # pause between two checks of the background tasks
 _CLOSE_SECONDS = 3.0  # time limit after the drain for the last records, the last checkpoint, and the threads
 _THREADS_SECONDS_MIN = 0.2
@@ -131,7 +137,7 @@ class Application:
         self.database = Database(settings.database, connections=connections)
         self.threads, self.readers = StoreThreads(settings.store_threads), StoreThreads(settings.store_threads)
         self.housekeepers = StoreThreads(_HOUSEKEEPERS)
-        self.models = ModelRegistry(settings.bundles)
+        self.models = ModelRegistry(settings.bundles, signatures=BundleSignatures(settings.bundle_keys))
         self.graphs, self.replays = GraphProcesses(), StoreThreads(_REPLAY_THREADS)
         self.interceptor = CallInterceptor(
             settings.request_bytes_max,
@@ -139,6 +145,7 @@ class Application:
             request_seconds_max=settings.request_seconds_max,
             answer_seconds_max=settings.answer_seconds_max,
             identification=identification(settings),
+            clock=lambda: self.clock.now(),  # noqa: PLW0108 - the clock is created later, and tests may replace it
         )
         self._tls = certificate_files(settings)
         self.anchors = CheckpointAnchor(self.database, settings.anchor_folder, settings.anchor_command)
@@ -174,8 +181,8 @@ class Application:
             database.limit_time(ANSWER_SECONDS)
         self.recorder = self._create_recorder(self.log)
         await self.housekeepers.run_long(self.models.refresh)
-        page_token_key = await self.housekeepers.run(self.database.ensure_key, "page_tokens")
-        tokens = PageTokens(page_token_key, self.settings.churn_token_days, clock=self.clock.now)
+        token_keys = await self.housekeepers.run(TokenKeys, self.database, self.clock.now)
+        tokens = PageTokens(token_keys.usable, self.settings.churn_token_days, clock=self.clock.now)
         self._server = self._build_server(policies, tokens, self.recorder, self.log)
         # If the warm-up fails, the server starts nevertheless, because the failure only makes the first calls slower.
         log = self.log
@@ -184,9 +191,11 @@ class Application:
         await self.recorder.probe()  # before listening, so that a server with a read-only log never reports SERVING
         await self._server.start()
         await self._update_health()
-        self._start_background_tasks(policies, self.recorder)
+        self._start_background_tasks(policies, token_keys, self.recorder)
         if self.settings.authority is None:
             LOG.warning("callers are not identified and connections are not encrypted; only this machine can connect")
+        if not self.settings.bundle_keys:
+            LOG.warning("signatures of bundles are not verified, because bundle_keys is empty")
         LOG.info("serving", address=f"{self.settings.host}:{self.port}", policy=policies.current.document.version)
 
     async def stop(self) -> bool:
@@ -314,6 +323,7 @@ class Application:
             churn_replayer=ChurnReplayer(
                 readings=readings, rows=rows, proofs=proofs, bundles=bundles, threads=self.replays
             ),
+            refused_calls=RefusedCallReader(log),
         )
 
     def _warm_up(self, log: RecordLog) -> None:
@@ -363,7 +373,7 @@ class Application:
         for service, status in statuses.items():
             await self._health.set(service, status)
 
-    def _start_background_tasks(self, policies: PolicyRegistry, recorder: Recorder) -> None:
+    def _start_background_tasks(self, policies: PolicyRegistry, token_keys: TokenKeys, recorder: Recorder) -> None:
         """Start recording, reloading, anchoring, building header chunks, and watching over the background tasks."""
         settings, repeat, run = self.settings, self.background.repeat, self.housekeepers.run
         run_long = self.housekeepers.run_long  # opening a model takes seconds
@@ -371,6 +381,13 @@ class Application:
         reload = settings.reload_seconds
         repeat("catalog", lambda: self._reload(run_long(self.models.refresh)), seconds=reload, delay=reload)
         repeat("policy", lambda: run_long(policies.refresh), seconds=reload, delay=reload)
+        repeat(
+            "refusals",
+            lambda: self.interceptor.refusals.record(recorder),
+            seconds=REFUSAL_SECONDS,
+            delay=REFUSAL_SECONDS,
+        )
+        repeat("token_keys", lambda: run(token_keys.refresh), seconds=reload, delay=reload)
         repeat("anchor", lambda: run_long(self.anchors.push), seconds=settings.anchor_seconds)
         repeat("header_chunks", self.chunker.build_missing_chunks, seconds=self.header_chunk_seconds)
         if self._peers is not None:
@@ -424,6 +441,8 @@ class Application:
         """
         if self.recorder is None:
             return True
+        recorder = self.recorder
+        await self.background.attempt("refusals", lambda: self.interceptor.refusals.record(recorder))
         ended = await self.recorder.close(deadline - asyncio.get_running_loop().time())
         await self._recording.stop()
         if ended:

@@ -11,9 +11,11 @@ from typing import Any
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from grounds_record.note import is_key_name
+from grounds_record.errors import KeyMalformed
+from grounds_record.note import is_key_name, parse_verifier_key
 from models.field_problems import field_path, field_problems
 from server.errors import ConfigRefused
+from server.key_location import KeyLocation, Pkcs11Uri
 
 _ENV_PREFIX = "GROUNDS_"
 # The command-line client reads these variables, so they are not misspelt settings of the server.
@@ -32,13 +34,15 @@ class Settings(BaseSettings):
         port: TCP port. 0 selects a free port, which the application log reports.
         bundles: Folder of the bundle catalog. Its ACTIVE.toml files are trusted. The bundles are not trusted: each
             bundle is verified against its manifest, and a bundle that is not active runs in a process with limits.
+        bundle_keys: Public keys of which one must have signed each bundle that serves; each is a key, or a file that
+            contains it. With an empty list, bundles are not verified, which is accepted only on a loopback address.
         policy: File of the credit policy that is in force until a policy is activated. Trusted.
         retention: File of the retention table that `retain` applies. Trusted.
         database: SQLAlchemy URL of the database, SQLite or PostgreSQL. Trusted.
         keys: SQLAlchemy URL of the key database, which contains the customers' keys. A backup must never contain both
             databases.
-        master_key: File of the key that encrypts the customers' keys. The first start creates it.
-        signing_key: File of the key that signs checkpoints. The first start creates it.
+        master_key: File, or PKCS#11 URI, of the key that encrypts the customers' keys. The first start creates it.
+        signing_key: File, or PKCS#11 URI, of the key that signs checkpoints. The first start creates it.
         high_water_mark: File with the newest committed checkpoint. A backup of the database must never contain this
             file. None uses the path of the signing key with the suffix .mark.
         erasure_list: File that lists which customers were erased. A backup of the databases must never contain this
@@ -98,12 +102,13 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=50051, ge=0, le=65535)
     bundles: Path = Path("models/bundles")
+    bundle_keys: tuple[str, ...] = ()
     policy: Path = Path(__file__).parent / "policy.toml"
     retention: Path = Path(__file__).parent / "retention.toml"
     database: str = "sqlite:///grounds.db"
     keys: str = "sqlite:///grounds-keys.db"
-    master_key: Path = Path("grounds-master.key")
-    signing_key: Path = Path("grounds-signing.key")
+    master_key: KeyLocation = Path("grounds-master.key")
+    signing_key: KeyLocation = Path("grounds-signing.key")
     high_water_mark: Path | None = None
     erasure_list: Path | None = None
     log_origin: str = "grounds.local/log"
@@ -152,10 +157,15 @@ class Settings(BaseSettings):
             )
         return host
 
+    @property
+    def is_loopback(self) -> bool:
+        """Return whether only this machine can connect."""
+        return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
+
     @model_validator(mode="after")
     def _check_identity(self) -> "Settings":
         """Reject combinations of settings that would admit unidentified callers or contain a setting without effect."""
-        rules = (
+        rules: list[tuple[bool, str]] = [
             (
                 (self.tls_certificate is None) == (self.tls_key is None),
                 "tls_certificate and tls_key: set both or neither",
@@ -184,11 +194,37 @@ class Settings(BaseSettings):
                 self.jwt_keys is None or "://" not in self.jwt_keys or self.jwt_keys.startswith("https://"),
                 "jwt_keys: must be a file or an address that begins with https://",
             ),
+        ]
+        rules.append(
+            (
+                self.is_loopback or bool(self.bundle_keys),
+                "bundle_keys: required unless host is a loopback address; `grounds-train sign` signs bundles and prints the key",
+            )
         )
+        if isinstance(self.signing_key, Pkcs11Uri):
+            rules += (
+                (path is not None, f"{name}: required, because signing_key is not a file beside which it could be")
+                for name, path in (("high_water_mark", self.high_water_mark), ("erasure_list", self.erasure_list))
+            )
         problems = [problem for holds, problem in rules if not holds]
         if problems:
             raise ValueError("\n  ".join(problems))
         return self
+
+    @field_validator("bundle_keys")
+    @classmethod
+    def _read_bundle_keys(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
+        """Replace the names of files by the keys that they contain, and reject malformed keys."""
+        found = []
+        for key in keys:
+            try:
+                text = Path(key).read_text(encoding="ascii").strip() if Path(key).is_file() else key
+                found.append(parse_verifier_key(text).text())
+            except (OSError, UnicodeDecodeError, KeyMalformed) as error:
+                raise ValueError(
+                    f"must be a public key or a file that contains one, as `grounds-train sign` prints it: {error}"
+                ) from error
+        return tuple(found)
 
     @field_validator("database", "keys")
     @classmethod

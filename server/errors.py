@@ -227,6 +227,10 @@ class ForkRefused(OperatorError):
     """`adopt-fork` found no fork, that is, no lost or replaced records. Nothing was changed."""
 
 
+class KeyRotationRefused(OperatorError):
+    """A key cannot be rotated. The key that was in use stays in use."""
+
+
 class RetentionRefused(OperatorError):
     """The retention table is invalid, a record whose content is due for removal is damaged, or too much is due."""
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from grounds_record.errors import RecordError
 from grounds_record.printable_text import escape_text
 from models.errors import ModelError
 from training.errors import TrainingError, fit_screen
@@ -144,6 +145,21 @@ def features(
     write_features(spec_file, at, bundles, to, data, status, bundle)
 
 
+@app.command(epilog="Example: python -m training sign models/bundles/credit/4c7ab9fd86a1... --key release.key")
+def sign(
+    bundle: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of the bundle.")],
+    key: Annotated[Path, typer.Option(metavar="FILE", help="Private key; the file is created if it is missing.")],
+    name: Annotated[str, typer.Option(help="Name of the key. It never changes.")] = "grounds.local/bundles",
+) -> None:
+    """Sign a bundle with Ed25519, and print the public key for the setting `bundle_keys` of servers.
+
+    The signature covers the manifest, which lists the digest of every file. It is written to manifest.sig.
+    """
+    from training.commands.sign import sign_released_bundle
+
+    sign_released_bundle(bundle, key, name)
+
+
 @app.command(epilog="Example: python -m training export my_model.txt --baseline applicants.parquet --to my_model")
 def export(
     model: Annotated[Path, typer.Argument(metavar="MODEL.txt", help="Text file that Booster.save_model wrote.")],
@@ -173,7 +189,7 @@ def main() -> int:
     warnings.filterwarnings("ignore", module="lightgbm")
     try:
         app(standalone_mode=True)
-    except (TrainingError, ModelError) as error:
+    except (TrainingError, ModelError, RecordError) as error:
         print(fit_screen(escape_text(f"error: {error}")), file=sys.stderr)  # noqa: T201 - the command line
         return 1
     return 0

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TypeVar
@@ -10,7 +11,7 @@ import grpc
 from google.protobuf.message import Message
 from google.type.date_pb2 import Date
 
-from grounds.audit.v1 import audit_pb2, audit_pb2_grpc, churn_evidence_pb2, evidence_pb2, sample_pb2
+from grounds.audit.v1 import audit_pb2, audit_pb2_grpc, bodies_pb2, churn_evidence_pb2, evidence_pb2, sample_pb2
 from grounds.churn.v1 import churn_pb2, churn_pb2_grpc
 from grounds.credit.v1 import credit_pb2, credit_pb2_grpc
 from grounds.customer.v1.customer_pb2 import Customer
@@ -538,6 +539,32 @@ class Client:
             request.page_token = page.next_page_token
             if not request.page_token:
                 return
+
+    def count_refused_calls(
+        self, start: dt.datetime | None = None, end: dt.datetime | None = None
+    ) -> list[bodies_pb2.RefusedCalls]:
+        """Return the numbers of calls that were denied or refused, by caller, method and reason, the largest first.
+
+        Args:
+            start: Count only calls that were recorded at or after this time, which must have a time zone; None for all.
+            end: Count only calls that were recorded before this time; None for all.
+        """
+        request, counts = audit_pb2.CountRefusedCallsRequest(), Counter[tuple[str, str, str]]()
+        if start is not None:
+            request.start_time.FromDatetime(start)
+        if end is not None:
+            request.end_time.FromDatetime(end)
+        while True:
+            page = self._call(self._audit.CountRefusedCalls, request)
+            for each in page.refusals:
+                counts[each.caller, each.method, each.reason] += each.count
+            if not page.HasField("next_end_time"):
+                break
+            request.end_time.CopyFrom(page.next_end_time)
+        return [
+            bodies_pb2.RefusedCalls(caller=caller, method=method, reason=reason, count=count)
+            for (caller, method, reason), count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        ]
 
     def sample_decisions(
         self,

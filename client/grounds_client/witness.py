@@ -27,6 +27,7 @@ from grounds_record.checkpoint import Checkpoint, open_checkpoint
 from grounds_record.cosignature import WitnessKey, add_cosignature, verify_cosignatures, witness_key
 from grounds_record.errors import ProofInvalid, RecordError
 from grounds_record.key_files import ensure_signing_key, read_signing_key
+from grounds_record.key_history import KeyHistory, trace_keys
 from grounds_record.merkle import verify_consistency
 from grounds_record.note import VerifierKey
 from grounds_record.private_files import make_folder, open_lock_file, replace_file
@@ -95,9 +96,12 @@ class Witness:
             RecordError: The checkpoint is malformed or is not signed by the log's key.
         """
         with self._lock():
-            last = self._read_last()
-            note = source.get_checkpoint().checkpoint
-            checkpoint = open_checkpoint(note, self._log_key)
+            head = source.get_checkpoint()
+            # The server's statements count only as far as signatures connect them with the key that the witness trusts.
+            keys = trace_keys(self._log_key, head.key_rotations)
+            last = self._read_last(keys)
+            note = head.checkpoint
+            checkpoint = open_checkpoint(note, keys)
             if last is not None:
                 self._check_continuity(source, *last, note, checkpoint)
             cosigned = add_cosignature(note, self._signing_key, self._cosigning_time())
@@ -115,13 +119,13 @@ class Witness:
                 raise WitnessRefused(f"{self.folder}: another process uses this folder; wait for it to end") from error
             yield
 
-    def _read_last(self) -> tuple[str, Checkpoint] | None:
+    def _read_last(self, keys: KeyHistory) -> tuple[str, Checkpoint] | None:
         """Return the last cosigned checkpoint as a note and parsed; None before the first round."""
         if not self.cosigned_path.exists():
             return None
         try:
             note = self.cosigned_path.read_text(encoding="utf-8")
-            checkpoint = open_checkpoint(note, self._log_key)
+            checkpoint = open_checkpoint(note, keys)
             own = verify_cosignatures(note, [self.key])
         except (RecordError, UnicodeDecodeError) as error:
             raise WitnessRefused(

@@ -22,6 +22,7 @@ from grounds_record.errors import (
     HeaderInvalid,
     HeaderVersionUnsupported,
     KeyFileRejected,
+    KeyHistoryInvalid,
     KeyMalformed,
     NoteMalformed,
     ProofInvalid,
@@ -34,6 +35,7 @@ from grounds_record.errors import (
 from grounds_record.export import Export, RetentionProof, StoredRecord
 from grounds_record.export_file import read_export, write_export
 from grounds_record.header import Header, RemovedRecord, parse_header
+from grounds_record.key_history import KeyHistory, KeyRotation, open_rotation, sign_rotation, trace_keys
 from grounds_record.merkle import leaf_hash, verify_consistency, verify_inclusion
 from grounds_record.note import SigningKey, VerifierKey, parse_signing_key, parse_verifier_key
 from grounds_record.sealed_record import SealedRecord, open_record, parse_leaf_data, seal_record
@@ -55,7 +57,10 @@ __all__ = [
     "HeaderInvalid",
     "HeaderVersionUnsupported",
     "KeyFileRejected",
+    "KeyHistory",
+    "KeyHistoryInvalid",
     "KeyMalformed",
+    "KeyRotation",
     "NoteMalformed",
     "ProofInvalid",
     "RecordAltered",
@@ -75,6 +80,7 @@ __all__ = [
     "leaf_hash",
     "open_checkpoint",
     "open_record",
+    "open_rotation",
     "parse_checkpoint",
     "parse_header",
     "parse_leaf_data",
@@ -84,6 +90,8 @@ __all__ = [
     "read_export",
     "seal_record",
     "sign_checkpoint",
+    "sign_rotation",
+    "trace_keys",
     "verify",
     "verify_consistency",
     "verify_cosignatures",

@@ -16,8 +16,9 @@ import re
 from dataclasses import dataclass
 
 from grounds_record.errors import CheckpointMalformed, CheckpointOriginMismatch
+from grounds_record.key_history import KeyHistory, LogKeys
 from grounds_record.merkle import EMPTY_ROOT, HASH_BYTES, SIZE_MAX
-from grounds_record.note import SigningKey, VerifierKey, decode_base64, open_note, sign_note
+from grounds_record.note import Signer, decode_base64, open_note, parse_note, sign_note
 
 _LINES_MIN = 3
 
@@ -81,7 +82,7 @@ def parse_checkpoint(text: str) -> Checkpoint:
     return Checkpoint(lines[0], int(lines[1]), root, tuple(lines[3:]))
 
 
-def sign_checkpoint(checkpoint: Checkpoint, key: SigningKey) -> str:
+def sign_checkpoint(checkpoint: Checkpoint, key: Signer) -> str:
     """Return a signed checkpoint.
 
     The caller must only sign checkpoints that extend the last signed checkpoint, because signatures on two inconsistent
@@ -95,12 +96,13 @@ def sign_checkpoint(checkpoint: Checkpoint, key: SigningKey) -> str:
     return sign_note(checkpoint.text(), key)
 
 
-def open_checkpoint(note: str, key: VerifierKey) -> Checkpoint:
+def open_checkpoint(note: str, key: LogKeys) -> Checkpoint:
     """Verify the signature of a checkpoint, and return the checkpoint.
 
     Args:
         note: Signed note with the text of the checkpoint.
-        key: Public key of the log. The name of the key must be the origin of the checkpoint.
+        key: Public key of the log, or the history of its keys, of which the one for the size of the checkpoint must
+            have signed it. The name of the key must be the origin of the checkpoint.
 
     Raises:
         NoteMalformed: `note` is not a signed note.
@@ -109,6 +111,9 @@ def open_checkpoint(note: str, key: VerifierKey) -> Checkpoint:
         CheckpointMalformed: The signed text is not a checkpoint.
         CheckpointOriginMismatch: The origin of the checkpoint is not the name of the key.
     """
+    if isinstance(key, KeyHistory):
+        # The size is not verified yet. A wrong size selects a key that did not sign this text.
+        key = key.keys[0] if len(key.keys) == 1 else key.key_for_size(parse_checkpoint(parse_note(note)[0]).size)
     checkpoint = parse_checkpoint(open_note(note, key))
     _check_origin(checkpoint, key.name)
     return checkpoint

@@ -25,6 +25,7 @@ content tag depends on the customer key.
 
 import hmac
 import os
+from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -38,6 +39,16 @@ _SALT_BYTES = 16
 _WRAPPING = b"\x01"  # version of the wrapped form
 _WRAPPED_BYTES = len(_WRAPPING) + NONCE_BYTES + KEY_BYTES + TAG_BYTES
 _NAME_BYTES_MAX = 255
+
+
+class Cipher(Protocol):
+    """AES-256-GCM with a master key, which may never leave a hardware security module."""
+
+    def encrypt(self, nonce: bytes, data: bytes, associated_data: bytes) -> bytes:
+        """Return the encrypted data, followed by the tag."""
+
+    def decrypt(self, nonce: bytes, data: bytes, associated_data: bytes) -> bytes:
+        """Return the decrypted data; raise InvalidTag if the arguments and the key do not belong together."""
 
 
 def new_customer_key() -> bytes:
@@ -98,31 +109,31 @@ def row_salt(customer_id: str, salt_key: bytes) -> bytes:
     return hmac.digest(salt_key, customer_id.encode(), "sha256")[:_SALT_BYTES]
 
 
-def wrap_key(key: bytes, master: bytes) -> bytes:
+def wrap_key(key: bytes, master: bytes | Cipher) -> bytes:
     """Return a customer's key encrypted under the master key, for the key store; 61 bytes."""
-    _check_key(master)
+    cipher = _cipher(master)
     # A random nonce is safe for 2**32 keys under one master key (NIST SP 800-38D, 8.3).
     nonce = os.urandom(NONCE_BYTES)
-    return _WRAPPING + nonce + AESGCM(master).encrypt(nonce, key, key_id(key).encode())
+    return _WRAPPING + nonce + cipher.encrypt(nonce, key, key_id(key).encode())
 
 
-def unwrap_key(wrapped: bytes, name: str, master: bytes) -> bytes:
+def unwrap_key(wrapped: bytes, name: str, master: bytes | Cipher) -> bytes:
     """Return a customer's key, decrypted.
 
     Args:
         wrapped: Result of `wrap_key`.
         name: The key id, as in the key store and in the record's header.
-        master: The master key, 32 bytes.
+        master: The master key, 32 bytes, or its cipher.
 
     Raises:
         WrappedKeyInvalid: The version is unknown, or the bytes, the key id and the master key do not belong together.
     """
-    _check_key(master)
+    cipher = _cipher(master)
     if wrapped[:1] != _WRAPPING or len(wrapped) != _WRAPPED_BYTES:
         raise WrappedKeyInvalid(f"a wrapped key must have {_WRAPPED_BYTES} bytes and begin with {_WRAPPING.hex()}")
     nonce, content = wrapped[1 : 1 + NONCE_BYTES], wrapped[1 + NONCE_BYTES :]
     try:
-        key = AESGCM(master).decrypt(nonce, content, name.encode())
+        key = cipher.decrypt(nonce, content, name.encode())
     except InvalidTag as error:
         raise WrappedKeyInvalid(
             f"key {name} cannot be unwrapped: the master key is wrong, or the wrapped key was changed"
@@ -131,6 +142,14 @@ def unwrap_key(wrapped: bytes, name: str, master: bytes) -> bytes:
     if key_id(key) != name:
         raise WrappedKeyInvalid(f"key {name} unwraps to a key with a different id")
     return key
+
+
+def _cipher(master: bytes | Cipher) -> Cipher:
+    """Return the cipher of a master key."""
+    if not isinstance(master, bytes):
+        return master
+    _check_key(master)
+    return AESGCM(master)
 
 
 def _derive_key(key: bytes, purpose: bytes) -> bytes:

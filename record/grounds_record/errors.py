@@ -13,6 +13,10 @@ class KeyMalformed(RecordError):
     """The text or the bytes of a key are malformed. The message states the invalid part but never contains the key."""
 
 
+class KeyHistoryInvalid(RecordError):
+    """The rotations of a log's signing keys are malformed or contradict each other."""
+
+
 class KeyFileRejected(RecordError):
     """A key file is missing, invalid or accessible to other users, or cannot be created. The message states the file and what to do."""
 

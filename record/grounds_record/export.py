@@ -56,6 +56,7 @@ class Export:
         retentions: The retention records that account for every missing ciphertext of the range.
         consistency: One pair for each kept checkpoint whose size is outside the range: the size of the checkpoint, and the
             `merkle.consistency_proof` between this checkpoint and the newest one.
+        key_rotations: The statements of all rotations of the signing key (`key_history`).
     """
 
     start: int
@@ -64,3 +65,4 @@ class Export:
     after: tuple[bytes, ...] = ()
     retentions: tuple[RetentionProof, ...] = ()
     consistency: tuple[tuple[int, tuple[bytes, ...]], ...] = ()
+    key_rotations: tuple[str, ...] = ()

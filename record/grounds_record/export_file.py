@@ -1,6 +1,7 @@
 """Export files: an exported range of the record log as JSON Lines. Bytes are encoded in base64.
 
     line 1       {"format":1,"start":..,"checkpoint":..,"before":[..],"after":[..],"retentions":[..],"consistency":[..]}
+                 If the signing key was rotated, line 1 also has "key_rotations":[..], the signed statements as text
     other lines  {"index":..,"header":..,"ciphertext":..,"nodes":[..],"columns":{..}}, one record per line in the order of the log
 
 `ciphertext` is null if retention removed the ciphertext. An item of `retentions` is {"record":.., "proof":[..]}. An
@@ -34,7 +35,7 @@ def write_export(path: Path, export: Export, checkpoint: str) -> int:
         export: The export.
         checkpoint: The newest checkpoint, a signed note.
     """
-    head = {
+    head: dict[str, Any] = {
         "format": _FORMAT,
         "start": export.start,
         "checkpoint": checkpoint,
@@ -45,6 +46,8 @@ def write_export(path: Path, export: Export, checkpoint: str) -> int:
         ],
         "consistency": [[size, _encode_hashes(proof)] for size, proof in export.consistency],
     }
+    if export.key_rotations:  # without rotations, older releases can read the file
+        head["key_rotations"] = list(export.key_rotations)
     count = 0
     with replace_file(path) as temporary, temporary.open("w", encoding="ascii") as file:
         file.write(json.dumps(head) + "\n")
@@ -74,6 +77,7 @@ def read_export(path: Path) -> tuple[Export, str]:
         )
         consistency = tuple((_parse_count(size), _parse_hashes(proof)) for size, proof in head["consistency"])
         before, after = _parse_hashes(head["before"]), _parse_hashes(head["after"])
+        key_rotations = tuple(map(_parse_text, head.get("key_rotations", [])))
         start, checkpoint = _parse_count(head["start"]), _parse_text(head["checkpoint"])
     except (KeyError, TypeError, ValueError) as error:
         raise ExportMalformed(f"{path}: line {number}: the head of the export is malformed") from error
@@ -84,6 +88,7 @@ def read_export(path: Path) -> tuple[Export, str]:
         after=after,
         retentions=retentions,
         consistency=consistency,
+        key_rotations=key_rotations,
     )
     return export, checkpoint
 

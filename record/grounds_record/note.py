@@ -19,8 +19,10 @@ import base64
 import binascii
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -68,16 +70,36 @@ class VerifierKey:
     @property
     def key_id(self) -> bytes:
         """Return the 4 bytes by which signatures refer to this key."""
-        return hashlib.sha256(self.name.encode() + b"\n" + _ED25519 + self.public).digest()[:_KEY_ID_BYTES]
+        return _key_id(self.name, self.public)
 
     def text(self) -> str:
         """Return the key as a vkey: name+hexhash+base64(0x01 || public key)."""
         return f"{self.name}+{self.key_id.hex()}+{base64.b64encode(_ED25519 + self.public).decode()}"
 
 
+@lru_cache(maxsize=16)
+def _key_id(name: str, public: bytes) -> bytes:
+    """Return the key id of a public key. It is cached, because every signature contains it."""
+    return hashlib.sha256(name.encode() + b"\n" + _ED25519 + public).digest()[:_KEY_ID_BYTES]
+
+
+class Signer(Protocol):
+    """A private key of a log that signs: a `SigningKey`, or a key that never leaves a hardware security module."""
+
+    @property
+    def name(self) -> str:
+        """Return the name of the log."""
+
+    def verifier(self) -> VerifierKey:
+        """Return the public key."""
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the Ed25519 signature of a message, 64 bytes."""
+
+
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """The private key of a log.
+    """The private key of a log, in the memory of this process.
 
     Attributes:
         name: Name of the log, as in `VerifierKey`.
@@ -97,7 +119,11 @@ class SigningKey:
 
     def verifier(self) -> VerifierKey:
         """Return the public key."""
-        return VerifierKey(self.name, Ed25519PrivateKey.from_private_bytes(self.seed).public_key().public_bytes_raw())
+        return _load_verifier(self.name, self.seed)
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the Ed25519 signature of a message, 64 bytes."""
+        return _load_private_key(self.seed).sign(message)
 
     def text(self) -> str:
         """Return the key as Go's note package writes it: PRIVATE+KEY+name+hexhash+base64(0x01 || seed)."""
@@ -131,7 +157,7 @@ def parse_signing_key(text: str) -> SigningKey:
     return signer
 
 
-def sign_note(text: str, key: SigningKey) -> str:
+def sign_note(text: str, key: Signer) -> str:
     """Sign a text, and return the note.
 
     Args:
@@ -144,15 +170,28 @@ def sign_note(text: str, key: SigningKey) -> str:
     _check_characters(text)
     if text == "\n" or not text.endswith("\n"):
         raise NoteMalformed("the text of a note must not be empty and must end in a newline")
-    private, key_id = _load_signer(key)
-    line = base64.b64encode(key_id + private.sign(text.encode())).decode()
-    return f"{text}\n{SIGNATURE_START}{key.name} {line}\n"
+    return signed_note(text, [(key.verifier(), key.sign(text.encode()))])
+
+
+def signed_note(text: str, signatures: Sequence[tuple[VerifierKey, bytes]]) -> str:
+    """Return the note of a text and its signatures, which are not verified."""
+    lines = [
+        f"{SIGNATURE_START}{key.name} {base64.b64encode(key.key_id + content).decode()}\n"
+        for key, content in signatures
+    ]
+    return f"{text}\n{''.join(lines)}"
 
 
 @lru_cache(maxsize=4)
-def _load_signer(key: SigningKey) -> tuple[Ed25519PrivateKey, bytes]:
-    """Return the private key object and the key id. They are cached, because one key signs all checkpoints."""
-    return Ed25519PrivateKey.from_private_bytes(key.seed), key.verifier().key_id
+def _load_private_key(seed: bytes) -> Ed25519PrivateKey:
+    """Return the private key object, which is cached because one key signs all checkpoints."""
+    return Ed25519PrivateKey.from_private_bytes(seed)
+
+
+@lru_cache(maxsize=4)
+def _load_verifier(name: str, seed: bytes) -> VerifierKey:
+    """Return the public key, which is cached because every signature contains its id."""
+    return VerifierKey(name, _load_private_key(seed).public_key().public_bytes_raw())
 
 
 def open_note(note: str, key: VerifierKey) -> str:

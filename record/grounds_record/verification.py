@@ -24,6 +24,7 @@ from grounds_record.cosignature import WitnessKey, verify_cosignatures
 from grounds_record.errors import ProofInvalid, RecordError, SignatureInvalid
 from grounds_record.export import Export, RetentionProof
 from grounds_record.header import RETENTION_KIND, parse_header
+from grounds_record.key_history import LogKeys, trace_keys
 from grounds_record.merkle import (
     Node,
     covering_nodes,
@@ -32,7 +33,6 @@ from grounds_record.merkle import (
     verify_consistency,
     verify_inclusion,
 )
-from grounds_record.note import VerifierKey
 from grounds_record.rebuilt_tree import RebuiltTree
 from grounds_record.tree_differences import TreeDifferences, extract_exchanges, locate_differences
 from grounds_record.verification_report import (
@@ -62,7 +62,7 @@ class CosignatureRule:
 
 
 def verify(
-    export: Export, checkpoints: Sequence[str], key: VerifierKey, cosignatures: CosignatureRule | None = None
+    export: Export, checkpoints: Sequence[str], key: LogKeys, cosignatures: CosignatureRule | None = None
 ) -> VerificationReport:
     """Verify that the exported records are the records that the checkpoints cover, and locate differences.
 
@@ -70,13 +70,18 @@ def verify(
         export: The exported records and hashes, which are not trusted. The records are iterated once.
         checkpoints: The log's newest checkpoint and the checkpoints that the auditor kept, as signed notes in any
             order.
-        key: The log's public key. The name of the key is the log's origin.
+        key: A public key of the log. The name of the key is the log's origin. The key rotations in the export lead from
+            this key to the keys that the log had before and after it.
         cosignatures: The cosignatures that a proven checkpoint must have; None if no cosignature is required.
 
     Returns:
         The report. Invalid content of the export does not raise an error; the report lists it as a fault.
     """
     faults: list[Fault] = []
+    try:
+        key = trace_keys(key, export.key_rotations)
+    except RecordError as error:
+        faults.append(Fault(FaultKind.CHECKPOINT_REFUSED, None, None, f"a key rotation is rejected: {error}"))
     accepted = _accept_checkpoints(checkpoints, key, faults)
     newest = accepted[-1] if accepted else None
     hash_count = len(covering_nodes(0, export.start))
@@ -128,7 +133,7 @@ class _RootComparison:
     faults: list[Fault] = field(default_factory=list)
 
 
-def _accept_checkpoints(notes: Sequence[str], key: VerifierKey, faults: list[Fault]) -> list[Checkpoint]:
+def _accept_checkpoints(notes: Sequence[str], key: LogKeys, faults: list[Fault]) -> list[Checkpoint]:
     """Return one valid checkpoint of each size in ascending order; add faults for invalid and contradicting ones."""
     accepted: dict[int, Checkpoint] = {}
     for number, note in enumerate(notes, start=1):
@@ -344,7 +349,7 @@ def _prove_other_checkpoints(
 
 
 def _check_cosignatures(
-    notes: Sequence[str], key: VerifierKey, rule: CosignatureRule, proven: Sequence[int], faults: list[Fault]
+    notes: Sequence[str], key: LogKeys, rule: CosignatureRule, proven: Sequence[int], faults: list[Fault]
 ) -> tuple[str, ...]:
     """Check that enough witnesses cosigned a proven checkpoint, and add faults if not.
 

@@ -26,9 +26,12 @@ def activate(
 ) -> None:
     """Verify a bundle and make it serve its markets. To roll back, activate the previous bundle again."""
     from models.catalog import activate as activate_bundle  # the import loads ONNX Runtime, which is slow
+    from models.catalog import find_bundle
+    from server.registry.bundle_signatures import BundleSignatures
 
     settings = read_settings(config)
     warn_missing_bundles(settings)
+    BundleSignatures(settings.bundle_keys).check(find_bundle(settings.bundles, bundle))
     activated, markets = activate_bundle(settings.bundles, bundle, tuple(market or ()))
     print_line(f"{activated.manifest.family} {activated.bundle_id[:12]} serves {', '.join(markets)}")
 

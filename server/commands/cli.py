@@ -11,7 +11,7 @@ from server.commands.customers import erase, hold, release
 from server.commands.dev_certs import dev_certs
 from server.commands.doctor import doctor
 from server.commands.forks import adopt_fork
-from server.commands.keys import public_key
+from server.commands.keys import keys, public_key
 from server.commands.loading import load
 from server.commands.options import runs_as_script
 from server.commands.policy import activate_policy
@@ -50,6 +50,7 @@ app.command(epilog="Example: python -m server activate-policy policy.toml --reas
 )
 app.command(epilog="Example: python -m server doctor --config CONFIG.toml")(doctor)
 app.command(epilog="Example: python -m server public-key > grounds.pub")(public_key)
+app.add_typer(keys, name="keys")
 app.command(name="dev-certs", epilog="Example: python -m server dev-certs certificates")(dev_certs)
 app.command(epilog="Example: python -m server erase TW 188 --reason 'request 2026-114' --apply")(erase)
 app.command(epilog="Example: python -m server hold TW 188 --reason 'lawsuit 7 O 42/26'")(hold)

@@ -43,7 +43,7 @@ def absent_files(settings: Settings) -> list[AbsentFile]:
     return [
         AbsentFile(setting, kind, path.absolute())
         for setting, kind, path in files
-        if path is not None and not path.exists()
+        if isinstance(path, Path) and not path.exists()
     ]
 
 

@@ -17,7 +17,7 @@ from server.decisions.toml_positions import line_numbers, nearest_line
 from server.errors import RetentionRefused
 
 ALL_MARKETS = "*"
-# Records of these kinds explain removals, erasures, legal holds, lost records, wrong clocks and changes of the policy.
+# Records of these kinds explain removals, erasures, legal holds, lost records, wrong clocks, and changes of the policy or of the signing key.
 # They contain no personal data, and auditors need them as long as the log exists.
 PERMANENT_KINDS = {
     *(
@@ -28,6 +28,7 @@ PERMANENT_KINDS = {
         "LEGAL_HOLD",
         "LEGAL_HOLD_RELEASE",
         "POLICY_ACTIVATED",
+        "SIGNING_KEY_ROTATED",
     ),
 }
 _Kind = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,31}$")]

@@ -1,6 +1,7 @@
 """The interceptor of all calls, which limits, authorizes and validates them and turns exceptions into gRPC errors."""
 
 import asyncio
+import datetime as dt
 import math
 import time
 import uuid
@@ -17,7 +18,7 @@ from server.edges.authorization import PUBLIC_METHODS, ROLES, authorize
 from server.edges.call_deadline import start_call
 from server.edges.context import Context
 from server.edges.error_location import error_location
-from server.edges.identity.callers import ANYONE_CALLER, Caller
+from server.edges.identity.callers import ANYONE_CALLER, UNIDENTIFIED_CALLER, Caller
 from server.edges.identity.identification import Identification, LocalIdentification
 from server.edges.limits import CallClass, CallLimits, class_of_method
 from server.edges.received_request import (
@@ -28,8 +29,10 @@ from server.edges.received_request import (
     decode_message,
     require_message,
 )
+from server.edges.refusals import RefusalCounter
 from server.edges.status import ERROR_STATUSES, abort_with_error, abort_with_incident
 from server.errors import AnswerNotRead, Draining, MethodNotAllowed, MethodUnknown, ServerError
+from server.stores.clock import utc_now
 
 LOG = structlog.get_logger()
 _OWN_PREFIX = "/grounds."  # the full name of every method of our services begins with this
@@ -49,6 +52,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     Attributes:
         draining: True if new calls are rejected. Calls in progress continue.
         calls_in_progress: Number of calls to our services whose request has arrived and which have not ended.
+        refusals: The denied and refused calls that are not recorded yet.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         request_seconds_max: float = 10.0,
         answer_seconds_max: float = 60.0,
         identification: Identification | None = None,
+        clock: Callable[[], dt.datetime] = utc_now,
     ) -> None:
         """Create an interceptor.
 
@@ -68,6 +73,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             request_seconds_max: Time in seconds within which the request of a call must arrive.
             answer_seconds_max: Time in seconds within which the caller must read each part of a streamed answer.
             identification: Finds the caller of a call. With None, every caller is the local caller.
+            clock: Returns the time at which calls are refused.
         """
         self._request_bytes_max, self._answer_seconds_max = request_bytes_max, answer_seconds_max
         self._limits = limits or CallLimits(dict.fromkeys(CallClass, 2**31))
@@ -77,6 +83,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._loan_desk_thread = ThreadPoolExecutor(1, thread_name_prefix="validation-loan-desk")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="validation")
         self._handlers: dict[str, Any] = {}
+        self.refusals = RefusalCounter(clock)
         self.draining = False
         self.calls_in_progress = 0
         self._last_arrival = -math.inf  # on the clock of the event loop
@@ -123,9 +130,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         call_class = class_of_method(method)
 
         async def call(_requests: Any, context: Context) -> Message | bytes:
-            start = time.monotonic()
+            start, caller = time.monotonic(), UNIDENTIFIED_CALLER
             try:
-                content, caller = await self._receive_first(method, call_class, context)
+                caller = await self._identify(method, context)
+                content = await self._receive_first(method, call_class, context, caller)
                 start_call()
                 try:
                     received = await decoder.decode(content, caller, self._thread_runner(call_class))
@@ -133,6 +141,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 finally:
                     self._end_call(call_class)
             except (Exception, asyncio.CancelledError) as error:
+                self.refusals.count(caller.name, method, error)
                 await _end_with_error(error, method, context, start)
                 raise
             _log_call(method, "OK", start)
@@ -145,9 +154,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         call_class = class_of_method(method)
 
         async def call(_requests: Any, context: Context) -> None:
-            start = time.monotonic()
+            start, caller = time.monotonic(), UNIDENTIFIED_CALLER
             try:
-                content, caller = await self._receive_first(method, call_class, context)
+                caller = await self._identify(method, context)
+                content = await self._receive_first(method, call_class, context, caller)
                 try:
                     received = await decoder.decode(content, caller, self._thread_runner(call_class))
                     # If the caller disconnects, close the generator immediately instead of leaving it to the garbage
@@ -158,28 +168,28 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 finally:
                     self._end_call(call_class)
             except (Exception, asyncio.CancelledError) as error:
+                self.refusals.count(caller.name, method, error)
                 await _end_with_error(error, method, context, start)
                 raise
             _log_call(method, "OK", start)
 
         return call
 
-    async def _receive_first(self, method: str, call_class: CallClass, context: Context) -> tuple[bytes, Caller]:
+    async def _receive_first(self, method: str, call_class: CallClass, context: Context, caller: Caller) -> bytes:
         """Wait for the request of a call, and count the call. The caller of this method must call `_end_call`.
 
         Permission is checked first, so that a caller without permission learns nothing about the request or the server.
 
         Returns:
-            The bytes of the request, and the caller.
+            The bytes of the request.
 
         Raises:
-            CallerNotAuthenticated: The caller has not proved who it is.
             MethodNotAllowed: The caller may not call the method.
             Draining: The server is stopping.
             Overloaded, RateExceeded: The call would exceed a limit.
             RequestIncomplete, RequestUnreadable: The request did not arrive.
         """
-        caller = await self._identify(method, context)
+        authorize(method, caller.roles)
         if self.draining:
             raise Draining("this server is stopping; retry")
         self._limits.check(call_class)  # before the request is read, so that a rejected request takes no memory
@@ -189,18 +199,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._limits.begin(call_class, caller.name)
         self._last_arrival = asyncio.get_running_loop().time()
         self.calls_in_progress += 1
-        return content, caller
+        return content
 
     async def _identify(self, method: str, context: Context) -> Caller:
-        """Return the caller of a call, who may call the method.
+        """Return the caller of a call.
 
         Raises:
             CallerNotAuthenticated: The caller has not proved who it is.
-            MethodNotAllowed: The caller may not call the method.
         """
-        caller = ANYONE_CALLER if method in PUBLIC_METHODS else await self._identification.caller(context)
-        authorize(method, caller.roles)
-        return caller
+        return ANYONE_CALLER if method in PUBLIC_METHODS else await self._identification.caller(context)
 
     def _end_call(self, call_class: CallClass) -> None:
         """Count the end of a call."""
@@ -258,8 +265,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         call_class = class_of_method(method)
 
         async def call(_requests: Any, context: Context) -> Any:
+            caller = UNIDENTIFIED_CALLER
             try:
                 caller = await self._identify(method, context)
+                authorize(method, caller.roles)
                 self._limits.check(call_class)
                 content = require_message(await self._pending.receive(context), method)
                 self._limits.begin(call_class, caller.name)
@@ -268,6 +277,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 finally:
                     self._limits.end(call_class)
             except ServerError as error:
+                self.refusals.count(caller.name, method, error)
                 await abort_with_error(context, error)
 
         serializer = {"response_serializer": _bytes_or(handler.response_serializer)}

@@ -12,7 +12,7 @@ import datetime as dt
 import hashlib
 import hmac
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
@@ -127,18 +127,29 @@ _Cursor = TypeVar("_Cursor", RiskPageCursor, SyncCursor, CopyState, ExportCursor
 
 
 class PageTokens:
-    """Writes and reads tokens, which are signed with a key that all servers with the same database share."""
+    """Writes and reads tokens, which are signed with keys that all servers with the same database share."""
 
-    def __init__(self, key: bytes, days_max: float, clock: Callable[[], dt.datetime]) -> None:
-        self._key, self._clock = key, clock
+    def __init__(self, keys: Callable[[], Sequence[bytes]], days_max: float, clock: Callable[[], dt.datetime]) -> None:
+        """Create an instance.
+
+        Args:
+            keys: Function that returns the key that signs now, followed by other keys whose tokens are valid.
+            days_max: Number of days for which a token is valid.
+            clock: Function that returns the current time.
+        """
+        self._keys, self._clock = keys, clock
         self._age_max = dt.timedelta(days=days_max)
 
     def for_caller(self, caller: Caller) -> "PageTokens":
         """Return an instance whose tokens only this caller can use. For the local caller, return this instance."""
         if caller == LOCAL_CALLER:
             return self
-        key = hmac.digest(self._key, caller.name.encode(), hashlib.sha256)
-        return PageTokens(key, self._age_max / dt.timedelta(days=1), self._clock)
+        name = caller.name.encode()
+
+        def keys() -> list[bytes]:
+            return [hmac.digest(key, name, hashlib.sha256) for key in self._keys()]
+
+        return PageTokens(keys, self._age_max / dt.timedelta(days=1), self._clock)
 
     def write(self, cursor: RiskPageCursor | SyncCursor | CopyState | ExportCursor) -> str:
         """Return the token of a cursor."""
@@ -171,7 +182,7 @@ class PageTokens:
     def sign(self, content: object) -> str:
         """Return a signed token that contains any value that JSON can represent."""
         data = json.dumps(content, separators=(",", ":")).encode()
-        return base64.urlsafe_b64encode(self._mac(data) + data).decode().rstrip("=")
+        return base64.urlsafe_b64encode(_mac(self._keys()[0], data) + data).decode().rstrip("=")
 
     def open(self, token: str) -> Any:
         """Return the content of a token after checking its signature. The content and the age are not checked.
@@ -186,13 +197,14 @@ class PageTokens:
             raise PageTokenInvalid(INVALID_MESSAGE) from error
         mac, data = data[:_MAC_BYTES], data[_MAC_BYTES:]
         # The comparison takes constant time. It precedes parsing, so that unsigned bytes never reach the JSON parser.
-        if not hmac.compare_digest(mac, self._mac(data)):
+        if not any(hmac.compare_digest(mac, _mac(key, data)) for key in self._keys()):
             raise PageTokenInvalid(INVALID_MESSAGE)
         return json.loads(data)
 
-    def _mac(self, data: bytes) -> bytes:
-        """Return the truncated HMAC-SHA256 of some bytes."""
-        return hmac.digest(self._key, data, hashlib.sha256)[:_MAC_BYTES]
+
+def _mac(key: bytes, data: bytes) -> bytes:
+    """Return the truncated HMAC-SHA256 of some bytes."""
+    return hmac.digest(key, data, hashlib.sha256)[:_MAC_BYTES]
 
 
 def page_size(requested: int) -> int:

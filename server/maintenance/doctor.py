@@ -14,7 +14,7 @@ from sqlalchemy import Connection, select
 from grounds_record.checkpoint import open_checkpoint
 from grounds_record.errors import RecordError
 from grounds_record.export import Export
-from grounds_record.key_files import read_signing_key
+from grounds_record.key_history import KeyHistory, LogKeys
 from grounds_record.merkle import Frontier, split_hashes
 from grounds_record.note import VerifierKey
 from grounds_record.verification import verify
@@ -28,9 +28,11 @@ from server.stores.catalog.artifacts import activation_problems, missing_artifac
 from server.stores.catalog.bundle_cache import BundleCache
 from server.stores.catalog.policies import PolicyStore
 from server.stores.database import Database, Snapshot
+from server.stores.keys.places import open_place
 from server.stores.record_log.forks import RememberedCheckpoint, adopted_ranges, fork_problem, fork_problems
 from server.stores.record_log.header_chunks import check_chunks
 from server.stores.record_log.high_water_mark import HighWaterMark
+from server.stores.record_log.key_rotations import read_key_history
 from server.stores.record_log.opening import KeyLocations, open_log
 from server.stores.record_log.proofs import LogHead, ProofReader, read_retention_proofs
 from server.stores.record_log.tiles import leaf_tile_problems, tile_problems
@@ -58,7 +60,7 @@ def diagnose(database: Database, settings: Settings) -> Diagnosis:
 
     Raises:
         StoreUnavailable: A database does not respond.
-        RecordError: The signing key cannot be read.
+        LogRefused: The signing key cannot be read.
     """
     locations = KeyLocations.from_settings(settings)
     mark = locations.high_water_mark()
@@ -107,10 +109,15 @@ def check_log(
     # Read anchors and mark before the snapshot of the database, because a checkpoint that was written after the
     # snapshot may have more records than the tree in the snapshot.
     anchors = _read_anchors(anchor_folder)
-    newest = mark.read(verifier) if mark else None
+    try:
+        with database.reading() as connection:
+            keys = read_key_history(connection, verifier)
+        newest = mark.read(keys) if mark else None
+    except LogRefused as error:
+        return False, [str(error)]
     remembered = RememberedCheckpoint(str(mark.path), newest) if mark and newest else None
     with database.snapshot() as snapshot:
-        return _check_snapshot(snapshot, verifier, anchors, remembered)
+        return _check_snapshot(snapshot, keys, anchors, remembered)
 
 
 def find_key_and_run_problems(database: Database, locations: KeyLocations) -> list[str]:
@@ -138,13 +145,13 @@ def read_verifier_key(settings: Settings) -> VerifierKey:
     """Read the public half of the signing key.
 
     Raises:
-        RecordError: The key file is missing or invalid.
+        LogRefused: The key is missing or invalid.
     """
-    return read_signing_key(settings.signing_key, settings.log_origin).verifier()
+    return open_place(settings.signing_key).read_signer(settings.log_origin).verifier()
 
 
 def _check_snapshot(
-    snapshot: Snapshot, verifier: VerifierKey, anchors: list[str], remembered: RememberedCheckpoint | None
+    snapshot: Snapshot, verifier: KeyHistory, anchors: list[str], remembered: RememberedCheckpoint | None
 ) -> tuple[bool, list[str]]:
     """Check a snapshot of the database. Return whether every check passed, and sentences on what was checked."""
     proofs = ProofReader(snapshot)
@@ -170,9 +177,7 @@ def _check_snapshot(
     return verdict.holds and not problems, [*verdict.sentences(), *notes, *problems]
 
 
-def _given_up_anchors(
-    connection: Connection, head: LogHead, anchors: list[str], verifier: VerifierKey
-) -> dict[str, int]:
+def _given_up_anchors(connection: Connection, head: LogHead, anchors: list[str], verifier: LogKeys) -> dict[str, int]:
     """Return the anchors that contradict the log, but whose size is in a range that `adopt-fork` gave up.
 
     Returns:
@@ -195,15 +200,15 @@ def _frontier(head: LogHead) -> Frontier:
     return Frontier(head.size, split_hashes(head.peaks))
 
 
-def _head_problems(head: LogHead, count: int, verifier: VerifierKey) -> Iterator[str]:
+def _head_problems(head: LogHead, count: int, verifier: KeyHistory) -> Iterator[str]:
     """Yield a problem if the head contradicts the number of records, and one if it contradicts the signing key."""
-    if head.verifier_key != verifier.text():
+    if head.verifier_key != verifier.newest.text():
         yield "the head of the record log contains a public key that does not belong to the signing key"
     if head.size != count:
         yield f"the head of the record log states {head.size} records, but the table has {count}"
 
 
-def _frontier_problems(head: LogHead, verifier: VerifierKey) -> list[str]:
+def _frontier_problems(head: LogHead, verifier: LogKeys) -> list[str]:
     """Return a problem if the frontier in the head differs from the checkpoint in the head.
 
     `verify` compares the root in the checkpoint with the records.

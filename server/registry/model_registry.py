@@ -16,6 +16,7 @@ from models.catalog import ACTIVE, CatalogEntry, list_bundle_folders, list_famil
 from models.errors import ActivationRejected, BundleInvalid, BundleNotRunnable
 from models.isolation.processes import check_bundle
 from models.model import Model, open_model
+from server.registry.bundle_signatures import BundleSignatures
 
 LOG = structlog.get_logger()
 CREDIT_FAMILY = "credit"  # the family that answers CreditService
@@ -59,7 +60,12 @@ class ModelRegistry:
             serves. The keys are families, and pairs of family and market.
     """
 
-    def __init__(self, bundles: Path, check: Callable[[Bundle], None] = check_bundle) -> None:
+    def __init__(
+        self,
+        bundles: Path,
+        check: Callable[[Bundle], None] = check_bundle,
+        signatures: BundleSignatures | None = None,
+    ) -> None:
         """Create the registry without reading the catalog.
 
         Args:
@@ -67,8 +73,10 @@ class ModelRegistry:
             check: Opens a bundle in a process with limits, and raises BundleInvalid if this fails. If a bundle is
                 activated while the server runs, this check precedes its opening in the server, so that the bundle
                 cannot crash the server.
+            signatures: Checks the signature of each bundle before it serves; None serves unsigned bundles.
         """
         self._bundles, self._check = bundles, check
+        self._signatures = signatures or BundleSignatures(())
         self.current = ServingModels()
         self.problems: dict[str, str] = {}
         self._fingerprints: dict[Path, _Fingerprint] = {}
@@ -160,6 +168,7 @@ class ModelRegistry:
             return None
         folder = self._bundles / family / bundle_id
         try:
+            self._signatures.check(folder)
             bundle = read_bundle(folder)
             # `activate` has checked the bundle already. While the server runs, check the bundle again, because a crash
             # would end calls in progress. At startup there are no calls, so the check by `activate` is enough.

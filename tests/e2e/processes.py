@@ -40,7 +40,8 @@ class Process:
 def write_config(path: Path, settings: Mapping[str, Any]) -> Path:
     """Write a configuration file with the given settings; return its path."""
     lines = [
-        f"{name} = {json.dumps(value if isinstance(value, int) else str(value))}" for name, value in settings.items()
+        f"{name} = {json.dumps(value if isinstance(value, int | list) else str(value))}"
+        for name, value in settings.items()
     ]
     path.write_text("\n".join(lines) + "\n")
     return path

@@ -12,11 +12,10 @@ import pytest
 from grounds.audit.v1 import audit_pb2, audit_pb2_grpc
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds_record.checkpoint import open_checkpoint
-from grounds_record.key_files import read_signing_key
 from grounds_record.merkle import verify_consistency, verify_inclusion
 from grounds_record.sealed_record import SealedRecord
 from server.config import read_settings
-from server.maintenance.doctor import check_log
+from server.maintenance.doctor import check_log, read_verifier_key
 from server.stores.database import Database
 from tests.e2e.processes import Process, start
 from tests.server.requests import customer, numbers, score_request
@@ -75,7 +74,7 @@ def check_answers(server: Process, load: Load, config: Path, random_: random.Ran
     A repeated request must receive the same answer as before. Return the size of the record log.
     """
     settings = read_settings(config)
-    verifier = read_signing_key(settings.signing_key, settings.log_origin).verifier()
+    verifier = read_verifier_key(settings)
     with grpc.insecure_channel(server.address) as channel:
         audit, read, score = (
             audit_pb2_grpc.AuditServiceStub(channel),
@@ -112,7 +111,7 @@ def kill_repeatedly(config: Path, rounds: int) -> None:
             with grpc.insecure_channel(server.address) as channel:
                 audit = audit_pb2_grpc.AuditServiceStub(channel)
                 note = audit.GetCheckpoint(audit_pb2.GetCheckpointRequest()).checkpoint
-                key = read_signing_key(settings.signing_key, settings.log_origin).verifier()
+                key = read_verifier_key(settings)
                 for old in notes[-1:]:
                     before, now = open_checkpoint(old, key), open_checkpoint(note, key)
                     request = audit_pb2.GetConsistencyProofRequest(old_size=before.size, new_size=now.size)
@@ -122,7 +121,7 @@ def kill_repeatedly(config: Path, rounds: int) -> None:
     finally:
         server.kill()
     database = Database(settings.database)
-    valid, report = check_log(database, read_signing_key(settings.signing_key, settings.log_origin).verifier(), None)
+    valid, report = check_log(database, read_verifier_key(settings), None)
     database.close()
     assert valid, (seed, report)
     assert size >= answered > 0, seed

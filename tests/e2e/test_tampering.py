@@ -180,7 +180,7 @@ def truncate_log(connection: Connection, serving: Serving, size: int) -> None:
     frontier = Frontier()
     for row in connection.execute(select(RECORDS).order_by(RECORD_INDEX)):
         frontier, _ = frontier.append(split_hashes(row.nodes)[0])
-    note = sign_checkpoint(Checkpoint(log._signing_key.name, size, frontier.root()), log._signing_key)
+    note = sign_checkpoint(Checkpoint(log.keys.name, size, frontier.root()), log._signing.signer)
     connection.execute(update(LOG_HEAD).values(size=size, peaks=b"".join(frontier.peaks), checkpoint=note))
 
 

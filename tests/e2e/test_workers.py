@@ -20,9 +20,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.credit.v1 import credit_pb2_grpc
 from grounds_client.channel import open_channel
-from grounds_record.key_files import read_signing_key
 from server.config import read_settings
-from server.maintenance.doctor import check_log
+from server.maintenance.doctor import check_log, read_verifier_key
 from server.stores.database import Database
 from tests.conftest import ROOT
 from tests.e2e.processes import Process, start
@@ -109,7 +108,7 @@ def test_all_workers_answer_on_one_port_and_write_one_record_log(server: Process
     assert all(busy.values())
     assert again == [answers[0]] * len(stubs)
     settings = read_settings(config)
-    verifier = read_signing_key(settings.signing_key, settings.log_origin).verifier()
+    verifier = read_verifier_key(settings)
     database = Database(settings.database)
     sound, sentences = check_log(database, verifier, None)
     database.close()

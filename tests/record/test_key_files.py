@@ -100,14 +100,56 @@ def test_a_file_that_other_users_can_access_is_rejected(
         ensure(path)
 
 
-def test_a_link_is_rejected_even_if_its_target_does_not_exist(tmp_path: Path) -> None:
-    ensure_signing_key(tmp_path / "real", NAME)
-    (tmp_path / "key").symlink_to(tmp_path / "real")
-    (tmp_path / "broken").symlink_to(tmp_path / "none")
+def mount_secret(folder: Path, key: SigningKey, version: str = "..2026_01_01") -> Path:
+    """Mount a key as Kubernetes mounts a Secret that a group may read; return the path of the key."""
+    data = folder / version
+    data.mkdir(parents=True)
+    (data / "key").write_text(f"{key.text()}\n")
+    (data / "key").chmod(0o440)
+    (folder / "..new").symlink_to(version)
+    (folder / "..new").rename(folder / "..data")
+    if not (folder / "key").is_symlink():
+        (folder / "key").symlink_to("..data/key")
+    return folder / "key"
 
-    for name in ("key", "broken"):
-        with pytest.raises(KeyFileRejected, match=f"{name} is a link; configure the path of the file itself"):
-            ensure_signing_key(tmp_path / name, NAME)
+
+def test_a_key_of_a_kubernetes_secret_is_read_and_a_replaced_secret_is_followed(tmp_path: Path) -> None:
+    first, second = SigningKey(NAME, bytes(32)), SigningKey(NAME, bytes([1]) * 32)
+    path = mount_secret(tmp_path, first)
+
+    assert read_signing_key(path, NAME) == first
+
+    mount_secret(tmp_path, second, "..2026_02_01")
+    assert read_signing_key(path, NAME) == second
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to other users")
+def test_a_secret_whose_file_group_or_link_belongs_to_others_is_rejected(tmp_path: Path) -> None:
+    path = mount_secret(tmp_path, SigningKey(NAME, bytes(32)))
+    target = tmp_path / "..data" / "key"
+
+    os.chown(target, 0, 54321)
+    with pytest.raises(KeyFileRejected, match=r"mode 0440 for group 54321, in which this process is not.*fsGroup"):
+        read_signing_key(path, NAME)
+    os.chown(target, 54321, 0)
+    with pytest.raises(KeyFileRejected, match=r"belongs to user 54321 and group 0 with mode 0440.*defaultMode: 0440"):
+        read_signing_key(path, NAME)
+    os.chown(target, 0, 0)
+    os.chown(tmp_path / "..data", 54321, 0, follow_symlinks=False)
+    with pytest.raises(
+        KeyFileRejected, match=r"\.\.data is a link of user 54321, who can make it lead to a different key"
+    ):
+        read_signing_key(path, NAME)
+
+
+def test_a_link_to_nothing_is_rejected_and_creates_nothing(tmp_path: Path) -> None:
+    (tmp_path / "broken").symlink_to(tmp_path / "none")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+
+    with pytest.raises(KeyFileRejected, match="broken cannot be read: No such file"):
+        ensure_signing_key(tmp_path / "broken", NAME)
+    with pytest.raises(KeyFileRejected, match="leads through more than 16 links"):
+        ensure_signing_key(tmp_path / "loop", NAME)
     assert not (tmp_path / "none").exists()
 
 
@@ -127,7 +169,7 @@ def test_a_file_of_a_different_owner_is_rejected(tmp_path: Path) -> None:
     fields[stat.ST_UID] = os.geteuid() + 1
 
     with pytest.raises(
-        KeyFileRejected, match=f"belongs to user {os.geteuid() + 1}, but this process runs as user {os.geteuid()}"
+        KeyFileRejected, match=f"belongs to user {os.geteuid() + 1} .* but this process runs as user {os.geteuid()}"
     ):
         _check_private(path, os.stat_result(fields))
 

@@ -34,7 +34,7 @@ class Kill:
             connection.connection.commit()
         self.step(connection)
 
-    def step(self, _connection: Connection) -> None:
+    def step(self, _connection: Connection | None = None) -> None:
         """Count a step, and raise Killed if it is the chosen step."""
         if self.left is None:
             return

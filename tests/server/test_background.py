@@ -121,7 +121,7 @@ class FragileApplication(Application):
     def _open_log(self) -> RecordLog:
         """Open the record log that has a bug."""
         whole = super()._open_log()
-        log = FragileLog(whole.database, whole.key_store, whole._signing_key, whole.tags_key, whole.high_water_mark)
+        log = FragileLog(whole.database, whole.key_store, whole._signing, whole.tags_key, whole.high_water_mark)
         log.bug, log.free = self.probe, self.free
         return log
 

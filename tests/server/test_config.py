@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from grounds_record.note import SigningKey
 from server.config import Settings, read_settings
 from server.errors import ConfigRefused
 
@@ -81,7 +82,13 @@ def test_a_combination_that_would_let_unknown_callers_in_is_refused(tmp_path: Pa
 
 def test_a_server_with_tls_and_an_authority_file_may_listen_on_every_address(tmp_path: Path) -> None:
     text = 'host = "0.0.0.0"\nauthority = "a"\ntls_certificate = "c"\ntls_key = "k"\ntls_client_ca = "ca"'
-    assert read_settings(config(tmp_path, text)).host == "0.0.0.0"  # noqa: S104 - allowed with TLS
+    key = SigningKey("example.com/release", bytes(32)).verifier().text()
+    signed = f'{text}\nbundle_keys = ["{key}"]'
+    assert read_settings(config(tmp_path, signed)).host == "0.0.0.0"  # noqa: S104 - allowed with TLS
+    with pytest.raises(ConfigRefused, match="bundle_keys: required unless host is a loopback address"):
+        read_settings(config(tmp_path, text))
+    with pytest.raises(ConfigRefused, match="bundle_keys: must be a public key or a file that contains one"):
+        read_settings(config(tmp_path, 'bundle_keys = ["none.pub"]'))
 
 
 @pytest.mark.parametrize("host", ["example.com", "", "127.0.0"])

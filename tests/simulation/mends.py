@@ -33,7 +33,7 @@ class ForkBlindApplication(SimulatedApplication):
     def _open_log(self) -> RecordLog:
         """Open a log without the fork check."""
         log = super()._open_log()
-        return ForkBlindLog(log.database, log.key_store, log._signing_key, log.tags_key, log.high_water_mark)
+        return ForkBlindLog(log.database, log.key_store, log._signing, log.tags_key, log.high_water_mark)
 
 
 class FileBlindDatabase(MigratedDatabase):

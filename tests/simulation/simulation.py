@@ -23,10 +23,9 @@ from pathlib import Path
 import grpc
 
 from grounds.credit.v1 import credit_pb2
-from grounds_record.key_files import read_signing_key
 from server.config import Settings
 from server.errors import OperatorError, ServerError
-from server.maintenance.doctor import check_log
+from server.maintenance.doctor import check_log, read_verifier_key
 from server.registry.model_registry import ModelRegistry
 from server.stores.database import Database
 from server.stores.record_log.high_water_mark import HighWaterMark
@@ -354,7 +353,7 @@ class Simulation:
         for request in self.answers:
             self._require(self._count(_request_id(request)) == 1, "an answered request lost its record or has several")
         database = Database(self._settings.database)
-        verifier = read_signing_key(self._settings.signing_key, self._settings.log_origin).verifier()
+        verifier = read_verifier_key(self._settings)
         mark = HighWaterMark(self.folder / "signing.mark")
         valid, sentences = check_log(database, verifier, self._settings.anchor_folder, mark)
         database.close()

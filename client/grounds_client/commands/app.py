@@ -35,6 +35,7 @@ app.command(epilog="Example: grounds policy --market TW")(credit.policy)
 app.command(epilog="Example: grounds models 7a2de62f2b1a")(models.models)
 app.command(epilog="Example: grounds decisions --market TW --decision DECLINE --from 2026-01-01")(audit.decisions)
 app.command(epilog="Example: grounds sample --seed 27182818 --size 25 --by decision")(audit.sample)
+app.command(epilog="Example: grounds refusals --from 2026-11-01")(audit.refusals)
 app.command(epilog='Example: grounds evidence DECISION_ID --purpose "Annual review 2026, case 17" --html case-17.html')(
     audit.evidence
 )

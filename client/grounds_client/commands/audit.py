@@ -20,7 +20,7 @@ from grounds_client.commands.record_log import parse_key_option
 from grounds_client.evidence.checks import describe_key
 from grounds_client.evidence.verdicts import verdict_holds
 from grounds_client.formatting import enum_name
-from grounds_client.terminal.audit import show_checks, show_decisions, show_replay, show_sample
+from grounds_client.terminal.audit import show_checks, show_decisions, show_refusals, show_replay, show_sample
 from grounds_client.terminal.console import make_console
 from grounds_record.note import parse_verifier_key
 from grounds_record.private_files import replace_file
@@ -146,6 +146,21 @@ def decisions(
         print_json_lines(summaries)
     else:
         show_decisions(make_console(), summaries)
+
+
+def refusals(
+    start: Annotated[dt.datetime | None, typer.Option("--from", help="Recorded at or after this time, UTC.")] = None,
+    end: Annotated[dt.datetime | None, typer.Option("--to", help="Recorded before this time, UTC.")] = None,
+    address: Address = DEFAULT_ADDRESS,
+    as_json: AsJsonLines = False,
+) -> None:
+    """Count the calls that the server denied or refused, by caller, method and reason. The server records them once a minute."""
+    with connect(address) as client:
+        counts = client.count_refused_calls(start, end)
+    if as_json:
+        print_json_lines(counts)
+    else:
+        show_refusals(make_console(), counts)
 
 
 def sample(

@@ -38,14 +38,15 @@ def export_log(
     """Export records as stored, with everything that proves them, into one file."""
     notes = [path.read_text(encoding="utf-8") for path in checkpoints or []]
     with connect(address) as client, Progress(transient=True, disable=not sys.stderr.isatty()) as progress:
-        checkpoint = client.get_checkpoint().checkpoint
+        head = client.get_checkpoint()
+        checkpoint = head.checkpoint
         size = _checkpoint_size(checkpoint)
         last = size if end is None else min(end, size)
         first = min(start, last)
         known_sizes = [known for known in map(_checkpoint_size, notes) if known <= size]
         proof = client.get_range_proof(first, last, size, checkpoint_sizes=known_sizes)
         messages = progress.track(client.list_records(first, last), total=last - first, description="records")
-        count = write_export(to, _export(first, messages, proof), checkpoint)
+        count = write_export(to, _export(first, messages, proof, head.key_rotations), checkpoint)
     print_message(f"{to}: {count:,} records, {first} up to {last}, and the checkpoint of {size:,} records")
 
 
@@ -132,7 +133,12 @@ def _checkpoint_size(note: str) -> int:
         raise typer.BadParameter(f"the checkpoint is malformed: {error}", param_hint="--checkpoint") from error
 
 
-def _export(start: int, messages: Iterable[audit_pb2.StoredRecord], proof: audit_pb2.GetRangeProofResponse) -> Export:
+def _export(
+    start: int,
+    messages: Iterable[audit_pb2.StoredRecord],
+    proof: audit_pb2.GetRangeProofResponse,
+    key_rotations: Iterable[str],
+) -> Export:
     """Return records and their proof as an export. The records are fetched only while the export is written."""
     return Export(
         start=start,
@@ -141,6 +147,7 @@ def _export(start: int, messages: Iterable[audit_pb2.StoredRecord], proof: audit
         after=tuple(proof.after),
         retentions=tuple(RetentionProof(_stored_record(each.record), tuple(each.hashes)) for each in proof.retentions),
         consistency=tuple((each.old_size, tuple(each.hashes)) for each in proof.consistency),
+        key_rotations=tuple(key_rotations),
     )
 
 

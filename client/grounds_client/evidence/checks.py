@@ -19,6 +19,7 @@ from grounds_client.money import hundredths
 from grounds_record.checkpoint import open_checkpoint
 from grounds_record.errors import RecordError
 from grounds_record.header import parse_header
+from grounds_record.key_history import trace_keys
 from grounds_record.merkle import leaf_hash, verify_inclusion
 from grounds_record.note import VerifierKey
 from grounds_record.rows_root import RowsRoot, parse_rows_root
@@ -83,7 +84,7 @@ def _record_checks(proof: audit_pb2.GetInclusionProofResponse, key: VerifierKey)
     """Check the path from the stored bytes to the signed root."""
     record = proof.record
     try:
-        checkpoint = open_checkpoint(proof.checkpoint, key)
+        checkpoint = open_checkpoint(proof.checkpoint, trace_keys(key, proof.key_rotations))
     except RecordError as error:
         yield EvidenceCheck(f"the checkpoint is signed by the log's key: {error}", holds=False)
         return

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from grounds.audit.v1 import audit_pb2, evidence_pb2, sample_pb2
+from grounds.audit.v1 import audit_pb2, bodies_pb2, evidence_pb2, sample_pb2
 from grounds_client.evidence.checks import EvidenceCheck
 from grounds_client.evidence.verdicts import mode_text, verdict_holds, verdict_name, verdict_text
 from grounds_client.formatting import BUNDLE_ID_SHOWN, band_name, decision_name, score_text, time_text
@@ -83,6 +83,16 @@ def show_decisions(console: Console, decisions: Sequence[sample_pb2.DecisionSumm
             decision.bundle_id[:BUNDLE_ID_SHOWN],
             decision.caller,
         )
+    print_uncut(console, table)
+
+
+def show_refusals(console: Console, refusals: Sequence[bodies_pb2.RefusedCalls]) -> None:
+    """Print the numbers of refused calls."""
+    table = make_table()
+    for title in ("calls", "reason", "caller", "method"):
+        table.add_column(title, no_wrap=True)
+    for each in refusals:
+        add_row(table, f"{each.count:,}", each.reason, each.caller or "(not identified)", each.method)
     print_uncut(console, table)
 
 

@@ -131,7 +131,8 @@ class DecisionEvidenceReader:
         proof = inclusion_from_hashes(frontier, stored.index, hashes)
         if proof is None:
             return None
-        return inclusion_message(stored, frontier.size, proof, self._log.sign_checkpoint(frontier))
+        checkpoint = self._log.sign_checkpoint(frontier)
+        return inclusion_message(stored, frontier.size, proof, checkpoint, self._log.keys.rotations)
 
     def _evidence_message(self, decision_id: str, found: DecisionLookup, records: RecordReader) -> pb.Evidence:
         """Build the evidence, except for the policy, the reading and the proof, which are added later."""

@@ -34,7 +34,7 @@ def record_message(record: StoredRecord) -> pb.StoredRecord:
 
 
 def inclusion_message(
-    record: StoredRecord, size: int, hashes: Sequence[bytes], checkpoint: str
+    record: StoredRecord, size: int, hashes: Sequence[bytes], checkpoint: str, key_rotations: Sequence[str]
 ) -> pb.GetInclusionProofResponse:
     """Build the message of an inclusion proof.
 
@@ -43,16 +43,21 @@ def inclusion_message(
         size: Number of records in the tree in which the record is proved.
         hashes: The hashes of the audit path, from leaf to root (RFC 6962).
         checkpoint: Signed checkpoint of a tree with at least `size` records.
+        key_rotations: The signed statements of all rotations of the signing key.
     """
     return pb.GetInclusionProofResponse(
-        record=record_message(record), tree_size=size, hashes=hashes, checkpoint=checkpoint
+        record=record_message(record),
+        tree_size=size,
+        hashes=hashes,
+        checkpoint=checkpoint,
+        key_rotations=key_rotations,
     )
 
 
 def newest_inclusion(proofs: ProofReader, record_id: str) -> pb.GetInclusionProofResponse:
     """Read a record and prove it in the tree of the newest checkpoint."""
     head, record, hashes = proofs.prove_newest_inclusion(record_id)
-    return inclusion_message(record, head.size, hashes, head.checkpoint)
+    return inclusion_message(record, head.size, hashes, head.checkpoint, head.key_rotations)
 
 
 def verify_stored_record(proofs: ProofReader, record_id: str) -> ReplayMatch | ReplayMismatch:

@@ -60,3 +60,5 @@ class Caller:
 LOCAL_CALLER = Caller(_LOCAL_NAME, ALL_ROLES | {ANYONE}, markets=None)
 # The caller of a method that needs no identification.
 ANYONE_CALLER = Caller(ANYONE, frozenset({ANYONE}))
+# The caller of a call that has not proved, or not yet proved, who it is. It may call nothing.
+UNIDENTIFIED_CALLER = Caller("")

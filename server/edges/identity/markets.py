@@ -39,6 +39,7 @@ MARKET_FIELDS: dict[str, str] = {
     f"{_AUDIT}ReplayChurnRisk": "customer.market",
     f"{_AUDIT}ListDecisions": "filter.market",
     f"{_AUDIT}SampleDecisions": "filter.market",
+    f"{_AUDIT}CountRefusedCalls": NO_MARKET,
     f"{_MODEL}ListModels": NO_MARKET,
     f"{_MODEL}GetModel": NO_MARKET,
 }

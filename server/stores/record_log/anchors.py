@@ -14,8 +14,9 @@ from sqlalchemy.exc import IntegrityError
 
 from grounds_record.checkpoint import open_checkpoint
 from grounds_record.errors import RecordError
+from grounds_record.key_history import LogKeys, open_rotation, trace_keys
 from grounds_record.merkle import Frontier, split_hashes
-from grounds_record.note import VerifierKey, parse_verifier_key
+from grounds_record.note import parse_verifier_key
 from server.errors import ServerError
 from server.stores.database import Database
 from server.stores.record_log.forks import RememberedCheckpoint, fork_problems
@@ -72,10 +73,13 @@ class CheckpointAnchor:
             # database.
             self._database.check_files()
             if self._folder is not None:
+                for rotation in head.key_rotations:
+                    size = open_rotation(rotation).size
+                    write_exclusively(self._folder / f"key-rotation-{size:020d}.txt", rotation)
                 write_exclusively(self._folder / f"checkpoint-{head.size:020d}.txt", head.checkpoint)
             if self._command:
                 self._run_command(head.checkpoint, seconds)
-        except (AnchorContradicted, OSError, ServerError, subprocess.SubprocessError) as error:
+        except (AnchorContradicted, OSError, RecordError, ServerError, subprocess.SubprocessError) as error:
             self.failures += 1
             problem = str(error) if isinstance(error, AnchorContradicted) else ""
             name = type(error).__name__
@@ -119,7 +123,8 @@ class CheckpointAnchor:
         Raises:
             AnchorContradicted: The log contradicts this checkpoint, so the new checkpoint must not be anchored.
         """
-        anchors = read_newest_anchors(folder, parse_verifier_key(head.verifier_key), count=1)
+        keys = trace_keys(parse_verifier_key(head.verifier_key), head.key_rotations)
+        anchors = read_newest_anchors(folder, keys, count=1)
         with self._database.reading() as connection:
             for _, problem in fork_problems(connection, Frontier(head.size, split_hashes(head.peaks)), anchors):
                 raise AnchorContradicted(problem)
@@ -136,16 +141,14 @@ class CheckpointAnchor:
             pass  # another process stored the same checkpoint first
 
 
-def read_newest_anchors(
-    folder: Path | None, key: VerifierKey, count: int = _CHECKED_ANCHORS
-) -> list[RememberedCheckpoint]:
+def read_newest_anchors(folder: Path | None, key: LogKeys, count: int = _CHECKED_ANCHORS) -> list[RememberedCheckpoint]:
     """Read the newest checkpoints in the anchor folder. Their order is determined by the tree size in the file names.
 
     Files without a checkpoint of this log are ignored; `doctor` reports them.
 
     Args:
         folder: The anchor folder; None if there is none.
-        key: Public key of the log, which verifies the signatures.
+        key: Public keys of the log, which verify the signatures.
         count: Maximum number of files to read.
     """
     if folder is None or not folder.is_dir():

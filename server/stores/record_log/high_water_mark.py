@@ -20,7 +20,7 @@ from pathlib import Path
 
 from grounds_record.checkpoint import Checkpoint, open_checkpoint
 from grounds_record.errors import RecordError
-from grounds_record.note import VerifierKey
+from grounds_record.key_history import LogKeys
 from server.errors import LogRefused, StoreUnavailable
 
 _SLOT_BYTES = 4096
@@ -42,13 +42,13 @@ class HighWaterMark:
         self._synced_at = 0.0
         self._thread_lock = threading.Lock()  # a file lock excludes other processes, but not other threads of this one
 
-    def read(self, key: VerifierKey) -> Checkpoint | None:
+    def read(self, key: LogKeys) -> Checkpoint | None:
         """Return the newest checkpoint in the file; None if the file does not exist or is empty.
 
         It is empty for a moment while another process creates it.
 
         Args:
-            key: Public key of the log, which verifies the signatures.
+            key: Public keys of the log, which verify the signatures.
 
         Raises:
             LogRefused: The file cannot be read or contains no checkpoint of this log.

@@ -15,17 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from sqlalchemy import ColumnElement, delete, exists, make_url, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, exists, make_url, select, update
 from sqlalchemy.exc import ArgumentError, IntegrityError
 
-from grounds_record.customer_keys import key_id, new_customer_key, unwrap_key, wrap_key
+from grounds_record.customer_keys import key_id, new_customer_key
 from grounds_record.errors import WrappedKeyInvalid
 from server.errors import LogRefused, RecordDamaged, StoreUnavailable
 from server.stores.database import CONNECTIONS, Database
 from server.stores.driver_sql import insert_rows, marks, pad_values, run_sql
 from server.stores.erasure_list import ErasureList
-from server.stores.key_tables import WRAPPED_KEYS
+from server.stores.key_tables import CURRENT_KEYS, WRAPPED_KEYS
 from server.stores.keyed_query import KeyedQuery
+from server.stores.keys.master_keys import MasterKeys
 
 TAGS_OWNER = "log/tags"  # owner of the key that derives customer tags
 LOG_OWNER = "log/records"  # owner of the key that seals all entries whose `customer` is None
@@ -34,6 +35,15 @@ _MIGRATIONS = Path(__file__).parent.parent / "key_migrations"
 _RETIRED = "retired/"  # the owner of a retired key is this prefix and the key id; a retired key seals no new records
 _SELECT_BY_OWNER = f"SELECT owner, key_id, wrapped FROM {WRAPPED_KEYS.name} WHERE owner IN"  # noqa: S608 - a constant
 _BY_ID = KeyedQuery(select(WRAPPED_KEYS), WRAPPED_KEYS.c.key_id)
+_MASTER = "master_key"  # row of CURRENT_KEYS
+_SELECT_MASTER = select(CURRENT_KEYS.c.key_id).where(CURRENT_KEYS.c.name == _MASTER)
+_READ_MASTER = f"SELECT key_id FROM {CURRENT_KEYS.name} WHERE name = ?"  # noqa: S608 - a constant
+_REWRAP_ROWS = 500
+_REWRAP = (
+    update(WRAPPED_KEYS)
+    .where(WRAPPED_KEYS.c.key_id == bindparam("id"), WRAPPED_KEYS.c.wrapped == bindparam("before"))
+    .values(wrapped=bindparam("after"))
+)
 _GROUP_OR_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -52,12 +62,12 @@ class KeyStore:
 
     Attributes:
         database: The key database.
+        masters: The master keys that this process knows.
         erasure_list: File outside the databases that lists which keys were destroyed for whom.
     """
 
-    def __init__(self, database: Database, master: bytes, erasure_list: ErasureList) -> None:
-        self.database, self.erasure_list = database, erasure_list
-        self._master = master
+    def __init__(self, database: Database, masters: MasterKeys, erasure_list: ErasureList) -> None:
+        self.database, self.masters, self.erasure_list = database, masters, erasure_list
 
     def ensure(self, owners: Collection[str]) -> dict[str, WrappedKey]:
         """Return the key of each owner. Create and commit a key for each customer who has none.
@@ -84,20 +94,21 @@ class KeyStore:
         """
         if not owners:
             return {}
-        # Sort the owners, so that two processes insert and lock the same owners in the same order.
-        rows = [self._new_row(owner) for owner in sorted(owners)]
         try:
             with self.database.writing() as connection:
+                master = _lock_master(connection)
+                # Sort the owners, so that two processes insert and lock the same owners in the same order.
+                rows = [self._new_row(owner, master) for owner in sorted(owners)]
                 insert_rows(connection, WRAPPED_KEYS, rows)
         except IntegrityError:  # another process created some of the keys first; the owner column is unique
             found = self.find_by_owner(owners)
             return found | self.create(set(owners) - set(found))
         return {row["owner"]: WrappedKey(row["key_id"], row["wrapped"]) for row in rows}
 
-    def _new_row(self, owner: str) -> dict[str, Any]:
+    def _new_row(self, owner: str, master: str | None) -> dict[str, Any]:
         """Return the row of a new random key."""
         key = new_customer_key()
-        return {"key_id": key_id(key), "owner": owner, "wrapped": wrap_key(key, self._master)}
+        return {"key_id": key_id(key), "owner": owner, "wrapped": self.masters.wrap(key, master)}
 
     def find_by_owner(self, owners: Collection[str]) -> dict[str, WrappedKey]:
         """Return the existing keys of the owners, by owner."""
@@ -131,7 +142,7 @@ class KeyStore:
             RecordDamaged: The stored key was changed, or the master key is wrong.
         """
         try:
-            return unwrap_key(key.wrapped, key.key_id, self._master)
+            return self.masters.unwrap(key.wrapped, key.key_id)
         except WrappedKeyInvalid as error:
             raise RecordDamaged(
                 "the key of this record was changed in the key database; run: python -m server doctor"
@@ -149,6 +160,67 @@ class KeyStore:
         with self.database.writing() as connection:
             connection.execute(delete(WRAPPED_KEYS).where(*_customer_keys(ids)))
 
+    def read_master_id(self) -> str | None:
+        """Return the id of the master key that encrypts new keys; None before the first start of this release."""
+        with self.database.reading() as connection:
+            return connection.execute(_SELECT_MASTER).scalar()
+
+    def set_master_id(self, key_id: str, *, only_first: bool = False) -> None:
+        """State which master key encrypts new keys.
+
+        Args:
+            key_id: Id of the master key.
+            only_first: Change nothing if a master key was stated already.
+        """
+        with self.database.writing() as connection:
+            # On PostgreSQL, the update waits for every transaction that locked the row to create keys.
+            change = update(CURRENT_KEYS).where(CURRENT_KEYS.c.name == _MASTER)
+            found = connection.execute(_SELECT_MASTER).scalar()
+            if found is None:
+                connection.execute(CURRENT_KEYS.insert().values(name=_MASTER, key_id=key_id))
+            elif not only_first:
+                connection.execute(change.values(key_id=key_id))
+
+    def rewrap(self, master: str) -> int:
+        """Encrypt every key by a master key, in transactions of 500 keys; return the number of changed keys.
+
+        Servers may create, read and destroy keys meanwhile. Keys that this master key encrypts already are skipped, so
+        this may be called again after it was interrupted.
+
+        Args:
+            master: Id of the master key. It must be the one that encrypts new keys, or keys could be left out.
+        """
+        changed, last = 0, ""
+        while rows := self._read_after(last):
+            last = rows[-1].key_id
+            wanted = [row for row in rows if not self.masters.is_wrapped_by(master, row.wrapped, row.key_id)]
+            if not wanted:
+                continue
+            rows_to_write = [
+                {"id": row.key_id, "before": row.wrapped, "after": self.masters.wrap(self.unwrap(row), master)}
+                for row in wanted
+            ]
+            with self.database.writing() as connection:
+                # A key that was destroyed meanwhile stays destroyed, because no row is inserted.
+                connection.execute(_REWRAP, rows_to_write)
+            changed += len(wanted)
+        return changed
+
+    def count_not_wrapped_by(self, master: str) -> int:
+        """Return the number of keys that a master key does not encrypt."""
+        count, last = 0, ""
+        while rows := self._read_after(last):
+            last = rows[-1].key_id
+            count += sum(not self.masters.is_wrapped_by(master, row.wrapped, row.key_id) for row in rows)
+        return count
+
+    def _read_after(self, name: str) -> list[WrappedKey]:
+        """Return the next keys in the order of their ids."""
+        wanted = select(WRAPPED_KEYS).where(WRAPPED_KEYS.c.key_id > name).order_by(WRAPPED_KEYS.c.key_id)
+        with self.database.reading() as connection:
+            rows = connection.execute(wanted.limit(_REWRAP_ROWS)).all()
+        return [WrappedKey(row.key_id, bytes(row.wrapped)) for row in rows]
+
     def probe(self) -> None:
         """Check that the key database is writable, by updating a row without changing it.
 
@@ -158,6 +230,14 @@ class KeyStore:
         with self.database.writing() as connection:
             same_owner = update(WRAPPED_KEYS).where(WRAPPED_KEYS.c.owner == TAGS_OWNER).values(owner=TAGS_OWNER)
             connection.execute(same_owner)
+
+
+def _lock_master(connection: Connection) -> str | None:
+    """Return the id of the master key that encrypts new keys, and keep a rotation waiting until the transaction ends."""
+    # SQLite allows only one writer at a time, and needs no lock.
+    lock = f"{_READ_MASTER} FOR SHARE" if connection.dialect.name == "postgresql" else _READ_MASTER
+    row = run_sql(connection, lock, (_MASTER,)).fetchone()
+    return None if row is None else str(row[0])
 
 
 def _customer_keys(ids: Collection[str]) -> tuple[ColumnElement[bool], ...]:

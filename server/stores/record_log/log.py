@@ -9,7 +9,7 @@ with the same request_id returns the committed record.
 """
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -21,13 +21,15 @@ from grounds_record.checkpoint import Checkpoint, open_checkpoint, sign_checkpoi
 from grounds_record.customer_keys import content_tag, customer_tag
 from grounds_record.errors import RecordError
 from grounds_record.header import Header
+from grounds_record.key_history import KeyHistory, rotation_labels, sign_rotation, trace_keys
 from grounds_record.merkle import Frontier, split_hashes
-from grounds_record.note import SigningKey
+from grounds_record.note import Signer, VerifierKey
 from grounds_record.sealed_record import SealedRecord, seal_record
 from server.errors import LogRefused, ServerError, StoreUnavailable
 from server.stores.clock import Clock, read_newest_record
 from server.stores.database import Database, after_commit
 from server.stores.driver_sql import insert_rows, run_sql
+from server.stores.keys.signing_keys import SigningKeys
 from server.stores.record_log.entries import (
     AppendResult,
     LogEntry,
@@ -40,6 +42,7 @@ from server.stores.record_log.entries import (
 )
 from server.stores.record_log.forks import RememberedCheckpoint, fork_problems
 from server.stores.record_log.high_water_mark import HighWaterMark
+from server.stores.record_log.key_rotations import read_key_history
 from server.stores.record_log.key_store import LOG_OWNER, KeyStore, WrappedKey
 from server.stores.record_log.preconditions import check_preconditions
 from server.stores.record_log.record_reader import RecordReader, find_request_rows
@@ -50,9 +53,10 @@ HEAD_NAME = "log"
 _LOG_DAMAGED = "the record log is damaged; nothing was decided; run: python -m server doctor"
 _CLOCK_WRONG = "the clock of the server is wrong; nothing was decided; the application log states what to correct"
 _EVENTS = structlog.get_logger()
-_READ_HEAD = f"SELECT size, peaks, checkpoint FROM {LOG_HEAD.name} WHERE name = ?"  # noqa: S608 - a constant
+_READ_HEAD = f"SELECT size, peaks, checkpoint, verifier_key FROM {LOG_HEAD.name} WHERE name = ?"  # noqa: S608 - a constant
 _LOCK_HEAD = f"{_READ_HEAD} FOR UPDATE"
 _UPDATE_HEAD = f"UPDATE {LOG_HEAD.name} SET size = ?, peaks = ?, checkpoint = ? WHERE name = ?"  # noqa: S608 - a constant
+_UPDATE_VERIFIER = f"UPDATE {LOG_HEAD.name} SET verifier_key = ? WHERE name = ?"  # noqa: S608 - a constant
 
 
 class RecordLog:
@@ -62,7 +66,6 @@ class RecordLog:
         database: Database with the records, the tiles and the head.
         key_store: Store of the customers' keys and of the log's own keys.
         tags_key: Key that derives customer tags and the salts of scoring runs, 32 bytes.
-        verifier: The public key of the log.
         last_frontier: Frontier of the tree after the last append of this process. Before the first append, it is the
             first frontier that passed the fork check, or the empty frontier.
         reader: Reader of committed records.
@@ -73,7 +76,7 @@ class RecordLog:
         self,
         database: Database,
         key_store: KeyStore,
-        signing_key: SigningKey,
+        signing_keys: SigningKeys,
         tags_key: bytes,
         high_water_mark: HighWaterMark,
         anchors: Sequence[RememberedCheckpoint] = (),
@@ -84,15 +87,15 @@ class RecordLog:
         Args:
             database: Database with the records, the tiles and the head.
             key_store: Store of the customers' keys and of the log's own keys.
-            signing_key: Key that signs checkpoints.
+            signing_keys: The key that signs checkpoints, and the history of the log's keys.
             tags_key: Key that derives customer tags, 32 bytes.
             high_water_mark: File with the newest committed checkpoint. The log must extend it before the first append.
             anchors: Anchored checkpoints. The log must extend them before the first append.
             clock: Clock that is checked before each append; None for no check.
         """
         self.database, self.key_store = database, key_store
-        self._signing_key, self.tags_key = signing_key, tags_key
-        self.verifier = signing_key.verifier()
+        self._signing, self.tags_key = signing_keys, tags_key
+        self._verifier_text = self.keys.newest.text()
         self.last_frontier = Frontier()
         self.reader = RecordReader(database, key_store)
         self.high_water_mark = high_water_mark
@@ -101,6 +104,16 @@ class RecordLog:
         self._newest: dt.datetime | None = None  # time of the newest record that this process has read or written
         self._adopting = False  # whether an operator is accepting a fork, which disables the fork check
         self._reported = ""  # the last problem that was written to the application log
+
+    @property
+    def keys(self) -> KeyHistory:
+        """Return the public keys of the log. The newest one verifies new checkpoints."""
+        return self._signing.history
+
+    @property
+    def verifier(self) -> VerifierKey:
+        """Return the public key that verifies new checkpoints."""
+        return self.keys.newest
 
     def append(self, entries: Sequence[LogEntry]) -> list[AppendResult]:
         """Append entries durably.
@@ -169,17 +182,71 @@ class RecordLog:
         head = run_sql(connection, lock, (HEAD_NAME,)).fetchone()
         problem = "the head of the log is missing"
         if head is not None:
-            size, peaks, checkpoint = head
+            size, peaks, checkpoint, verifier = head
             frontier = Frontier(size, split_hashes(peaks))
+            problem = "" if verifier == self._verifier_text else self._follow_rotation(connection, verifier)
             # This process already signed or verified the checkpoint of its last frontier, so it need not be verified
             # again.
-            if frontier == self.last_frontier and frontier.size:
+            if not problem and frontier == self.last_frontier and frontier.size:
                 return frontier
-            problem = self._head_problem(frontier, checkpoint) or self._fork_problem(connection, frontier)
+            problem = problem or self._head_problem(frontier, checkpoint) or self._fork_problem(connection, frontier)
             if not problem:
                 return frontier
         self._report(problem)
         raise StoreUnavailable(_LOG_DAMAGED)
+
+    def _follow_rotation(self, connection: Connection, verifier: str) -> str:
+        """Use the signing key that another process has rotated to; return the problem, or "" if there is none."""
+        try:
+            signer = self._signing.find(verifier)
+            if signer is None:
+                return (
+                    f"the signing key was rotated to {verifier}, which this process cannot find: configure the new key as "
+                    "`signing_key`"
+                )
+            history = read_key_history(connection, signer.verifier())
+        except LogRefused as error:
+            return f"the signing key was rotated, and the new key cannot be used: {error}"
+        if self.keys.newest not in history.keys:
+            return f"the head of the log contains the public key {verifier}, but no record states a rotation to it"
+        self._use_key(signer, history)
+        return ""
+
+    def _use_key(self, signer: Signer, keys: KeyHistory) -> None:
+        """Sign with a key from now on."""
+        self._signing.signer, self._signing.history, self._verifier_text = signer, keys, keys.newest.text()
+
+    def rotate_signing_key(self, new: Signer, entry: Callable[[dict[str, str]], LogEntry]) -> bool:
+        """Append a record that both keys sign, and sign all later checkpoints with the new key, in one transaction.
+
+        Args:
+            new: The new key, which every server of the log must be able to read.
+            entry: Function that returns the entry of the record for the labels that it must have.
+
+        Returns:
+            False if the log uses the new key already. Nothing is changed then.
+
+        Raises:
+            StoreUnavailable: It is unknown whether the key was rotated.
+        """
+        old, keys = self._signing.signer, self.keys
+        try:
+            with self.database.writing() as connection:
+                size = self.lock_head(connection).size
+                if self.keys.newest == new.verifier():
+                    return False
+                old, keys = self._signing.signer, self.keys
+                rotation = sign_rotation(size, old, new)
+                self._use_key(new, trace_keys(keys, [rotation]))
+                run_sql(connection, _UPDATE_VERIFIER, (self._verifier_text, HEAD_NAME))
+                _, frontier = self.append_within(connection, [entry(rotation_labels(rotation))])
+                assert frontier.size == size + 1, "an entry without request_id and precondition is appended"
+        except BaseException:
+            # If the commit succeeded nevertheless, the next lock of the head finds the new key again.
+            self._use_key(old, keys)
+            raise
+        self.last_frontier = frontier
+        return True
 
     def _check_clock(self, connection: Connection, *, reread: bool = False) -> None:
         """Compare the clock with the time since the start of this process, and with the newest record.
@@ -214,7 +281,7 @@ class RecordLog:
     def _head_problem(self, frontier: Frontier, note: str) -> str:
         """Return the problem of a head; "" if the head is valid."""
         try:
-            signed = open_checkpoint(note, self.verifier)
+            signed = open_checkpoint(note, self.keys)
         except RecordError as error:
             return f"the checkpoint in the head is invalid: {error}"
         # The signature is valid. If size or root differ, the peaks and the checkpoint were not written together.
@@ -249,8 +316,8 @@ class RecordLog:
         """
         last = self.last_frontier
         if last.size:
-            return [RememberedCheckpoint("this process", Checkpoint(self._signing_key.name, last.size, last.root()))]
-        mark = self.high_water_mark.read(self.verifier)
+            return [RememberedCheckpoint("this process", Checkpoint(self.keys.name, last.size, last.root()))]
+        mark = self.high_water_mark.read(self.keys)
         marks = [RememberedCheckpoint(str(self.high_water_mark.path), mark)] if mark else []
         return [*marks, *self._anchors]
 
@@ -398,7 +465,7 @@ class RecordLog:
 
     def sign_checkpoint(self, frontier: Frontier) -> str:
         """Return the signed checkpoint of a frontier. Equal frontiers have equal bytes, as Ed25519 is deterministic."""
-        return sign_checkpoint(Checkpoint(self._signing_key.name, frontier.size, frontier.root()), self._signing_key)
+        return sign_checkpoint(Checkpoint(self.keys.name, frontier.size, frontier.root()), self._signing.signer)
 
     def probe(self) -> None:
         """Check that records can be appended, by updating rows of both databases without changing them.

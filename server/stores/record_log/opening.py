@@ -7,17 +7,20 @@ from typing import Self
 from sqlalchemy import Connection, exists, func, select
 
 from grounds_record.checkpoint import Checkpoint, sign_checkpoint
-from grounds_record.errors import RecordError
-from grounds_record.key_files import ensure_secret, ensure_signing_key, read_secret, read_signing_key
 from grounds_record.merkle import EMPTY_ROOT
-from grounds_record.note import SigningKey
+from grounds_record.note import Signer
 from server.config import Settings
 from server.errors import LogRefused, RecordDamaged
+from server.key_location import Pkcs11Uri
 from server.stores.clock import Clock
 from server.stores.database import MIGRATION_LOCK, Database
 from server.stores.erasure_list import ErasureList
+from server.stores.keys.master_keys import MasterKeys
+from server.stores.keys.places import KeyPlace, open_place
+from server.stores.keys.signing_keys import SigningKeys, find_signing_key
 from server.stores.record_log.anchors import read_newest_anchors
 from server.stores.record_log.high_water_mark import HighWaterMark
+from server.stores.record_log.key_rotations import read_key_history
 from server.stores.record_log.key_store import LOG_OWNER, TAGS_OWNER, KeyStore, open_key_database
 from server.stores.record_log.log import HEAD_NAME, RecordLog
 from server.stores.tables import LOG_HEAD, RECORDS
@@ -31,8 +34,8 @@ class KeyLocations:
 
     Attributes:
         keys: SQLAlchemy URL of the key database.
-        master_key: Path of the file with the key that encrypts the customers' keys.
-        signing_key: Path of the file with the key that signs checkpoints.
+        master_key: Location of the key that encrypts the customers' keys.
+        signing_key: Location of the key that signs checkpoints.
         origin: Name of the log, which is also the name of its signing key.
         mark: Path of the high-water mark. None means the path of the signing key with the suffix .mark.
         anchor_folder: Folder with anchored checkpoints, which the log must extend. None means that there is no folder.
@@ -40,8 +43,8 @@ class KeyLocations:
     """
 
     keys: str
-    master_key: Path
-    signing_key: Path
+    master_key: Path | Pkcs11Uri
+    signing_key: Path | Pkcs11Uri
     origin: str
     mark: Path | None = None
     anchor_folder: Path | None = None
@@ -62,11 +65,16 @@ class KeyLocations:
 
     def high_water_mark(self) -> HighWaterMark:
         """Return the high-water mark of the log."""
-        return HighWaterMark(self.mark or self.signing_key.with_suffix(".mark"))
+        return HighWaterMark(self.mark or self._beside_signing_key(".mark"))
 
     def erasure_list(self) -> ErasureList:
         """Return the erasure list of the log."""
-        return ErasureList(self.erasures or self.signing_key.with_suffix(".erased"))
+        return ErasureList(self.erasures or self._beside_signing_key(".erased"))
+
+    def _beside_signing_key(self, suffix: str) -> Path:
+        """Return the path of the signing key with a different suffix."""
+        assert isinstance(self.signing_key, Path), "the configuration requires these paths if the key is in a token"
+        return self.signing_key.with_suffix(suffix)
 
 
 def open_log(database: Database, locations: KeyLocations, clock: Clock | None = None) -> RecordLog:
@@ -95,16 +103,18 @@ def open_log(database: Database, locations: KeyLocations, clock: Clock | None = 
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             exists_already = connection.execute(_SELECT_HEAD).first() is not None
             # Never create keys for an existing log, because new keys cannot decrypt its records.
-            signing_key, master = _read_keys(locations, create=not exists_already)
-            store = KeyStore(key_database, master, locations.erasure_list())
+            signing_place, masters = _open_keys(locations, create=not exists_already)
+            store = KeyStore(key_database, masters, locations.erasure_list())
             if not exists_already:
-                _initialize_log(connection, signing_key, store)
-            tags_key = _verify_keys(connection, signing_key, store, locations)
+                _initialize_log(connection, signing_place.read_signer(locations.origin), store)
+            signing_key, tags_key = _verify_keys(connection, signing_place, store, locations)
+            history = read_key_history(connection, signing_key.verifier())
     except BaseException:
         key_database.close()
         raise
-    anchors = read_newest_anchors(locations.anchor_folder, signing_key.verifier())
-    return RecordLog(database, store, signing_key, tags_key, locations.high_water_mark(), anchors, clock)
+    anchors = read_newest_anchors(locations.anchor_folder, history)
+    signing = SigningKeys(signing_place, signing_key, history)
+    return RecordLog(database, store, signing, tags_key, locations.high_water_mark(), anchors, clock)
 
 
 def _refuse_lost_commits(connection: Connection) -> None:
@@ -117,13 +127,16 @@ def _refuse_lost_commits(connection: Connection) -> None:
         )
 
 
-def _read_keys(locations: KeyLocations, *, create: bool) -> tuple[SigningKey, bytes]:
-    """Read the signing key and the master key from their files. If `create` is true, create missing files."""
+def _open_keys(locations: KeyLocations, *, create: bool) -> tuple[KeyPlace, MasterKeys]:
+    """Read the signing key and the master key. If `create` is true, create missing keys."""
+    signing, master = open_place(locations.signing_key), open_place(locations.master_key)
     try:
         if create:
-            return ensure_signing_key(locations.signing_key, locations.origin), ensure_secret(locations.master_key)
-        return read_signing_key(locations.signing_key, locations.origin), read_secret(locations.master_key)
-    except RecordError as error:
+            signing.create_signer(locations.origin)
+            master.create_master()
+        signing.read_signer(locations.origin)
+        return signing, MasterKeys(master)
+    except LogRefused as error:
         hint = (
             ""
             if create
@@ -132,7 +145,7 @@ def _read_keys(locations: KeyLocations, *, create: bool) -> tuple[SigningKey, by
         raise LogRefused(f"{error}{hint}") from error
 
 
-def _initialize_log(connection: Connection, signing_key: SigningKey, store: KeyStore) -> None:
+def _initialize_log(connection: Connection, signing_key: Signer, store: KeyStore) -> None:
     """Write the head of an empty log, and create the log's own keys."""
     if connection.execute(select(exists(select(RECORDS.c.record_index)))).scalar():
         raise LogRefused("the database has records but the head of the log is missing; restore it from its backup")
@@ -142,6 +155,7 @@ def _initialize_log(connection: Connection, signing_key: SigningKey, store: KeyS
             "the key store belongs to another record log; check `database`; for a new log, configure new key files and a new "
             "key database"
         )
+    store.set_master_id(store.masters.main.key_id, only_first=True)
     # Keys already exist if an earlier start was killed after it created them and before it committed the head.
     keys = store.find_by_owner({TAGS_OWNER, LOG_OWNER})
     keys |= store.create({TAGS_OWNER, LOG_OWNER} - set(keys))
@@ -159,16 +173,20 @@ def _initialize_log(connection: Connection, signing_key: SigningKey, store: KeyS
     )
 
 
-def _verify_keys(connection: Connection, signing_key: SigningKey, store: KeyStore, locations: KeyLocations) -> bytes:
-    """Check that all keys belong to this log; return the key that derives customer tags.
+def _verify_keys(
+    connection: Connection, place: KeyPlace, store: KeyStore, locations: KeyLocations
+) -> tuple[Signer, bytes]:
+    """Check that all keys belong to this log; return its signing key, and the key that derives customer tags.
 
     Raises:
         LogRefused: A key is missing or belongs to a different log.
     """
     head = connection.execute(_SELECT_HEAD).one()
-    if head.verifier_key != signing_key.verifier().text():
+    signing_key = find_signing_key(place, locations.origin, head.verifier_key)
+    if signing_key is None:
         raise LogRefused(
-            f"{locations.signing_key} belongs to a different log; configure the signing key whose public key is {head.verifier_key}"
+            f"{place.description} belongs to a different log, or the key was rotated; configure the signing key whose public key is "
+            f"{head.verifier_key}"
         )
     found = store.find_by_owner({TAGS_OWNER, LOG_OWNER})
     if set(found) != {TAGS_OWNER, LOG_OWNER} or found[TAGS_OWNER].key_id != head.tags_key_id:
@@ -176,7 +194,9 @@ def _verify_keys(connection: Connection, signing_key: SigningKey, store: KeyStor
             "keys: is a database without the keys of this log; configure the right key database, or restore it from its backup"
         )
     _unwrap_own_key(store, LOG_OWNER)
-    return _unwrap_own_key(store, TAGS_OWNER)
+    tags_key = _unwrap_own_key(store, TAGS_OWNER)
+    store.set_master_id(store.masters.main.key_id, only_first=True)  # a log that an older release created has none
+    return signing_key, tags_key
 
 
 def _unwrap_own_key(store: KeyStore, owner: str) -> bytes:

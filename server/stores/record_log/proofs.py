@@ -5,6 +5,7 @@ Reading proofs needs no key, because headers, ciphertexts and hashes are used as
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, func, select
 
@@ -22,9 +23,11 @@ from grounds_record.merkle import (
     inclusion_proof,
     split_hashes,
 )
+from grounds_record.note import parse_verifier_key
 from server.errors import RecordDamaged, TreeSizeUnknown
 from server.stores.database import ConnectionSource
 from server.stores.record_log.entries import as_bytes, stored_record
+from server.stores.record_log.key_rotations import read_key_rotations
 from server.stores.record_log.log import HEAD_NAME
 from server.stores.record_log.record_reader import read_stored_record
 from server.stores.record_log.tree_hashes import TreeHashCache, TreeHashReader
@@ -49,12 +52,14 @@ class LogHead:
         checkpoint: Signed checkpoint of exactly this size.
         verifier_key: Public key of the log as text, which verifies the checkpoint.
         peaks: Concatenated hashes of the frontier.
+        key_rotations: The signed statements of all rotations of the signing key, the oldest first.
     """
 
     size: int
     checkpoint: str
     verifier_key: str
     peaks: bytes
+    key_rotations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +107,7 @@ class ProofReader:
         count = select(func.count()).select_from(RECORDS).scalar_subquery()
         with self._source.reading() as connection:
             row = connection.execute(select(LOG_HEAD, count.label("count")).where(LOG_HEAD.c.name == HEAD_NAME)).one()
-        return LogHead(row.size, row.checkpoint, row.verifier_key, as_bytes(row.peaks)), row._mapping["count"]  # noqa: SLF001 - SQLAlchemy's public name
+            return _log_head(connection, row), row._mapping["count"]  # noqa: SLF001 - SQLAlchemy's public name
 
     def prove_inclusion(self, record_id: str, size: int) -> tuple[StoredRecord, Hashes]:
         """Return a record and its inclusion proof in the tree of the first `size` records.
@@ -238,8 +243,16 @@ def _peak_hashes(frontier: Frontier) -> InclusionHashes:
 
 def _read_head(connection: Connection) -> LogHead:
     """Read the head."""
-    row = connection.execute(_SELECT_HEAD).one()
-    return LogHead(row.size, row.checkpoint, row.verifier_key, as_bytes(row.peaks))
+    return _log_head(connection, connection.execute(_SELECT_HEAD).one())
+
+
+def _log_head(connection: Connection, row: Any) -> LogHead:
+    """Return the head in a row, with the rotations of the signing key."""
+    try:
+        rotations = read_key_rotations(connection, parse_verifier_key(row.verifier_key).name)
+    except RecordError:
+        rotations = ()  # a record of a rotation was changed; readers who need it then reject the checkpoint
+    return LogHead(row.size, row.checkpoint, row.verifier_key, as_bytes(row.peaks), rotations)
 
 
 def _prove(proof: _ProofFunction, first: int, second: int, read: NodeReader) -> Hashes:

@@ -10,7 +10,9 @@ import pytest
 from grounds.audit.v1 import sample_pb2
 from grounds.churn.v1 import churn_pb2 as pb
 from server.config import Settings
+from server.edges.identity.callers import Caller
 from server.edges.page_tokens import CopyState, ExportCursor, PageTokens
+from server.errors import PageTokenInvalid
 from server.stores.clock import utc_now
 from tests.conftest import Serving
 from tests.server.requests import call_error, score_request
@@ -65,7 +67,7 @@ async def with_runs(churn_settings: Settings) -> AsyncIterator[Serving]:
 
 def page_tokens(serving: Serving) -> PageTokens:
     """Return the server's PageTokens."""
-    return PageTokens(serving.application.database.ensure_key("page_tokens"), 7, utc_now)
+    return PageTokens(lambda: [serving.application.database.ensure_key("page_tokens")], 7, utc_now)
 
 
 async def read_tokens(serving: Serving) -> dict[str, str]:
@@ -119,3 +121,16 @@ async def test_a_signed_token_with_unknown_content_is_rejected_by_every_method(w
         for name, (ask, meaning) in METHODS.items():
             error = await call_error(ask(with_runs, token))
             assert (error.code, error.reason) == meaning, f"{name} {token}"
+
+
+def test_a_token_of_one_principal_is_rejected_for_every_other_principal() -> None:
+    tokens = PageTokens(lambda: [b"new key", b"old key"], 7, utc_now)
+    first, second = (tokens.for_caller(Caller(f"spiffe://example.com/{name}")) for name in ("first", "second"))
+    token = first.write(CopyState("DE", "", 1, 0))
+
+    assert first.read(token, CopyState) == CopyState("DE", "", 1, 0)
+    for other in (second, tokens):
+        with pytest.raises(PageTokenInvalid):
+            other.read(token, CopyState)
+    before = PageTokens(lambda: [b"old key"], 7, utc_now).for_caller(Caller("spiffe://example.com/first"))
+    assert first.read(before.write(CopyState("DE", "", 1, 0)), CopyState) == CopyState("DE", "", 1, 0)

@@ -18,17 +18,37 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class CountRefusedCallsRequest(_message.Message):
+    __slots__ = ("start_time", "end_time")
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    END_TIME_FIELD_NUMBER: _ClassVar[int]
+    start_time: _timestamp_pb2.Timestamp
+    end_time: _timestamp_pb2.Timestamp
+    def __init__(self, start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class CountRefusedCallsResponse(_message.Message):
+    __slots__ = ("refusals", "record_count", "next_end_time")
+    REFUSALS_FIELD_NUMBER: _ClassVar[int]
+    RECORD_COUNT_FIELD_NUMBER: _ClassVar[int]
+    NEXT_END_TIME_FIELD_NUMBER: _ClassVar[int]
+    refusals: _containers.RepeatedCompositeFieldContainer[_bodies_pb2.RefusedCalls]
+    record_count: int
+    next_end_time: _timestamp_pb2.Timestamp
+    def __init__(self, refusals: _Optional[_Iterable[_Union[_bodies_pb2.RefusedCalls, _Mapping]]] = ..., record_count: _Optional[int] = ..., next_end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
 class GetCheckpointRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class GetCheckpointResponse(_message.Message):
-    __slots__ = ("checkpoint", "verifier_key")
+    __slots__ = ("checkpoint", "verifier_key", "key_rotations")
     CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
     VERIFIER_KEY_FIELD_NUMBER: _ClassVar[int]
+    KEY_ROTATIONS_FIELD_NUMBER: _ClassVar[int]
     checkpoint: str
     verifier_key: str
-    def __init__(self, checkpoint: _Optional[str] = ..., verifier_key: _Optional[str] = ...) -> None: ...
+    key_rotations: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, checkpoint: _Optional[str] = ..., verifier_key: _Optional[str] = ..., key_rotations: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class GetInclusionProofRequest(_message.Message):
     __slots__ = ("record_id", "tree_size")
@@ -39,16 +59,18 @@ class GetInclusionProofRequest(_message.Message):
     def __init__(self, record_id: _Optional[str] = ..., tree_size: _Optional[int] = ...) -> None: ...
 
 class GetInclusionProofResponse(_message.Message):
-    __slots__ = ("record", "tree_size", "hashes", "checkpoint")
+    __slots__ = ("record", "tree_size", "hashes", "checkpoint", "key_rotations")
     RECORD_FIELD_NUMBER: _ClassVar[int]
     TREE_SIZE_FIELD_NUMBER: _ClassVar[int]
     HASHES_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    KEY_ROTATIONS_FIELD_NUMBER: _ClassVar[int]
     record: StoredRecord
     tree_size: int
     hashes: _containers.RepeatedScalarFieldContainer[bytes]
     checkpoint: str
-    def __init__(self, record: _Optional[_Union[StoredRecord, _Mapping]] = ..., tree_size: _Optional[int] = ..., hashes: _Optional[_Iterable[bytes]] = ..., checkpoint: _Optional[str] = ...) -> None: ...
+    key_rotations: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, record: _Optional[_Union[StoredRecord, _Mapping]] = ..., tree_size: _Optional[int] = ..., hashes: _Optional[_Iterable[bytes]] = ..., checkpoint: _Optional[str] = ..., key_rotations: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class GetConsistencyProofRequest(_message.Message):
     __slots__ = ("old_size", "new_size")

@@ -116,6 +116,11 @@ class AuditServiceStub:
                 request_serializer=grounds_dot_audit_dot_v1_dot_sample__pb2.SampleDecisionsRequest.SerializeToString,
                 response_deserializer=grounds_dot_audit_dot_v1_dot_sample__pb2.SampleDecisionsResponse.FromString,
                 _registered_method=True)
+        self.CountRefusedCalls = channel.unary_unary(
+                '/grounds.audit.v1.AuditService/CountRefusedCalls',
+                request_serializer=grounds_dot_audit_dot_v1_dot_audit__pb2.CountRefusedCallsRequest.SerializeToString,
+                response_deserializer=grounds_dot_audit_dot_v1_dot_audit__pb2.CountRefusedCallsResponse.FromString,
+                _registered_method=True)
 
 
 class AuditServiceServicer:
@@ -270,6 +275,18 @@ class AuditServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CountRefusedCalls(self, request, context):
+        """Counts the calls that were denied or refused, by caller, method and reason.
+        The server records the counts once a minute, in records of kind CALLS_REFUSED,
+        which contain no values of requests. Calls that were refused since the last
+        record are not counted yet.
+
+        Reasons: RECORD_DAMAGED (DATA_LOSS: one of these records was changed).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuditServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -327,6 +344,11 @@ def add_AuditServiceServicer_to_server(servicer, server):
                     servicer.SampleDecisions,
                     request_deserializer=grounds_dot_audit_dot_v1_dot_sample__pb2.SampleDecisionsRequest.FromString,
                     response_serializer=grounds_dot_audit_dot_v1_dot_sample__pb2.SampleDecisionsResponse.SerializeToString,
+            ),
+            'CountRefusedCalls': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountRefusedCalls,
+                    request_deserializer=grounds_dot_audit_dot_v1_dot_audit__pb2.CountRefusedCallsRequest.FromString,
+                    response_serializer=grounds_dot_audit_dot_v1_dot_audit__pb2.CountRefusedCallsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -650,6 +672,33 @@ class AuditService:
             '/grounds.audit.v1.AuditService/SampleDecisions',
             grounds_dot_audit_dot_v1_dot_sample__pb2.SampleDecisionsRequest.SerializeToString,
             grounds_dot_audit_dot_v1_dot_sample__pb2.SampleDecisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountRefusedCalls(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/grounds.audit.v1.AuditService/CountRefusedCalls',
+            grounds_dot_audit_dot_v1_dot_audit__pb2.CountRefusedCallsRequest.SerializeToString,
+            grounds_dot_audit_dot_v1_dot_audit__pb2.CountRefusedCallsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -31,7 +31,7 @@ async def test_a_foreign_token_requires_a_resync(serving: Serving, churn_family:
     token = await synchronize(serving, {})
     page = (await serving.churn.ListChurnRiskChanges(request())).next_page_token
     listed = (await serving.churn.ListChurnRisks(pb.ListChurnRisksRequest(market="DE", page_size=1))).next_page_token
-    foreign = PageTokens(b"another database's key", 7, utc_now).write(CopyState("DE", "", 1, 0))
+    foreign = PageTokens(lambda: [b"another database's key"], 7, utc_now).write(CopyState("DE", "", 1, 0))
     invalid_fields: list[dict[str, Any]] = [
         {"delta_token": page},
         {"page_token": token},
@@ -53,10 +53,14 @@ async def test_an_old_token_requires_a_resync(small_settings: Settings, churn_fa
     async with serve(small_settings) as serving:
         await load_customers(serving, churn_family, random_customers(0), FIRST)
         old = PageTokens(
-            serving.application.database.ensure_key("page_tokens"), 7, lambda: utc_now() - dt.timedelta(days=7.01)
+            lambda: [serving.application.database.ensure_key("page_tokens")],
+            7,
+            lambda: utc_now() - dt.timedelta(days=7.01),
         )
         young = PageTokens(
-            serving.application.database.ensure_key("page_tokens"), 7, lambda: utc_now() - dt.timedelta(days=6.99)
+            lambda: [serving.application.database.ensure_key("page_tokens")],
+            7,
+            lambda: utc_now() - dt.timedelta(days=6.99),
         )
         error = await call_error(
             serving.churn.ListChurnRiskChanges(request(delta_token=old.write(CopyState("DE", "", 1, 0))))

@@ -204,7 +204,7 @@ async def test_an_export_has_the_same_rows_in_either_compression(loaded_serving:
 
 async def test_a_resume_token_belongs_to_one_compression(serving: Serving, churn_family: ChurnFamily) -> None:
     await load_customers(serving, churn_family, {"A": 1.0, "B": 2.0}, FIRST)
-    tokens = PageTokens(serving.application.database.ensure_key("page_tokens"), 7, utc_now)
+    tokens = PageTokens(lambda: [serving.application.database.ensure_key("page_tokens")], 7, utc_now)
     state = tokens.read((await read_first_part(serving)).delta_token, CopyState)
     for compression, other in (("NONE", "ZSTD"), ("ZSTD", "NONE")):
         token = tokens.write(ExportCursor("DE", "", state.run, state.mark, 0, compression, 0))

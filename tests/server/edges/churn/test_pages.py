@@ -187,7 +187,7 @@ async def test_text_that_is_not_a_token_is_rejected(serving: Serving) -> None:
 async def test_a_token_of_a_different_database_is_rejected(serving: Serving) -> None:
     own = (await serving.churn.ListChurnRisks(request())).churn_risks[-1]
     place = RiskPageCursor(1, "DE", "0" * 16, ALL, own.rank, own.customer.customer_id)
-    foreign = PageTokens(b"another database's key", 7, utc_now).write(place)
+    foreign = PageTokens(lambda: [b"another database's key"], 7, utc_now).write(place)
 
     error = await page_error(serving, page_token=foreign)
 
@@ -220,7 +220,7 @@ async def test_an_invalid_order_and_market_are_reported_in_one_error(serving: Se
 
 
 def test_the_token_of_the_longest_customer_id_is_within_the_limit() -> None:
-    tokens = PageTokens(b"key", 7, utc_now)
+    tokens = PageTokens(lambda: [b"key"], 7, utc_now)
     for place in (
         RiskPageCursor(2**31, "DE", "0" * 16, 2**31, -(2**62), "x" * 64),
         SyncCursor("DE", "zh-Hant-TW-12345678", 2**31, 2**31, 2**31, 2**31, "REMOVED", "x" * 64, 2**31),
