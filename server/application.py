@@ -59,7 +59,7 @@ from server.stores.record_log.sampling import SampleDrawer
 from server.stores.runs.changes import ChangeStore
 from server.stores.runs.evidence import RunEvidenceReader
 from server.stores.runs.predictions import PredictionStore
-from server.stores.token_keys import TokenKeys
+from server.stores.token_keys import PageTokenKeys
 from server.worker_status import Peers
 
 LOG = structlog.get_logger()
@@ -181,7 +181,7 @@ class Application:
             database.limit_time(ANSWER_SECONDS)
         self.recorder = self._create_recorder(self.log)
         await self.housekeepers.run_long(self.models.refresh)
-        token_keys = await self.housekeepers.run(TokenKeys, self.database, self.clock.now)
+        token_keys = await self.housekeepers.run(PageTokenKeys, self.database, self.clock.now)
         tokens = PageTokens(token_keys.usable, self.settings.churn_token_days, clock=self.clock.now)
         self._server = self._build_server(policies, tokens, self.recorder, self.log)
         # If the warm-up fails, the server starts nevertheless, because the failure only makes the first calls slower.
@@ -373,7 +373,7 @@ class Application:
         for service, status in statuses.items():
             await self._health.set(service, status)
 
-    def _start_background_tasks(self, policies: PolicyRegistry, token_keys: TokenKeys, recorder: Recorder) -> None:
+    def _start_background_tasks(self, policies: PolicyRegistry, token_keys: PageTokenKeys, recorder: Recorder) -> None:
         """Start recording, reloading, anchoring, building header chunks, and watching over the background tasks."""
         settings, repeat, run = self.settings, self.background.repeat, self.housekeepers.run
         run_long = self.housekeepers.run_long  # opening a model takes seconds

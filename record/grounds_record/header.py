@@ -19,6 +19,8 @@ from grounds_record.errors import HeaderInvalid, HeaderVersionUnsupported
 VERSION = 1
 RETENTION_KIND = "RETENTION"  # a record of this kind lists removed ciphertexts; verification interprets no other kind
 HEADER_BYTES_MAX = 65536
+# Label with the record_id of the record to which an override, an outcome or a reading of evidence refers.
+SUBJECT_LABEL = "about"
 REMOVED_MAX = 500  # limit of ciphertexts per RETENTION record; a retention run that removes more writes several records
 # JSON readers that parse numbers as doubles represent integers up to this limit exactly (RFC 8259, section 6).
 _INTEGER_MAX = 2**53 - 1

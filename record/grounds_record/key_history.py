@@ -29,7 +29,7 @@ from grounds_record.note import Signer, VerifierKey, open_note, parse_note, pars
 
 _KIND = "signing-key-rotation/v1"
 _LINES = 5
-ROTATIONS_MAX = 1000
+_ROTATIONS_MAX = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class KeyHistory:
         return self.keys[sum(size > last for last in self.sizes)]
 
 
-LogKeys: TypeAlias = VerifierKey | KeyHistory  # whatever verifies the checkpoints of a log
+LogKeys: TypeAlias = VerifierKey | KeyHistory  # the keys with which a reader verifies the checkpoints of a log
 
 
 def sign_rotation(size: int, old: Signer, new: Signer) -> str:
@@ -123,8 +123,8 @@ def trace_keys(trusted: LogKeys, rotations: Sequence[str]) -> KeyHistory:
         RecordError: A statement is malformed or is not signed by both keys, two statements contradict each other, or
             there are too many.
     """
-    if len(rotations) > ROTATIONS_MAX:
-        raise KeyHistoryInvalid(f"there are {len(rotations)} key rotations; at most {ROTATIONS_MAX} are allowed")
+    if len(rotations) > _ROTATIONS_MAX:
+        raise KeyHistoryInvalid(f"there are {len(rotations)} key rotations; at most {_ROTATIONS_MAX} are allowed")
     opened = {open_rotation(note): note for note in rotations}
     following, preceding = {each.old: each for each in opened}, {each.new: each for each in opened}
     if not len(opened) == len(following) == len(preceding):

@@ -63,7 +63,7 @@ def rotate(
     from server.maintenance.keys import rotate_master_key, rotate_signing_key
     from server.stores.clock import utc_now
     from server.stores.keys.places import open_place
-    from server.stores.token_keys import TokenKeys
+    from server.stores.token_keys import PageTokenKeys
 
     if revoke and key is not _Rotated.PAGE_TOKENS:
         raise typer.BadParameter("applies only to page-tokens", param_hint="--revoke")
@@ -71,7 +71,7 @@ def rotate(
     settings = read_settings(config)
     with open_record_log(settings) as log:
         if key is _Rotated.PAGE_TOKENS:
-            since = TokenKeys(log.database, utc_now).rotate(settings.churn_token_days, revoke=revoke)
+            since = PageTokenKeys(log.database, utc_now).rotate(settings.churn_token_days, revoke=revoke)
             older = "are invalid now" if revoke else f"stay valid for {settings.churn_token_days:g} days"
             print_line(f"a new key signs page tokens from {since:%Y-%m-%d %H:%M:%S} UTC; tokens of older keys {older}")
             return

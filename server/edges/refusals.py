@@ -1,7 +1,7 @@
 """Counts denied and refused calls, and records the counts once a minute.
 
 A record contains callers, methods and reasons, but no values of requests. The number of different combinations in a
-record is limited, so an attack adds at most one small record per minute to the log, whatever it sends.
+record is limited, so even an attack adds at most one small record per minute to the log.
 """
 
 import datetime as dt

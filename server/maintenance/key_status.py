@@ -6,7 +6,7 @@ from server.config import Settings
 from server.stores.clock import utc_now
 from server.stores.keys.places import KeyPlace, open_place
 from server.stores.record_log.log import RecordLog
-from server.stores.token_keys import TokenKeys
+from server.stores.token_keys import PageTokenKeys
 
 
 def key_status(log: RecordLog, settings: Settings) -> Iterator[str]:
@@ -15,19 +15,19 @@ def key_status(log: RecordLog, settings: Settings) -> Iterator[str]:
     yield f"signing key {signing.description}: {log.verifier.text()} signs new checkpoints"
     for key, size in zip(log.keys.keys, log.keys.sizes, strict=False):
         yield f"earlier signing key {key.text()}: valid for checkpoints of at most {size:,} records"
-    yield from _unfinished(signing, "signing")
+    yield from _rotation_problems(signing, "signing")
     store = log.key_store
     current = store.read_master_id() or store.masters.main.key_id
     left = store.count_not_wrapped_by(current)
     yield f"master key {store.masters.place.description}: {current} encrypts new customers' keys"
     yield f"customers' keys that a different master key encrypts: {left:,}"
-    yield from _unfinished(store.masters.place, "master")
+    yield from _rotation_problems(store.masters.place, "master")
     now = utc_now()
-    for key_of_tokens in TokenKeys(log.database, utc_now).keys:
+    for key_of_tokens in PageTokenKeys(log.database, utc_now).keys:
         yield f"page-token key since {key_of_tokens.since:%Y-%m-%d %H:%M} UTC: {'' if key_of_tokens.since <= now else 'not yet '}in use"
 
 
-def _unfinished(place: KeyPlace, name: str) -> Iterator[str]:
+def _rotation_problems(place: KeyPlace, name: str) -> Iterator[str]:
     """Yield a sentence if the successor place has a key."""
     successor = place.successor()
     if successor.exists():

@@ -21,7 +21,7 @@ DELAY = dt.timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
-class TokenKey:
+class PageTokenKey:
     """A key that signs page tokens.
 
     Attributes:
@@ -35,7 +35,7 @@ class TokenKey:
     key: bytes = field(repr=False)
 
 
-class TokenKeys:
+class PageTokenKeys:
     """The keys of page tokens, as this process has read them last.
 
     Attributes:
@@ -49,7 +49,7 @@ class TokenKeys:
             StoreUnavailable: The database does not answer.
         """
         self._database, self._clock = database, clock
-        self.keys: tuple[TokenKey, ...] = ()
+        self.keys: tuple[PageTokenKey, ...] = ()
         database.ensure_key(_FIRST)
         self.refresh()
 
@@ -62,7 +62,7 @@ class TokenKeys:
         wanted = select(SERVER_KEYS).where((SERVER_KEYS.c.name == _FIRST) | SERVER_KEYS.c.name.startswith(_LATER))
         with self._database.reading() as connection:
             rows = connection.execute(wanted).all()
-        found = [TokenKey(row.name, _since(row.name), bytes(row.key)) for row in rows]
+        found = [PageTokenKey(row.name, _since(row.name), bytes(row.key)) for row in rows]
         self.keys = tuple(sorted(found, key=lambda each: each.since, reverse=True))
 
     def usable(self) -> list[bytes]:

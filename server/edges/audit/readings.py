@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from grounds.audit.v1 import evidence_pb2
-from grounds_record.labels import SUBJECT_LABEL
+from grounds_record.header import SUBJECT_LABEL
 from server.edges.explanations import timestamp
 from server.edges.recorder import Recorder
 from server.stores.record_log.entries import LogEntry, new_record_id

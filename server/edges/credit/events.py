@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 
 from grounds.audit.v1 import bodies_pb2
 from grounds.credit.v1 import credit_pb2 as pb
-from grounds_record.labels import SUBJECT_LABEL
+from grounds_record.header import SUBJECT_LABEL
 from server.edges.credit.decision_records import decision_from_record
 from server.edges.explanations import timestamp
 from server.edges.identity.callers import Caller

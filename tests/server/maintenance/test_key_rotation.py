@@ -24,7 +24,7 @@ from server.stores.record_log.entries import Record
 from server.stores.record_log.key_store import WrappedKey
 from server.stores.record_log.log import RecordLog
 from server.stores.record_log.proofs import ProofReader
-from server.stores.token_keys import DELAY, TokenKeys
+from server.stores.token_keys import DELAY, PageTokenKeys
 from tests.conftest import key_settings
 from tests.server.kills import Kill, Killed, at_every_step
 from tests.server.record_logs import NOW, ORIGIN, entry, newest_checkpoint, open_test_log
@@ -271,7 +271,7 @@ def test_page_tokens_of_the_previous_key_stay_valid_and_a_new_key_signs_when_eve
     database: Database,
 ) -> None:
     now = [NOW]
-    ours, theirs = TokenKeys(database, lambda: now[0]), TokenKeys(database, lambda: now[0])
+    ours, theirs = PageTokenKeys(database, lambda: now[0]), PageTokenKeys(database, lambda: now[0])
     old = ours.usable()[0]
 
     ours.rotate(7, revoke=False)

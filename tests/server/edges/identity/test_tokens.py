@@ -1,8 +1,11 @@
 """Only a bearer token with a valid signature, issuer, audience, time and subject identifies a caller."""
 
 import asyncio
+import http.server
 import json
-from collections.abc import Mapping
+import ssl
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from server.edges.identity.tokens import TokenKeys, TokenVerifier
 from server.errors import CallerNotAuthenticated, TokenKeysRefused
-from tests.server.edges.identity.certificates import LOAN_DESK, encode_token, write_key_set
+from tests.server.edges.identity.certificates import LOAN_DESK, CertificateAuthority, encode_token, write_key_set
 
 NOW = 1_800_000_000.0
 HEADER = {"alg": "EdDSA", "kid": "k1", "typ": "JWT"}
@@ -176,3 +179,95 @@ def test_a_symmetric_key_in_the_key_set_is_ignored(tmp_path: Path) -> None:
     path.write_text(json.dumps(content))
     keys = TokenKeys(str(path))
     assert asyncio.run(keys.find("k3")) is None
+
+
+class KeySetHandler(http.server.BaseHTTPRequestHandler):
+    """Answers with the key set of the server, or with its failure."""
+
+    def do_GET(self) -> None:
+        """Answer a request."""
+        server = self.server
+        assert isinstance(server, KeySetServer)
+        server.requests += 1
+        self.send_response(server.status)
+        self.end_headers()
+        self.wfile.write(server.content)
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
+
+
+class KeySetServer(http.server.ThreadingHTTPServer):
+    """A real HTTPS server of a key set."""
+
+    content, status, requests = b"", 200, 0
+
+
+@pytest.fixture
+def issuer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KeySetServer]:
+    """Run an HTTPS server, whose certificate the test's process trusts."""
+    ca = CertificateAuthority.create()
+    ca.write(tmp_path / "issuer-ca.pem")
+    certificate, key = ca.issue(tmp_path, "issuer")
+    server = KeySetServer(("127.0.0.1", 0), KeySetHandler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "issuer-ca.pem"))
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+async def wait_for_refresh(keys: TokenKeys) -> None:
+    """Wait until the key set was read again."""
+    if keys._refresh is not None:
+        await keys._refresh
+
+
+async def test_a_key_set_at_an_https_address_follows_rotations_and_survives_an_outage(
+    issuer: KeySetServer, clocks: Clocks, tmp_path: Path
+) -> None:
+    def serve_keys(**keys: ed25519.Ed25519PrivateKey) -> None:
+        issuer.content = write_key_set(tmp_path / "served.json", keys).read_bytes()
+
+    def token(key_id: str, key: ed25519.Ed25519PrivateKey, number: int) -> str:
+        return f"Bearer {encode_token({**HEADER, 'kid': key_id}, {**CLAIMS, 'jti': str(number)}, key)}"
+
+    new = ed25519.Ed25519PrivateKey.generate()
+    serve_keys(k1=KEY)
+    keys = TokenKeys(f"https://127.0.0.1:{issuer.server_address[1]}/keys", clocks.read)
+    verifier = TokenVerifier(keys, "https://issuer.example.com", "grounds", lambda: NOW)
+    assert await verifier.principal(token("k1", KEY, 1)) == LOAN_DESK
+
+    serve_keys(k1=KEY, k2=new)
+    clocks.now += 6  # an unknown key id causes a fetch, but at most one in five seconds
+    assert await verifier.principal(token("k2", new, 2)) == LOAN_DESK
+
+    issuer.status, issuer.content = 503, b"out of order"
+    before = issuer.requests
+    clocks.now += 301  # the key set is old, but the issuer does not answer: the keys stay in use
+    for number in range(3, 6):
+        assert await verifier.principal(token("k1", KEY, number)) == LOAN_DESK
+    await wait_for_refresh(keys)
+    assert await verifier.principal(token("k1", KEY, 6)) == LOAN_DESK
+    assert issuer.requests == before + 1
+
+    issuer.status = 200
+    serve_keys(k2=new)
+    clocks.now += 301
+    assert await verifier.principal(token("k2", new, 7)) == LOAN_DESK
+    await wait_for_refresh(keys)
+    with pytest.raises(CallerNotAuthenticated):
+        await verifier.principal(token("k1", KEY, 8))
+
+
+def test_a_key_set_server_with_an_untrusted_certificate_is_refused(issuer: KeySetServer, tmp_path: Path) -> None:
+    issuer.content = write_key_set(tmp_path / "served.json", {"k1": KEY}).read_bytes()
+    CertificateAuthority.create("other").write(tmp_path / "issuer-ca.pem")
+
+    with pytest.raises(TokenKeysRefused, match="not a readable JSON web key set"):
+        TokenKeys(f"https://127.0.0.1:{issuer.server_address[1]}/keys")
