@@ -12,6 +12,8 @@ _ATTEMPTS_MAX = 5  # the most that gRPC allows
 # UNAVAILABLE means that the server did not handle the call. A stopping server answers CANCELLED to a call that has
 # arrived but that it has not begun to handle. gRPC does not retry a call that the client itself cancels. A retried
 # ScoreCredit repeats its request_id, so the server returns the first decision instead of making a second one.
+# RESOURCE_EXHAUSTED means that a limit was reached. gRPC waits as long as the server states in the trailer
+# grpc-retry-pushback-ms, and does not retry a request that is too large.
 _SERVICE_CONFIG = {
     "methodConfig": [
         {
@@ -21,7 +23,7 @@ _SERVICE_CONFIG = {
                 "initialBackoff": "0.1s",
                 "maxBackoff": "2s",
                 "backoffMultiplier": 3,
-                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
+                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED", "RESOURCE_EXHAUSTED"],
             },
         }
     ]

@@ -47,7 +47,8 @@ LOAN_DESK_FR = "spiffe://example.com/loan-desk-fr"
 def extend(config: Path, **settings: object) -> Path:
     """Add settings to a configuration file; return its path."""
     with config.open("a") as file:
-        file.writelines(f"{name} = {json.dumps(str(value))}\n" for name, value in settings.items())
+        for name, value in settings.items():
+            file.write(f"{name} = {json.dumps(value if isinstance(value, int) else str(value))}\n")
     return config
 
 
@@ -340,6 +341,54 @@ def test_only_a_valid_token_identifies_a_caller(token_server: Process, tmp_path:
         # The principal repeats the request with a new token, and receives the first answer.
         path.write_text(encode_token(header, claims(jti="2"), KEY))
         assert score(channel, request).credit_decision == decision
+
+
+def test_a_key_set_is_replaced_under_load_without_a_failed_call(token_server: Process, tmp_path: Path) -> None:
+    """The issuer publishes a new key, signs with it, and then withdraws the old one."""
+    new, path = ed25519.Ed25519PrivateKey.generate(), tmp_path / "token"
+    failures: list[grpc.RpcError] = []
+    calls, done = [0], threading.Event()
+    path.write_text(encode_token({"alg": "EdDSA", "kid": "k1"}, claims(), KEY))
+
+    def call_repeatedly() -> None:
+        with open_channel(token_server.address, ClientCredentials(tmp_path / "ca.pem", token_file=path)) as channel:
+            while not done.wait(0.05):
+                try:
+                    score(channel, request_in("DE"))
+                except grpc.RpcError as error:
+                    failures.append(error)
+                calls[0] += 1
+
+    caller = threading.Thread(target=call_repeatedly)
+    caller.start()
+    time.sleep(5)  # an unknown key id causes a refresh only five seconds after the last one
+    for keys, key_id, key in (({"k1": KEY, "k2": new}, "k2", new), ({"k2": new}, "k2", new)):
+        write_key_set(tmp_path / "new.json", keys).replace(tmp_path / "keys.json")
+        (tmp_path / "new-token").write_text(
+            encode_token({"alg": "EdDSA", "kid": key_id}, claims(jti=str(len(keys))), key)
+        )
+        (tmp_path / "new-token").replace(path)
+        before = calls[0]
+        wait_for(lambda before=before: calls[0] > before + 5)
+    done.set()
+    caller.join(30)
+    assert failures == []
+
+
+def test_a_client_over_its_rate_waits_as_long_as_the_server_states_and_then_succeeds(
+    config: Path,
+) -> None:
+    server = start(extend(config, calls_per_second_max=4, calls_burst_max=1, drain_seconds_max=1))
+    seconds: list[float] = []
+    with open_channel(server.address) as client, grpc.insecure_channel(server.address) as plain:
+        for _ in range(3):
+            begin = time.monotonic()
+            score(client, request_in("DE"))
+            seconds.append(time.monotonic() - begin)
+        # A client without the retry policy sees the refusal.
+        assert refusal(lambda: [score(plain, request_in("DE")) for _ in range(3)])[1] == "RATE_EXCEEDED"
+    server.stop()
+    assert sum(seconds[1:]) > 0.4  # two calls wait about 0.25 seconds each
 
 
 def test_the_commands_of_the_documentation_work(config: Path, tmp_path: Path) -> None:
