@@ -30,8 +30,8 @@ from models.schema import Schema
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"  # optional; the server verifies it, if it is configured to
 _MIB = 1024 * 1024
-# The files of a bundle, with the largest size that is read. The exporter writes much smaller files: explain.onnx has up
-# to about 30 MB, and each other file has at most a few megabytes.
+# The files of a bundle, with the largest size that is read. Usually the files are much smaller: explain.onnx has up to about
+# 30 MB, unless the model has many thousands of leaves, and each other file has at most a few megabytes.
 _FILE_BYTES_MAX = {
     "score.onnx": 256 * _MIB,
     "explain.onnx": 256 * _MIB,

@@ -207,6 +207,8 @@ class ExaminedRowsDocument(_BundleDocument):
         contribution_distance: Largest difference between a contribution and its Shapley value by definition, in
             log-odds.
         residual: Largest difference between the margin and the base margin plus all contributions, in log-odds.
+        explained_rows: How many of the rows had their contributions compared, for a model so large that these rows are a
+            sample; None if all of them had.
     """
 
     kind: str
@@ -214,6 +216,7 @@ class ExaminedRowsDocument(_BundleDocument):
     rows_sha256: Sha256
     contribution_distance: float
     residual: float
+    explained_rows: int | None = None
 
 
 class GateDocument(_BundleDocument):

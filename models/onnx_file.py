@@ -15,24 +15,51 @@ from typing import Final
 
 from models.errors import BundleInvalid
 
-_FILE_BYTES_MAX: Final = 256 * 1024 * 1024  # the largest file that the exporter writes has about 30 MB
+_FILE_BYTES_MAX: Final = 256 * 1024 * 1024  # the exporter writes at most 220 MB and the trees of the margin
 _OPERATORS: Final = frozenset(
     {
+        ("ai.onnx.ml", "ArrayFeatureExtractor"),
         ("ai.onnx.ml", "TreeEnsemble"),
         *(
             ("", name)
-            for name in ("Abs", "Add", "And", "Cast", "Concat", "Constant", "Equal", "Expand", "Floor", "Gather")
+            for name in (
+                "Abs",
+                "Add",
+                "And",
+                "BitwiseAnd",
+                "Cast",
+                "Concat",
+                "Constant",
+                "Div",
+                "Equal",
+                "Expand",
+                "Floor",
+                "Gather",
+            )
         ),
         *(
             ("", name)
-            for name in ("Greater", "GreaterOrEqual", "IsNaN", "Less", "LessOrEqual", "Max", "Min", "Mul", "Not", "Or")
+            for name in (
+                "GatherElements",
+                "Greater",
+                "GreaterOrEqual",
+                "IsNaN",
+                "Less",
+                "LessOrEqual",
+                "MatMul",
+                "Max",
+                "Min",
+                "Mod",
+            )
         ),
+        *(("", name) for name in ("Mul", "NonZero", "Not", "Or", "ReduceProd")),
         *(
             ("", name)
             for name in (
                 "ReduceSum",
                 "Reshape",
                 "ScatterElements",
+                "ScatterND",
                 "Shape",
                 "Slice",
                 "Split",

@@ -1,5 +1,6 @@
 """Exports a LightGBM model that was fitted elsewhere to ONNX files that are proved equal to the model."""
 
+import io
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,7 @@ from training.errors import DataInvalid, ModelRejected
 from training.export.explain import explain_onnx
 from training.export.score import score_onnx
 from training.export.trees import read_ensemble
+from training.foreign_models import describe_foreign_file
 from training.sources.loaded_table import RECORD, load_table
 from training.sources.reader.casts import number_cast
 from training.sources.reader.raw_table import shorten_list
@@ -112,7 +114,11 @@ def _read_text(path: Path) -> str:
         ModelRejected: The file is unreadable or truncated.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        content = path.read_bytes()
+        foreign = describe_foreign_file(content)
+        if foreign is not None:
+            raise ModelRejected(f"{path}: {foreign}")
+        text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig").read()
     except (OSError, ValueError) as error:
         raise _rejection(path, error) from error
     if "end of trees" not in text.splitlines():

@@ -7,11 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
+import onnx
 import pytest
 
 from models.bundle import read_bundle
 from models.model import open_model
-from models.onnx_scorer import EXPLAIN_OUTPUTS, BoundRow, FloatArray, Scorer, _private_run, open_session
+from models.onnx_scorer import BATCH_ROWS_KEY, EXPLAIN_OUTPUTS, BoundRow, FloatArray, Scorer, _private_run, open_session
 from tests.small import SmallFamily
 
 ROWS = 200
@@ -111,3 +112,24 @@ def test_the_public_api_returns_the_same_bits(scorer: Scorer, public_scorer: Sco
         assert public_contributions.tobytes() == contributions.tobytes()
         assert public_scorer.margins(row[None]).tobytes() == scorer.margins(row[None]).tobytes()
         assert public_scorer.explain_one(row[None]) == scorer.explain_one(row[None])
+
+
+@pytest.mark.parametrize("stated", ["0", "65", "-1", "many", "9" * 400])
+def test_a_graph_that_states_an_invalid_number_of_rows_per_call_is_rejected(small: SmallFamily, stated: str) -> None:
+    bundle = read_bundle(small.bundle_folder)
+    graph = onnx.load_from_string(bundle.explain)
+    onnx.helper.set_model_props(graph, {BATCH_ROWS_KEY: stated})
+
+    with pytest.raises(ValueError, match="batch_rows of the graph must be a number from 1 to 64"):
+        Scorer(bundle.score, graph.SerializeToString())
+
+
+def test_fewer_rows_per_call_change_no_bit(small: SmallFamily, scorer: Scorer, rows: FloatArray) -> None:
+    bundle = read_bundle(small.bundle_folder)
+    graph = onnx.load_from_string(bundle.explain)
+    onnx.helper.set_model_props(graph, {BATCH_ROWS_KEY: "7"})
+
+    margins, contributions = Scorer(bundle.score, graph.SerializeToString()).explain(rows)
+
+    assert np.array_equal(margins, scorer.explain(rows)[0])
+    assert np.array_equal(contributions, scorer.explain(rows)[1])

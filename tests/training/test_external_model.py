@@ -4,6 +4,7 @@ import json
 import pickle
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import lightgbm
@@ -11,6 +12,7 @@ import numpy as np
 import onnx
 import pandas as pd
 import pytest
+from sklearn.tree import DecisionTreeClassifier
 
 from models.onnx_scorer import Scorer
 from tests.conftest import ROOT, run
@@ -143,6 +145,29 @@ def test_a_pickled_model_is_rejected_with_the_way_to_save_it(tmp_path: Path) -> 
     (tmp_path / "theirs.pkl").write_bytes(pickle.dumps(external_model()))
 
     assert "model.booster_.save_model(PATH)" in export_error(tmp_path, f"{tmp_path}/theirs.pkl")
+
+
+FOREIGN_FILES = {
+    "CatBoost": b"CBM1\x10\x00\x00\x00",
+    "CatBoost model": b'{"model_info": {}, "oblivious_trees": []}',
+    "XGBoost": b'{"learner":{"attributes":{},"gradient_booster":{}},"version":[3,0,0]}',
+    "XGBoost model": b"{L\x00\x00\x00\x00\x00\x00\x00\x07learner{",
+    "binf": b"binf\x00\x00\x00\x3f",
+    "scikit-learn": pickle.dumps(DecisionTreeClassifier().fit([[0.0], [1.0]], [0, 1])),
+    "pickle of a LightGBM model": pickle.dumps(external_model()),
+    "compressed": zlib.compress(b"a model"),
+    "pickles are not opened": pickle.dumps({"weights": [1.0]}),
+}
+
+
+@pytest.mark.parametrize("named", FOREIGN_FILES)
+def test_a_file_of_another_library_is_named_in_the_rejection(tmp_path: Path, named: str) -> None:
+    (tmp_path / "theirs.model").write_bytes(FOREIGN_FILES[named])
+
+    said = export_error(tmp_path, f"{tmp_path}/theirs.model")
+
+    assert ("XGBoost" if named == "binf" else named) in said
+    assert "save_model" in said or "fit a LightGBM model on the same table" in said
 
 
 def test_an_error_is_one_line_with_exit_status_1(tmp_path: Path) -> None:

@@ -2,8 +2,9 @@
 
 import hashlib
 import math
+import resource
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import NoReturn
 
 import lightgbm
@@ -27,6 +28,11 @@ from training.equivalence.reference import (
 from training.errors import ModelRejected
 
 _SCORED_ROWS_MAX = 10_000
+# A model with more leaves is checked on samples of the rows. The constants were chosen so that the check of 1,000 trees of 31
+# leaves compares about 130,000 margins and 400 explanations of each kind of row.
+_LARGE_LEAVES = 10_000
+_MARGIN_WORK, _CONTRIBUTION_WORK, _SAMPLE_MIN = 4_000_000_000, 400_000_000_000, 32
+_WAITING_ROWS_MAX = 20_000
 # Tolerance for a pd, and for points in addition to their rounding. It is far below the precision that users see, and far
 # above the rounding error of doubles.
 _SCALED_TOLERANCE = 1e-6
@@ -62,6 +68,7 @@ class RowKindResult:
         rows_sha256: SHA-256 of the bytes of the rows.
         contribution_distance: Largest distance between a contribution and the reference, in log-odds.
         residual: Largest distance between a margin and the sum of base margin and contributions, in log-odds.
+        explained_rows: Number of rows whose contributions were compared, if they are a sample; None if all rows were.
     """
 
     kind: str
@@ -69,6 +76,7 @@ class RowKindResult:
     rows_sha256: str
     contribution_distance: float
     residual: float
+    explained_rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +106,20 @@ class ExportMismatch(ModelRejected):
         self.counterexample = counterexample
 
 
+@dataclass(frozen=True, slots=True)
+class RowLimits:
+    """The largest numbers of rows of each kind that are compared; None for no limit."""
+
+    margins: int | None
+    contributions: int | None
+
+
 def check_equivalence(
     model: ExportedModel,
     data: NDArray[np.float64] | None,
     random_rows: int = RANDOM_ROW_COUNT,
     report_progress: Callable[[str], None] = lambda _line: None,
+    limits: RowLimits | None = None,
 ) -> EquivalenceReport:
     """Compare the exported files with the references, on every kind of probe rows.
 
@@ -113,16 +130,19 @@ def check_equivalence(
         data: Real rows of shape (n, features), NaN where missing; None if there are no real rows.
         random_rows: Number of random rows.
         report_progress: Function that is called with a line of text before each kind of rows is checked.
+        limits: Limits of the samples; by default, they follow from the size of the model.
 
     Raises:
         ExportMismatch: A file differs from the model; the error has the first row that differs.
     """
     scorer = Scorer(model.score, model.explain)
     _check_base_margin(model)
-    results = []
-    for kind, rows in probe_rows(model.booster, data, random_rows):
-        report_progress(f"checking {len(rows):,} rows: {kind}")
-        results.append(_check_rows(model, scorer, kind, rows))
+    limits, results, waiting = limits or _row_limits(model.booster), [], _WaitingRows(model)
+    for kind, rows in probe_rows(model.booster, data, random_rows, limits.margins):
+        memory = f", {_peak_memory_mb():,} MB of memory so far" if limits.margins else ""
+        report_progress(f"checking {len(rows):,} rows: {kind}{memory}")
+        results += waiting.add(*_check_margins(model, scorer, kind, rows, limits.contributions))
+    results += waiting.check()
     method = "path_dependent" if model.baseline is None else "interventional"
     return EquivalenceReport(method, model.base_margin, tuple(results))
 
@@ -209,18 +229,82 @@ def _check_base_margin(model: ExportedModel) -> None:
         raise ExportMismatch(Counterexample("baseline", 0, (), "base margin", expected, model.base_margin))
 
 
-def _check_rows(model: ExportedModel, scorer: Scorer, kind: str, rows: NDArray[np.float64]) -> RowKindResult:
-    """Compare the files with the references on one kind of rows."""
+def _row_limits(booster: lightgbm.Booster) -> RowLimits:
+    """Return the limits for a model. Below _LARGE_LEAVES leaves there are none.
+
+    The time for the margins of a row is proportional to the number of leaves. The time for its contributions grows
+    faster, because larger models have deeper trees.
+    """
+    leaves = sum(tree["num_leaves"] for tree in booster.dump_model()["tree_info"])
+    if leaves <= _LARGE_LEAVES:
+        return RowLimits(None, None)
+    return RowLimits(max(_SAMPLE_MIN, _MARGIN_WORK // leaves), max(_SAMPLE_MIN, _CONTRIBUTION_WORK // leaves**2))
+
+
+def _peak_memory_mb() -> int:
+    """Return the largest memory that this process has used so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def _check_margins(
+    model: ExportedModel, scorer: Scorer, kind: str, rows: NDArray[np.float64], explained_max: int | None
+) -> tuple["_RowComparison", NDArray[np.float64], NDArray[np.float64], RowKindResult]:
+    """Compare the margins of one kind of rows with the reference, and explain the rows or a sample of them.
+
+    Returns:
+        The rows whose contributions are still to be compared, their margins and contributions, and the result so far.
+    """
     digest = hashlib.sha256(np.ascontiguousarray(rows).tobytes()).hexdigest()
-    if not len(rows):
-        return RowKindResult(kind, 0, digest, 0.0, 0.0)
-    comparison = _RowComparison(model, kind, rows)
-    margins, contributions = scorer.explain(rows)
-    expected = reference_margins(model.booster, rows)
-    comparison.check_margins("score.onnx", model.score, expected, scorer.margins(rows))
-    comparison.check_margins("explain.onnx", model.explain, expected, margins)
-    contribution_distance = comparison.check_contributions(contributions)
-    return RowKindResult(kind, len(rows), digest, contribution_distance, comparison.check_sums(margins, contributions))
+    expected = reference_margins(model.booster, rows) if len(rows) else np.zeros(0)
+    _RowComparison(model, kind, rows).check_margins("score.onnx", model.score, expected, scorer.margins(rows))
+    numbers = np.arange(len(rows))
+    if explained_max is not None and len(rows) > explained_max:
+        numbers = np.arange(0, len(rows), -(-len(rows) // explained_max))
+    explained = None if len(numbers) == len(rows) else len(numbers)
+    comparison = _RowComparison(model, kind, rows[numbers], numbers)
+    margins, contributions = scorer.explain(comparison.rows)
+    comparison.check_margins("explain.onnx", model.explain, expected[numbers], margins)
+    return comparison, margins, contributions, RowKindResult(kind, len(rows), digest, 0.0, 0.0, explained)
+
+
+class _WaitingRows:
+    """Rows of several kinds whose contributions are compared at once.
+
+    The reference visits every leaf of the model in each call, so that few rows take as long as many.
+    """
+
+    def __init__(self, model: ExportedModel) -> None:
+        self._model = model
+        self._parts: list[tuple[_RowComparison, NDArray[np.float64], NDArray[np.float64], RowKindResult]] = []
+
+    def add(
+        self,
+        comparison: "_RowComparison",
+        margins: NDArray[np.float64],
+        contributions: NDArray[np.float64],
+        result: RowKindResult,
+    ) -> list[RowKindResult]:
+        """Add rows; compare all waiting rows if they are many, and return the results of the compared ones."""
+        self._parts.append((comparison, margins, contributions, result))
+        waiting = sum(len(part[0].rows) for part in self._parts)
+        return self.check() if waiting >= _WAITING_ROWS_MAX else []
+
+    def check(self) -> list[RowKindResult]:
+        """Compare all waiting rows, and return one result for each kind."""
+        rows = np.concatenate([comparison.rows for comparison, *_ in self._parts]) if self._parts else np.zeros((0, 0))
+        expected = _reference_contributions(self._model, rows) if len(rows) else rows
+        results, first = [], 0
+        for comparison, margins, contributions, result in self._parts:
+            last = first + len(comparison.rows)
+            if last > first:
+                distance = comparison.check_contributions(expected[first:last], contributions)
+                residual = comparison.check_sums(margins, contributions)
+                results.append(replace(result, contribution_distance=distance, residual=residual))
+            else:
+                results.append(result)
+            first = last
+        self._parts = []
+        return results
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +314,7 @@ class _RowComparison:
     model: ExportedModel
     kind: str
     rows: NDArray[np.float64]
+    numbers: NDArray[np.int64] | None = None  # positions of the rows among those of their kind, if they are a sample
 
     def check_margins(
         self, file: str, graph: bytes, expected: NDArray[np.float64], actual: NDArray[np.float64]
@@ -240,9 +325,8 @@ class _RowComparison:
             divergence = locate_divergence(self.model.booster, graph, self.rows[number])
             self._fail(number, f"margin of {file}", float(expected[number]), float(actual[number]), divergence)
 
-    def check_contributions(self, actual: NDArray[np.float64]) -> float:
+    def check_contributions(self, expected: NDArray[np.float64], actual: NDArray[np.float64]) -> float:
         """Check contributions within the tolerance, and return their largest distance."""
-        expected = _reference_contributions(self.model, self.rows)
         distance = np.abs(actual - expected)
         if not distance.max() <= LOG_ODDS_TOLERANCE:
             number, feature = (int(index) for index in divmod(int(np.argmax(distance)), distance.shape[1]))
@@ -261,8 +345,8 @@ class _RowComparison:
 
     def _fail(self, number: int, quantity: str, expected: float, actual: float, divergence: str = "") -> NoReturn:
         """Raise ExportMismatch for one row."""
-        row = tuple(self.rows[number])
-        raise ExportMismatch(Counterexample(self.kind, number, row, quantity, expected, actual, divergence))
+        row, position = tuple(self.rows[number]), number if self.numbers is None else int(self.numbers[number])
+        raise ExportMismatch(Counterexample(self.kind, position, row, quantity, expected, actual, divergence))
 
 
 def _reference_contributions(model: ExportedModel, rows: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -53,7 +53,10 @@ _Domain = _NumberRange | _CodeList
 
 
 def probe_rows(
-    booster: lightgbm.Booster, data: NDArray[np.float64] | None, random_rows: int = RANDOM_ROW_COUNT
+    booster: lightgbm.Booster,
+    data: NDArray[np.float64] | None,
+    random_rows: int = RANDOM_ROW_COUNT,
+    rows_max: int | None = None,
 ) -> Iterator[tuple[str, NDArray[np.float64]]]:
     """Return the probe rows of each kind, with the name of the kind as it is written to gate.json.
 
@@ -62,6 +65,9 @@ def probe_rows(
         data: Real rows of shape (n, features), from which the steered rows are derived; None to derive them from random
             rows.
         random_rows: Number of random rows.
+        rows_max: Maximum number of rows of each kind, for a large model; None for no limit. A kind with more rows is
+            sampled evenly: real rows in the order of their margins, other rows in the order of the trees. The first row with
+            each combination of missing values is always included.
 
     Returns:
         Pairs of a name and an array of shape (rows, features), NaN where missing.
@@ -69,17 +75,34 @@ def probe_rows(
     paths = leaf_paths(booster)
     random = np.random.default_rng(_SEED)
     domains = _training_domains(booster.dump_model())
-    drawn = _random_rows(domains, random, random_rows)
+    drawn = _random_rows(domains, random, min(random_rows, rows_max or random_rows))
     _scatter_among_thresholds(drawn, paths, random)
     source = drawn if data is None else data
     if data is not None:
-        yield "data", data
-    yield "threshold", _split_rows(paths, source)
-    yield "leaf", _leaf_rows(paths, source)
-    yield "edge of a leaf", _boundary_rows(paths, source)
+        yield "data", data if rows_max is None else sample_rows(booster, data, rows_max)
+    yield "threshold", _split_rows(paths, source, rows_max)
+    yield "leaf", _leaf_rows(paths[:: _stride(len(paths), rows_max)], source)
+    yield "edge of a leaf", _boundary_rows(paths, source, rows_max)
     yield "odd value", _odd_value_rows(domains, source)
     yield "missing", _rows_with_missing_values(source, random)
     yield "random", drawn
+
+
+def sample_rows(booster: lightgbm.Booster, rows: NDArray[np.float64], rows_max: int) -> NDArray[np.float64]:
+    """Return about `rows_max` rows: every n-th in the order of their margins, and each combination of missing values once."""
+    if len(rows) <= rows_max:
+        return rows
+    margins = np.asarray(booster.predict(rows, raw_score=True))
+    by_margin = np.argsort(margins, kind="stable")[:: _stride(len(rows), rows_max)]
+    missing = np.packbits(np.isnan(rows), axis=1)
+    combinations = np.unique(missing, axis=0, return_index=True)[1][:rows_max]
+    chosen: NDArray[np.float64] = rows[np.union1d(by_margin, combinations)]
+    return chosen
+
+
+def _stride(count: int, count_max: int | None) -> int:
+    """Return the n for which every n-th of `count` elements are at most `count_max`."""
+    return 1 if count_max is None else max(1, -(-count // count_max))
 
 
 def _training_domains(dump: Mapping[str, Any]) -> list[_Domain]:
@@ -128,13 +151,19 @@ def _scatter_among_thresholds(
         others[:, feature] = np.where(np.isnan(others[:, feature]), np.nan, chosen)
 
 
-def _split_rows(paths: Sequence[ReferencePath], source: NDArray[np.float64]) -> NDArray[np.float64]:
+def _split_rows(
+    paths: Sequence[ReferencePath], source: NDArray[np.float64], rows_max: int | None
+) -> NDArray[np.float64]:
     """Return for every split rows that reach the split, with the values at which the split can be wrong.
 
     A row is also returned if an earlier split on the same feature sends its value to a different branch.
     """
     blocks = [source[:0]]
-    for number, (split, steps) in enumerate(_splits_with_steps(paths)):
+    splits = list(_splits_with_steps(paths))
+    value_count = sum(len(_critical_values(split)) for split, _ in splits)
+    for number, (split, steps) in enumerate(splits):
+        if number % _stride(value_count, rows_max):
+            continue
         feature = int(split["split_feature"])
         row = _source_rows(source, number)
         steered = _steer(row, [step for step in steps if int(step.split["split_feature"]) != feature], {})
@@ -152,15 +181,21 @@ def _leaf_rows(paths: Sequence[ReferencePath], source: NDArray[np.float64]) -> N
     return np.array(rows) if rows else source[:0]
 
 
-def _boundary_rows(paths: Sequence[ReferencePath], source: NDArray[np.float64]) -> NDArray[np.float64]:
+def _boundary_rows(
+    paths: Sequence[ReferencePath], source: NDArray[np.float64], rows_max: int | None
+) -> NDArray[np.float64]:
     """Return for every leaf and every threshold on its path a row that misses the leaf by one unit in the last place.
 
     If the threshold were moved, the row would reach the leaf. One row per split would not be enough: a wrong threshold leads
     this row to the neighbouring leaf, which can have the same value because of monotone constraints.
     """
     rows: list[NDArray[np.float64]] = []
+    stride, number = _stride(sum(len(path.steps) for path in paths), rows_max), -1
     for path in paths:
         for depth, step in enumerate(path.steps):
+            number += 1
+            if number % stride:
+                continue
             if step.split["decision_type"] == "==":
                 continue
             threshold = float(step.split["threshold"])

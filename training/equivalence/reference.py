@@ -116,12 +116,14 @@ def interventional_shap(
             baseline_answers.clear()
         satisfied = _satisfied_features(path, rows, row_answers)
         features = sorted(satisfied)
-        row_sets = _pack_bits(features, satisfied)
+        if not features:
+            continue
+        # Rows that satisfy the same features get the same contributions, so each such set is computed once.
+        row_sets, numbers = _distinct_sets(_pack_bits(features, satisfied), len(features))
         baseline_sets = _pack_bits(features, _satisfied_features(path, baseline, baseline_answers))
-        counts = np.bincount(baseline_sets, minlength=1 << len(features))
-        shares = _summed_shares(len(features), counts)
+        shares = _summed_shares(len(features), row_sets, *np.unique(baseline_sets, return_counts=True))
         for position, feature in enumerate(features):
-            result[feature] += (path.value / len(baseline) * shares[:, position])[row_sets]
+            result[feature] += (path.value / len(baseline) * shares[:, position])[numbers]
     return np.ascontiguousarray(result.T)
 
 
@@ -192,36 +194,50 @@ def _satisfied_features(
     return satisfied
 
 
-def _pack_bits(features: list[int], satisfied: dict[int, NDArray[np.bool_]]) -> NDArray[np.intp]:
+def _pack_bits(features: list[int], satisfied: dict[int, NDArray[np.bool_]]) -> NDArray[np.int64]:
     """Return for each row the set of features that it satisfies, as bits at the positions of the features."""
-    sets = np.zeros(1, dtype=np.intp)
+    sets = np.zeros(1, dtype=np.int64)
     for position, feature in enumerate(features):
-        sets = sets + (satisfied[feature].astype(np.intp) << position)
+        sets = sets + (satisfied[feature].astype(np.int64) << position)
     return sets
 
 
-def _summed_shares(width: int, counts: NDArray[np.intp]) -> NDArray[np.float64]:
+def _distinct_sets(sets: NDArray[np.int64], width: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the distinct sets, ascending, and the position of each set among them."""
+    if 1 << width > 4 * len(sets):
+        distinct, numbers = np.unique(sets, return_inverse=True)
+        return distinct, numbers
+    # Counting is faster than sorting if there are many rows.
+    occurs = np.bincount(sets, minlength=1 << width) > 0
+    return np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[sets]
+
+
+def _summed_shares(
+    width: int, row_sets: NDArray[np.int64], baseline_sets: NDArray[np.int64], counts: NDArray[np.int64]
+) -> NDArray[np.float64]:
     """Return the Shapley values of a leaf of value 1, summed over the baseline.
 
     Args:
         width: Number of features on the path.
-        counts: Shape (2**width,), the number of baseline rows of each set of satisfied features.
+        row_sets: Shape (n_sets,), the sets of features that explained rows satisfy, as bits.
+        baseline_sets: Shape (n_baseline_sets,), the sets of features that baseline rows satisfy.
+        counts: Shape (n_baseline_sets,), the number of baseline rows with each set.
 
     Returns:
-        Shape (2**width, width), for each set that an explained row can satisfy.
+        Shape (n_sets, width).
     """
-    row = (np.arange(1 << width)[:, None] >> np.arange(width)) & 1 == 1
     # A member of A has the weight (|A|-1)! |B|! / (|A|+|B|)! = 1 / (|A| * binomial(|A|+|B|, |A|)). A member of B has the same
     # weight with A and B exchanged, and with a minus sign.
     weight = np.array(
         [[1 / (a * math.comb(a + b, a)) if a else 0.0 for b in range(width + 1)] for a in range(width + 1)]
     )
-    shares = np.zeros(row.shape)
-    for baseline_set in np.flatnonzero(counts):
-        other = row[baseline_set]
-        only_row, only_other = row & ~other, ~row & other
-        reachable = (row | other).all(axis=1)
-        a, b = only_row.sum(axis=1), only_other.sum(axis=1)
-        gain = np.where(only_row, weight[a, b][:, None], 0.0) - np.where(only_other, weight[b, a][:, None], 0.0)
-        shares += counts[baseline_set] * np.where(reachable[:, None], gain, 0.0)
+    everything = (1 << width) - 1
+    row, other = np.nonzero((row_sets[:, None] | baseline_sets[None, :]) == everything)  # pairs that reach the leaf
+    only_row, only_other = row_sets[row] & ~baseline_sets[other], baseline_sets[other] & ~row_sets[row]
+    a, b = np.bitwise_count(only_row), np.bitwise_count(only_other)
+    gain, loss = counts[other] * weight[a, b], counts[other] * weight[b, a]
+    shares = np.zeros((len(row_sets), width))
+    for bit in range(width):
+        change = np.where(only_row >> bit & 1, gain, np.where(only_other >> bit & 1, -loss, 0.0))
+        shares[:, bit] = np.bincount(row, change, len(row_sets))
     return shares

@@ -1,6 +1,6 @@
 """The common parts of score.onnx and explain.onnx: preprocessing, operator versions, and reproducible bytes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +58,7 @@ def build_model(
     nodes: list[onnx.NodeProto],
     constants: list[onnx.TensorProto],
     outputs: list[tuple[str, list[str | int]]],
+    metadata: Mapping[str, str] | None = None,
 ) -> bytes:
     """Return the bytes of an ONNX model that has passed the ONNX checker. The same arguments always produce the same bytes.
 
@@ -67,6 +68,7 @@ def build_model(
         nodes: Operators in the order of execution.
         constants: Initializers of the operators.
         outputs: Name and shape of each output; all outputs are doubles.
+        metadata: Keys and values of the file's metadata.
     """
     graph = helper.make_graph(
         nodes,
@@ -76,6 +78,7 @@ def build_model(
         initializer=constants,
     )
     model = helper.make_model(graph, opset_imports=_OPSETS, ir_version=_IR_VERSION, producer_name="grounds")
+    helper.set_model_props(model, dict(metadata or {}))
     onnx.checker.check_model(model)
     return model.SerializeToString(deterministic=True)
 

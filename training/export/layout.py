@@ -1,14 +1,13 @@
 """The layout of the lookup tables in explain.onnx: the leaf groups, dense or sparse lines, and the limit of their size."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
-from training.errors import ModelRejected
-from training.export.bins import FeatureBins, ensemble_bins
+from training.export.bins import FeatureBins
 from training.export.leaf_groups import LeafGroup, initial_groups
 from training.export.merging import TableBudget, merge_within_budget
-from training.export.trees import Ensemble, Leaf, SplitNode, Tree
+from training.export.trees import Ensemble, SplitNode, tree_leaves
 
 EXPLAIN_BYTES_MAX = 24_000_000  # a bundle has at most 30 MB; the remaining 6 MB are for its other files
 # Groups are merged while the tables stay within this size. The size was chosen by measurements on 189 trees of 8 leaves
@@ -30,11 +29,10 @@ _CELLS_MAX = 4096
 # values 154 and 79; 75,000 values 218 and 69.
 DENSE_NUMBERS_MAX = 20_000
 _SPARSE_FEATURES_MAX = 8  # all sparse lines are as wide as the widest line
+# Above this number of leaves, contributions are computed leaf by leaf. Tables would be faster (300 trees of 31 leaves over 20
+# features: 0.13 ms for one row instead of 1.0), but merging their groups takes minutes, and they soon exceed their size.
+LEAVES_MAX = 10_000
 _NUMBER_BYTES, _STEP_BYTES = 8, 4
-_NAMED_TREES = 5
-# Trees that are fitted again with a smaller maximum depth have different splits. In measurements, their tables are 1.0 to
-# 2.0 times as large as the tables of the original trees truncated at that depth.
-_REFIT_GROWTH = 2
 
 
 @dataclass(frozen=True)
@@ -67,20 +65,16 @@ class TableLayout:
 
 def choose_layout(
     ensemble: Ensemble, bins: Mapping[int, FeatureBins], bytes_max: int = EXPLAIN_BYTES_MAX
-) -> TableLayout:
-    """Return the layout that is expected to be the fastest within `bytes_max`.
-
-    Raises:
-        ModelRejected: Every layout is larger; the message states the deepest trees and a maximum depth that would fit.
-    """
+) -> TableLayout | None:
+    """Return the layout that is expected to be the fastest within `bytes_max`, or None if tables are too large or too slow."""
+    if sum(1 for tree in ensemble.trees if isinstance(tree, SplitNode) for _ in tree_leaves(tree)) > LEAVES_MAX:
+        return None
     groups, merged_max = initial_groups(ensemble, bins), min(bytes_max, TABLES_BYTES_MAX)
     dense = build_layout(ensemble, bins, groups, merged_max, sparse=False)
     if dense.size <= bytes_max and len(dense.groups) * dense.width <= DENSE_NUMBERS_MAX:
         return dense
     sparse = build_layout(ensemble, bins, groups, merged_max, sparse=True)
-    if sparse.size > bytes_max:
-        raise ModelRejected(_size_error(ensemble, sparse.size, bytes_max))
-    return sparse
+    return sparse if sparse.size <= bytes_max else None
 
 
 def build_layout(
@@ -111,48 +105,3 @@ def build_layout(
     # A model without splits has no groups. A table of one empty line keeps its graph valid.
     merged = merge_within_budget(groups, budget) or [LeafGroup((), {})]
     return TableLayout(tuple(merged), sparse, ensemble.feature_count, class_count)
-
-
-def truncate_tree(tree: Tree, depth: int) -> Tree:
-    """Return a tree in which leaves of value 0 replace all inner nodes at a depth; the root has depth 0."""
-    if isinstance(tree, Leaf):
-        return tree
-    if depth == 0:
-        return Leaf(0.0, tree.count)
-    return SplitNode(tree.split, truncate_tree(tree.left, depth - 1), truncate_tree(tree.right, depth - 1), tree.count)
-
-
-def tree_depth(tree: Tree) -> int:
-    """Return the number of splits on the longest path."""
-    return 1 + max(tree_depth(tree.left), tree_depth(tree.right)) if isinstance(tree, SplitNode) else 0
-
-
-def _size_error(ensemble: Ensemble, size: int, bytes_max: int) -> str:
-    """Return the message for an explanation that is too large."""
-    depths = sorted(((tree_depth(tree), number) for number, tree in enumerate(ensemble.trees)), reverse=True)
-    trees = ", ".join(f"{number} (depth {depth})" for depth, number in depths[:_NAMED_TREES])
-    fits = _deepest_fit(ensemble, depths[0][0], bytes_max)
-    remedy = f"trees truncated at depth {fits} would fit: fit with max_depth={fits}" if fits > 1 else "fit fewer trees"
-    return (
-        f"the explanation is too large: {size / 1e6:,.0f} MB, at most {bytes_max / 1e6:,.0f} MB are allowed; "
-        f"the deepest trees are {trees} of {len(ensemble.trees)}; {remedy}, or with fewer leaves or iterations"
-    )
-
-
-def _deepest_fit(ensemble: Ensemble, too_deep: int, bytes_max: int) -> int:
-    """Return the largest depth below `too_deep` at which the tables fit, by bisection; 1 if they do not fit at depth 2."""
-    low, high = 1, too_deep
-    while high - low > 1:
-        half = (low + high) // 2
-        low, high = (half, high) if _fits_at_depth(ensemble, half, bytes_max) else (low, half)
-    return low
-
-
-def _fits_at_depth(ensemble: Ensemble, depth: int, bytes_max: int) -> bool:
-    """Return whether sparse tables of trees truncated at `depth` fit into bytes_max / 2.
-
-    The other half is a reserve, because trees that are fitted again with this depth have larger tables.
-    """
-    shallow = replace(ensemble, trees=tuple(truncate_tree(tree, depth) for tree in ensemble.trees))
-    bins, budget = ensemble_bins(shallow), bytes_max // _REFIT_GROWTH
-    return build_layout(shallow, bins, initial_groups(shallow, bins), budget, sparse=True).size <= budget

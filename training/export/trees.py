@@ -123,6 +123,15 @@ def tree_splits(tree: Tree) -> Iterator[Split]:
         yield from tree_splits(tree.right)
 
 
+def tree_leaves(tree: Tree) -> Iterator[Leaf]:
+    """Yield every leaf of a tree, from left to right."""
+    if isinstance(tree, Leaf):
+        yield tree
+    else:
+        yield from tree_leaves(tree.left)
+        yield from tree_leaves(tree.right)
+
+
 def _check_supported(dump: dict[str, Any]) -> None:
     """Raise ModelRejected for a kind of model that the export does not support."""
     objective = str(dump.get("objective", "")).split(" ")[0]

@@ -21,12 +21,15 @@ from training.equivalence.check import (
     EquivalenceReport,
     ExportedModel,
     ExportMismatch,
+    RowLimits,
     check_answers,
     check_equivalence,
     check_scores,
 )
+from training.equivalence.probes import sample_rows
 from training.equivalence.reference import interventional_shap, path_dependent_shap
-from training.export.explain import explain_onnx
+from training.export.bins import ensemble_bins
+from training.export.explain import explain_onnx, leafwise_onnx
 from training.export.score import score_onnx
 from training.export.trees import CategoricalSplit, Ensemble, Leaf, NumericSplit, Split, SplitNode, Tree, read_ensemble
 
@@ -150,7 +153,8 @@ WRONG_SCORES: dict[str, Callable[[], Ensemble]] = {
 
 
 def test_right_files_pass_and_every_kind_of_row_is_counted() -> None:
-    for examined in (exported_model(), path_dependent_model()):
+    leafwise = leafwise_model(), leafwise_model(path_dependent=True)
+    for examined in (exported_model(), path_dependent_model(), *leafwise):
         found = run_check(examined)
 
         assert [kind.kind for kind in found.kinds] == list(KINDS)
@@ -243,6 +247,85 @@ def test_two_features_swapped_are_found() -> None:
 
     with pytest.raises(ExportMismatch, match="contribution of"):
         run_check(dataclasses.replace(right, explain=swapped))
+
+
+def leafwise_model(*, path_dependent: bool = False) -> ExportedModel:
+    """Return an exported model whose contributions are computed leaf by leaf, without tables of single leaves."""
+    right = path_dependent_model() if path_dependent else exported_model()
+    ensemble = read_ensemble(booster())
+    return dataclasses.replace(
+        right, explain=leafwise_onnx(ensemble, ensemble_bins(ensemble), right.baseline, tables_bytes_max=0)
+    )
+
+
+def with_constant_changed(explain: bytes, operator: str) -> bytes:
+    """Return explain.onnx with one number changed in the largest constant that an operator of this kind reads."""
+    model = onnx.load_from_string(explain)
+    cast = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "Cast"}
+    read = {cast.get(name, name) for node in model.graph.node if node.op_type == operator for name in node.input}
+    # The table of the sizes of all sets has 2**14 numbers, most of which are never read.
+    tensors = [tensor for tensor in model.graph.initializer if tensor.name in read and tensor.dims != [_FILLED]]
+    tensor = max(tensors, key=lambda one: len(numpy_helper.to_array(one).reshape(-1)))
+    values = numpy_helper.to_array(tensor).copy()
+    flat = values.reshape(-1)
+    flat[int(np.argmax(np.abs(flat) * (flat < _FILLED)))] *= 1.001 if values.dtype == np.float64 else 0
+    tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    return bytes(model.SerializeToString())
+
+
+_FILLED = 1 << 14  # a pattern that only fills up a line
+
+
+@pytest.mark.parametrize(
+    ("operator", "path_dependent"),
+    [
+        ("Mul", True),  # value of a leaf
+        ("Sub", True),  # cover of a condition
+        ("MatMul", True),  # a point or weight of the quadrature
+        ("LessOrEqual", True),  # end of an interval
+        ("ArrayFeatureExtractor", True),  # which condition or slot is read
+        ("BitwiseAnd", False),  # a set of a pattern
+        ("GatherElements", False),  # a number of baseline rows, or a weight
+        ("Greater", False),  # start of an interval
+    ],
+)
+def test_one_changed_number_of_a_leafwise_explanation_is_found(operator: str, *, path_dependent: bool) -> None:
+    right = leafwise_model(path_dependent=path_dependent)
+
+    with pytest.raises(ExportMismatch, match="contribution of"):
+        check_equivalence(
+            dataclasses.replace(right, explain=with_constant_changed(right.explain, operator)), example_rows(50, 9), 200
+        )
+
+
+def test_a_sampled_check_states_its_sizes_and_finds_a_wrong_cover() -> None:
+    lines: list[str] = []
+    limits = RowLimits(margins=150, contributions=40)
+
+    found = check_equivalence(path_dependent_model(), example_rows(500, 9), RANDOM_ROWS, lines.append, limits)
+
+    assert [kind.kind for kind in found.kinds] == list(KINDS)
+    by_kind = {kind.kind: kind for kind in found.kinds}
+    assert by_kind["random"].rows == 150
+    assert (
+        50 <= by_kind["threshold"].rows <= 150
+    )  # a stride is rounded up, so that at least about half of the limit remains
+    assert 50 <= by_kind["edge of a leaf"].rows <= 150
+    assert 20 <= (by_kind["random"].explained_rows or 0) <= 40
+    assert all("MB of memory so far" in line for line in lines)
+    wrong = with_first_changed(SplitNode, lambda node: dataclasses.replace(node, count=node.count + 1))
+    with pytest.raises(ExportMismatch, match="contribution of"):
+        check_equivalence(path_dependent_model(wrong), example_rows(500, 9), RANDOM_ROWS, limits=limits)
+
+
+def test_a_sample_of_rows_includes_every_combination_of_missing_values() -> None:
+    rows = example_rows(2000, 4)
+    rows[777, [0, 1, 4, 5]] = np.nan  # the only row with this combination
+
+    sample = sample_rows(booster(), rows, 100)
+
+    assert len(sample) < 220
+    assert any(np.array_equal(one, rows[777], equal_nan=True) for one in sample)
 
 
 def test_the_reference_equals_brute_force_over_all_coalitions() -> None:

@@ -73,6 +73,7 @@ class ModelRecipe:
     missing: str
     weighted: bool
     interventional: bool
+    leafwise: bool
     rounds: int
     parameters: dict[str, Any]
 
@@ -90,6 +91,7 @@ def draw_recipe(seed: int) -> ModelRecipe:
     kinds = [str(kind) for kind in random.choice(usual, width)]
     if random.random() < 0.06:
         kinds[0] = "many categories"
+    leafwise = seed % 2 == 1
     training_mode = str(random.choice(TRAINING_MODES, p=[0.48, 0.08, 0.12, 0.14, 0.06, 0.05, 0.07]))
     sampling = str(random.choice(list(SAMPLINGS), p=[0.5, 0.15, 0.13, 0.15, 0.07]))
     return ModelRecipe(
@@ -102,12 +104,13 @@ def draw_recipe(seed: int) -> ModelRecipe:
         missing=str(random.choice(list(MISSING), p=[0.6, 0.28, 0.12])),
         weighted=bool(random.random() < 0.25),
         interventional=bool(random.random() < 0.6),
+        leafwise=leafwise,
         rounds=1 if training_mode == "one tree" else int(random.integers(2, 26)),
-        parameters=draw_parameters(random, kinds),
+        parameters=draw_parameters(random, kinds, deep=leafwise),
     )
 
 
-def draw_parameters(random: Random, kinds: list[str]) -> dict[str, Any]:
+def draw_parameters(random: Random, kinds: list[str], *, deep: bool) -> dict[str, Any]:
     """Draw the parameters that do not depend on rows."""
     found: dict[str, Any] = {
         "num_leaves": int(random.choice([2, 3, 8, 16, 31, 63])),
@@ -116,8 +119,10 @@ def draw_parameters(random: Random, kinds: list[str]) -> dict[str, Any]:
         "max_depth": int(random.choice([-1, -1, 3, 5, 8])),
         "seed": int(random.integers(1, 1000)),
     }
-    if found["num_leaves"] > 31 and found["max_depth"] < 0:
-        found["max_depth"] = 9  # the explanation of deeper trees may be too large
+    if deep and random.random() < 0.3:
+        found |= {"num_leaves": int(random.choice([63, 127, 200])), "max_depth": -1, "min_data_in_leaf": 1}
+    elif found["num_leaves"] > 31 and found["max_depth"] < 0:
+        found["max_depth"] = 9  # lookup tables of deeper trees may be too large
     few = "scattered categories" in kinds or "many categories" in kinds
     seldom: dict[str, tuple[float, Any]] = {
         "max_bin": (0.15, int(random.choice([2, 4, 16]))),

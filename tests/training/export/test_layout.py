@@ -1,7 +1,6 @@
-"""All layouts have equal contributions. The fastest layout that fits is chosen. A model that is too large is rejected."""
+"""All layouts have equal contributions. The fastest layout that fits is chosen, and none for a model that is too large."""
 
 import dataclasses
-import re
 from functools import cache
 
 import lightgbm
@@ -14,7 +13,6 @@ from models.onnx_scorer import BATCH_ROWS, Scorer
 from tests.oracles import FloatArray, margins
 from tests.training.export.example_models import edge_case_rows, example_model, example_rows, fit
 from training.equivalence.reference import interventional_shap
-from training.errors import ModelRejected
 from training.export.bins import ensemble_bins
 from training.export.explain import explain_onnx
 from training.export.layout import (
@@ -24,12 +22,10 @@ from training.export.layout import (
     TableLayout,
     build_layout,
     choose_layout,
-    tree_depth,
-    truncate_tree,
 )
 from training.export.leaf_groups import initial_groups
 from training.export.score import score_onnx
-from training.export.trees import Ensemble, read_ensemble
+from training.export.trees import read_ensemble
 
 EQUAL = {"rtol": 0.0, "atol": 1e-12}
 COLUMNS = 30
@@ -133,6 +129,7 @@ def test_a_constant_model_has_one_empty_group_and_dense_lines() -> None:
 
     layout = choose_layout(ensemble, ensemble_bins(ensemble))
 
+    assert layout is not None
     assert not layout.sparse
     assert [group.paths for group in layout.groups] == [()]
 
@@ -145,17 +142,17 @@ def test_the_size_of_a_layout_is_that_of_the_tables_in_its_file() -> None:
         assert layout.size == sizes["lines"] + sizes["steps"]
 
 
-def test_dense_lines_are_preferred_then_sparse_ones_and_a_limit_below_both_is_an_error() -> None:
+def test_dense_lines_are_preferred_then_sparse_ones_and_a_limit_below_both_leaves_no_layout() -> None:
     ensemble = read_ensemble(small_trees())
     bins, (_, dense, _, sparse) = ensemble_bins(ensemble), layouts_of_model("small trees")
     assert sparse.size < dense.size
     for bytes_max in (TABLES_BYTES_MAX, dense.size + 1, dense.size, dense.size - 1, sparse.size + 1, sparse.size):
         layout = choose_layout(ensemble, bins, bytes_max)
 
+        assert layout is not None
         assert layout.sparse == (bytes_max < dense.size)
         assert layout.size <= bytes_max
-    with pytest.raises(ModelRejected):
-        choose_layout(ensemble, bins, sparse.size - 1)
+    assert choose_layout(ensemble, bins, sparse.size - 1) is None
 
 
 def test_groups_are_merged_up_to_the_size_of_the_tables() -> None:
@@ -174,6 +171,7 @@ def test_sparse_lines_are_chosen_if_a_row_would_read_too_many_numbers_of_dense_l
 
     assert dense.size <= TABLES_BYTES_MAX
     assert len(dense.groups) * WIDE > DENSE_NUMBERS_MAX
+    assert layout is not None
     assert layout.sparse
 
 
@@ -190,76 +188,3 @@ def test_a_model_of_400_features_and_100_trees_is_exported_within_the_limit_and_
     margin, found = Scorer(score_onnx(ensemble), explain).explain(rows)
     assert np.array_equal(margin, margins(booster, rows))
     np.testing.assert_allclose(found, interventional_shap(booster, rows, baseline), rtol=0.0, atol=1e-9)
-
-
-# --- too large -----------------------------------------------------------------------------------------------------
-
-SMALL_LIMIT = 60_000
-
-
-def fit_deep_trees(max_depth: int = -1, seed: int = 0) -> Ensemble:
-    """Fit trees of 16 leaves, without a depth limit by default."""
-    rows = example_rows(500, 16, seed=seed, gaps=0.05)
-    return read_ensemble(fit(rows, {"num_leaves": 16, "max_depth": max_depth}, 6))
-
-
-@cache
-def deep() -> Ensemble:
-    """Return a model of deep trees."""
-    return fit_deep_trees()
-
-
-@cache
-def size_error() -> str:
-    """Return the error message for a limit of SMALL_LIMIT bytes."""
-    with pytest.raises(ModelRejected) as refused:
-        choose_layout(deep(), ensemble_bins(deep()), SMALL_LIMIT)
-    return str(refused.value)
-
-
-def test_the_error_for_a_large_model_names_its_deepest_trees() -> None:
-    named = [(int(tree), int(depth)) for tree, depth in re.findall(r"(\d+) \(depth (\d+)\)", size_error())]
-    depths = [tree_depth(tree) for tree in deep().trees]
-
-    assert f"of {len(depths)}" in size_error()
-    assert len(named) == 5
-    assert all(depths[tree] == depth for tree, depth in named)
-    assert sorted((depth for _, depth in named), reverse=True) == sorted(depths, reverse=True)[:5]
-
-
-def recommended_depth(ensemble: Ensemble) -> int:
-    """Return the depth that the error message of a model recommends."""
-    with pytest.raises(
-        ModelRejected, match=r"trees truncated at depth (\d+) would fit: fit with max_depth=\1"
-    ) as refused:
-        choose_layout(ensemble, ensemble_bins(ensemble), SMALL_LIMIT)
-    return int(str(refused.value).partition("max_depth=")[2].partition(",")[0])
-
-
-def test_trees_truncated_at_the_recommended_depth_fit() -> None:
-    depth = recommended_depth(deep())
-    shallow = dataclasses.replace(deep(), trees=tuple(truncate_tree(tree, depth) for tree in deep().trees))
-
-    assert choose_layout(shallow, ensemble_bins(shallow), SMALL_LIMIT).size <= SMALL_LIMIT
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_a_model_fitted_again_with_the_recommended_depth_fits(seed: int) -> None:
-    depth = recommended_depth(fit_deep_trees(seed=seed))
-
-    again = fit_deep_trees(depth, seed)
-
-    assert max(tree_depth(tree) for tree in again.trees) <= depth
-    assert choose_layout(again, ensemble_bins(again), SMALL_LIMIT).size <= SMALL_LIMIT
-
-
-def test_truncated_trees_have_the_depth_and_keep_the_splits_above() -> None:
-    for tree in deep().trees:
-        for depth in range(tree_depth(tree)):
-            assert tree_depth(truncate_tree(tree, depth)) == depth
-        assert truncate_tree(tree, tree_depth(tree)) == tree
-
-
-def test_the_error_recommends_fewer_trees_if_no_depth_fits() -> None:
-    with pytest.raises(ModelRejected, match="fit fewer trees, or with fewer leaves or iterations"):
-        choose_layout(deep(), ensemble_bins(deep()), 100)

@@ -27,9 +27,10 @@ from tests.training.export.random_models import (
 )
 from training.equivalence.check import ExportedModel, check_equivalence
 from training.equivalence.reference import interventional_shap
-from training.export.explain import explain_onnx
+from training.export.bins import ensemble_bins
+from training.export.explain import explain_onnx, leafwise_onnx
 from training.export.score import score_onnx
-from training.export.trees import read_ensemble
+from training.export.trees import Leaf, read_ensemble
 
 USUAL, LONG = 200, 2000
 EQUAL = {"rtol": 0.0, "atol": 1e-9}
@@ -63,7 +64,12 @@ def test_a_random_model_is_exported_to_the_bit_and_explained_by_definition(seed:
     rows = edge_case_rows(recipe, booster)
     baseline = edge_case_rows(recipe, booster)[:: len(rows) // BASELINE_ROWS] if recipe.interventional else None
     ensemble = read_ensemble(booster)
-    scorer = Scorer(score_onnx(ensemble), explain_onnx(ensemble, baseline))
+    # Half of the models are explained by tables, unless the tables are too large, and half leaf by leaf.
+    leafwise = recipe.leafwise and any(not isinstance(tree, Leaf) for tree in ensemble.trees)
+    explain = (
+        leafwise_onnx(ensemble, ensemble_bins(ensemble), baseline) if leafwise else explain_onnx(ensemble, baseline)
+    )
+    scorer = Scorer(score_onnx(ensemble), explain)
 
     margin = margins(booster, rows)
     found, contributions = scorer.explain(rows)
