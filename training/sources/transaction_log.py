@@ -278,8 +278,7 @@ def _classify_lines(connection: duckdb.DuckDBPyConnection, log: LogSpec, source:
     defaults |= {"quantity": "CAST(NULL AS DOUBLE)", "discount": f"CAST(NULL AS {money_type(_log_decimals(log))})"}
     roles = ("market", "customer_id", "time", "amount", *_OPTIONAL_COLUMNS)
     values = [role if role in casts else f"{defaults.get(role, 'CAST(NULL AS VARCHAR)')} AS {role}" for role in roles]
-    customer = casts["customer_id"]
-    padded = f"{customer.column.sql} <> cell_customer_id" if customer.column.is_text else "false"
+    padded = casts["customer_id"].padding
     reasons = " ".join(f"WHEN {rule} THEN '{code}'" for code, rule in _RULES.items())
     parameters = {"anonymous": list(log.anonymous), "until": _future_from(log), "currency": log.currency}
 
@@ -287,7 +286,7 @@ def _classify_lines(connection: duckdb.DuckDBPyConnection, log: LogSpec, source:
         connection.execute(
             f"""CREATE OR REPLACE TABLE classified_lines AS
             SELECT * EXCLUDE (is_unreadable), CASE {reasons} END AS reason FROM (
-            SELECT {", ".join(values)}, ({padded}) AS is_padded, is_unreadable
+            SELECT {", ".join(values)}, {padded} AS is_padded, is_unreadable
             FROM ({staged_select(casts, table.sql)}))""",  # noqa: S608 - constant names, quoted text
             parameters,
         )

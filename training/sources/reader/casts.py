@@ -2,9 +2,15 @@
 
 A cast has two SQL expressions. One computes the value of a cell. The other computes the code of the problem if the cell
 cannot be read. Both are NULL if the cell is missing.
+
+Speed: the value of a cell of text is a CASE. Its first branch accepts the usual spelling with one cheap test on the cell
+as it is in the file. Only the other cells are trimmed, normalised and compared with more patterns. DuckDB evaluates a
+branch of a CASE only for the rows that need the branch. It turns IN with several constants into a join of all rows, so
+the expressions compare such cells with a pattern instead.
 """
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,8 +33,10 @@ _WHITE_SPACE = (
 _DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _CLOCK = r"[ T][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?"
 _OFFSET = "( ?(Z|[+-][0-9]{2}(:?[0-9]{2})?))"
+_LOCAL_TIME = quote_literal(f"{_DAY}({_CLOCK})?")
 _KEY_PATTERNS = {"customer": CUSTOMER_ID_PATTERN, "market": MARKET_PATTERN}
 _EXPONENT = "([eE][+-]?[0-9]+)?"
+_SHORT_WHOLE, _SHORT_FRACTION = "[0-9]{1,18}", "[0-9]{0,18}"  # a double with so few digits is finite
 _WHOLE_FLOAT_MAX = 2**53  # larger doubles are not exact
 # If an amount differs from a whole number of minor units by less than this share of a minor unit, the difference is a
 # rounding error of doubles.
@@ -79,13 +87,12 @@ class ColumnCast:
         """Return whether every possible cell of the column is readable."""
         return self.problem == _NO_PROBLEM
 
-    def unreadable_condition(self, cell: str, value: str) -> str:
+    def unreadable_condition(self, value: str) -> str:
         """Return an SQL condition that is true for an unreadable cell.
 
-        For a column of text, this condition is cheaper to evaluate than `problem`.
+        The condition evaluates `problem` only where the value leaves it open whether the cell is missing or unreadable.
 
         Args:
-            cell: Name of a column with the text of the cell.
             value: Name of a column with the value.
         """
         if self.is_always_readable:
@@ -93,15 +100,18 @@ class ColumnCast:
         if not self.column.is_text:
             return f"({self.problem}) IS NOT NULL"
         if self.kind in _KEY_PATTERNS:
-            exempt = f" AND {value} NOT IN ({', '.join(map(quote_literal, self.exempt))})" if self.exempt else ""
+            exempt = f" AND NOT {_is_one_of(value, self.exempt)}" if self.exempt else ""
             return f"(NOT regexp_full_match({value}, '{_KEY_PATTERNS[self.kind]}'){exempt})"
-        markers = ", ".join(map(quote_literal, MISSING_MARKERS))
-        return f"({value} IS NULL AND {cell} NOT IN ({markers}))"
+        doubt = f"{value} IS NULL AND {self.column.sql} IS NOT NULL"
+        return f"CASE WHEN {doubt} THEN ({self.problem}) IS NOT NULL ELSE false END"
 
     @property
     def padding(self) -> str:
         """Return an SQL condition that is true for a cell with spaces around its text."""
-        return f"{self.column.sql} <> trim({self.column.sql})" if self.column.is_text else "false"
+        if not self.column.is_text:
+            return "false"
+        text = _raw_text(self.column)
+        return f"({text} <> trim({text}) AND trim({text}) <> '')"
 
     @property
     def respelling(self) -> str:
@@ -109,17 +119,41 @@ class ColumnCast:
         return f"trim({self.column.sql}) <> nfc_normalize(trim({self.column.sql}))" if self.column.is_text else "false"
 
 
-def _cell_text(column: RawColumn, missing: Collection[str], *, trims_controls: bool = False) -> str:
+def _raw_text(column: RawColumn) -> str:
+    """Return the SQL expression of a cell as text, without any change."""
+    return column.sql if column.type == "VARCHAR" else f"CAST({column.sql} AS VARCHAR)"
+
+
+def _may_be_padded(text: str) -> str:
+    """Return an SQL condition that is true for every ASCII text that is empty or has a space at its start or end.
+
+    A text below "!" is empty or begins with a space or a control character.
+    """
+    return f"{text} < '!' OR suffix({text}, ' ')"
+
+
+def _without_markers(text: str, missing: Collection[str]) -> str:
+    """Return the SQL expression of a text; NULL if the text is empty or stands for a missing value."""
+    if not missing:
+        return f"CASE WHEN {text} <> '' THEN {text} END"
+    return f"CASE WHEN NOT {_is_one_of(text, ('', *missing))} THEN {text} END"
+
+
+def _is_one_of(text: str, values: Iterable[str]) -> str:
+    """Return an SQL condition that is true for a text that is one of the values."""
+    return f"regexp_full_match({text}, {quote_literal('|'.join(map(re.escape, values)))})"
+
+
+def _cell_text(table: RawTable, column: RawColumn, missing: Collection[str], *, trims_controls: bool = False) -> str:
     """Return the SQL expression of a cell's text without white space around it; NULL if the cell is missing.
 
-    The text is in Unicode NFC, so that a precomposed é equals an e with a combining accent.
+    The text is in Unicode NFC, so that a precomposed é equals an e with a combining accent. ASCII is always in NFC.
     """
-    text = f"CAST({column.sql} AS VARCHAR)" if column.type != "VARCHAR" else column.sql
+    text = _raw_text(column)
     if column.is_text:
         text = f"trim({text}, {_WHITE_SPACE})" if trims_controls else f"trim({text})"
-        text = f"nfc_normalize({text})"
-    markers = ", ".join(map(quote_literal, ["", *missing]))
-    return f"CASE WHEN {text} NOT IN ({markers}) THEN {text} END"
+        text = text if table.is_ascii else f"nfc_normalize({text})"
+    return _without_markers(text, missing)
 
 
 def _whole_text(column: RawColumn) -> str:
@@ -140,13 +174,21 @@ def text_cast(
     In a log, only spaces are removed, because tabs and line ends are rare and their removal is slow.
     """
     column = _column(table, name)
-    written = _cell_text(column, missing, trims_controls=not is_log)
-    value = written
+    written = _cell_text(table, column, missing, trims_controls=not is_log)
+    value = _log_text(table, column, missing) if is_log and column.is_text else written
     if not column.is_text:
         value = _whole_text(column)
         if missing:
-            value = f"CASE WHEN {value} NOT IN ({', '.join(map(quote_literal, missing))}) THEN {value} END"
+            value = f"CASE WHEN NOT {_is_one_of(value, missing)} THEN {value} END"
     return ColumnCast(column, field, "text", value, _NO_PROBLEM, written)
+
+
+def _log_text(table: RawTable, column: RawColumn, missing: Collection[str]) -> str:
+    """Return the same value as `_cell_text` with spaces removed, by an SQL expression that is faster for ASCII."""
+    text = _cell_text(table, column, missing)
+    if not table.is_ascii:
+        return text
+    return f"CASE WHEN {_may_be_padded(column.sql)} THEN {text} ELSE {_without_markers(column.sql, missing)} END"
 
 
 def key_cast(
@@ -162,8 +204,9 @@ def key_cast(
     A customer that was stored as a double, such as 124.0, is the whole number 124.
     """
     column = _column(table, name)
-    written = _cell_text(column, missing)
+    written = _cell_text(table, column, missing)
     value, problem = written, ""
+    pattern = _KEY_PATTERNS[kind]
     if column.type in FLOAT_TYPES:
         value = f"CASE WHEN NOT isnan({column.sql}) THEN {_whole_text(column)} END"
         problem = (
@@ -173,11 +216,14 @@ def key_cast(
     elif column.type.startswith("DECIMAL"):
         value = f"CAST(CAST(trunc({column.sql}) AS HUGEINT) AS VARCHAR)"
         problem = f"WHEN {column.sql} <> trunc({column.sql}) THEN 'NOT_WHOLE' "
-    elif column.is_text and kind == "customer":
-        value = rf"CASE WHEN suffix({written}, '.0') THEN regexp_replace({written}, '^([0-9]+)\.0$', '\1') ELSE {written} END"
-    pattern = _KEY_PATTERNS[kind]
+    elif column.type in INTEGER_TYPES and kind == "customer" and not exempt:
+        return ColumnCast(column, field, kind, written, _NO_PROBLEM, written)
+    elif column.is_text:
+        value = _log_text(table, column, missing)
+        if kind == "customer":
+            value = rf"CASE WHEN suffix({_raw_text(column)}, '.0') THEN regexp_replace({written}, '^([0-9]+)\.0$', '\1') ELSE {value} END"
     if exempt:
-        problem = f"WHEN {value} IN ({', '.join(map(quote_literal, exempt))}) THEN NULL {problem}"
+        problem = f"WHEN {_is_one_of(value, exempt)} THEN NULL {problem}"
     code = "INVALID_CUSTOMER" if kind == "customer" else "INVALID_MARKET"
     problem = f"CASE WHEN {value} IS NULL THEN NULL {problem}WHEN NOT regexp_full_match({value}, '{pattern}') THEN '{code}' END"
     return ColumnCast(column, field, kind, value, problem, written, tuple(exempt))
@@ -189,9 +235,9 @@ def number_cast(table: RawTable, name: str, field: str, missing: Collection[str 
     marked = [value for value in missing if not isinstance(value, str)]
     texts = [value for value in missing if isinstance(value, str)]
     if column.is_text:
-        written = _cell_text(column, texts, trims_controls=True)
+        written = _cell_text(table, column, texts, trims_controls=True)
         value, problem = _number_of_text(written, table.numbers, "[0-9]*", "DOUBLE", _EXPONENT)
-        logical = f"lower({written}) IN ('true', 'false')"
+        logical = _is_one_of(f"lower({written})", ("true", "false"))
         value = f"CASE WHEN {logical} THEN CAST(lower({written}) = 'true' AS DOUBLE) ELSE {value} END"
         problem = f"CASE WHEN {logical} THEN NULL ELSE {problem} END"
     else:
@@ -200,7 +246,20 @@ def number_cast(table: RawTable, name: str, field: str, missing: Collection[str 
     if marked:
         value = f"CASE WHEN ({value}) NOT IN ({', '.join(map(repr, map(float, marked)))}) THEN {value} END"
     finite = f"CASE WHEN isfinite({value}) THEN {value} END"
+    if column.is_text and not missing:
+        finite = _usual_number_first(_raw_text(column), table.numbers, _SHORT_FRACTION, "DOUBLE", finite, _SHORT_WHOLE)
     return ColumnCast(column, field, "number", finite, problem, written)
+
+
+def _usual_number_first(
+    raw: str, numbers: NumberFormat, fraction: str, kind: str, other: str, whole: str = "[0-9]+"
+) -> str:
+    """Return an SQL expression that casts a cell without groups of digits, and evaluates `other` for any other cell."""
+    usual = quote_literal(f"-?{whole}({re.escape(numbers.decimal)}{fraction})?")
+    return (
+        f"CASE WHEN regexp_full_match({raw}, {usual}) THEN TRY_CAST({numbers.standard_sql(raw, is_grouped=False)} AS {kind}) "
+        f"ELSE {other} END"
+    )
 
 
 def _number_of_type(column: RawColumn) -> tuple[str, str]:
@@ -223,10 +282,9 @@ def _number_of_text(text: str, numbers: NumberFormat, fraction: str, kind: str, 
         branches += f" WHEN {grouped} THEN TRY_CAST({numbers.standard_sql(text, is_grouped=True)} AS {kind})"
         fits, any_number = f"({plain} OR {grouped})", f"{any_number}|{numbers.grouped_pattern()}"
     value = f"CASE {branches} END"
-    markers = ", ".join(map(quote_literal, MISSING_MARKERS))
     problem = (
         f"CASE WHEN {text} IS NULL THEN NULL WHEN {fits} THEN CASE WHEN {value} IS NULL THEN 'TOO_LARGE' END "
-        f"WHEN {text} IN ({markers}) THEN NULL "
+        f"WHEN {_is_one_of(text, MISSING_MARKERS)} THEN NULL "
         f"WHEN regexp_full_match({text}, {quote_literal(any_number)}) THEN 'TOO_MANY_DECIMALS' "
         f"WHEN regexp_full_match(lower({text}), '[+-]?(inf|infinity)') THEN 'NOT_FINITE' ELSE 'NOT_A_NUMBER' END"
     )
@@ -241,8 +299,10 @@ def money_cast(table: RawTable, name: str, field: str, decimals: int, missing: C
     written = f"CAST({column.sql} AS VARCHAR)"
     rounded = f"round({column.sql}, {decimals})"
     if column.is_text:
-        written = _cell_text(column, missing)
-        value, problem = _number_of_text(written, table.numbers, f"[0-9]{{0,{decimals}}}0*", kind)
+        written, fraction = _cell_text(table, column, missing), f"[0-9]{{0,{decimals}}}0*"
+        value, problem = _number_of_text(written, table.numbers, fraction, kind)
+        if not missing:
+            value = _usual_number_first(_raw_text(column), table.numbers, fraction, kind, value)
     elif column.type in FLOAT_TYPES:
         noise = f"{_FLOAT_NOISE} / 1e{decimals}" if column.type == "DOUBLE" else f"1e-7 * abs({column.sql})"
         value = f"CASE WHEN NOT isnan({column.sql}) THEN TRY_CAST({rounded} AS {kind}) END"
@@ -287,12 +347,19 @@ def time_cast(
     """
     column = _column(table, name)
     zone = _zone_sql(reading.time_zone, market)
-    text = _cell_text(column, (*missing, *MISSING_MARKERS))
+    text = _cell_text(table, column, (*missing, *MISSING_MARKERS))
     if reading.time_format is not None and (column.is_text or column.type in (*INTEGER_TYPES, *FLOAT_TYPES)):
         text = text if column.is_text else _whole_text(column)
         value, problem = _time_of_format(text, reading.time_format, zone)
+        if column.is_text and not missing:
+            value = f"COALESCE({_time_of_format(_raw_text(column), reading.time_format, zone)[0]}, {value})"
     elif column.is_text:
         value, problem = _time_of_iso(text, zone)
+        if not missing:
+            raw = _raw_text(column)
+            value = (
+                f"CASE WHEN regexp_full_match({raw}, {_LOCAL_TIME}) THEN TRY_CAST({raw} AS TIMESTAMP) ELSE {value} END"
+            )
     elif column.type == "TIMESTAMP WITH TIME ZONE":
         value = f"{column.sql} AT TIME ZONE {zone}" if zone else "CAST(NULL AS TIMESTAMP)"
         problem = f"CASE WHEN {column.sql} IS NOT NULL AND ({value}) IS NULL THEN 'HAS_ZONE' END"
@@ -315,7 +382,7 @@ def _zone_sql(time_zone: str | Mapping[str, str] | None, market: str) -> str:
 
 def _time_of_iso(text: str, zone: str) -> tuple[str, str]:
     """Return the value and the problem of an ISO 8601 time."""
-    local = f"regexp_full_match({text}, {quote_literal(f'{_DAY}({_CLOCK})?')})"
+    local = f"regexp_full_match({text}, {_LOCAL_TIME})"
     remote = f"regexp_full_match({text}, {quote_literal(_DAY + _CLOCK + _OFFSET)})"
     instant = f"TRY_CAST(regexp_replace({text}, ' ([Z+-])', '\\1') AS TIMESTAMPTZ)"
     shifted = f"WHEN {remote} THEN {instant} AT TIME ZONE {zone} " if zone else ""
@@ -373,13 +440,8 @@ def _column(table: RawTable, name: str) -> RawColumn:
 def staged_select(casts: Mapping[str, ColumnCast], source: str) -> str:
     """Return a SELECT with the value of each role, and with `is_unreadable`, which is true if any cell is unreadable.
 
-    Subqueries compute each expression once. Without them, DuckDB would evaluate an expression again for each use.
+    The subquery computes each value once. Without it, DuckDB would evaluate an expression again for each use.
     """
-    texts = {role: cast for role, cast in casts.items() if cast.column.is_text}
-    cells = "".join(f", {cast.written} AS cell_{role}" for role, cast in texts.items())
-    values = ", ".join(
-        f"{cast.value.replace(cast.written, f'cell_{role}') if role in texts else cast.value} AS {role}"
-        for role, cast in casts.items()
-    )
-    problems = " OR ".join(cast.unreadable_condition(f"cell_{role}", role) for role, cast in casts.items())
-    return f"SELECT *, COALESCE({problems}, false) AS is_unreadable FROM (SELECT *, {values} FROM (SELECT *{cells} FROM {source}))"  # noqa: S608 - constant names, quoted text
+    values = ", ".join(f"{cast.value} AS {role}" for role, cast in casts.items())
+    problems = " OR ".join(cast.unreadable_condition(role) for role, cast in casts.items())
+    return f"SELECT *, COALESCE({problems}, false) AS is_unreadable FROM (SELECT *, {values} FROM {source})"  # noqa: S608 - constant names, quoted text

@@ -59,6 +59,7 @@ class RawTable:
         places: Function that returns the place of each given record in the file, e.g. "line 17". The first record after
             the header has the number 1. The argument lists the numbers in ascending order.
         text: The format of a text file; None for other sources.
+        is_ascii: True if every text of the table is known to consist of ASCII characters.
     """
 
     name: str
@@ -69,6 +70,7 @@ class RawTable:
     confirmation: str
     places: Callable[[Sequence[int]], list[str]]
     text: TextFormat | None = None
+    is_ascii: bool = False
 
     def find(self, name: str) -> RawColumn | None:
         """Return the column of a name, or None."""
@@ -178,7 +180,7 @@ def _open_text(path: Path, reading: ReadingSpec, folder: Path, numeric: Collecti
         source = _csv_sql(path, text.separator, text.first_lines, len(columns), text.compression)
     else:
         source = _csv_sql(_write_utf8(text, folder), text.separator, text.first_lines, len(columns), "none")
-    return RawTable(path.name, source, columns, text.digest, numbers, line, _line_places(text), text)
+    return RawTable(path.name, source, columns, text.digest, numbers, line, _line_places(text), text, text.is_ascii)
 
 
 def _number_cells(text: TextFormat, reading: ReadingSpec, numeric: Collection[str] | None) -> dict[str, list[str]]:

@@ -71,6 +71,7 @@ class TextFormat:
         header: The names of the columns.
         sample: The first records after the header.
         digest: SHA-256 of the file.
+        is_ascii: True if every character of the file is known to be ASCII.
         has_plain_bytes: True if the file is neither compressed nor in an encoding other than UTF-8.
     """
 
@@ -82,6 +83,7 @@ class TextFormat:
     header: tuple[str, ...]
     sample: tuple[tuple[str, ...], ...]
     digest: str
+    is_ascii: bool
 
     @property
     def has_plain_bytes(self) -> bool:
@@ -177,7 +179,7 @@ def detect_text_format(path: Path, reading: ReadingSpec) -> TextFormat:
         with _open_bytes(path, compression) as file:
             start = file.read(_CHUNK_BYTES)
         _check_is_text(path, start)
-        encoding, digest = _detect_encoding(path, compression, start, reading.encoding)
+        encoding, digest, is_ascii = _detect_encoding(path, compression, start, reading.encoding)
     except (EOFError, OSError, lzma.LZMAError, pa.ArrowInvalid) as error:
         raise DataInvalid(
             f"{path.name}: cannot be read with compression = {compression!r}; the file is damaged"
@@ -194,7 +196,7 @@ def detect_text_format(path: Path, reading: ReadingSpec) -> TextFormat:
     header = tuple(map(plain_name, records[0]))
     _check_header(path, header)
     sample = tuple(tuple(record) for record in records[1:])
-    return TextFormat(path, compression, encoding, separator, first_lines, header, sample, digest)
+    return TextFormat(path, compression, encoding, separator, first_lines, header, sample, digest, is_ascii)
 
 
 def _detect_compression(path: Path) -> Compression:
@@ -215,25 +217,32 @@ def _check_is_text(path: Path, start: bytes) -> None:
         raise DataInvalid(f"{path.name}: cannot be read as Parquet: the first bytes are not those of a Parquet file")
 
 
-def _detect_encoding(path: Path, compression: Compression, start: bytes, stated: str | None) -> tuple[str, str]:
-    """Return the encoding of a file and its SHA-256. One pass over an uncompressed file computes both."""
+def _detect_encoding(path: Path, compression: Compression, start: bytes, stated: str | None) -> tuple[str, str, bool]:
+    """Return the encoding of a file, its SHA-256, and whether all its characters are known to be ASCII.
+
+    One pass over an uncompressed file computes all three.
+    """
     marked = next((name for mark, name in _BYTE_ORDER_MARKS if start.startswith(mark)), None)
     known = codecs.lookup(stated).name if stated else marked or _wide_encoding(start)
-    digest, decoder, is_utf8 = hashlib.sha256(), codecs.getincrementaldecoder("utf-8")(), known is None
+    digest, decoder = hashlib.sha256(), codecs.getincrementaldecoder("utf-8")()
+    is_utf8 = is_ascii = known is None
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
-            is_utf8 = is_utf8 and (compression != "none" or _continues_utf8(decoder, chunk))
+            if is_utf8 and compression == "none":
+                is_ascii = is_ascii and chunk.isascii()
+                is_utf8 = _continues_utf8(decoder, chunk)
     if compression != "none" and is_utf8:
         with _open_bytes(path, compression) as decompressed:
             while is_utf8 and (chunk := decompressed.read(_CHUNK_BYTES)):
+                is_ascii = is_ascii and chunk.isascii()
                 is_utf8 = _continues_utf8(decoder, chunk)
     if known is not None:
-        return "utf-8" if known in {"utf-8-sig", "utf_8_sig", "ascii"} else known, digest.hexdigest()
+        return "utf-8" if known in {"utf-8-sig", "utf_8_sig", "ascii"} else known, digest.hexdigest(), False
     if is_utf8 and not decoder.getstate()[0]:
-        return "utf-8", digest.hexdigest()
+        return "utf-8", digest.hexdigest(), is_ascii
     _check_single_encoding(path, compression)
-    return "cp1252", digest.hexdigest()
+    return "cp1252", digest.hexdigest(), False
 
 
 def _continues_utf8(decoder: codecs.IncrementalDecoder, chunk: bytes) -> bool:

@@ -134,17 +134,25 @@ def find_unreadable(
         casts: The casts of the columns.
         record: Column of table.sql with the number of the record; "" if the rows of table.sql are to be numbered.
     """
-    found: list[tuple[ColumnCast, str, int, str, int]] = []
+    checked = [cast for cast in casts if not cast.is_always_readable]
+    if not checked:
+        return []
     number = record or "row_number() OVER ()"
-    for cast in casts:
-        query = f"""SELECT code, COUNT(*), ARG_MIN(written, record), MIN(record) FROM (
-            SELECT {number} AS record, {cast.problem} AS code, {cast.written} AS written FROM {table.sql}
-        ) WHERE code IS NOT NULL GROUP BY code ORDER BY MIN(record)"""  # noqa: S608 - constant names, quoted text
-        found += [(cast, *row) for row in connection.execute(query).fetchall()]
+    cells = ", ".join(
+        f"{{'column': {position}, 'code': {cast.problem}, 'written': {cast.written}}}"
+        for position, cast in enumerate(checked)
+    )
+    odd = " OR ".join(f"({cast.problem}) IS NOT NULL" for cast in checked)
+    # One scan finds the rows with a problem. Only these rows are classified.
+    query = f"""SELECT cell.column, cell.code, COUNT(*), ARG_MIN(cell.written, place), MIN(place) FROM (
+        SELECT place, UNNEST([{cells}]) AS cell FROM (SELECT {number} AS place, * FROM {table.sql}) WHERE {odd}
+    ) WHERE cell.code IS NOT NULL GROUP BY ALL ORDER BY cell.column, MIN(place)"""  # noqa: S608 - constant names, quoted text
+    found = connection.execute(query).fetchall()
     wanted = sorted({first for *_, first in found})
     places = dict(zip(wanted, table.places(wanted), strict=True))
     return [
-        UnreadableValues(cast, code, count, str(example), places[first]) for cast, code, count, example, first in found
+        UnreadableValues(checked[position], code, count, str(example), places[first])
+        for position, code, count, example, first in found
     ]
 
 

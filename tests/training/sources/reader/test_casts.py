@@ -1,5 +1,6 @@
 """Every cell is converted to the type of its column, or counted as unreadable, with a reason and an example."""
 
+import random
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
@@ -14,7 +15,8 @@ import pytest
 
 from training.errors import DataInvalid, SpecInvalid
 from training.sources.reader.casts import ColumnCast, key_cast, money_cast, number_cast, text_cast, time_cast
-from training.sources.reader.raw_table import RawTable, open_file
+from training.sources.reader.number_format import NumberFormat
+from training.sources.reader.raw_table import RawColumn, RawTable, open_file, row_places
 from training.sources.reader.unreadable import find_unreadable, refuse_unreadable, unreadable_sentences
 from training.spec.reading import ReadingSpec
 
@@ -212,3 +214,58 @@ def test_a_declared_type_is_read_exactly(
     table = open_file(tmp_path / "t.parquet", ReadingSpec(), tmp_path)
 
     assert cast_table(table, make(table, ReadingSpec())) == expected
+
+
+def _altered_cells(count: int) -> list[str]:
+    """Return usual cells, and cells that differ from them in one to three characters."""
+    usual = [
+        "2017-01-01 10:20:30",
+        "2017-01-01T00:30",
+        "2017-01-01",
+        "5.49",
+        "-5,49",
+        "1,234.50",
+        "1.e5",
+        "12.500",
+        "123.0",
+    ]
+    characters = " \t\n0123456789-+.:,TZe_/'é\u00a0\u2212"
+    source = random.Random(1)  # noqa: S311 - a seeded choice of test cells
+    cells = set(usual)
+    while len(cells) < count:
+        cell = list(source.choice(usual))
+        for _ in range(source.randint(1, 3)):
+            position = source.randrange(len(cell) + 1)
+            cell[position : position + source.randint(0, 1)] = source.choice(characters)
+        cells.add("".join(cell))
+    return sorted(cells)
+
+
+@pytest.mark.parametrize("alphabet", ["ascii", "unicode"])
+def test_the_fast_branch_of_a_cast_accepts_only_cells_that_the_strict_branch_reads_equally(alphabet: str) -> None:
+    """A marker that never occurs switches the fast branch off."""
+    is_ascii = alphabet == "ascii"
+    cells = [cell for cell in _altered_cells(20_000) if cell.isascii() or not is_ascii]
+    column = RawColumn("x", "c1", "VARCHAR")
+    table = RawTable("t", "cells", (column,), "", NumberFormat(".", ","), "", row_places, is_ascii=is_ascii)
+    never, iso, pattern = ("\x01",), ReadingSpec(), ReadingSpec(time_format="%Y-%m-%d")
+    pairs = [
+        (money_cast(table, "x", "", 2), money_cast(table, "x", "", 2, never)),
+        (number_cast(table, "x", ""), number_cast(table, "x", "", never)),
+        (time_cast(table, "x", "", iso, "'DE'"), time_cast(table, "x", "", iso, "'DE'", never)),
+        (time_cast(table, "x", "", pattern, "'DE'"), time_cast(table, "x", "", pattern, "'DE'", never)),
+    ]
+    with duckdb.connect() as connection:
+        connection.register("cells", pa.table({"c1": cells}))
+        for fast, strict in pairs:
+            values = connection.execute(f"SELECT c1, {fast.value}, {strict.value} FROM cells").fetchall()
+            assert [row for row in values if row[1] != row[2]] == []
+            assert sum(row[1] is not None for row in values) > 20
+            condition = fast.unreadable_condition("value")
+            flags = f"SELECT ({condition}), ({strict.problem}) IS NOT NULL FROM (SELECT *, {fast.value} AS value FROM cells)"
+            assert all(flag == is_unreadable for flag, is_unreadable in connection.execute(flags).fetchall())
+        text = text_cast(table, "x", "", is_log=True)
+        assert (
+            connection.execute(f"SELECT c1 FROM cells WHERE {text.value} IS DISTINCT FROM {text.written}").fetchall()
+            == []
+        )
