@@ -10,6 +10,7 @@ from models.identifiers import Family, Sha256
 from server.errors import LoadRefused
 
 _BAND_NAMES = ("LOW", "MEDIUM", "HIGH", "CRITICAL")  # as in the .proto files, in ascending order of risk
+CurrencyCode = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 STATUSES = ("SCORED", "NOT_ENOUGH_HISTORY", "CLOSED", "BLOCKED_BY_US", "MOVED_ENTITY")  # as in the .proto files
 
 
@@ -27,6 +28,8 @@ class RunManifest(BaseModel):
         bands: The bands in ascending order of risk. A probability above the max_pd of the last band belongs to the last band.
         band_margin_log_odds: Hysteresis margin: a customer leaves the band of the previous run only if the log-odds are
             beyond the bound of that band by more than this margin.
+        currency: ISO 4217 code of the currency of the amounts; XXX if the markets have different currencies.
+        currencies: The currency of each market if the markets have different currencies.
         horizon_days: Number of days after the cut to which the probabilities refer.
         valid_days: Number of days after the cut for which the predictions may be used.
         campaign: The campaign whose hold-out group is marked in the run; "" if there is no campaign.
@@ -46,7 +49,8 @@ class RunManifest(BaseModel):
     baseline_sha256: Sha256
     baseline_rows: int = Field(ge=1)
     baseline_definition: str = Field(min_length=1)
-    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+    currency: CurrencyCode
+    currencies: dict[str, CurrencyCode] = {}
     bands: list[BandBound] = Field(min_length=1)
     band_margin_log_odds: float = Field(ge=0)
     horizon_days: int = Field(ge=1)

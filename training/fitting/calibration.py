@@ -27,9 +27,15 @@ def fit_calibration(margins: NDArray[np.float64], labels: NDArray[np.int64]) -> 
         The slope, which is above 0, and the intercept.
 
     Raises:
-        ModelRejected: Newton's method does not converge, or the slope is 0 or less. In both cases the model does not
-            rank these rows.
+        ModelRejected: All margins are equal, Newton's method does not converge, or the slope is 0 or less. In all cases
+            the model does not rank these rows.
     """
+    if len(margins) and np.ptp(margins) == 0.0:
+        raise ModelRejected(
+            "calibration: the model gives every row of the calibration part the same margin, so it cannot rank them; check "
+            "that the features vary between customers and say something about the outcome, and that the fit part has enough "
+            "rows of both outcomes"
+        )
     slope, intercept = 1.0, 0.0
     for _ in range(_STEPS_MAX):
         pd = 1.0 / (1.0 + np.exp(-(slope * margins + intercept)))

@@ -87,8 +87,10 @@ def _insert_entries(
     )
 
 
-def unmatched_suppressions(connection: duckdb.DuckDBPyConnection, known: str) -> str:
-    """Return a sentence about the suppressed customers that do not occur in the data; "" if there are none.
+def unmatched_suppressions(connection: duckdb.DuckDBPyConnection, known: str) -> tuple[int, str]:
+    """Return the number of suppressed customers that do not occur in the data, and a sentence about them.
+
+    The sentence is "" if there are none.
 
     Args:
         connection: The database with the table `suppressed`.
@@ -101,10 +103,11 @@ def unmatched_suppressions(connection: duckdb.DuckDBPyConnection, known: str) ->
         GROUP BY ALL ORDER BY ALL"""  # noqa: S608 - `known` is the name of a view
     rows = connection.execute(query).fetchall()
     if not rows:
-        return ""
+        return 0, ""
     shown = [
         f"{market} {customer}" + (f" (the data have {similar})" if similar else "")
         for market, customer, similar in rows
     ]
     listed = ", ".join(shorten_list(shown, _UNMATCHED_SHOWN, ""))
-    return f"{len(rows):,} suppressed customers do not occur in the data, so they suppress nobody: {listed}; check their numbers"
+    sentence = "suppressed customers do not occur in the data, so they suppress nobody"
+    return len(rows), f"{len(rows):,} {sentence}: {listed}; check their numbers"

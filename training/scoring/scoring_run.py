@@ -28,6 +28,7 @@ from training.scoring.drivers import DriverTexts
 from training.scoring.feature_file import KEY_COLUMNS, check_replaceable
 from training.scoring.predictions import predict_pds
 from training.scoring.run_columns import RUN_COLUMNS, SCORED, feature_matrix, query_batches, run_columns
+from training.sources.currencies import run_currencies
 from training.sources.reader.raw_table import quote_literal
 from training.sources.samples import Waterfall
 from training.sources.snapshots import create_run_customers, derived_features
@@ -35,7 +36,8 @@ from training.sources.transaction_log import SourcePaths, open_transaction_log, 
 from training.spec import Spec
 
 _FORMAT = 2
-_NOT_STATUSES = {"HOLD_OUT", "SUPPRESSED"}  # customers of these groups are also counted under their status
+# Customers of these groups are also counted under their status, or do not occur in the data.
+_NOT_STATUSES = {"HOLD_OUT", "SUPPRESSED", "SUPPRESSED_UNKNOWN"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,10 +175,12 @@ def _write_run(inputs: _RunInputs, to: Path) -> int:
         check_replaceable(to, [market for (market,) in markets], "--to FILE")
     at = _single_value(connection, "SELECT CAST(MAX(as_of) AS DATE) FROM scope")
     suppressions_sha256 = read_suppressions(connection, options.suppression_list, at)
-    if unmatched := unmatched_suppressions(connection, inputs.known):
+    unknown, unmatched = unmatched_suppressions(connection, inputs.known)
+    if unmatched:
         options.report_finding(unmatched)
     total: int = _single_value(connection, "SELECT COUNT(*) FROM scope")
     features_sha256, counts = _rank_customers(inputs, total)
+    counts["SUPPRESSED_UNKNOWN"] = unknown
     manifest = _manifest(inputs, features_sha256, suppressions_sha256, counts)
     metadata = {"grounds": json.dumps(manifest, sort_keys=True)}
     schema = pa.schema([*KEY_COLUMNS, *RUN_COLUMNS], metadata=metadata)
@@ -279,7 +283,7 @@ def _manifest(
         "method": bundle.baseline.method,
         "baseline_rows": bundle.baseline.row_count,
         "baseline_definition": bundle.baseline.definition,
-        "currency": spec.log.currency if spec.log else "",
+        **run_currencies(spec.log),
         "bands": [{"band": grade.grade, "max_pd": grade.max_pd} for grade in bundle.scorecard.grades],
         "band_margin_log_odds": spec.run.band_margin_log_odds,
         "horizon_days": spec.snapshots.horizon_days if spec.snapshots else spec.run.horizon_days,
@@ -292,5 +296,6 @@ def _manifest(
         "counts": {status: count for status, count in counts.items() if status not in _NOT_STATUSES},
         "hold_out_count": counts["HOLD_OUT"],
         "suppressed_count": counts["SUPPRESSED"],
+        "suppressed_unknown_count": counts["SUPPRESSED_UNKNOWN"],
         "rules": dict(inputs.rules),
     }

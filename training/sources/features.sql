@@ -2,6 +2,7 @@
 --
 --   $cut          DATE     the cut date of the snapshot. Only lines with time < $cut (midnight at its start) are read.
 --   $active_days  INTEGER  a customer is in scope if a purchase has an age of 1 .. $active_days days.
+--   $minor_units  INTEGER  number of minor units of one unit of money: 100, or 1000 for a currency with three decimals.
 --   $horizon_days INTEGER  number of days after the cut over which the label is determined.
 --
 -- Terms    purchase      a line with amount > 0 (free lines are ignored everywhere), unless its basket was cancelled
@@ -147,7 +148,7 @@ content AS (
     GROUP BY market, customer_id
 ),
 
--- Spend by category in the last 45 days, and in the 45 days before them. Cents are integers, so the sums are exact.
+-- Spend by category in the last 45 days, and in the 45 days before them. Minor units (cents) are integers, so the sums are exact.
 category_spend AS (
     SELECT
         market,
@@ -155,9 +156,9 @@ category_spend AS (
         category,
         MIN(age)                                                                   AS youngest,
         MAX(age)                                                                   AS oldest,
-        CAST(100 * SUM(amount) AS HUGEINT)                                         AS cents_90,
-        CAST(100 * COALESCE(SUM(amount) FILTER (age <= 45), 0) AS HUGEINT)         AS cents_45,
-        CAST(100 * COALESCE(SUM(amount) FILTER (age > 45), 0) AS HUGEINT)          AS cents_46_90
+        CAST($minor_units * SUM(amount) AS HUGEINT)                                         AS cents_90,
+        CAST($minor_units * COALESCE(SUM(amount) FILTER (age <= 45), 0) AS HUGEINT)         AS cents_45,
+        CAST($minor_units * COALESCE(SUM(amount) FILTER (age > 45), 0) AS HUGEINT)          AS cents_46_90
     FROM purchase
     WHERE age <= 90 AND category IS NOT NULL
     GROUP BY market, customer_id, category

@@ -20,6 +20,7 @@ import duckdb
 import pandas as pd
 
 from training.errors import DataInvalid, SpecInvalid
+from training.sources.currencies import check_money_features
 from training.sources.expressions import referenced_columns
 from training.sources.incomplete_markets import (
     IncompleteMarket,
@@ -57,10 +58,12 @@ def _statement_digest(sql: str) -> str:
     return hashlib.sha256(" ".join(re.sub(r"--[^\n]*", "", sql).split()).encode()).hexdigest()
 
 
-# Digests in the manifests of early bundles also covered the comments. They map to the digests of the same statements
-# without comments.
+# Digests in the manifests of early bundles also covered the comments. They, and the digests of statements with the same
+# results, map to the digests of the present statements.
 _EARLIER_DIGESTS = {
     "2fa21ae9dd64335b6bd5d87c05c6156fa60bae14bff3950077d756dd5c760e0e": _statement_digest(_FEATURES_SQL),
+    # This statement counted hundredths, so it is equal unless a currency has more than two decimals.
+    "132ac95d3d357871f786afcb279bfe92e8e7d46f22e5697eaa34f5b3de5c2e8b": _statement_digest(_FEATURES_SQL),
     "08afd32e01e778404e63a5f7e18897b0fe28ab0bbd78f69ecfbaa26b92c8985e": _statement_digest(_STANDING_SQL),
 }
 
@@ -128,7 +131,8 @@ def read_log_samples(spec: Spec, sources: SourcePaths, threads: int) -> tuple[Sa
 
 
 def _check_features(spec: Spec, columns: tuple[str, ...]) -> None:
-    """Raise SpecInvalid if the spec uses a feature that features.sql does not define."""
+    """Raise SpecInvalid if the spec uses a feature that features.sql does not define, or amounts of several currencies."""
+    check_money_features(spec)
     features = tuple(column for column in columns if column not in _KEYS)
     check_feature_names(spec, features)
     if unknown := [feature.name for feature in spec.features if feature.name not in columns]:
@@ -204,7 +208,12 @@ def create_customers(log: TransactionLog, snapshots: SnapshotSpec, cut: dt.date)
     Raises:
         DataInvalid: No customer is in scope.
     """
-    scope = {"cut": cut, "active_days": snapshots.active_days, "horizon_days": snapshots.horizon_days}
+    scope = {
+        "cut": cut,
+        "active_days": snapshots.active_days,
+        "horizon_days": snapshots.horizon_days,
+        "minor_units": 10 ** max(2, log.decimals),
+    }
     rules = {
         "cut": cut,
         "horizon_days": snapshots.horizon_days,

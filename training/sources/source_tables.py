@@ -93,14 +93,34 @@ def _read_completely(table: RawTable) -> RawTable:
 
 
 def _with_partition(table: RawTable, file: SourceFile) -> RawTable:
-    """Return a table with the columns that the folder names of its file state, except columns that the file has."""
+    """Return a table with the columns that the folder names of its file state.
+
+    Raises:
+        DataInvalid: The file has such a column itself, with a value that differs from the folder name.
+    """
     for name, value in file.partition:
-        if table.find(name) is None:
+        if (own := table.find(name)) is not None:
+            _check_partition(table, own, value, file.path)
+        else:
             new = f"c{len(table.columns) + 1}"
             literal = "CAST(NULL AS VARCHAR)" if value is None else quote_literal(value)
             source = f"(SELECT *, {literal} AS {new} FROM {table.sql})"  # noqa: S608 - quoted
             table = replace(table, sql=source, columns=(*table.columns, RawColumn(name, new, "VARCHAR")))
     return table
+
+
+def _check_partition(table: RawTable, column: RawColumn, value: str | None, path: Path) -> None:
+    """Raise DataInvalid if a column of a file has a value that differs from the value in the name of a folder."""
+    stated = "NULL" if value is None else quote_literal(value)
+    query = f"""SELECT ANY_VALUE(CAST({column.sql} AS VARCHAR)), COUNT(*) FROM {table.sql}
+        WHERE CAST({column.sql} AS VARCHAR) IS DISTINCT FROM {stated}"""  # noqa: S608 - quoted
+    with duckdb.connect() as connection:
+        other, count = connection.execute(query).fetchall()[0]
+    if count:
+        raise DataInvalid(
+            f"{path}: column {column.name!r} has {count:,} rows with a value such as {other!r}, but the name of the folder "
+            f"states {column.name}={value}; remove the column from the file, or rename the folder"
+        )
 
 
 def _union(tables: Sequence[RawTable], files: Sequence[SourceFile]) -> RawTable:

@@ -19,6 +19,7 @@ import duckdb
 
 from training.errors import DataInvalid, SpecInvalid
 from training.sources.aliases import apply_aliases
+from training.sources.currencies import LogCurrencies, read_currencies
 from training.sources.derived_columns import (
     ColumnDerivation,
     add_derived_columns,
@@ -59,29 +60,6 @@ _PART_LINES = 4_000_000  # the average number of lines of a part is at most this
 # Optional columns of the log, in the order of the columns of the table `valid_lines`.
 _OPTIONAL_COLUMNS = ("basket", "product", "category", "quantity", "discount", "currency")
 _NUMERIC_COLUMNS = {"amount", "quantity", "discount"}
-# Currencies whose amounts do not have two decimals (ISO 4217).
-_DECIMALS = dict.fromkeys(
-    [
-        "BIF",
-        "CLP",
-        "DJF",
-        "GNF",
-        "ISK",
-        "JPY",
-        "KMF",
-        "KRW",
-        "PYG",
-        "RWF",
-        "UGX",
-        "UYI",
-        "VND",
-        "VUV",
-        "XAF",
-        "XOF",
-        "XPF",
-    ],
-    0,
-) | dict.fromkeys(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"], 3)
 _USES = {"customer_id": "customer", "currency": "currency", "amount": "amount"}
 _COLUMNS = "market, customer_id, time, amount, basket, product, category, quantity, discount"
 # If several rules apply to a line, the line is counted under the first of these rules.
@@ -92,7 +70,7 @@ _RULES = {
     "NO_TIME": "time IS NULL",
     "NO_AMOUNT": "amount IS NULL",
     "FUTURE_DATED": "time >= $until",
-    "OTHER_CURRENCY": "currency IS DISTINCT FROM $currency",
+    "OTHER_CURRENCY": "currency IS DISTINCT FROM market_currency",
 }
 
 
@@ -123,6 +101,7 @@ class TransactionLog:
         waterfall: Pairs (label, count) that begin with the lines read; the counts of excluded lines are negative.
         columns: What training does with each column of the log.
         confirmation: One line that states how the log is read.
+        decimals: Largest number of decimals of an amount.
         derived: SQL expression of each feature that the spec computes from other features, by name.
     """
 
@@ -132,6 +111,7 @@ class TransactionLog:
     waterfall: Waterfall
     columns: tuple[ColumnSummary, ...] = ()
     confirmation: str = ""
+    decimals: int = 2
     derived: Mapping[str, str] = field(default_factory=dict)
 
     def select_part(self, part: int) -> None:
@@ -186,7 +166,8 @@ def open_transaction_log(
     with temporary_database(threads, memory) as connection:
         log, derivations = separate_log_columns(log)
         source = _log_source(connection, log, sources, derivations)
-        columns = _classify_lines(connection, log, source)
+        currencies = read_currencies(log)
+        columns = _classify_lines(connection, log, source, currencies)
         digest, moved = source.digest, 0
         if aliases is not None:
             own_digest, moved = apply_aliases(connection, aliases, sources.folder, database_folder(connection))
@@ -195,7 +176,9 @@ def open_transaction_log(
         if aliases is not None:
             waterfall = (*waterfall, ("lines of customers who moved or merged, counted for their successors", moved))
         digest = _read_statuses(connection, status, sources, digest)
-        yield TransactionLog(connection, parts, digest, waterfall, columns, source.confirmation, derived)
+        yield TransactionLog(
+            connection, parts, digest, waterfall, columns, source.confirmation, currencies.decimals, derived
+        )
 
 
 @contextmanager
@@ -261,7 +244,9 @@ def _package_source(connection: duckdb.DuckDBPyConnection) -> RawTable:
     return RawTable(name, aliased_sql(source, len(columns)), columns, digest, NumberFormat(), line, row_places)
 
 
-def _classify_lines(connection: duckdb.DuckDBPyConnection, log: LogSpec, source: RawTable) -> tuple[ColumnSummary, ...]:
+def _classify_lines(
+    connection: duckdb.DuckDBPyConnection, log: LogSpec, source: RawTable, currencies: LogCurrencies
+) -> tuple[ColumnSummary, ...]:
     """Create the table `classified_lines`: all lines, with the column names of features.sql and the column `reason`.
 
     `reason` is the code of the rule that excludes the line, or NULL for a valid line.
@@ -273,54 +258,56 @@ def _classify_lines(connection: duckdb.DuckDBPyConnection, log: LogSpec, source:
     source.require({f"log.columns.{role}": name for role, name in mapped.items()})
     if (log.market is None) == (log.columns.market is None):
         raise SpecInvalid("log: set exactly one of market and columns.market")
-    casts = _line_casts(log, source, mapped)
-    defaults = {"market": f"'{log.market}'", "currency": f"'{log.currency}'"}
-    defaults |= {"quantity": "CAST(NULL AS DOUBLE)", "discount": f"CAST(NULL AS {money_type(_log_decimals(log))})"}
+    casts = _line_casts(log, source, mapped, currencies)
+    own_currency = currencies.sql("market" if "market" in casts else f"'{log.market}'")
+    defaults = {"market": f"'{log.market}'", "currency": own_currency}
+    defaults |= {"quantity": "CAST(NULL AS DOUBLE)", "discount": f"CAST(NULL AS {money_type(currencies.decimals)})"}
     roles = ("market", "customer_id", "time", "amount", *_OPTIONAL_COLUMNS)
     values = [role if role in casts else f"{defaults.get(role, 'CAST(NULL AS VARCHAR)')} AS {role}" for role in roles]
-    padded = casts["customer_id"].padding
+    customer = casts["customer_id"]
+    changed = f"customer_id <> {customer.column.sql}" if customer.column.is_text else "false"
+    padded = f"CASE WHEN {changed} THEN {customer.padding} ELSE false END"
     reasons = " ".join(f"WHEN {rule} THEN '{code}'" for code, rule in _RULES.items())
-    parameters = {"anonymous": list(log.anonymous), "until": _future_from(log), "currency": log.currency}
+    parameters = {"anonymous": list(log.anonymous), "until": _future_from(log)}
 
     def create(table: RawTable) -> RawTable:
         connection.execute(
             f"""CREATE OR REPLACE TABLE classified_lines AS
-            SELECT * EXCLUDE (is_unreadable), CASE {reasons} END AS reason FROM (
-            SELECT {", ".join(values)}, {padded} AS is_padded, is_unreadable
+            SELECT * EXCLUDE (is_unreadable, market_currency), CASE {reasons} END AS reason FROM (
+            SELECT {", ".join(values)}, {own_currency} AS market_currency, {padded} AS is_padded, is_unreadable
             FROM ({staged_select(casts, table.sql)}))""",  # noqa: S608 - constant names, quoted text
             parameters,
         )
         return table
 
     readable = read_strictly(source, database_folder(connection), create)
+    markets = connection.execute("SELECT DISTINCT market FROM classified_lines WHERE market IS NOT NULL").fetchall()
     problems = _check_readable(connection, log, readable, casts)
+    currencies.check_markets([market for (market,) in markets], source.name)
     return _column_summary(connection, source, casts, problems)
 
 
-def _line_casts(log: LogSpec, source: RawTable, mapped: Mapping[str, str]) -> dict[str, ColumnCast]:
+def _line_casts(
+    log: LogSpec, source: RawTable, mapped: Mapping[str, str], currencies: LogCurrencies
+) -> dict[str, ColumnCast]:
     """Return the cast of every mapped column by its role."""
     fields = {role: f"log.columns.{role}" for role in mapped}
-    decimals = _log_decimals(log)
     market = f"'{log.market}'"
     casts: dict[str, ColumnCast] = {}
+    if "market" in mapped:
+        casts["market"] = key_cast(source, mapped["market"], fields["market"], "market", log.missing)
+        market = casts["market"].value
     for role, name in mapped.items():
-        if role == "market":
-            casts[role] = key_cast(source, name, fields[role], "market", log.missing)
-            market = casts[role].value
-        elif role == "customer_id":
+        if role == "customer_id":
             casts[role] = key_cast(source, name, fields[role], "customer", log.missing, log.anonymous)
         elif role in {"amount", "discount"}:
-            casts[role] = money_cast(source, name, fields[role], decimals, log.missing)
+            money = money_cast(source, name, fields[role], currencies.decimals, log.missing)
+            casts[role] = currencies.limit_decimals(money, market)
         elif role == "quantity":
             casts[role] = number_cast(source, name, fields[role], log.missing)
-        elif role != "time":
+        elif role not in {"time", "market"}:
             casts[role] = text_cast(source, name, fields[role], log.missing, is_log=True)
     return casts | {"time": time_cast(source, mapped["time"], fields["time"], log, market, log.missing)}
-
-
-def _log_decimals(log: LogSpec) -> int:
-    """Return the number of decimals of an amount."""
-    return _DECIMALS.get(log.currency, 2) if log.decimals is None else log.decimals
 
 
 def _check_readable(
@@ -381,11 +368,17 @@ def _create_valid_lines(connection: duckdb.DuckDBPyConnection, log: LogSpec) -> 
     counts = {str(reason or "valid"): int(count) for reason, count in tally}
     if counts.get("OTHER_CURRENCY") and log.other_currencies == "refuse":
         raise DataInvalid(
-            f"the log has {counts['OTHER_CURRENCY']:,} lines in a currency other than {log.currency}, and amounts in "
-            "different currencies cannot be added; provide a log in one currency, or set log.other_currencies = 'leave_out'"
+            f"the log has {counts['OTHER_CURRENCY']:,} lines in a currency other than log.currency, and amounts in "
+            "different currencies cannot be added; set currency in [log] to a table such as { DE = 'EUR', PL = 'PLN' } if each "
+            "market has one currency, or set log.other_currencies = 'leave_out'"
         )
+    if not counts:
+        raise DataInvalid("the log has no lines; provide a log with at least one line after the header")
     if not counts.get("valid"):
-        raise DataInvalid("the log has no valid line with a customer, market, time and amount; check log.columns")
+        listed = ", ".join(f"{count:,} {reason}" for reason, count in sorted(counts.items()))
+        raise DataInvalid(
+            f"the log has no valid line with a customer, market, time and amount: {listed}; check log.columns and the log"
+        )
     parts = -(-counts["valid"] // _PART_LINES)
     distinct = "" if log.duplicates == "keep" else "DISTINCT"
     connection.execute(f"CREATE TABLE valid_lines AS SELECT {_COLUMNS}, 0 AS part FROM classified_lines LIMIT 0")  # noqa: S608 - only constants of this module

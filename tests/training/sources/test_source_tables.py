@@ -87,6 +87,16 @@ def test_the_folders_of_partitioned_parquet_are_columns(tmp_path: Path) -> None:
     assert sorted(found) == [("A", Decimal("1.50"), "DE", "2024"), ("B", Decimal("2.00"), None, "2025")]
 
 
+def test_a_folder_that_contradicts_a_column_of_its_file_is_rejected(tmp_path: Path) -> None:
+    for country in ("DE", "AT"):
+        (tmp_path / "hive" / f"country={country}").mkdir(parents=True)
+        (tmp_path / "hive" / f"country={country}" / "a.csv").write_text("k,x,country\nA,1,DE\n")
+
+    assert rows_of(tmp_path / "hive" / "country=DE", tmp_path) == [("A", "1", "DE")]
+    with pytest.raises(DataInvalid, match=r"column 'country' has 1 rows with a value such as 'DE', .* country=AT"):
+        rows_of(tmp_path / "hive", tmp_path)
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [

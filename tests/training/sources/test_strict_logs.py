@@ -15,8 +15,9 @@ import pytest
 
 from training.errors import DataInvalid, SpecInvalid, fit_screen
 from training.scoring.campaign import read_suppressions, unmatched_suppressions
+from training.sources.snapshots import create_customers
 from training.sources.transaction_log import SourcePaths, TransactionLog, open_transaction_log, temporary_database
-from training.spec import LogSpec, StatusSpec
+from training.spec import LogSpec, SnapshotSpec, StatusSpec
 
 COLUMNS = {"customer_id": "c", "time": "t", "amount": "a"}
 
@@ -99,7 +100,59 @@ REJECTED = {
     "a market in lowercase": (
         "c,t,a,m\nA,2017-03-01,5,de\n",
         {"market": None, "columns": COLUMNS | {"market": "m"}},
-        "a market must be two uppercase letters such as DE",
+        'set market = { column = "m", values = { "de" = "DE" } } in [log] instead of columns.market',
+    ),
+    "a market by its name": (
+        "c,t,a,m\nA,2017-03-01,5,Germany\n",
+        {"market": None, "columns": COLUMNS | {"market": "m"}},
+        'set market = { column = "m", values = { "Germany" = "DE" } } in [log] instead of columns.market',
+    ),
+    "a minus behind the number": (
+        made_lines("5.00-"),
+        {},
+        "first '5.00-' in line 2 of log.csv; correct the value: write digits, one decimal mark and, for a negative number, a leading -",
+    ),
+    "a day that does not exist": (
+        "c,t,a\nA,2017-02-30,5\n",
+        {},
+        "first '2017-02-30' in line 2 of log.csv; correct the value: there is no such day or time",
+    ),
+    "days with slashes": ("c,t,a\nA,2017/03/01,5\n", {}, 'set time_format = "%Y/%m/%d" in [log]'),
+    "a log without lines": ("c,t,a\n", {}, "the log has no lines"),
+    "a log without amounts": (
+        made_lines(""),
+        {},
+        "no valid line with a customer, market, time and amount: 1 NO_AMOUNT",
+    ),
+    "a JSON file": ('{"c": "A"}\n', {}, "the file is a JSON file"),
+    "a single-precision customer that is not exact": (
+        pa.table({"c": pa.array([16777216.0], pa.float32()), "t": ["2017-03-01"], "a": [5]}),
+        {},
+        "column 'c': 1 value is a floating-point number whose last digits are lost",
+    ),
+    "a logical value as an amount": (
+        pa.table({"c": ["A"], "t": ["2017-03-01"], "a": [True]}),
+        {},
+        "the column has the type BOOLEAN; map a column of numbers",
+    ),
+    "a market without a currency": (
+        "c,t,a,m\nA,2017-03-01,5,FR\n",
+        {"market": None, "columns": COLUMNS | {"market": "m"}, "currency": {"DE": "EUR"}},
+        'log.currency: states no currency for the markets FR of log.csv; add them, such as FR = "EUR"',
+    ),
+    "decimals beyond the currency of the market": (
+        "c,t,a,m\nA,2017-03-01,5.25,DE\nA,2017-03-01,525.5,JP\n",
+        {"market": None, "columns": COLUMNS | {"market": "m"}, "currency": {"DE": "EUR", "JP": "JPY"}},
+        "1 value has more decimals than the currency, first '525.5' in line 3 of log.csv",
+    ),
+    "lines in a currency of another market": (
+        "c,t,a,m,w\nA,2017-03-01,5,DE,EUR\nA,2017-03-01,5,PL,EUR\n",
+        {
+            "market": None,
+            "columns": COLUMNS | {"market": "m", "currency": "w"},
+            "currency": {"DE": "EUR", "PL": "PLN"},
+        },
+        "the log has 1 lines in a currency other than log.currency",
     ),
     "a missing column": ("c,t\nA,2017-03-01\n", {}, "log.csv: lacks columns of the spec:\n  log.columns.amount: 'a'"),
     "a ragged line": (
@@ -223,6 +276,42 @@ def test_amounts_of_a_currency_with_three_decimals_are_exact(tmp_path: Path) -> 
         assert total(log) == Decimal("1.239")
 
 
+def test_empty_lines_before_the_header_are_skipped(tmp_path: Path) -> None:
+    with open_log(tmp_path, "\n\n" + made_lines("5", "6")) as log:
+        assert total(log) == Decimal(11)
+
+
+def test_each_market_has_its_own_currency_with_its_own_decimals(tmp_path: Path) -> None:
+    text = "c,t,a,m\nA,2017-03-01,5.25,DE\nA,2017-03-01,525,JP\nA,2017-03-01,0.125,KW\n"
+    table = pa.table(
+        {
+            "c": ["A"] * 3,
+            "t": ["2017-03-01"] * 3,
+            "a": pa.array([Decimal("5.25"), Decimal(525), Decimal("0.125")], pa.decimal128(18, 3)),
+            "m": ["DE", "JP", "KW"],
+        }
+    )
+    currencies = {"DE": "EUR", "JP": "JPY", "KW": "KWD"}
+    for data in (text, table):
+        with open_log(tmp_path, data, market=None, columns=COLUMNS | {"market": "m"}, currency=currencies) as log:
+            assert lines_of(log, "market, amount") == [
+                ("DE", Decimal("5.250")),
+                ("JP", Decimal("525.000")),
+                ("KW", Decimal("0.125")),
+            ]
+
+
+def test_category_shares_of_a_currency_with_three_decimals_are_exact(tmp_path: Path) -> None:
+    text = "c,t,a,g\n" + "".join(f"A,2017-03-0{day},0.00{day},{group}\n" for day, group in ((1, "x"), (3, "y")))
+    snapshots = SnapshotSpec.model_validate(
+        {name: [dt.date(2017, 3, 9)] for name in ("fit", "calibration", "test")}
+        | {"latest": dt.date(2017, 3, 9), "horizon_days": 5, "active_days": 30}
+    )
+    with open_log(tmp_path, text, currency="KWD", columns=COLUMNS | {"category": "g"}) as log:
+        create_customers(log, snapshots, dt.date(2017, 3, 9))
+        assert log.connection.execute("SELECT top_category_share_90 FROM customers").fetchall() == [(0.75,)]
+
+
 def test_anonymous_customers_need_no_valid_number(tmp_path: Path) -> None:
     with open_log(tmp_path, "c,t,a\n*,2017-03-01,5\nA,2017-03-01,5\n", anonymous=["*"]) as log:
         assert dict(log.waterfall)["left out: NO_CUSTOMER"] == -1
@@ -251,11 +340,14 @@ def test_suppressed_customers_that_do_not_occur_are_counted_and_listed(tmp_path:
         read_suppressions(connection, path, dt.date(2026, 1, 1))
 
         assert unmatched_suppressions(connection, "known") == (
-            "2 suppressed customers do not occur in the data, so they suppress nobody: DE 9358 (the data have 09358), "
-            "DE gone; check their numbers"
+            2,
+            (
+                "2 suppressed customers do not occur in the data, so they suppress nobody: DE 9358 (the data have 09358), "
+                "DE gone; check their numbers"
+            ),
         )
         connection.execute("INSERT INTO known VALUES ('DE', '9358'), ('DE', 'gone')")
-        assert unmatched_suppressions(connection, "known") == ""
+        assert unmatched_suppressions(connection, "known") == (0, "")
 
 
 def test_no_message_of_duckdb_reaches_a_person(tmp_path: Path) -> None:

@@ -36,8 +36,11 @@ _OFFSET = "( ?(Z|[+-][0-9]{2}(:?[0-9]{2})?))"
 _LOCAL_TIME = quote_literal(f"{_DAY}({_CLOCK})?")
 _KEY_PATTERNS = {"customer": CUSTOMER_ID_PATTERN, "market": MARKET_PATTERN}
 _EXPONENT = "([eE][+-]?[0-9]+)?"
+# The usual spellings of an ISO time, as patterns of GLOB. A cell that has one of them and can be cast is an ISO time.
+_USUAL_DAY = "DDDD-DD-DD".replace("D", "[0-9]")
+_USUAL_TIME = f"{_USUAL_DAY}[ T]{'DD:DD:DD'.replace('D', '[0-9]')}"
 _SHORT_WHOLE, _SHORT_FRACTION = "[0-9]{1,18}", "[0-9]{0,18}"  # a double with so few digits is finite
-_WHOLE_FLOAT_MAX = 2**53  # larger doubles are not exact
+_WHOLE_FLOAT_MAX = {"DOUBLE": 2**53, "FLOAT": 2**24}  # larger whole numbers are not exact
 # If an amount differs from a whole number of minor units by less than this share of a minor unit, the difference is a
 # rounding error of doubles.
 _FLOAT_NOISE = "1e-6"
@@ -159,7 +162,7 @@ def _cell_text(table: RawTable, column: RawColumn, missing: Collection[str], *, 
 def _whole_text(column: RawColumn) -> str:
     """Return the SQL expression of the text of a number, without a fraction if the number is whole."""
     if column.type in FLOAT_TYPES:
-        whole = f"abs({column.sql}) < {_WHOLE_FLOAT_MAX} AND {column.sql} = trunc({column.sql})"
+        whole = f"abs({column.sql}) < {_WHOLE_FLOAT_MAX[column.type]} AND {column.sql} = trunc({column.sql})"
         return f"CASE WHEN {whole} THEN CAST(CAST({column.sql} AS BIGINT) AS VARCHAR) WHEN NOT isnan({column.sql}) THEN CAST({column.sql} AS VARCHAR) END"
     if column.type == "BOOLEAN":
         return f"CASE {column.sql} WHEN true THEN 'True' WHEN false THEN 'False' END"
@@ -211,7 +214,7 @@ def key_cast(
         value = f"CASE WHEN NOT isnan({column.sql}) THEN {_whole_text(column)} END"
         problem = (
             f"WHEN {column.sql} <> trunc({column.sql}) THEN 'NOT_WHOLE' "
-            f"WHEN abs({column.sql}) >= {_WHOLE_FLOAT_MAX} THEN 'NOT_EXACT' "
+            f"WHEN abs({column.sql}) >= {_WHOLE_FLOAT_MAX[column.type]} THEN 'NOT_EXACT' "
         )
     elif column.type.startswith("DECIMAL"):
         value = f"CAST(CAST(trunc({column.sql}) AS HUGEINT) AS VARCHAR)"
@@ -357,9 +360,8 @@ def time_cast(
         value, problem = _time_of_iso(text, zone)
         if not missing:
             raw = _raw_text(column)
-            value = (
-                f"CASE WHEN regexp_full_match({raw}, {_LOCAL_TIME}) THEN TRY_CAST({raw} AS TIMESTAMP) ELSE {value} END"
-            )
+            usual = f"{raw} GLOB '{_USUAL_TIME}' OR {raw} GLOB '{_USUAL_DAY}'"
+            value = f"CASE WHEN {usual} THEN TRY_CAST({raw} AS TIMESTAMP) ELSE {value} END"
     elif column.type == "TIMESTAMP WITH TIME ZONE":
         value = f"{column.sql} AT TIME ZONE {zone}" if zone else "CAST(NULL AS TIMESTAMP)"
         problem = f"CASE WHEN {column.sql} IS NOT NULL AND ({value}) IS NULL THEN 'HAS_ZONE' END"

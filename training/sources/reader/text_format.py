@@ -44,6 +44,10 @@ _FOREIGN_FORMATS = {
     b"ARROW1": "an Arrow file; write it as Parquet",
     b"Obj\x01": "an Avro file; write it as Parquet",
     b"ORC": "an ORC file; write it as Parquet",
+    b'{"': "a JSON file; write it as CSV UTF-8 or Parquet",
+    b"[{": "a JSON file; write it as CSV UTF-8 or Parquet",
+    b"<": "an HTML or XML document; export the table as CSV UTF-8",
+    b"\x80\x04\x95": "a Python pickle; write it as Parquet",
     b"%PDF": "a PDF document; export the table as CSV UTF-8",
     b"SQLite format 3\x00": "an SQLite database; export the table as CSV UTF-8 or Parquet",
 }
@@ -67,7 +71,7 @@ class TextFormat:
         compression: The compression of the file.
         encoding: The name of the encoding in Python.
         separator: The character between cells.
-        first_lines: Number of lines before the header: 1 if Excel's line `sep=;` precedes it, otherwise 0.
+        first_lines: Number of lines before the header: Excel's line `sep=;` and empty lines.
         header: The names of the columns.
         sample: The first records after the header.
         digest: SHA-256 of the file.
@@ -300,11 +304,15 @@ def _stated_separator(reading: ReadingSpec) -> str | None:
 
 
 def _declared_separator(text: str) -> tuple[int, str | None]:
-    """Return (1, separator) if the first line is Excel's `sep=;`, otherwise (0, None)."""
-    first = text.split("\n", 1)[0].rstrip("\r")
-    if first.lower().startswith("sep=") and len(first) == len("sep=") + 1:
-        return 1, first[-1]
-    return 0, None
+    """Return the number of lines before the header, and the separator that Excel's line `sep=;` states, or None.
+
+    The lines before the header are the line `sep=;` and empty lines.
+    """
+    lines = text.splitlines()
+    first = lines[0] if lines else ""
+    is_declared = first.lower().startswith("sep=") and len(first) == len("sep=") + 1
+    before = next((number for number, line in enumerate(lines) if line and not (is_declared and number == 0)), 0)
+    return before, first[-1] if is_declared else None
 
 
 def _detect_separator(path: Path, text: str, *, is_whole: bool) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import duckdb
+from babel import Locale
 
 from training.errors import DataInvalid
 from training.sources.reader.casts import ColumnCast
@@ -13,6 +14,7 @@ from training.spec.reading import ReadingSpec
 
 _PROBLEMS_SHOWN = 8
 _EXAMPLE_CHARACTERS = 40
+_LANGUAGES = ("en", "de", "fr", "es", "it", "nl", "pl")
 _PROBLEMS = {
     "NOT_A_NUMBER": ("is not a number", "are not numbers"),
     "TOO_MANY_DECIMALS": ("has more decimals than the currency", "have more decimals than the currency"),
@@ -22,7 +24,10 @@ _PROBLEMS = {
     "NOT_IN_FORMAT": ("does not have the time_format of the spec", "do not have the time_format of the spec"),
     "HAS_ZONE": ("has a time zone or an offset", "have a time zone or an offset"),
     "NOT_WHOLE": ("is a customer with decimals", "are customers with decimals"),
-    "NOT_EXACT": ("is a double whose last digits are lost", "are doubles whose last digits are lost"),
+    "NOT_EXACT": (
+        "is a floating-point number whose last digits are lost",
+        "are floating-point numbers whose last digits are lost",
+    ),
     "INVALID_CUSTOMER": ("is not a valid customer", "are not valid customers"),
     "INVALID_MARKET": ("is not a valid market", "are not valid markets"),
 }
@@ -33,7 +38,6 @@ _HINTS = {
     "NOT_EXACT": "write the column as an integer, a decimal or text",
     "HAS_ZONE": 'set time_zone in [{section}], such as time_zone = "Europe/Berlin", to the zone in which a day of the market begins',
     "INVALID_CUSTOMER": "a customer must be 1 to 64 letters, digits or . _ : - so that it can be requested",
-    "INVALID_MARKET": "a market must be two uppercase letters such as DE",
 }
 
 
@@ -76,15 +80,45 @@ class UnreadableValues:
             return _decimals_hint(self.example, table.numbers.decimal, section)
         if self.code == "NOT_IN_FORMAT":
             return f"correct the value, or change time_format = {reading.time_format!r} in [{section}]"
-        if self.code == "NOT_A_TIME":
-            return _time_hint(self.example, section)
-        return _number_hint(self.example, section)
+        return self._spelling_hint(section)
+
+    def _spelling_hint(self, section: str) -> str:
+        """Return what to change if a cell is not spelt as its type requires."""
+        if self.code == "INVALID_MARKET":
+            return _market_hint(self.cast, self.example)
+        if not self.cast.column.is_text and self.code == "NOT_A_NUMBER":
+            return f"the column has the type {self.cast.column.type}; map a column of numbers"
+        return _time_hint(self.example, section) if self.code == "NOT_A_TIME" else _number_hint(self.example, section)
 
 
 def _section(field: str) -> str:
     """Return the section of the spec that describes the file to which a field refers."""
     section = field.split(".", 1)[0]
     return section if section in {"log", "status"} else "table"
+
+
+def _market_hint(cast: ColumnCast, example: str) -> str:
+    """Return the table of values to write in the spec for markets that are not country codes."""
+    rule = "a market must be two uppercase letters such as DE"
+    section, _, field = cast.field.partition(".")
+    if section not in {"log", "table"}:
+        return rule
+    code = _country_code(example)
+    return (
+        f"{rule}; set market = {{ column = {_toml_text(cast.column.name)}, values = {{ {_toml_text(example[:_EXAMPLE_CHARACTERS])} = "
+        f'"{code}" }} }} in [{section}] instead of {field}, with the code of every value, or map = "FILE.csv" with two columns'
+    )
+
+
+def _country_code(name: str) -> str:
+    """Return the code of a country whose code or name in a usual language is known, otherwise XX."""
+    if re.fullmatch("[A-Za-z]{2}", name):
+        return {"UK": "GB"}.get(name.upper(), name.upper())
+    for language in _LANGUAGES:
+        codes = {text.casefold(): code for code, text in Locale(language).territories.items() if code.isalpha()}
+        if name.casefold() in codes:
+            return codes[name.casefold()]
+    return "XX"
 
 
 def _decimals_hint(example: str, decimal: str, section: str) -> str:
@@ -102,6 +136,10 @@ def _number_hint(example: str, section: str) -> str:
         return f'set decimal = "," or thousands = "," in [{section}], or correct the value'
     if re.fullmatch(r"[+-]?[\d' \u00a0\u202f,.]+", example):
         return f"set decimal and thousands in [{section}] to the characters of the file, or correct the value"
+    if re.search(r"\d", example):
+        return (
+            "correct the value: write digits, one decimal mark and, for a negative number, a leading -, as in -1234.56"
+        )
     return f"correct the value, or set missing = [{_toml_text(example[:_EXAMPLE_CHARACTERS])}] in [{section}] if it means a missing value"
 
 
@@ -111,7 +149,10 @@ def _time_hint(example: str, section: str) -> str:
         mark, year = found[1], "%Y" if len(found[2]) > 2 else "%y"  # noqa: PLR2004 - a year of two digits
         day_first, month_first = (f"%d{mark}%m{mark}{year}", f"%m{mark}%d{mark}{year}")
         return f'set time_format in [{section}] to "{day_first}" or "{month_first}", whichever the file means'
+    if re.match(r"\d{4}-\d{2}-\d{2}", example):
+        return "correct the value: there is no such day or time, or it has other characters than an ISO time"
     formats = {r"\d{8}": "%Y%m%d", r"\d{10}": "epoch_s", r"\d{13}": "epoch_ms", r"\d{5}([.]\d+)?": "excel"}
+    formats |= {r"\d{4}/\d\d/\d\d": "%Y/%m/%d", r"\d{8}T\d{6}": "%Y%m%dT%H%M%S", r"\d{14}": "%Y%m%d%H%M%S"}
     for pattern, time_format in formats.items():
         if re.fullmatch(pattern, example):
             return f'set time_format = "{time_format}" in [{section}] if that is its meaning'
