@@ -200,7 +200,7 @@ def _csv_sql(path: Path, separator: str, skip: int, count: int, compression: str
     """Return the table expression of a UTF-8 file. It states the whole format, so DuckDB detects nothing."""
     types = ", ".join(f"'c{number}': 'VARCHAR'" for number in range(1, count + 1))
     return (
-        f"read_csv({quote_literal(str(path))}, auto_detect = false, header = true, skip = {skip}, "
+        f"read_csv({quote_literal(str(path))}, auto_detect = false, hive_partitioning = false, header = true, skip = {skip}, "
         f"delim = {quote_literal(separator)}, quote = '\"', escape = '\"', compression = '{compression}', "
         f"columns = {{{types}}})"
     )
