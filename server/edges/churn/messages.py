@@ -64,7 +64,7 @@ def run_message(run: ScoringRun) -> pb.ChurnRun:
 def _run_currency(run: ScoringRun) -> str:
     """Return the currency of the amounts of a run; a run file of several markets may state one for each market."""
     currencies: dict[str, str] = run.manifest.get("currencies", {})
-    return currencies.get(run.market, run.manifest["currency"])
+    return currencies.get(run.market) or str(run.manifest["currency"])
 
 
 class RiskWriter:

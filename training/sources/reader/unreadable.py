@@ -117,7 +117,7 @@ def _country_code(name: str) -> str:
     for language in _LANGUAGES:
         codes = {text.casefold(): code for code, text in Locale(language).territories.items() if code.isalpha()}
         if name.casefold() in codes:
-            return codes[name.casefold()]
+            return str(codes[name.casefold()])
     return "XX"
 
 
