@@ -63,6 +63,23 @@ class Clock:
             "correct the clock, or restart this process if the clock is right now"
         )
 
+    def entry_problem(self, time: dt.datetime) -> str:
+        """Return a problem if an entry that is about to be appended has a time that was not shown by a correct clock; "" if not.
+
+        The wall clock may have been wrong when the entry received its time, and may be right again now. Therefore the
+        time is compared with the steady clock.
+
+        Args:
+            time: The time of the entry. An entry is appended within seconds after it has received its time.
+        """
+        expected = self._start + dt.timedelta(seconds=self._steady())
+        if abs(time - expected) <= _TOLERANCE:
+            return ""
+        return (
+            f"a record with the time {_text(time)} was to be appended, but by the time since the start of this process it is "
+            f"{_text(expected)}, so the clock was wrong for a while; correct the clock if it is wrong now; callers retry"
+        )
+
     def behind_problem(self, newest: dt.datetime | None, source: str = "the newest record") -> str:
         """Return a problem if the clock is behind a time that has already passed; "" if not.
 

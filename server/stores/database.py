@@ -68,6 +68,7 @@ class Database:
         self._watchdog = ConnectionWatchdog()
         self.engine = _open_engine(url, connections, self._watchdog)
         event.listen(self.engine, "reset", _roll_back)
+        event.listen(self.engine, "do_connect", self._open_existing_file)
         self._migrations, self.connections = migrations, connections
         parts = sqlalchemy.make_url(url)
         is_sqlite = parts.drivername.startswith("sqlite")
@@ -208,15 +209,28 @@ class Database:
         """
         if self._file is None:
             return
-        try:
-            status = self._file.stat()
-            self._file.with_name(f"{self._file.name}-wal").stat()  # exists while a connection is open
-        except OSError:
-            raise StoreUnavailable(_FILE_REPLACED) from None
-        found = status.st_dev, status.st_ino
+        found = _identity(self._file)
         self._identity = self._identity or found
         if found != self._identity:
             raise StoreUnavailable(_FILE_REPLACED)
+        # The write-ahead log exists while a connection is open.
+        _identity(self._file.with_name(f"{self._file.name}-wal"))
+
+    def _open_existing_file(self, _dialect: Any, _record: Any, arguments: list[Any], options: dict[str, Any]) -> None:
+        """Let a new SQLite connection open only the file that the other connections use.
+
+        By default, SQLite creates a missing file. An empty new file makes SQLite delete the write-ahead log of the
+        missing file, which may contain acknowledged records that the file itself does not contain yet.
+
+        Raises:
+            StoreUnavailable: The database file was deleted or replaced.
+        """
+        if self._file is None or str(self._file).startswith("file:"):
+            return
+        if self._identity is not None and _identity(self._file) != self._identity:
+            raise StoreUnavailable(_FILE_REPLACED)
+        arguments[0] = f"{self._file.absolute().as_uri()}?mode=rw"
+        options["uri"] = True
 
     def close(self) -> None:
         """Close every connection."""
@@ -304,6 +318,19 @@ def _open_engine(url: str, connections: int, watchdog: ConnectionWatchdog) -> En
     return engine
 
 
+def _identity(file: Path) -> tuple[int, int]:
+    """Return device and inode of a file.
+
+    Raises:
+        StoreUnavailable: The file is missing.
+    """
+    try:
+        status = file.stat()
+    except OSError:
+        raise StoreUnavailable(_FILE_REPLACED) from None
+    return status.st_dev, status.st_ino
+
+
 def _roll_back(connection: Any, _record: Any, _state: Any) -> None:
     """End the transaction of a connection that is returned to the pool, if one is still open.
 
@@ -315,8 +342,12 @@ def _roll_back(connection: Any, _record: Any, _state: Any) -> None:
 
 
 def _create_private_file(name: str | None) -> None:
-    """Create the file of a new database with mode 0600, because it will contain customers' data."""
-    if name and name != ":memory:" and not name.startswith("file:"):
+    """Create the file of a new database with mode 0600, because it will contain customers' data.
+
+    If only the write-ahead log exists, create nothing, because the file of an existing database is missing. An empty
+    file would make SQLite delete the write-ahead log, which may contain acknowledged records.
+    """
+    if name and name != ":memory:" and not name.startswith("file:") and not Path(f"{name}-wal").exists():
         with suppress(OSError):  # the file exists, or cannot be created, which the first query reports
             os.close(os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 

@@ -127,6 +127,7 @@ class RecordLog:
             StoreUnavailable: The caller must not acknowledge any entry of this batch.
         """
         try:
+            self._check_times(entries)
             with self.database.writing() as connection:
                 results, frontier = self.append_within(connection, entries)
         except IntegrityError as error:
@@ -164,8 +165,8 @@ class RecordLog:
             # `write_tiles` reads hashes of the inserted rows, so it must run after the insert.
             write_tiles(connection, before.size, after.size)
             note = self._write_head(connection, after)
-            self._newest = time_from_us(rows[-1]["time_us"])
-            after_commit(connection, lambda: self._remember(after.size, note))
+            newest = time_from_us(rows[-1]["time_us"])
+            after_commit(connection, lambda: self._remember(after.size, note, newest))
         else:
             after_commit(connection, self._check_files)  # a duplicate in a deleted file must not be acknowledged
         return [result for result in results if result is not None], after
@@ -271,6 +272,19 @@ class RecordLog:
         if problem:
             self._report(problem, event="clock wrong")
             raise StoreUnavailable(_CLOCK_WRONG)
+
+    def _check_times(self, entries: Sequence[LogEntry]) -> None:
+        """Check that no entry received its time while the clock was wrong, even if the clock is right again.
+
+        Raises:
+            StoreUnavailable: The clock is wrong, or an entry has a wrong time. Nothing is appended.
+        """
+        if self._clock is None:
+            return
+        for entry in entries:
+            if problem := self._clock.step_problem() or self._clock.entry_problem(entry.time):
+                self._report(problem, event="clock wrong")
+                raise StoreUnavailable(_CLOCK_WRONG)
 
     def _report(self, problem: str, event: str = "log damaged") -> None:
         """Write a problem to the application log, unless the last written problem is the same."""
@@ -440,8 +454,13 @@ class RecordLog:
         )
         return header, seal_record(header, entry.body, key)
 
-    def _remember(self, size: int, note: str) -> None:
+    def _remember(self, size: int, note: str, newest: dt.datetime | None = None) -> None:
         """Update the high-water mark after a commit, before the commit is acknowledged.
+
+        Args:
+            size: The size of the log.
+            note: The signed checkpoint of this size.
+            newest: The time of the newest record; None if no record was appended.
 
         Raises:
             StoreUnavailable: The commit must not be acknowledged, because the mark cannot be written or a database file
@@ -449,6 +468,7 @@ class RecordLog:
         """
         self._check_files()
         self.high_water_mark.advance(size, note)
+        self._newest = newest or self._newest
 
     def _check_files(self) -> None:
         """Raise StoreUnavailable if a database file was deleted or replaced, because its records are lost."""

@@ -175,6 +175,21 @@ def test_a_server_appends_nothing_while_its_clock_is_wrong_and_continues_when_th
     log.close()
 
 
+def test_a_record_that_got_its_time_while_the_clock_was_wrong_is_refused_even_if_the_clock_is_right_again(
+    database: Database, tmp_path: Path
+) -> None:
+    times = TwoClocks(utc_now())
+    log = open_log(database, key_locations(tmp_path), times.clock())
+    for wrong in (dt.timedelta(days=400), -dt.timedelta(days=400)):
+        with capture_logs() as events, pytest.raises(StoreUnavailable, match="the clock of the server is wrong"):
+            log.append([entry(time=times.at), entry(time=times.at + wrong)])
+        assert "so the clock was wrong for a while" in events[0]["problem"]
+
+    log.append([entry(time=times.at)])
+    assert record_count(log) == 1
+    log.close()
+
+
 def test_a_server_that_starts_with_its_clock_behind_the_newest_record_appends_nothing(
     database: Database, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from server.config import Settings
 from server.errors import StoreUnavailable
+from server.stores.database import Database
 from server.stores.record_log.anchors import CheckpointAnchor
 from tests.conftest import Serving
 from tests.server.record_logs import entry, open_test_log
@@ -84,6 +85,25 @@ def test_a_checkpoint_of_a_deleted_or_replaced_file_is_not_anchored(
 
     assert [path.name for path in anchors.iterdir()] == ["checkpoint-00000000000000000001.txt"]
     assert anchor.failures == 1
+
+
+def test_no_new_connection_creates_a_missing_file_so_no_record_of_its_write_ahead_log_is_lost(tmp_path: Path) -> None:
+    path, aside = tmp_path / "log.db", tmp_path / "aside.db"
+    with open_test_log(f"sqlite:///{path}", tmp_path) as log:
+        log.append([entry()])
+        path.rename(aside)
+        with log.database.reading() as connection:  # the only connection is in use, so the next one is new
+            connection.exec_driver_sql("SELECT 1")
+            with pytest.raises(StoreUnavailable, match="deleted or replaced"), log.database.reading():
+                pass
+        restarted = Database(f"sqlite:///{path}")  # a server that starts while the file is missing
+        with pytest.raises(StoreUnavailable, match="cannot be opened"):
+            restarted.migrate()
+        restarted.close()
+        assert not path.exists()
+        aside.rename(path)
+
+        assert [record.index for record in log.append([entry()])] == [1]
 
 
 async def _status(serving: Serving) -> Any:
