@@ -66,7 +66,7 @@ class SimulatedApplication(Application):
         self.anchors = CheckpointAnchor(self.database, settings.anchor_folder, None)
         self.samples = SampleDrawer(self.database)
         self.threads, self.readers, self.replays, self.housekeepers = (
-            VirtualStoreThreads(process, count) for count in (settings.store_threads, 1, 1, 5)
+            VirtualStoreThreads(process, count) for count in (settings.store_threads, 1, 1, 6)
         )
         self.chunker = HeaderIndexer(self.database, run_in_thread=self.housekeepers.run)
         process.steps.watch(self.database)
