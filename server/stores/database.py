@@ -217,7 +217,7 @@ class Database:
         _identity(self._file.with_name(f"{self._file.name}-wal"))
 
     def _open_existing_file(self, _dialect: Any, _record: Any, arguments: list[Any], options: dict[str, Any]) -> None:
-        """Let a new SQLite connection open only the file that the other connections use.
+        """Restrict a new SQLite connection to the file that the other connections use.
 
         By default, SQLite creates a missing file. An empty new file makes SQLite delete the write-ahead log of the
         missing file, which may contain acknowledged records that the file itself does not contain yet.
