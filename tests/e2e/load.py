@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -108,6 +109,12 @@ class Load:
                 return answer
 
 
+def file_path(location: object) -> Path:
+    """Return the path of a key that is a file."""
+    assert isinstance(location, Path)
+    return location
+
+
 def decision_id(answer: bytes) -> str:
     """Return the id of the decision in an answer."""
     return pb.ScoreCreditResponse.FromString(answer).credit_decision.record_ref.decision_id
@@ -134,16 +141,24 @@ def check_records(settings: Settings, verifier: VerifierKey, load: Load) -> None
     assert (lost, duplicated, load.changed) == (set(), [], [])
     assert len(recorded) == len(load.answers), "callers repeated every request until it was answered"
     database = Database(settings.database)
-    valid, report = check_log(database, verifier, None, HighWaterMark(settings.signing_key.with_suffix(".mark")))
+    valid, report = check_log(
+        database, verifier, None, HighWaterMark(file_path(settings.signing_key).with_suffix(".mark"))
+    )
     database.close()
     assert valid, report
 
 
-def check_answers(servers: list[ForkedServer], load: Load) -> None:
-    """Ask every request again, and read its decision: both must be equal to the first answer, byte for byte."""
+def check_answers(servers: list[ForkedServer], load: Load, count_max: int | None = None) -> None:
+    """Ask every request again, and read its decision: both must be equal to the first answer, byte for byte.
+
+    If there are more than `count_max` requests, only so many of them are asked again, drawn at random.
+    """
+    asked_again = list(load.answers.items())
+    if count_max is not None and len(asked_again) > count_max:
+        asked_again = random.sample(asked_again, count_max)
     channels = [grpc.insecure_channel(server.address) for server in servers]
     scores, reads = ([channel.unary_unary(method) for channel in channels] for method in (SCORE, READ))
-    for number, (asked, answer) in enumerate(load.answers.items()):
+    for number, (asked, answer) in enumerate(asked_again):
         read = pb.GetCreditDecisionRequest(decision_id=decision_id(answer)).SerializeToString()
         again = scores[number % len(servers)](asked, timeout=30), reads[number % len(servers)](read, timeout=30)
         if set(again) != {answer}:
