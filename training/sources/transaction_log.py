@@ -367,8 +367,9 @@ def _create_valid_lines(connection: duckdb.DuckDBPyConnection, log: LogSpec) -> 
     tally = connection.execute("SELECT reason, COUNT(*) FROM classified_lines GROUP BY reason").fetchall()
     counts = {str(reason or "valid"): int(count) for reason, count in tally}
     if counts.get("OTHER_CURRENCY") and log.other_currencies == "refuse":
+        own = log.currency if isinstance(log.currency, str) else "that of their market"
         raise DataInvalid(
-            f"the log has {counts['OTHER_CURRENCY']:,} lines in a currency other than log.currency, and amounts in "
+            f"the log has {counts['OTHER_CURRENCY']:,} lines in a currency other than {own}, and amounts in "
             "different currencies cannot be added; set currency in [log] to a table such as { DE = 'EUR', PL = 'PLN' } if each "
             "market has one currency, or set log.other_currencies = 'leave_out'"
         )

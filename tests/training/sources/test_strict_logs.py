@@ -152,7 +152,7 @@ REJECTED = {
             "columns": COLUMNS | {"market": "m", "currency": "w"},
             "currency": {"DE": "EUR", "PL": "PLN"},
         },
-        "the log has 1 lines in a currency other than log.currency",
+        "the log has 1 lines in a currency other than that of their market",
     ),
     "a missing column": ("c,t\nA,2017-03-01\n", {}, "log.csv: lacks columns of the spec:\n  log.columns.amount: 'a'"),
     "a ragged line": (
