@@ -61,7 +61,7 @@ def test_the_churn_table_equals_the_metrics_of_the_released_bundle(released: Rel
         f"{metrics['calibration.ece']:.3f}"
     ]
     # The comparison detects a wrong figure, and a rival that the README does not list.
-    assert wrong_rows(README.replace("| 0.8604 |", "| 0.8704 |"), metrics) == ["**model**"]
+    assert wrong_rows(README.replace("| 0.8600 |", "| 0.8704 |"), metrics) == ["**model**"]
     assert wrong_rows(README, metrics | {"rival.coin.lift_top_decile": 1.0}) == ["coin"]
 
 

@@ -27,7 +27,7 @@ def bundle_of(bundles: Path, family: str) -> str:
 def test_features_as_of_the_latest_snapshot_equal_the_file_that_fit_wrote(released: Released, tmp_path: Path) -> None:
     latest = read_spec(ROOT / "training" / "churn.toml").snapshots
     assert latest is not None
-    words = ["--at", latest.latest.isoformat(), "--bundles", str(released.bundles), "--to", str(tmp_path / "f.parquet")]
+    words = ["--at", str(latest.latest), "--bundles", str(released.bundles), "--to", str(tmp_path / "f.parquet")]
 
     run("training", "features", "training/churn.toml", *words)
 

@@ -19,7 +19,7 @@ def test_credit_reaches_its_cross_validated_auc_with_monotone_constraints(releas
     signs = {feature.name: feature.sign for feature in bundle.schema.features}
     assert sum(sign != 0 for sign in signs.values()) == 13
     assert not PROTECTED & set(signs)
-    assert "0.7813 with the signs of the spec" in released.printed["credit"].replace("\n", " ")
+    assert "0.7817 with the signs of the spec" in released.printed["credit"].replace("\n", " ")
 
 
 def test_churn_reaches_its_auc_on_the_test_months_and_exceeds_every_rival(released: Released) -> None:

@@ -8,6 +8,7 @@ from training.console import Console
 from training.release.model_release import release_model
 from training.report.terminal import campaign_table, gates_table, quality_table, summary_lines, waterfall_table
 from training.scoring.feature_file import check_replaceable, write_feature_file
+from training.sources.cut_dates import with_cut_dates
 from training.sources.reader.column_summary import column_table
 from training.sources.snapshots import read_log_samples
 from training.sources.spec_columns import source_entry
@@ -34,7 +35,9 @@ def fit_family(
         )
         customers = samples.rows
     else:
-        samples, customers = read_log_samples(spec, SourcePaths(spec_file.parent, data, status), threads)
+        sources = SourcePaths(spec_file.parent, data, status)
+        spec = with_cut_dates(spec, sources, threads)
+        samples, customers = read_log_samples(spec, sources, threads)
     console.info(samples.confirmation)
     console.print_table(column_table(samples.columns))
     console.print_table(waterfall_table(samples))
@@ -49,7 +52,7 @@ def fit_family(
     if release.evaluation.campaign is not None:
         console.print_table(campaign_table(release.evaluation.campaign))
     console.print_table(gates_table(release.gate_results))
-    for line in summary_lines(release.evaluation):
+    for line in summary_lines(release.evaluation, spec.accept_behind):
         console.info(line)
     console.info(f"wrote the features of {len(customers):,} customers: {features}")
     console.info(f"wrote the bundle: {release.folder}")

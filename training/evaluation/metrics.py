@@ -31,6 +31,7 @@ def named_metrics(evaluation: ModelEvaluation) -> dict[str, float]:
         *_ranking_metrics(evaluation),
         *_calibration_metrics(evaluation),
         *_grade_metrics(evaluation),
+        *_search_metrics(evaluation),
         *_rival_metrics(evaluation),
         *_drift_metrics(evaluation),
         *_monotonicity_metrics(evaluation),
@@ -101,6 +102,13 @@ def _grade_metrics(evaluation: ModelEvaluation) -> Iterator[_Metric]:
             yield f"{name}.bad_rate", grade.test.bad_rate
             yield f"{name}.jeffreys_p", grade.test.jeffreys_p
             yield f"{name}.binomial_p", grade.test.binomial_p
+
+
+def _search_metrics(evaluation: ModelEvaluation) -> Iterator[_Metric]:
+    """Yield the log-loss and the AUC on the validation folds of every kind of model that the search compared."""
+    for candidate in evaluation.search:
+        yield f"search.{candidate.name}.log_loss", candidate.log_loss
+        yield f"search.{candidate.name}.auc", candidate.auc
 
 
 def _rival_metrics(evaluation: ModelEvaluation) -> Iterator[_Metric]:

@@ -7,6 +7,7 @@ from typing import Any
 from training.equivalence.check import EquivalenceReport
 from training.export.representatives import thresholds_by_feature
 from training.fitting.booster import cross_validated_auc, fixed_parameters
+from training.fitting.search import SearchCandidate
 from training.measures.fairness import FairnessResult
 from training.measures.quality import Quality, measure_quality
 from training.measures.stability import StabilityIndex
@@ -50,6 +51,7 @@ class ModelEvaluation:
             cross-validation.
         campaign: Results of a campaign that contacts the customers with the highest pds; None for a table.
         equivalence: Report of the check that the exported files equal the model.
+        search: The kinds of model that the search compared on its folds, the chosen one first.
         remarks: Sentences on figures that could not be measured, and on groups that were pooled.
     """
 
@@ -72,6 +74,7 @@ class ModelEvaluation:
     cross_validation: Mapping[str, float]
     campaign: CampaignFindings | None
     equivalence: EquivalenceReport
+    search: tuple[SearchCandidate, ...]
     remarks: tuple[str, ...]
 
     @property
@@ -82,14 +85,13 @@ class ModelEvaluation:
 
 def evaluate_model(spec: Spec, samples: Samples, exported: CandidateModel, threads: int) -> ModelEvaluation:
     """Measure the model and the rivals on the hold-out. The pds of the model come from the exported files."""
-    remarks: list[str] = []
+    remarks = list(exported.remarks)
     present = [part for part in SAMPLE_PARTS if len(samples.part(part))]
     scored = {part: score_sample(exported, samples, part) for part in present}
     hold_out, development = scored["HOLD_OUT"], score_sample(exported, samples, "FIT", "CALIBRATION")
     rivals = measure_rivals(spec, samples, hold_out, remarks)
     periods = hold_out.rows["period"].to_numpy()
     late = scored.get("OUT_OF_TIME")
-    reasons = {name: leak.reason for leak in spec.leaks_acknowledged for name in leak.features}
     return ModelEvaluation(
         parameters=exported.parameters,
         gain=exported.gain,
@@ -105,7 +107,7 @@ def evaluate_model(spec: Spec, samples: Samples, exported: CandidateModel, threa
         rivals=rivals,
         approve_max_pd=spec.reference_policy.approve_max_pd if spec.reference_policy else None,
         swap=compare_swap_sets(spec, rivals, hold_out),
-        features=measure_features(samples, development, hold_out, reasons, remarks),
+        features=measure_features(samples, development, hold_out, spec.acknowledged, remarks),
         score_shift=measure_score_shift(development, hold_out, remarks),
         out_of_time_shift=None if late is None else measure_score_shift(development, late, remarks),
         sweeps=sweep_features(spec, samples, exported.scorer, thresholds_by_feature(exported.ensemble)),
@@ -114,6 +116,7 @@ def evaluate_model(spec: Spec, samples: Samples, exported: CandidateModel, threa
         cross_validation=_cross_validated_aucs(spec, samples, exported.parameters, threads),
         campaign=_evaluate_campaign(spec, samples, exported, rivals, remarks),
         equivalence=exported.equivalence,
+        search=exported.search,
         remarks=tuple(remarks),
     )
 
@@ -138,7 +141,7 @@ def _cross_validated_aucs(
     signs = tuple(feature.sign for feature in spec.features)
     return {
         name: cross_validated_auc(
-            fixed_parameters(constraints, threads, samples) | dict(parameters), samples, spec.cross_validation_folds
+            fixed_parameters(constraints, threads) | dict(parameters), samples, spec.cross_validation_folds
         )
         for name, constraints in (("signed", signs), ("unsigned", (0,) * len(signs)))
     }

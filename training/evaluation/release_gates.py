@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 
 from training.errors import ModelRejected
 from training.spec import GateSpec
+from training.validation.rivals import RivalResult, best_rival
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,27 @@ def evaluate_gates(
             for one of these rivals.
     """
     return tuple(line for gate in gates for line in _evaluate_gate(gate, figures, rivals))
+
+
+def evaluate_best_rival(rivals: Mapping[str, RivalResult], accepted: str | None) -> tuple[GateResult, ...]:
+    """Return the result of the release gate that every model has: it is not behind the best rival by more than chance.
+
+    Args:
+        rivals: The results of the rivals by name.
+        accepted: The rival that the model may be behind (`accept_behind` of the spec); None if there is no such rival.
+
+    Returns:
+        One result; none if no rival, or no interval of the difference, could be measured.
+    """
+    best = best_rival(rivals)
+    lead = None if best is None else rivals[best].auc_lead
+    if lead is None:
+        return ()
+    if best == accepted:
+        bound = "any number, because accept_behind accepts this rival"
+    else:
+        bound = f"at least 0, or the spec sets accept_behind = {best!r}"
+    return (GateResult(f"rival.{best}.ahead_auc.high", lead.high, bound, best == accepted or lead.high >= 0.0),)
 
 
 def require_passed(lines: Sequence[GateResult]) -> None:

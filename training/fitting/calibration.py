@@ -9,11 +9,14 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
 
 from training.errors import ModelRejected
 
 _STEPS_MAX = 50
 _STEP_MIN = 1e-10
+_NEARLY_PERFECT_AUC = 0.99
+_ROWS_OF_OUTCOME_MIN = 30  # with fewer rows of one outcome, chance alone can turn the slope of a useful model negative
 
 
 def fit_calibration(margins: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[float, float]:
@@ -27,15 +30,11 @@ def fit_calibration(margins: NDArray[np.float64], labels: NDArray[np.int64]) -> 
         The slope, which is above 0, and the intercept.
 
     Raises:
-        ModelRejected: All margins are equal, Newton's method does not converge, or the slope is 0 or less. In all cases
-            the model does not rank these rows.
+        ModelRejected: No slope above 0 exists. The message states which of these causes applies, and what to do: one
+            outcome is missing, all margins are equal, the margins separate the outcomes perfectly, there are too few
+            rows, or the model ranks these rows no better than chance.
     """
-    if len(margins) and np.ptp(margins) == 0.0:
-        raise ModelRejected(
-            "calibration: the model gives every row of the calibration part the same margin, so it cannot rank them; check "
-            "that the features vary between customers and say something about the outcome, and that the fit part has enough "
-            "rows of both outcomes"
-        )
+    _check_margins(margins, labels)
     slope, intercept = 1.0, 0.0
     for _ in range(_STEPS_MAX):
         pd = 1.0 / (1.0 + np.exp(-(slope * margins + intercept)))
@@ -55,7 +54,65 @@ def fit_calibration(margins: NDArray[np.float64], labels: NDArray[np.int64]) -> 
             if slope > 0.0:
                 return slope, intercept
             break
-    raise ModelRejected(
-        f"calibration: the slope must be above 0, got {slope:.3g}, so the model does not rank the calibration part; check "
-        "the features and the split"
+    raise ModelRejected(_failure(margins, labels))
+
+
+def _failure(margins: NDArray[np.float64], labels: NDArray[np.int64]) -> str:
+    """Return the message for a calibration without a slope above 0."""
+    bads, goods = _count_outcomes(labels)
+    auc, rows = float(roc_auc_score(labels, margins)), _describe_rows(labels)
+    if auc > _NEARLY_PERFECT_AUC:
+        return (
+            f"calibration: the model ranks {auc:.1%} of all pairs of the calibration part correctly ({rows}), too well for a "
+            "calibration; a feature or one of its categories probably contains the outcome: remove it"
+        )
+    if min(bads, goods) < _ROWS_OF_OUTCOME_MIN:
+        return (
+            f"calibration: the slope must be above 0, but {rows} are too few to calibrate a model, because chance alone can "
+            f"turn its ranking around; use a calibration part with at least {_ROWS_OF_OUTCOME_MIN} rows of each outcome"
+        )
+    return (
+        f"calibration: the model does not rank the calibration part better than chance (AUC {auc:.4f}, {rows}), but the slope "
+        "must be above 0; check that the labels of the fit and calibration parts mean the same, and add features that are "
+        "related to the outcome"
     )
+
+
+def _check_margins(margins: NDArray[np.float64], labels: NDArray[np.int64]) -> None:
+    """Raise ModelRejected if the likelihood has no maximum with a slope above 0."""
+    bads, goods = _count_outcomes(labels)
+    if not bads or not goods:
+        missing = "bad" if not bads else "good"
+        raise ModelRejected(
+            f"calibration: the calibration part has no {missing} row, got {_describe_rows(labels)}; use a larger "
+            "calibration part"
+        )
+    if np.ptp(margins) == 0.0:
+        raise ModelRejected(
+            "calibration: the model gives every row of the calibration part the same margin, so it cannot rank them; check "
+            "that the features vary between customers and say something about the outcome, and that the fit part has enough "
+            "rows of both outcomes"
+        )
+    bad, good = margins[labels == 1], margins[labels == 0]
+    if bad.min() > good.max():
+        cause = (
+            "a feature or one of its categories probably contains the outcome: remove it"
+            if min(bads, goods) >= _ROWS_OF_OUTCOME_MIN
+            else f"use a calibration part with at least {_ROWS_OF_OUTCOME_MIN} rows of each outcome"
+        )
+        raise ModelRejected(
+            f"calibration: the model ranks the calibration part perfectly ({_describe_rows(labels)}), so no probability "
+            f"between 0 and 1 can be fitted; {cause}"
+        )
+
+
+def _count_outcomes(labels: NDArray[np.int64]) -> tuple[int, int]:
+    """Return the number of bad rows and the number of good rows."""
+    bads = int(labels.sum())
+    return bads, len(labels) - bads
+
+
+def _describe_rows(labels: NDArray[np.int64]) -> str:
+    """Return the number of bad and good rows as text."""
+    bads, goods = _count_outcomes(labels)
+    return f"{bads:,} bad and {goods:,} good rows"

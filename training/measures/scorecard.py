@@ -13,19 +13,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from scipy.special import expit
 
 from training.errors import DataInvalid
 from training.measures.bins import Bins, CategoryBins, Values, level_bins
 from training.measures.information import weights_of_evidence
 from training.measures.inputs import Labels, Pds, check_both_outcomes, check_matching
+from training.measures.logistic import fit_logistic
 from training.measures.monotone_binning import BIN_SHARE_MIN, monotone_bins
 
 _BINS_MAX = 6
-# Strength of the ridge penalty: _RIDGE / 2 times the sum of the squared weights is added to the loss, as with C = 1 in
-# scikit-learn. The penalty keeps the weights finite if there are few rows; with many rows its effect is negligible.
-_RIDGE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +117,10 @@ def fit_scorecard(
     ]
     unweighted = [_unweighted_characteristic(*pair, labels) for pair in zip(bins, rows.T, strict=True)]
     woes = np.column_stack([feature.woe(values) for feature, values in zip(unweighted, rows.T, strict=True)])
-    intercept, weights = _fit_non_negative_logistic(-woes, labels)
+    intercept, weights = fit_logistic(-woes, labels, np.ones(woes.shape[1], dtype=np.bool_))
     weighted = [
-        Characteristic(feature.bins, feature.woes, weight) for feature, weight in zip(unweighted, weights, strict=True)
+        Characteristic(feature.bins, feature.woes, weight)
+        for feature, weight in zip(unweighted, weights.tolist(), strict=True)
     ]
     return WoeScorecard(tuple(weighted), intercept)
 
@@ -139,39 +137,3 @@ def _unweighted_characteristic(bins: Bins, values: Values, labels: Labels) -> Ch
     goods = np.bincount(codes[labels == 0], minlength=len(bins.names))
     bads = np.bincount(codes[labels == 1], minlength=len(bins.names))
     return Characteristic(bins, tuple(weights_of_evidence(goods, bads).tolist()), 1.0)
-
-
-def _fit_non_negative_logistic(features: NDArray[np.float64], labels: Labels) -> tuple[float, list[float]]:
-    """Fit an intercept and non-negative weights by penalised maximum likelihood.
-
-    The loss is strictly convex and the bounds are convex, so there is exactly one minimum. A weight that would be
-    negative without its bound is 0.
-
-    Args:
-        features: Shape (n, features).
-        labels: Shape (n,).
-
-    Returns:
-        The intercept, and one weight for each feature.
-
-    Raises:
-        DataInvalid: The optimisation did not converge.
-    """
-    design = np.column_stack([np.ones(len(labels)), features])
-
-    def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        scores = design @ weights
-        fitted = expit(scores)
-        shrunk = _RIDGE * np.concatenate([[0.0], weights[1:]])
-        value = np.sum(np.logaddexp(0.0, scores) - labels * scores) + shrunk @ weights / 2.0
-        return float(value) / len(labels), (design.T @ (fitted - labels) + shrunk) / len(labels)
-
-    bad_rate = float(np.mean(labels))
-    start = np.concatenate([[np.log(bad_rate / (1.0 - bad_rate))], np.ones(features.shape[1])])
-    bounds = [(None, None), *[(0.0, None)] * features.shape[1]]
-    found = minimize(
-        loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-14, "gtol": 1e-9, "maxiter": 1000}
-    )
-    if not found.success:
-        raise DataInvalid(f"the weights of the scorecard did not converge: {found.message}")
-    return float(found.x[0]), found.x[1:].tolist()

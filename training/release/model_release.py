@@ -27,13 +27,13 @@ from training.equivalence.check import ExportedModel, check_equivalence, check_s
 from training.errors import ModelRejected
 from training.evaluation.metrics import named_metrics
 from training.evaluation.model_evaluation import ModelEvaluation, evaluate_model
-from training.evaluation.release_gates import GateResult, evaluate_gates, require_passed
+from training.evaluation.release_gates import GateResult, evaluate_best_rival, evaluate_gates, require_passed
 from training.export.explain import explain_onnx
 from training.export.score import score_onnx
 from training.export.trees import Ensemble, read_ensemble
-from training.fitting.booster import fit_booster, fixed_parameters
+from training.fitting.booster import fit_model, fixed_parameters
 from training.fitting.calibration import fit_calibration
-from training.fitting.search import search_parameters
+from training.fitting.search import SearchCandidate, search_candidates, search_steps, validation_remarks
 from training.release.baseline import baseline_document, select_baseline
 from training.release.golden_rows import golden_document
 from training.release.leakage import check_leakage
@@ -45,6 +45,7 @@ from training.sources.derived_columns import feature_expressions
 from training.sources.samples import Samples, label_of, weight_of
 from training.sources.snapshots import row_definition
 from training.spec import Spec, schema_document
+from training.validation.monotonicity import violation_lines
 from training.validation.scored_sample import CandidateModel
 
 
@@ -81,48 +82,82 @@ def release_model(
         DataInvalid: A feature contains the outcome, or the parameter search has no rows to fit on.
         ModelRejected: An exported file differs from the model, or a release gate failed.
     """
-    check_leakage(samples)
+    check_leakage(samples, spec.acknowledged)
     schema = Schema(schema_document(spec, samples.levels))
     check_reason_texts(schema)
     signs = tuple(feature.sign for feature in schema.features)
-    with console.progress_bar("search", spec.search.trials) as progress:
-        chosen = search_parameters(samples, spec, signs, console.threads, progress)
-    console.info("fit, calibrate and export the model")
-    parameters = fixed_parameters(signs, console.threads, samples) | chosen
-    booster = fit_booster(parameters, samples, training_data(samples), weight_of(samples.part("FIT")))
+    candidates = _search_candidates(spec, samples, signs, console)
+    chosen = dict(candidates[0].parameters)
+    console.info(f"fit, calibrate and export the model: {candidates[0].name}")
+    parameters = fixed_parameters(signs, console.threads) | chosen
+    booster = fit_model(parameters, samples, training_data(samples), weight_of(samples.part("FIT")))
+    exported, candidate, baseline = _export_candidate(spec, samples, booster, candidates, console)
+    console.info("measure on the hold-out")
+    card, ensemble = candidate.card, candidate.ensemble
+    evaluation = evaluate_model(spec, samples, candidate, console.threads)
+    metrics = named_metrics(evaluation)
+    results = (
+        *evaluate_gates(spec.gates, metrics, [rival.name for rival in spec.rivals]),
+        *evaluate_best_rival(evaluation.rivals, spec.accept_behind),
+    )
+    report = report_page(spec, samples, evaluation, card, results, DriverTexts(schema, baseline.typical))
+    documents = _report_documents(report, model_card(spec, samples, evaluation, results), metrics)
+    _require_passed(results, violation_lines(evaluation.sweeps, samples.names), documents, rejected)
+    golden = golden_document(ensemble, candidate.scorer, card, baseline, samples.features(samples.part("FIT")))
+    files = {
+        "score.onnx": exported.score,
+        "explain.onnx": exported.explain,
+        "schema.json": document_bytes(schema.document),
+        "scorecard.json": document_bytes(card),
+        "baseline.json": document_bytes(baseline),
+        "golden.json": document_bytes(golden),
+        "gate.json": document_bytes(gate_document(candidate.equivalence)),
+        "model.txt": _model_text(booster),
+        **documents,
+    }
+    return Release(write_bundle(bundles, _manifest(spec, spec_sha256, samples), files), evaluation, results)
+
+
+def _search_candidates(
+    spec: Spec, samples: Samples, signs: tuple[int, ...], console: Console
+) -> tuple[SearchCandidate, ...]:
+    """Return the kinds of model that the search compared, the best one first, and show the progress."""
+    for remark in validation_remarks(samples, spec):
+        console.info(remark)
+    with console.progress_bar("search", search_steps(spec)) as progress:
+        return search_candidates(samples, spec, signs, console.threads, progress)
+
+
+def _export_candidate(
+    spec: Spec,
+    samples: Samples,
+    booster: lightgbm.Booster,
+    candidates: tuple[SearchCandidate, ...],
+    console: Console,
+) -> tuple[ExportedModel, CandidateModel, BaselineDocument]:
+    """Calibrate and export a model, and check the exported files; also return the frozen baseline."""
     ensemble = read_ensemble(booster)
     card = calibrated_scorecard(spec, booster, samples)
     baseline = freeze_baseline(spec, booster, ensemble, card, samples)
     population = None if baseline.method == "path_dependent" else _baseline_rows(baseline)
     score, explain = score_onnx(ensemble), explain_onnx(ensemble, population)
-    # The server runs the exported files, so the checks and the evaluation below use these files to score rows.
+    # The server runs the exported files, so the checks and the evaluation use these files to score rows.
     console.info("check that the exported files equal the model")
     exported = ExportedModel(booster, score, explain, population, baseline.base_margin)
     equivalence = check_equivalence(exported, samples.features(samples.rows), report_progress=console.info)
     check_scores(exported, card, samples.features(samples.rows))
-    console.info("measure on the hold-out")
     candidate = CandidateModel(
-        Scorer(score, explain), card, baseline.base_margin, ensemble, gain_shares(booster), chosen, equivalence
+        scorer=Scorer(score, explain),
+        card=card,
+        base_margin=baseline.base_margin,
+        ensemble=ensemble,
+        gain=gain_shares(booster),
+        parameters=dict(candidates[0].parameters),
+        equivalence=equivalence,
+        search=candidates,
+        remarks=validation_remarks(samples, spec),
     )
-    evaluation = evaluate_model(spec, samples, candidate, console.threads)
-    metrics = named_metrics(evaluation)
-    results = evaluate_gates(spec.gates, metrics, [rival.name for rival in spec.rivals])
-    report = report_page(spec, samples, evaluation, card, results, DriverTexts(schema, baseline.typical))
-    documents = _report_documents(report, model_card(spec, samples, evaluation, results), metrics)
-    _require_passed(results, documents, rejected)
-    golden = golden_document(ensemble, candidate.scorer, card, baseline, samples.features(samples.part("FIT")))
-    files = {
-        "score.onnx": score,
-        "explain.onnx": explain,
-        "schema.json": document_bytes(schema.document),
-        "scorecard.json": document_bytes(card),
-        "baseline.json": document_bytes(baseline),
-        "golden.json": document_bytes(golden),
-        "gate.json": document_bytes(gate_document(equivalence)),
-        "model.txt": _model_text(booster),
-        **documents,
-    }
-    return Release(write_bundle(bundles, _manifest(spec, spec_sha256, samples), files), evaluation, results)
+    return exported, candidate, baseline
 
 
 def _report_documents(report: str, card: str, metrics: dict[str, float]) -> dict[str, bytes]:
@@ -131,8 +166,16 @@ def _report_documents(report: str, card: str, metrics: dict[str, float]) -> dict
     return {"metrics.json": measured, "card.md": card.encode(), "report.html": report.encode()}
 
 
-def _require_passed(results: Sequence[GateResult], documents: Mapping[str, bytes], rejected: Path | None) -> None:
+def _require_passed(
+    results: Sequence[GateResult], violations: Sequence[str], documents: Mapping[str, bytes], rejected: Path | None
+) -> None:
     """Check that every release gate passed; otherwise write the report, so that a validator can see why.
+
+    Args:
+        results: The results of the release gates.
+        violations: Lines about violated monotone constraints, which are added to the message.
+        documents: The files of the report.
+        rejected: Folder of the report; None to write none.
 
     Raises:
         ModelRejected: A gate failed; the message states where the report is.
@@ -140,12 +183,13 @@ def _require_passed(results: Sequence[GateResult], documents: Mapping[str, bytes
     try:
         require_passed(results)
     except ModelRejected as error:
+        message = "\n".join([str(error), *violations])
         if rejected is None:
-            raise
+            raise ModelRejected(message) from error
         make_folder(rejected)
         for name, content in documents.items():
             write_file(rejected / name, content)
-        raise ModelRejected(f"{error}\nreport of the rejected model: {rejected / 'report.html'}") from error
+        raise ModelRejected(f"{message}\nreport of the rejected model: {rejected / 'report.html'}") from error
 
 
 def training_data(samples: Samples) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -168,7 +212,8 @@ def freeze_baseline(
     """Select the baseline from the development rows, and return the baseline as a bundle stores it."""
     rows = samples.part("FIT", "CALIBRATION")
     if spec.log is not None:  # use the newest development snapshot only, so that each customer has one row
-        rows = samples.part("CALIBRATION")
+        if spec.snapshots is None or spec.snapshots.calibration:
+            rows = samples.part("CALIBRATION")
         rows = rows[rows["period"] == rows["period"].max()]
     margins = booster.predict(samples.features(rows), raw_score=True, num_threads=1)
     pds = np.array([pd_from_log_odds(log_odds_from_margin(card, margin)) for margin in np.asarray(margins).tolist()])

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from training.evaluation.model_evaluation import ModelEvaluation
 from training.evaluation.release_gates import GateResult, format_figure
-from training.report.terminal import leak_alarms
+from training.report.headline import headline
+from training.report.terminal import leak_alarms, search_sentences
 from training.sources.samples import Samples
 from training.spec import Spec
 
@@ -13,11 +14,13 @@ def model_card(spec: Spec, samples: Samples, evaluation: ModelEvaluation, lines:
     """Return the text of card.md."""
     parts = [
         [f"# {spec.title}"],
+        [headline(evaluation.test_quality, evaluation.rivals, spec.accept_behind)],
         [f"**For:** {spec.purpose}"],
         [f"**Data:** {spec.population}."],
         ["**Not for:**", "", *(f"- {line}" for line in spec.not_for or ("not stated",))],
         [f"**Ranking:** {ranking_sentence(evaluation)}"],
         _rivals(evaluation),
+        *([f"**Choice of the model:** {sentence}."] for sentence in search_sentences(evaluation)),
         [f"**Calibration:** {calibration_sentence(evaluation)}"],
         ["**Limits:**", "", *(f"- {line}" for line in limitations(spec, evaluation))],
         _gates(lines),

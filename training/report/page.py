@@ -15,9 +15,11 @@ from training.evaluation.release_gates import GateResult
 from training.report import comparison_plots, contribution_plots, quality_plots, tables
 from training.report.campaign import campaign_sections
 from training.report.card import calibration_sentence, limitations, ranking_sentence, versions
+from training.report.headline import headline
 from training.report.markup import bullets, escape, figure, paragraph, percent, section
 from training.report.svg import plot_style, render_svg
 from training.report.terminal import leak_alarms
+from training.report.warnings import first_warnings
 from training.scoring.drivers import DriverTexts
 from training.sources.samples import Samples
 from training.spec import Spec
@@ -85,11 +87,12 @@ def _first_screen(spec: Spec, evaluation: ModelEvaluation, lines: Sequence[GateR
         _box("How good", good),
         _box("For whom", [paragraph(spec.purpose), paragraph(f"Data: {spec.population}.")]),
         _box("Not for", [bullets(spec.not_for or ("not stated",))], "warn"),
+        *([_box("Warnings", [bullets(found)], "warn")] if (found := first_warnings(evaluation)) else []),
         _box("Release gates", gates, "good" if passed == len(lines) else "warn"),
     ]
     return (
         f"<header><h1>{escape(spec.title)}</h1>"
-        f"{paragraph('Model report for validation.', 'lead')}"
+        f"{paragraph(headline(evaluation.test_quality, evaluation.rivals, spec.accept_behind), 'lead')}"
         f'<div class="first">{"".join(boxes)}</div></header>'
     )
 
@@ -131,6 +134,7 @@ def _ranking_section(evaluation: ModelEvaluation) -> Iterator[str]:
     yield figure("CAP.", "Share of the bad customers found, by share of customers, the riskiest first.", cap)
     yield "</div>"
     yield tables.rival_table(evaluation)
+    yield tables.search_table(evaluation)
     yield tables.ranking_table(evaluation)
 
 

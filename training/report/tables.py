@@ -93,6 +93,26 @@ def rival_table(evaluation: ModelEvaluation) -> str:
     return table("Comparison with simpler models.", reading, head, rows)
 
 
+def search_table(evaluation: ModelEvaluation) -> str:
+    """Return the table of the kinds of model that the search compared; empty if there was nothing to compare."""
+    if len(evaluation.search) < 2:  # noqa: PLR2004 - a choice between two
+        return ""
+    chosen = evaluation.search[0]
+    rows = [
+        (
+            one.name,
+            f"{one.log_loss:.5f}",
+            "chosen" if one is chosen else f"{one.log_loss - chosen.log_loss:+.5f}",
+            "" if one.auc is None else f"{one.auc:.4f}",
+            "" if one.auc is None or chosen.auc is None or one is chosen else f"{one.auc - chosen.auc:+.4f}",
+        )
+        for one in evaluation.search
+    ]
+    head = ("model", "log-loss", "compared with the chosen one", "AUC", "compared with the chosen one")
+    reading = "The validation folds of the fit part decide; no row of the calibration part or the hold-out takes part. The lowest log-loss is chosen."
+    return table("Choice of the model.", reading, head, rows)
+
+
 def ranking_table(evaluation: ModelEvaluation) -> str:
     """Return the table of ranking measures with intervals, overall and by market."""
     found = evaluation.ranking
@@ -213,7 +233,7 @@ def feature_table(spec: Spec, evaluation: ModelEvaluation) -> str:
 
 def _leak_text(found: FeatureStatistics) -> str:
     """Return a text on whether target leakage is suspected; the explanations of the spec are listed below the table."""
-    if not found.information.leak_suspected:
+    if not found.leak_suspected:
         return ""
     return "alarm" if found.leak_alarm else "alarm, explained"
 

@@ -7,6 +7,7 @@ from rich.table import Table
 from training.evaluation.model_evaluation import SAMPLE_PARTS, ModelEvaluation
 from training.evaluation.release_gates import GateResult, format_figure
 from training.measures.quality import Quality
+from training.report.headline import headline
 from training.sources.samples import Samples
 from training.validation.campaign import CampaignFindings
 
@@ -78,13 +79,17 @@ def _add_row(table: Table, name: str, found: Quality) -> None:
     table.add_row(name, f"{found.rows:,}", *(f"{figure:.4f}" for figure in figures), *rates)
 
 
-def summary_lines(evaluation: ModelEvaluation) -> list[str]:
-    """Return sentences on parameters, equivalence check, calibration noise, leak alarms and remarks."""
+def summary_lines(evaluation: ModelEvaluation, accepted: str | None) -> list[str]:
+    """Return sentences on the best rival (`accepted` is the one that the model may be behind), the search, parameters, equivalence check, calibration noise, leak alarms and remarks."""
     lines = [
         f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}"
         for name, value in evaluation.parameters.items()
     ]
-    sentences = ["parameters: " + ", ".join(lines)]
+    sentences = [
+        headline(evaluation.test_quality, evaluation.rivals, accepted),
+        *search_sentences(evaluation),
+        "parameters: " + ", ".join(lines),
+    ]
     if evaluation.cross_validation:
         signed, unsigned = evaluation.cross_validation["signed"], evaluation.cross_validation["unsigned"]
         sentences.append(
@@ -105,11 +110,27 @@ def summary_lines(evaluation: ModelEvaluation) -> list[str]:
     return [*sentences, *leak_alarms(evaluation), *evaluation.remarks]
 
 
+def search_sentences(evaluation: ModelEvaluation) -> list[str]:
+    """Return a sentence on which kind of model the search chose, and by how much it was better; none without a choice."""
+    if len(evaluation.search) < 2:  # noqa: PLR2004 - a choice between two
+        return []
+    chosen, *others = evaluation.search
+    compared = "; ".join(
+        f"{one.name}: {one.log_loss - chosen.log_loss:+.5f}"
+        + ("" if one.auc is None or chosen.auc is None else f" (AUC {one.auc - chosen.auc:+.4f})")
+        for one in others
+    )
+    auc = "" if chosen.auc is None else f", AUC {chosen.auc:.4f}"
+    return [
+        f"chosen by the validation folds: {chosen.name}, log-loss {chosen.log_loss:.5f}{auc}. Compared with it, {compared}"
+    ]
+
+
 def leak_alarms(evaluation: ModelEvaluation) -> list[str]:
     """Return one line for each explanation of the spec, with the features whose information value suggests leakage."""
     features_by_reason: dict[str, list[str]] = {}
     for name, feature in evaluation.features.items():
-        if feature.information.leak_suspected:
+        if feature.leak_suspected:
             reason = (
                 feature.acknowledged
                 or "not explained; check the feature, and then add the explanation to [[leaks_acknowledged]]"

@@ -97,6 +97,7 @@ frequency AS (
         COUNT(*) FILTER (age <= 90)                               AS days_90,
         COUNT(*) FILTER (age BETWEEN 91 AND 180)                  AS days_91_180,
         COUNT(*) FILTER (age <= 180)                              AS days_180,
+        COUNT(*) FILTER (age <= 365)                              AS days_365,
         COALESCE(SUM(181 - age) FILTER (age <= 180), 0)           AS day_weight_180,
         COUNT(DISTINCT (age - 1) // 7) FILTER (age <= 91)         AS weeks_13,
         COALESCE(SUM(baskets) FILTER (age <= 30), 0)              AS baskets_30,
@@ -105,6 +106,8 @@ frequency AS (
         COALESCE(SUM(spend) FILTER (age BETWEEN 31 AND 60), 0)    AS spend_31_60,
         COALESCE(SUM(spend) FILTER (age <= 90), 0)                AS spend_90,
         COALESCE(SUM(spend) FILTER (age BETWEEN 91 AND 180), 0)   AS spend_91_180,
+        COALESCE(SUM(spend) FILTER (age <= 365), 0)               AS spend_365,
+        SUM(spend)                                                AS spend_total,
         -- A year ago: the same 30 days, and the 30 days that correspond to the 30 days after the cut.
         COUNT(*) FILTER (age BETWEEN 366 AND 395)                 AS days_season,
         COUNT(*) FILTER (age BETWEEN 336 AND 365)                 AS days_season_ahead,
@@ -222,6 +225,7 @@ SELECT
     days_30                                              AS purchase_days_30,            -- days; never NULL
     days_60                                              AS purchase_days_60,            -- days; never NULL
     days_90                                              AS purchase_days_90,            -- days; never NULL
+    days_365                                             AS purchase_days_365,           -- days; never NULL
     days_180 * 30.0::DOUBLE
         / LEAST(GREATEST(tenure, 90), 180)::DOUBLE       AS purchase_days_per_month_180, -- purchase days per 30 days of known history, limited to 90 .. 180 days; never NULL
     day_weight_180::DOUBLE / 180.0::DOUBLE               AS purchase_days_faded_180,     -- purchase days, with weights that fall linearly from 1 (yesterday) to 0 (181 days ago); never NULL
@@ -232,6 +236,8 @@ SELECT
     -- SPEND
     spend_30::DOUBLE                                     AS spend_30,                    -- money; never NULL
     spend_90::DOUBLE                                     AS spend_90,                    -- money; never NULL
+    spend_365::DOUBLE                                    AS spend_365,                   -- money; never NULL
+    spend_total::DOUBLE                                  AS spend_total,                 -- money, whole history; never NULL
     spend_90::DOUBLE / NULLIF(baskets_90, 0)::DOUBLE     AS spend_per_basket_90,         -- money per basket; NULL without a basket in 90 days
 
     -- TREND: (now - before) / (now + before), from -1 (stopped) to 1 (new)

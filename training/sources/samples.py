@@ -70,6 +70,11 @@ def label_of(rows: pd.DataFrame) -> NDArray[np.int64]:
     return labels
 
 
+def customer_of(rows: pd.DataFrame) -> NDArray[np.str_]:
+    """Return the customer of each row, shape (n,). The same customer_id in two markets stands for two customers."""
+    return (rows["market"].astype(str) + "|" + rows["customer_id"].astype(str)).to_numpy(dtype=np.str_)
+
+
 def weight_of(rows: pd.DataFrame) -> NDArray[np.float64] | None:
     """Return the weights of the given rows, shape (n,); None if the spec has no weights."""
     return rows[WEIGHT].to_numpy(dtype=np.float64) if WEIGHT in rows.columns else None

@@ -29,12 +29,13 @@ from training.sources.incomplete_markets import (
     small_markets,
     too_small_label,
 )
-from training.sources.samples import Sample, Samples, Waterfall
+from training.sources.samples import Sample, Samples, Waterfall, hash_bucket
 from training.sources.transaction_log import SourcePaths, TransactionLog, open_transaction_log
 from training.spec import SnapshotSpec, Spec, check_feature_names
 
 _DAY = dt.timedelta(days=1)
 _EVER_DAYS = 1_000_000
+_CALIBRATION_BUCKETS = 5
 _FEATURES_SQL, _STANDING_SQL, _OUTCOME_SQL = (
     (Path(__file__).parent / f"{name}.sql").read_text(encoding="utf-8") for name in ("features", "standing", "outcome")
 )
@@ -58,11 +59,12 @@ def _statement_digest(sql: str) -> str:
     return hashlib.sha256(" ".join(re.sub(r"--[^\n]*", "", sql).split()).encode()).hexdigest()
 
 
-# Digests in the manifests of early bundles also covered the comments. They, and the digests of statements with the same
-# results, map to the digests of the present statements.
+# Digests in the manifests of early bundles also covered the comments. They, and the digests of statements that define every
+# feature of their time as the present statements do, map to the digests of the present statements.
 _EARLIER_DIGESTS = {
     "2fa21ae9dd64335b6bd5d87c05c6156fa60bae14bff3950077d756dd5c760e0e": _statement_digest(_FEATURES_SQL),
-    # This statement counted hundredths, so it is equal unless a currency has more than two decimals.
+    # This statement had no spend_total and no figures over 365 days. It counted hundredths, so it is equal unless a
+    # currency has more than two decimals.
     "132ac95d3d357871f786afcb279bfe92e8e7d46f22e5697eaa34f5b3de5c2e8b": _statement_digest(_FEATURES_SQL),
     "08afd32e01e778404e63a5f7e18897b0fe28ab0bbd78f69ecfbaa26b92c8985e": _statement_digest(_STANDING_SQL),
 }
@@ -97,6 +99,7 @@ def read_log_samples(spec: Spec, sources: SourcePaths, threads: int) -> tuple[Sa
     log, snapshots = spec.log, spec.snapshots
     assert log is not None
     assert snapshots is not None
+    assert snapshots.latest is not None, "the snapshots have dates, see cut_dates.with_cut_dates"
     with open_transaction_log(
         log, spec.status, sources, threads, aliases=spec.aliases, derived=derived_features(spec)
     ) as opened:
@@ -106,13 +109,17 @@ def read_log_samples(spec: Spec, sources: SourcePaths, threads: int) -> tuple[Sa
             for part, cuts in _snapshot_parts(snapshots).items()
             for cut in cuts
         ]
-        histories = _read_histories(opened, snapshots) if any(rival.kind == "bg_nbd" for rival in spec.rivals) else None
+        histories = (
+            _read_histories(opened, snapshots) if any(rival.kind == "bg_nbd" for rival in spec.benchmarks) else None
+        )
         create_customers(opened, snapshots, snapshots.latest)
         latest = _scorable_customers(opened, snapshots, snapshots.latest)
     names = tuple(feature.name for feature in spec.features)
     _check_features(spec, tuple(latest.columns))
     counts = [line for _, lines in results for line in lines]
     rows = pd.concat([rows for rows, _ in results], ignore_index=True)
+    if not snapshots.calibration:
+        rows = _add_calibration_part(rows)
     small = small_markets(rows, spec.markets)
     rows, latest = (table[~table["market"].isin(small)].reset_index(drop=True) for table in (rows, latest))
     counts += [(too_small_label(market), -count) for market, count in small.items()]
@@ -128,6 +135,12 @@ def read_log_samples(spec: Spec, sources: SourcePaths, threads: int) -> tuple[Sa
         left_out_markets=tuple(small),
     )
     return samples, latest
+
+
+def _add_calibration_part(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with one fifth of the customers of the fit part, selected by hash, in the calibration part."""
+    buckets = rows["customer_id"].map(lambda customer: hash_bucket(customer, _CALIBRATION_BUCKETS))
+    return rows.assign(sample=rows["sample"].mask((rows["sample"] == "FIT") & (buckets == 0), "CALIBRATION"))
 
 
 def _check_features(spec: Spec, columns: tuple[str, ...]) -> None:
@@ -192,7 +205,8 @@ def create_run_customers(log: TransactionLog, spec: Spec, at: dt.date) -> Waterf
 def _snapshot_parts(snapshots: SnapshotSpec) -> dict[Sample, tuple[dt.date, ...]]:
     """Return the cut dates of each part; raise SpecInvalid if a horizon of a part ends after the next part begins."""
     horizon = dt.timedelta(days=snapshots.horizon_days)
-    order = (("fit", snapshots.fit), ("calibration", snapshots.calibration), ("test", snapshots.test))
+    parts = (("fit", snapshots.fit), ("calibration", snapshots.calibration), ("test", snapshots.test))
+    order = [(name, cuts) for name, cuts in parts if cuts]
     for (earlier, earlier_cuts), (later, later_cuts) in itertools.pairwise(order):
         if max(earlier_cuts) + horizon > min(later_cuts):
             raise SpecInvalid(
@@ -266,7 +280,7 @@ def _read_histories(log: TransactionLog, snapshots: SnapshotSpec) -> pd.DataFram
     BG/NBD has no maximum.
     """
     ever = snapshots.model_copy(update={"active_days": _EVER_DAYS})
-    create_customers(log, ever, max(snapshots.calibration))
+    create_customers(log, ever, max(snapshots.calibration or snapshots.fit))
     return log.connection.execute(
         "SELECT purchase_days, recency_days, tenure_days FROM customers ORDER BY market, customer_id"
     ).df()

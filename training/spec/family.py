@@ -12,7 +12,8 @@ from pydantic import Field, field_validator, model_validator
 from models.bundle_documents import FeatureSource, Grade
 from models.identifiers import Code, Family, FeatureName, LocaleTag, Market
 from training.errors import SpecInvalid
-from training.spec.learning import HashSplit, RivalSpec, SearchSpec
+from training.spec.learning import BG_NBD_RIVAL, LOG_RIVALS, TABLE_RIVALS, HashSplit, RivalSpec, SearchSpec
+from training.spec.log_defaults import fill_log_defaults
 from training.spec.mapping import MappedColumn
 from training.spec.markets import MarketsSpec
 from training.spec.part import SpecPart
@@ -200,7 +201,17 @@ class Spec(SpecPart):
     """All settings of a model family.
 
     A spec has either a [table], or a [log] with [snapshots]. Training compares the model with the benchmark models in
-    `rivals`.
+    `benchmarks`.
+
+    Attributes:
+        base: The small additive model (base) to whose margin the trees are fitted; see training/fitting/base.py. "auto"
+            compares the trees alone, each kind of base alone, and the trees on the better kind of base; the folds of
+            the search decide. "logistic" and "scorecard" compare this kind of base alone with the trees on this base.
+            "none" fits trees only.
+        rivals: Benchmark models in addition to the default ones.
+        acknowledge: Features that are known not to contain the outcome, although they rank it very well alone.
+        accept_behind: Name of the benchmark model that the model may be behind. Without it, a model that is behind the
+            best benchmark model by more than chance explains is not released.
     """
 
     family: Family
@@ -218,21 +229,58 @@ class Spec(SpecPart):
     campaign: CampaignSpec = CampaignSpec()
     run: RunSpec = RunSpec()
     cross_validation_folds: int = Field(default=0, ge=0, le=20)
+    base: Literal["auto", "none", "logistic", "scorecard"] = "auto"
     search: SearchSpec = SearchSpec()
     score: ScoreSpec = ScoreSpec()
     baseline: BaselineSpec = BaselineSpec()
-    rivals: tuple[RivalSpec, ...] = (
-        RivalSpec(name="logistic regression", kind="logistic"),
-        RivalSpec(name="WOE scorecard", kind="scorecard"),
-    )
+    rivals: tuple[RivalSpec, ...] = ()
+    accept_behind: str | None = None
     out_of_time: OutOfTimeSpec | None = None
     reference_policy: ReferencePolicySpec | None = None
     fairness: FairnessSpec = FairnessSpec()
+    acknowledge: tuple[FeatureName, ...] = ()
     leaks_acknowledged: tuple[AcknowledgedLeak, ...] = ()
     gates: tuple[GateSpec, ...] = DEFAULT_GATES
     value: ValueSpec | None = None
     features: tuple[FeatureEntry, ...] = ()
     groups: tuple[GroupEntry, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_log_defaults(cls, content: object) -> object:
+        """Add the default features, snapshots and texts of a spec with a [log]."""
+        return fill_log_defaults(content) if isinstance(content, dict) else content
+
+    @property
+    def acknowledged(self) -> dict[str, str]:
+        """Return the features that are known not to contain the outcome, with the reason that the spec states."""
+        listed = dict.fromkeys(self.acknowledge, "acknowledged by the spec")
+        return listed | {name: leak.reason for leak in self.leaks_acknowledged for name in leak.features}
+
+    @property
+    def benchmarks(self) -> tuple[RivalSpec, ...]:
+        """Return the benchmark models that the model is compared with: the rivals of the spec, and the default ones.
+
+        A default one is left out if the spec has a rival of its name, or of its kind, features and logarithms.
+        """
+        defaults: tuple[RivalSpec, ...] = TABLE_RIVALS
+        if self.log is not None:
+            churn = self.snapshots is None or self.snapshots.outcome == "churn"
+            defaults = (*LOG_RIVALS, BG_NBD_RIVAL) if churn else LOG_RIVALS
+        names = {rival.name for rival in self.rivals}
+        same = [rival.model_copy(update={"name": ""}) for rival in self.rivals]
+        return (
+            *self.rivals,
+            *(one for one in defaults if one.name not in names and one.model_copy(update={"name": ""}) not in same),
+        )
+
+    @model_validator(mode="after")
+    def _check_accepted_rival(self) -> "Spec":
+        """Reject an accepted rival that is not among the benchmark models."""
+        names = [rival.name for rival in self.benchmarks]
+        if self.accept_behind is not None and self.accept_behind not in names:
+            raise ValueError(f"accept_behind: must be the name of a rival, one of {names}, got {self.accept_behind!r}")
+        return self
 
     @model_validator(mode="after")
     def _check_source(self) -> "Spec":
@@ -248,6 +296,10 @@ class Spec(SpecPart):
             )
         if self.log is None and (self.status or self.aliases or any(rival.kind == "bg_nbd" for rival in self.rivals)):
             raise ValueError("[status], [aliases] and rivals of kind 'bg_nbd' require a [log]")
+        if self.base == "scorecard" and self.table is not None and self.table.weight is not None:
+            raise ValueError(
+                "base = 'scorecard' does not support table.weight; set base = 'logistic', or remove the weight"
+            )
         if self.fairness.attributes and self.reference_policy is None:
             raise ValueError(
                 "[fairness] requires a [reference_policy]: it compares the decisions of that policy between groups"
@@ -271,12 +323,13 @@ class Spec(SpecPart):
 
     @model_validator(mode="after")
     def _check_features(self) -> "Spec":
-        """Reject duplicate features, and acknowledged leaks of unknown features."""
+        """Reject duplicate features, and acknowledgements of unknown features."""
         names = [feature.name for feature in self.features]
         if duplicates := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"duplicate features: {', '.join(duplicates)}")
-        acknowledged = {name for leak in self.leaks_acknowledged for name in leak.features}
-        if names and (unknown := sorted(acknowledged - set(names))):
+        if names and (unknown := sorted(set(self.acknowledge) - set(names))):
+            raise ValueError(f"acknowledge lists unknown features: {', '.join(unknown)}")
+        if names and (unknown := sorted(set(self.acknowledged) - set(names))):
             raise ValueError(f"leaks_acknowledged lists unknown features: {', '.join(unknown)}")
         return self
 
@@ -294,7 +347,9 @@ def check_feature_names(spec: Spec, columns: tuple[str, ...]) -> None:
     """
     # A WOE scorecard needs the sign of each of its features, and only features of the spec have a sign.
     wanted = [
-        (f"rivals.{rival.name}", name, rival.kind == "scorecard") for rival in spec.rivals for name in rival.features
+        (f"rivals.{rival.name}", name, rival.kind == "scorecard")
+        for rival in spec.benchmarks
+        for name in rival.features
     ]
     if spec.value is not None:
         wanted.append(("value", spec.value.feature, False))

@@ -66,9 +66,10 @@ class RivalSpec(SpecPart):
         name: Name of the rival in the report and in metrics.json.
         kind: "single" ranks by a single feature, "logistic" is a logistic regression, "scorecard" is a WOE scorecard,
             and "bg_nbd" is a BG/NBD model of a transaction log.
-        features: Features of the rival. If empty, "scorecard" uses all features, and "logistic" uses all numeric
-            features. "bg_nbd" uses purchase days, recency and tenure instead of features.
-        logarithms: Whether "single" and "logistic" use the logarithms of the features, log(1 + |x|) with the sign of x.
+        features: Features of the rival. If empty, "scorecard" and "logistic" use all features. "bg_nbd" uses purchase
+            days, recency and tenure instead of features.
+        logarithms: Whether "single" and "logistic" use the logarithms of the features, log(1 + |x|) with the sign of x,
+            instead of the values. Without it, "single" uses the value, and "logistic" uses the value and its logarithm.
     """
 
     name: str
@@ -84,3 +85,20 @@ class RivalSpec(SpecPart):
         if self.kind == "bg_nbd" and self.features:
             raise ValueError("features: kind = 'bg_nbd' does not use features; remove them")
         return self
+
+
+# The benchmark models that every model is compared with, in addition to those of its spec.
+TABLE_RIVALS = (
+    RivalSpec(name="WOE scorecard", kind="scorecard"),
+    RivalSpec(name="logistic regression", kind="logistic"),
+)
+LOG_RIVALS = (
+    RivalSpec(name="recency alone", kind="single", features=("recency_days",)),
+    RivalSpec(
+        name="logistic on recency, frequency, money of the whole history",
+        kind="logistic",
+        features=("recency_days", "purchase_days", "spend_total"),
+        logarithms=True,
+    ),
+)
+BG_NBD_RIVAL = RivalSpec(name="BG/NBD", kind="bg_nbd")

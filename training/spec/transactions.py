@@ -164,10 +164,13 @@ class SnapshotSpec(SpecPart):
         outcome: With "churn", the label is 1 if the customer makes no purchase within the horizon. With "decline", the
             label is 1 if the spend within the horizon is at least `decline_share` below the customer's own spend of the
             last 90 days, scaled to the length of the horizon.
-        fit: Cut dates of the fit part.
-        calibration: Cut dates of the calibration part.
+        fit: Cut dates of the fit part. If neither fit nor test is set, training chooses the dates, see
+            training/sources/cut_dates.py.
+        calibration: Cut dates of the calibration part; if empty, a hash selects one fifth of the customers of the
+            snapshots in `fit` for the calibration part.
         test: Cut dates of the hold-out part.
-        latest: Cut date of the feature file and the first scoring run.
+        latest: Cut date of the feature file and the first scoring run; None for the day after the last line if training
+            chooses the dates.
         horizon_days: Length of the horizon in days; the first day is the day of the cut. If horizon_gaps is set, this
             is the length of the longest horizon.
         horizon_gaps: Length of a customer's horizon, as a multiple of the customer's median gap. The horizon is limited
@@ -183,10 +186,10 @@ class SnapshotSpec(SpecPart):
     """
 
     outcome: SnapshotOutcome = "churn"
-    fit: tuple[dt.date, ...] = Field(min_length=1)
-    calibration: tuple[dt.date, ...] = Field(min_length=1)
-    test: tuple[dt.date, ...] = Field(min_length=1)
-    latest: dt.date
+    fit: tuple[dt.date, ...] = ()
+    calibration: tuple[dt.date, ...] = ()
+    test: tuple[dt.date, ...] = ()
+    latest: dt.date | None = None
     horizon_days: int = Field(ge=1, le=730)
     horizon_gaps: float | None = Field(default=None, gt=0)
     horizon_min_days: int = Field(default=1, ge=1)
@@ -194,6 +197,18 @@ class SnapshotSpec(SpecPart):
     purchase_days_min: int = Field(default=1, ge=1)
     tenure_days_min: int = Field(default=1, ge=1)
     decline_share: float = Field(default=0.5, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _check_dates(self) -> "SnapshotSpec":
+        """Require fit, test and latest together, or none of the dates."""
+        stated = {"fit": bool(self.fit), "test": bool(self.test), "latest": self.latest is not None}
+        missing = [name for name, is_stated in stated.items() if not is_stated]
+        if missing and (len(missing) < len(stated) or self.calibration):
+            raise ValueError(
+                f"{', '.join(missing)}: must be set, because other dates are; set fit, test and latest, or remove all dates so "
+                "that training chooses them"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_horizons(self) -> "SnapshotSpec":

@@ -8,10 +8,13 @@ from numpy.typing import NDArray
 
 from training.measures.bins import Bins, CategoryBins, NumberBins, quantile_bins
 from training.measures.information import InformationValue, information_value
+from training.measures.single_feature import rank_by_single_feature
 from training.measures.stability import StabilityIndex, reference_distribution, stability_index
 from training.sources.samples import Samples
 from training.validation.scored_sample import ScoredSample, measure_or_remark
 
+# An information value of 0.5 corresponds to an AUC of about 0.69 if the values are normally distributed.
+_SUSPECTED_AUC_MIN = 0.6
 _BIN_COUNT = 10  # bins with equally many development rows; missing values have an additional bin
 
 
@@ -26,17 +29,28 @@ class FeatureStatistics:
         shift: Drift from the development rows to the hold-out, on the latest row of each customer; None if the drift
             cannot be measured.
         missing_share: Share of the development rows without a value, from 0 to 1.
+        auc: AUC of the feature alone on development rows, out of fold.
     """
 
     information: InformationValue
     acknowledged: str | None
     shift: StabilityIndex | None
     missing_share: float
+    auc: float
+
+    @property
+    def leak_suspected(self) -> bool:
+        """Return whether the information value suggests target leakage, and the feature also ranks out of fold.
+
+        A category of many levels has a high information value by chance, but such a category does not rank the rows of
+        other folds.
+        """
+        return self.information.leak_suspected and self.auc >= _SUSPECTED_AUC_MIN
 
     @property
     def leak_alarm(self) -> bool:
         """Return whether target leakage is suspected and the spec does not explain it."""
-        return self.information.leak_suspected and self.acknowledged is None
+        return self.leak_suspected and self.acknowledged is None
 
 
 def measure_features(
@@ -67,6 +81,9 @@ def measure_features(
                 bins, _feature_values(before, name), _feature_values(after, name), f"CSI of {name}", remarks
             ),
             missing_share=float(np.isnan(values).mean()),
+            auc=rank_by_single_feature(
+                values, development.labels, development.customers, category=name in samples.levels
+            ).auc,
         )
     return statistics
 

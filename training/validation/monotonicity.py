@@ -35,6 +35,8 @@ class MonotonicitySweep:
         complete: Whether these values cover all threshold intervals of the model.
         violations: Number of rows in which at least one step to the next value moves the margin against the sign.
         worst_move: Largest move against the sign in one step, in log-odds before calibration; 0 without violations.
+        worst_step: The two values between which this move happens; None without violations.
+        worst_row: The values of all features in the row of this move, NaN where missing; None without violations.
         missing_position: Position of the margin of a missing value on a scale from the margin of the safest value (0)
             to that of the riskiest value (1); the mean over the rows. The position can be below 0 or above 1. None if
             the feature does not change the margin of any row.
@@ -47,6 +49,8 @@ class MonotonicitySweep:
     complete: bool
     violations: int
     worst_move: float
+    worst_step: tuple[float, float] | None
+    worst_row: tuple[float, ...] | None
     missing_position: float | None
 
 
@@ -72,6 +76,35 @@ def sweep_features(
     )
 
 
+def violation_lines(sweeps: Sequence[MonotonicitySweep], names: Sequence[str]) -> list[str]:
+    """Return for each violated constraint what happens in its worst row, and one line with the ways out.
+
+    Args:
+        sweeps: The sweeps of all features with a sign.
+        names: Names of all features, in the order of the columns.
+    """
+    violated = [sweep for sweep in sweeps if sweep.worst_step is not None and sweep.worst_row is not None]
+    lines = []
+    for sweep in violated:
+        (low, high), row = sweep.worst_step or (0.0, 0.0), sweep.worst_row or ()
+        others = ", ".join(
+            f"{name} {'missing' if math.isnan(value) else f'{value:.6g}'}"
+            for name, value in zip(names, row, strict=True)
+            if name != sweep.feature
+        )
+        lines.append(
+            f"  {sweep.feature} (sign = {sweep.sign}): in {sweep.violations:,} of {sweep.rows:,} rows the margin moves against "
+            f"the sign; the worst move is {sweep.worst_move:.3g} from {sweep.feature} {low:.6g} to {high:.6g}, with {others}"
+        )
+    if lines:
+        listed = ", ".join(sweep.feature for sweep in violated)
+        lines.append(
+            f"  set sign = 0 for {listed} if the expected direction is wrong; otherwise decrease search.max_leaves, or set base "
+            "= 'scorecard'"
+        )
+    return lines
+
+
 def _sweep_feature(
     scorer: Scorer,
     rows: NDArray[np.float64],
@@ -86,6 +119,8 @@ def _sweep_feature(
     margins = np.column_stack([_margins_with(scorer, rows, column, value) for value in values])
     # Comparing neighbouring values is enough, because a margin that is monotone in each step is monotone overall.
     against_sign = np.maximum(0.0, -sign * np.diff(margins, axis=1))
+    violated = (against_sign > 0.0).any()
+    worst = divmod(int(np.argmax(against_sign)), against_sign.shape[1]) if violated else None
     span = np.ptp(margins, axis=1)
     moved = span > 0.0
     missing = _margins_with(scorer, rows[moved], column, math.nan)
@@ -98,6 +133,8 @@ def _sweep_feature(
         complete=complete,
         violations=int((against_sign > 0.0).any(axis=1).sum()),
         worst_move=float(against_sign.max(initial=0.0)),
+        worst_step=(values[worst[1]], values[worst[1] + 1]) if worst else None,
+        worst_row=tuple(rows[worst[0]].tolist()) if worst else None,
         missing_position=float(np.mean(positions)) if moved.any() else None,
     )
 

@@ -55,14 +55,14 @@ class SwapComparison:
 
 
 def measure_rivals(spec: Spec, samples: Samples, hold_out: ScoredSample, remarks: list[str]) -> dict[str, RivalResult]:
-    """Fit each rival of the spec on the development rows, and measure each rival on the hold-out.
+    """Fit each benchmark model of the spec on the development rows, and measure each rival on the hold-out.
 
     Returns:
         The results by name. A rival that cannot be fitted is left out, and the reason is appended to `remarks`.
     """
     signs = {feature.name: feature.sign for feature in spec.features}
     results = {}
-    for rival in spec.rivals:
+    for rival in spec.benchmarks:
         pds = measure_or_remark(remarks, rival.name, partial(rival_pds, rival, signs, samples, hold_out.rows))
         if pds is not None:
             lead = _measure_auc_lead(pds, hold_out, rival.name, remarks)
@@ -70,9 +70,14 @@ def measure_rivals(spec: Spec, samples: Samples, hold_out: ScoredSample, remarks
     return results
 
 
+def best_rival(rivals: Mapping[str, RivalResult]) -> str | None:
+    """Return the name of the rival with the highest AUC on the hold-out; None if no rival could be measured."""
+    return max(rivals, key=lambda name: rivals[name].quality.auc, default=None)
+
+
 def compare_swap_sets(spec: Spec, rivals: Mapping[str, RivalResult], hold_out: ScoredSample) -> SwapComparison | None:
     """Return the swap sets against the first scorecard; None if there is no scorecard or no reference policy."""
-    scorecards = [rival.name for rival in spec.rivals if rival.kind == "scorecard" and rival.name in rivals]
+    scorecards = [rival.name for rival in spec.benchmarks if rival.kind == "scorecard" and rival.name in rivals]
     if not scorecards or spec.reference_policy is None:
         return None
     name, cut_off = scorecards[0], spec.reference_policy.approve_max_pd

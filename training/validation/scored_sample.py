@@ -14,7 +14,8 @@ from models.scorecard import grade_from_pd, log_odds_from_margin, pd_from_log_od
 from training.equivalence.check import EquivalenceReport
 from training.errors import DataInvalid
 from training.export.trees import Ensemble
-from training.sources.samples import Sample, Samples, label_of
+from training.fitting.search import SearchCandidate
+from training.sources.samples import Sample, Samples, customer_of, label_of
 
 _Result = TypeVar("_Result")
 
@@ -32,6 +33,8 @@ class CandidateModel:
             1.
         parameters: The hyperparameters that the search selected.
         equivalence: The report of the equivalence check.
+        search: The kinds of model that the search compared on its folds, the chosen one first.
+        remarks: Sentences on how the model was searched.
     """
 
     scorer: Scorer
@@ -41,6 +44,8 @@ class CandidateModel:
     gain: Mapping[str, float]
     parameters: Mapping[str, Any]
     equivalence: EquivalenceReport
+    search: tuple[SearchCandidate, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +69,7 @@ class ScoredSample:
     @property
     def customers(self) -> NDArray[np.str_]:
         """Return the customer of each row, shape (n,). The same customer_id in two markets stands for two customers."""
-        return (self.rows["market"].astype(str) + "|" + self.rows["customer_id"].astype(str)).to_numpy(dtype=np.str_)
+        return customer_of(self.rows)
 
     def subset(self, included: NDArray[np.bool_]) -> "ScoredSample":
         """Return the sample of the rows for which `included`, of shape (n,), is true."""

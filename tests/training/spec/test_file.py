@@ -42,7 +42,7 @@ def test_a_feature_in_both_files_keeps_the_fields_that_are_not_overridden(tmp_pa
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        (SPEC.replace('validation = "forward"\n', ""), "set search.validation = 'forward'"),
+        (SPEC.replace('validation = "forward"', 'validation = "folds"'), "set search.validation = 'forward'"),
         (SPEC.replace("[log]", "cross_validation_folds = 5\n[log]", 1), "remove it"),
     ],
 )
