@@ -72,7 +72,7 @@ SERVICES = (
 _CREDIT, _AUDIT, _CHURN, _MODEL = (service.full_name for service in SERVICES)
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-_OWN_CONNECTIONS = 4  # database connections: one each for recorder, anchoring and header index, and one in reserve
+_OWN_CONNECTIONS = 5  # one each for recorder, batches, anchoring and header index, and one in reserve
 _PEER_SECONDS = 0.25  # interval at which a worker reports its status and reads those of the others
 _HOUSEKEEPERS = (
     6  # threads for the background tasks: catalog, policy, token keys, anchor, header chunks and standby worker
@@ -96,6 +96,7 @@ class Application:
         database: The database with all stores except the customers' keys.
         threads: The threads for database work of the loan desk.
         readers: The threads for database work of CRM and auditors, whose long reads must not delay the loan desk.
+        batch_threads: The thread that decides batches. A second one would only compete with single decisions.
         housekeepers: The threads for work of the background tasks, one for each task.
         background: The background tasks, and their counters.
         models: The registry of the models that serve now.
@@ -136,6 +137,7 @@ class Application:
         connections = 2 * settings.store_threads + _REPLAY_THREADS + _OWN_CONNECTIONS
         self.database = Database(settings.database, connections=connections)
         self.threads, self.readers = StoreThreads(settings.store_threads), StoreThreads(settings.store_threads)
+        self.batch_threads = StoreThreads(1)
         self.housekeepers = StoreThreads(_HOUSEKEEPERS)
         self.models = ModelRegistry(settings.bundles, signatures=BundleSignatures(settings.bundle_keys))
         self.graphs, self.replays = GraphProcesses(), StoreThreads(_REPLAY_THREADS)
@@ -215,7 +217,7 @@ class Application:
         self.graphs.close()  # before the threads, which may wait for an answer of these processes
         self.samples.close()
         self._interrupt_stores()
-        for threads in (self.threads, self.readers, self.replays, self.housekeepers):
+        for threads in (self.threads, self.batch_threads, self.readers, self.replays, self.housekeepers):
             ended &= threads.close(max(_THREADS_SECONDS_MIN, deadline - asyncio.get_running_loop().time()))
         if ended:
             self._close_stores()
@@ -266,6 +268,7 @@ class Application:
             recorder=recorder,
             log=log,
             threads=self.threads,
+            batch_threads=self.batch_threads,
             clock=self.clock.now,
         )
         churn = ChurnServicer(PredictionStore(self.database), ChangeStore(self.database), tokens, self.readers)

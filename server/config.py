@@ -52,8 +52,9 @@ class Settings(BaseSettings):
         anchor_command: Command that receives each checkpoint on its standard input. None runs no command.
         anchor_seconds: Interval in seconds at which a new checkpoint is anchored.
         request_bytes_max: Largest size of a request in bytes. A larger request is rejected with RESOURCE_EXHAUSTED.
-        requests_in_flight_max: Largest number of CreditService calls that are handled at the same time, and also of
-            ModelService calls. A further call is rejected immediately with RESOURCE_EXHAUSTED.
+        requests_in_flight_max: Largest number of CreditService calls, except batches, that are handled at the same
+            time, and also of ModelService calls. A further call is rejected immediately with RESOURCE_EXHAUSTED.
+        batches_in_flight_max: The same limit for BatchScoreCredit.
         crm_requests_in_flight_max: The same limit for ChurnService calls, except exports.
         exports_in_flight_max: The same limit for exports of ChurnService.
         audit_requests_in_flight_max: The same limit for AuditService calls.
@@ -117,6 +118,7 @@ class Settings(BaseSettings):
     anchor_seconds: float = Field(default=60.0, gt=0)
     request_bytes_max: int = Field(default=256 * 1024, ge=1024)
     requests_in_flight_max: int = Field(default=256, ge=1)
+    batches_in_flight_max: int = Field(default=4, ge=1)
     crm_requests_in_flight_max: int = Field(default=64, ge=1)
     exports_in_flight_max: int = Field(default=8, ge=1)
     audit_requests_in_flight_max: int = Field(default=32, ge=1)

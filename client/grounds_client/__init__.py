@@ -17,8 +17,8 @@ Importing this package needs grpc, protobuf and the generated gRPC code (`ground
 """
 
 from grounds_client.channel import DEFAULT_ADDRESS, ClientCredentials
-from grounds_client.client import Client
+from grounds_client.client import Client, CreditRequest
 from grounds_client.errors import CallFailed, FieldProblem
 from grounds_client.money import Amount
 
-__all__ = ["DEFAULT_ADDRESS", "Amount", "CallFailed", "Client", "ClientCredentials", "FieldProblem"]
+__all__ = ["DEFAULT_ADDRESS", "Amount", "CallFailed", "Client", "ClientCredentials", "CreditRequest", "FieldProblem"]

@@ -4,6 +4,7 @@ import datetime as dt
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TypeVar
 
@@ -21,13 +22,52 @@ from grounds_client.channel import DEFAULT_ADDRESS, ClientCredentials, open_chan
 from grounds_client.errors import CallFailed
 from grounds_client.money import Amount
 
+BATCH_REQUESTS_MAX = 500  # the most that the server accepts in one batch
 DEFAULT_PAGE_SIZE = 1000  # the most that the server returns on a page
 _DEADLINE_SECONDS = 5.0
+_BATCH_DEADLINE_SECONDS = 60.0
 _SAMPLE_DEADLINE_SECONDS = 60.0  # drawing from millions of decisions takes seconds
 _EXPORT_DEADLINE_SECONDS = 600.0  # includes the time that the reader of the stream needs
 Value = float | str  # a value of a feature or fact: a number, or the name of a level
 OutcomeEvent = credit_pb2.Booked | credit_pb2.DaysPastDue | credit_pb2.Default | credit_pb2.Cure
 _Response = TypeVar("_Response")
+
+
+@dataclass(frozen=True)
+class CreditRequest:
+    """A request for a credit decision.
+
+    Attributes:
+        market: The country, two uppercase letters.
+        customer_id: The customer in that market.
+        amount: The requested amount.
+        features: Feature values that the caller provides, by name. A string is a level; any other value is a number.
+        product: The name of the product in the policy; "" means the standard product.
+        facts: Facts that the policy's rules ask the caller for, by name.
+        locale: Language of the reasons, such as "de"; "" means English.
+        request_id: A UUID that makes the request safe to repeat.
+    """
+
+    market: str
+    customer_id: str
+    amount: Amount
+    features: Mapping[str, Value] = field(default_factory=dict)
+    product: str = ""
+    facts: Mapping[str, Value] = field(default_factory=dict)
+    locale: str = ""
+    request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+    def to_message(self) -> credit_pb2.ScoreCreditRequest:
+        """Return the request as a message."""
+        return credit_pb2.ScoreCreditRequest(
+            request_id=self.request_id,
+            customer=Customer(market=self.market, customer_id=self.customer_id),
+            requested_amount=self.amount.to_money(),
+            features=_feature_values(self.features),
+            product=self.product,
+            facts=_feature_values(self.facts),
+            locale=self.locale,
+        )
 
 
 class Client:
@@ -36,7 +76,7 @@ class Client:
     Threads may share a client. Use it in a `with` block, or call `close`.
 
     Deadlines: a call that the server does not answer within `deadline_seconds` fails with DEADLINE_EXCEEDED.
-    `sample_decisions` and `export_churn_risks` have longer deadlines of their own.
+    `batch_score_credit`, `sample_decisions` and `export_churn_risks` have longer deadlines of their own.
 
     Retries: if a call fails with UNAVAILABLE, or if a stopping server cancels the call, gRPC repeats the call. gRPC
     makes up to five attempts within the deadline, with growing, jittered pauses. No other failure is retried. After
@@ -105,17 +145,39 @@ class Client:
             locale: Language of the reasons, such as "de"; "" means English.
             request_id: A UUID that makes the call safe to repeat; None generates one.
         """
-        request = credit_pb2.ScoreCreditRequest(
-            request_id=request_id or str(uuid.uuid4()),
-            customer=Customer(market=market, customer_id=customer_id),
-            requested_amount=amount.to_money(),
-            features=_feature_values(features),
+        request = CreditRequest(
+            market,
+            customer_id,
+            amount,
+            features=features or {},
             product=product,
-            facts=_feature_values(facts),
+            facts=facts or {},
             locale=locale,
+            request_id=request_id or str(uuid.uuid4()),
         )
-        response: credit_pb2.ScoreCreditResponse = self._call(self._credit.ScoreCredit, request)
+        response: credit_pb2.ScoreCreditResponse = self._call(self._credit.ScoreCredit, request.to_message())
         return response.credit_decision
+
+    def batch_score_credit(
+        self, requests: Sequence[CreditRequest], *, deadline_seconds: float = _BATCH_DEADLINE_SECONDS
+    ) -> Iterator[credit_pb2.CreditDecision | CallFailed]:
+        """Request up to 500 decisions. Yield one answer for each request, in order: the decision, or its own error.
+
+        If the call ends early, the iterator raises CallFailed. Repeat the requests without an answer with the same
+        request_ids: the server decides none of them twice.
+
+        Args:
+            requests: The requests.
+            deadline_seconds: The deadline of the whole call.
+        """
+        batch = credit_pb2.BatchScoreCreditRequest(requests=[request.to_message() for request in requests])
+        try:
+            for part in self._credit.BatchScoreCredit(batch, timeout=deadline_seconds):
+                for result in part.results:
+                    is_decision = result.HasField("credit_decision")
+                    yield result.credit_decision if is_decision else CallFailed.from_status(result.error)
+        except grpc.RpcError as error:
+            raise CallFailed.from_rpc_error(error) from error
 
     def simulate_credit(
         self,
@@ -601,6 +663,16 @@ class Client:
             return method(request, timeout=deadline_seconds or self._deadline_seconds)
         except grpc.RpcError as error:
             raise CallFailed.from_rpc_error(error) from error
+
+
+def parse_value(text: str) -> Value:
+    """Return a value written as text: a level if it is in double quotes or is not a number."""
+    if len(text) > 1 and text[0] == text[-1] == '"':
+        return text[1:-1]
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _feature_values(values: Mapping[str, Value] | None) -> dict[str, FeatureValue]:

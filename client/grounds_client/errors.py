@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import cast
 
 import grpc
-from google.rpc import error_details_pb2
+from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +56,19 @@ class CallFailed(Exception):
     def from_rpc_error(cls, error: grpc.RpcError) -> "CallFailed":
         """Return the exception for an error of gRPC, with the details that the server attached."""
         call = cast("grpc.Call", error)  # the error that a failed call raises is also a grpc.Call
+        status = rpc_status.from_call(call) or status_pb2.Status(message=call.details() or "")
+        return cls._from_status(call.code(), status)
+
+    @classmethod
+    def from_status(cls, status: status_pb2.Status) -> "CallFailed":
+        """Return the exception for an error within a batch."""
+        return cls._from_status(_CODES.get(status.code, grpc.StatusCode.UNKNOWN), status)
+
+    @classmethod
+    def _from_status(cls, code: grpc.StatusCode, status: status_pb2.Status) -> "CallFailed":
+        """Return the exception for a status with its details."""
         reason, metadata, problems = "", {}, []
-        status = rpc_status.from_call(call)
-        for detail in status.details if status else ():
+        for detail in status.details:
             info, bad_request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
             if detail.Unpack(info):
                 reason, metadata = info.reason, dict(info.metadata)
@@ -64,7 +76,11 @@ class CallFailed(Exception):
                 problems = [
                     FieldProblem(each.field, each.description, each.reason) for each in bad_request.field_violations
                 ]
-        return cls(call.code(), reason, call.details() or "", problems=problems, metadata=metadata)
+        return cls(code, reason, status.message, problems=problems, metadata=metadata)
+
+
+class ScoringRefused(Exception):
+    """A file cannot be scored; the message states what to do next."""
 
 
 class PullRefused(Exception):

@@ -8,6 +8,7 @@ from server.errors import MethodNotAllowed
 
 ROLES: dict[str, frozenset[str]] = {
     "/grounds.credit.v1.CreditService/ScoreCredit": frozenset({LOAN_DESK}),
+    "/grounds.credit.v1.CreditService/BatchScoreCredit": frozenset({LOAN_DESK}),
     "/grounds.credit.v1.CreditService/SimulateCredit": frozenset({LOAN_DESK}),
     "/grounds.credit.v1.CreditService/GetCreditDecision": frozenset({LOAN_DESK}),
     "/grounds.credit.v1.CreditService/RecordOverride": frozenset({LOAN_DESK}),

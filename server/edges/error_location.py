@@ -1,6 +1,23 @@
-"""Locations of exceptions, for the application log."""
+"""Reports of exceptions in the application log: where an exception was raised, and the id of an incident."""
 
+import uuid
+
+import structlog
+
+_LOG = structlog.get_logger()
 _FRAMES_MAX = 8
+
+
+def report_bug(method: str, error: BaseException) -> str:
+    """Log an unexpected error of a call; return the id of the incident, which the caller receives.
+
+    Neither the log nor the answer contains the exception's message, which may contain a customer's values.
+    """
+    incident_id = str(uuid.uuid4())
+    _LOG.error(
+        "bug", method=method, incident_id=incident_id, error=type(error).__name__, location=error_location(error)
+    )
+    return incident_id
 
 
 def error_location(error: BaseException) -> list[str]:

@@ -4,7 +4,6 @@ import asyncio
 import datetime as dt
 import math
 import time
-import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -17,11 +16,12 @@ from google.protobuf.message import Message
 from server.edges.authorization import PUBLIC_METHODS, ROLES, authorize
 from server.edges.call_deadline import start_call
 from server.edges.context import Context
-from server.edges.error_location import error_location
+from server.edges.error_location import report_bug
 from server.edges.identity.callers import ANYONE_CALLER, UNIDENTIFIED_CALLER, Caller
 from server.edges.identity.identification import Identification, LocalIdentification
 from server.edges.limits import CallClass, CallLimits, class_of_method
 from server.edges.received_request import (
+    BatchDecoder,
     PendingRequests,
     ReceivedRequest,
     RequestDecoder,
@@ -39,7 +39,7 @@ _OWN_PREFIX = "/grounds."  # the full name of every method of our services begin
 _METHOD_NAME_MAX = 200  # the error message shows at most this many characters of an unknown method's name
 _ABORT_SECONDS_MAX = 1.0
 _UnaryMethod = Callable[[Any, ReceivedRequest], Awaitable[Message | bytes]]
-_StreamMethod = Callable[[Any, ReceivedRequest], AsyncGenerator[Message]]
+_StreamMethod = Callable[[Any, ReceivedRequest], AsyncGenerator[Message | bytes]]
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
@@ -114,7 +114,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return _rejecting_handler(MethodNotAllowed(f"permission denied: nobody may call {method}", method=method))
         if not method.startswith(_OWN_PREFIX):
             return self._wrap_standard(handler, method)
-        decoder = RequestDecoder(handler.request_deserializer, method, self._request_bytes_max)
+        decoder = self._decoder(handler.request_deserializer, method)
         serializer = {"response_serializer": _bytes_or(handler.response_serializer)}
         if handler.response_streaming:
             call = self._wrap_stream(handler.unary_stream, method, decoder)
@@ -123,9 +123,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             self._wrap_unary(handler.unary_unary, method, decoder), **serializer
         )
 
+    def _decoder(self, deserialize: Callable[[bytes], Message], method: str) -> RequestDecoder | BatchDecoder:
+        """Return the decoder of a method's requests."""
+        if class_of_method(method) is CallClass.BATCH:
+            request_type = deserialize.__self__.DESCRIPTOR  # type: ignore[attr-defined] # FromString is bound to its class
+            return BatchDecoder(request_type, method, self._request_bytes_max)
+        return RequestDecoder(deserialize, method, self._request_bytes_max)
+
     # Methods of our services
 
-    def _wrap_unary(self, servicer_method: _UnaryMethod, method: str, decoder: RequestDecoder) -> Any:
+    def _wrap_unary(self, servicer_method: _UnaryMethod, method: str, decoder: RequestDecoder | BatchDecoder) -> Any:
         """Wrap a method of our services with a single answer."""
         call_class = class_of_method(method)
 
@@ -149,7 +156,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         return call
 
-    def _wrap_stream(self, servicer_method: _StreamMethod, method: str, decoder: RequestDecoder) -> Any:
+    def _wrap_stream(self, servicer_method: _StreamMethod, method: str, decoder: RequestDecoder | BatchDecoder) -> Any:
         """Wrap a method of our services with a stream of answers."""
         call_class = class_of_method(method)
 
@@ -223,7 +230,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         return run
 
-    async def _send(self, answer: Message, context: Context) -> None:
+    async def _send(self, answer: Message | bytes, context: Context) -> None:
         """Send one part of a streamed answer.
 
         Raises:
@@ -321,10 +328,7 @@ async def _end_with_error(error: BaseException, method: str, context: Context, s
         except TimeoutError:
             raise asyncio.CancelledError from error
     if isinstance(error, Exception):
-        # A bug. The message of the exception may contain a customer's values, so neither log nor answer contains it.
-        incident_id, location = str(uuid.uuid4()), error_location(error)
-        LOG.error("bug", method=method, incident_id=incident_id, error=type(error).__name__, location=location)
-        await abort_with_incident(context, incident_id)
+        await abort_with_incident(context, report_bug(method, error))
     _log_call(method, "DEADLINE_EXCEEDED" if context.time_remaining() == 0 else "CANCELLED", start)
 
 

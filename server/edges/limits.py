@@ -22,6 +22,7 @@ class CallClass(enum.Enum):
     """A class of calls with its own limit on calls in progress."""
 
     LOAN_DESK = "loan_desk"
+    BATCH = "batch"
     CRM = "crm"
     EXPORT = "export"
     AUDIT = "audit"
@@ -40,8 +41,9 @@ CLASS_BY_SERVICE = {
     "grpc.reflection.v1.ServerReflection": CallClass.REFLECTION,
     "grpc.reflection.v1alpha.ServerReflection": CallClass.REFLECTION,
 }
-# Streams that callers keep open for a long time have classes of their own.
+# Long streams have classes of their own.
 _CLASS_BY_METHOD = {
+    "/grounds.credit.v1.CreditService/BatchScoreCredit": CallClass.BATCH,
     "/grounds.churn.v1.ChurnService/ExportChurnRisks": CallClass.EXPORT,
     "/grpc.health.v1.Health/Watch": CallClass.HEALTH_WATCH,
 }
@@ -65,6 +67,7 @@ class CallLimits:
         """Return the configured limits."""
         in_progress_max = {
             CallClass.LOAN_DESK: settings.requests_in_flight_max,
+            CallClass.BATCH: settings.batches_in_flight_max,
             CallClass.CRM: settings.crm_requests_in_flight_max,
             CallClass.EXPORT: settings.exports_in_flight_max,
             CallClass.AUDIT: settings.audit_requests_in_flight_max,

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import grpc
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
 
 from server.edges.identity.callers import Caller
 from server.edges.identity.markets import check_markets
 from server.edges.validation import request_invalid, validate
-from server.edges.wire_format import find_encoding_problem, shape_of_message
+from server.edges.wire_format import find_encoding_problem, shape_of_message, split_elements
 from server.errors import RequestIncomplete, RequestTooLarge, RequestUnreadable, Violation
 
 # A request of more bytes or more list elements than this is decoded and validated in a thread, so that the event loop
@@ -29,7 +30,7 @@ class ReceivedRequest:
     context. Servicers reject a call by raising a ServerError, so they do not depend on gRPC's context.
 
     Attributes:
-        message: The decoded request.
+        message: The decoded request. Of a batch, the encoded elements, which are not decoded yet.
         content: The bytes as received, which a record contains. They contain every field only once.
         caller: The caller, who may call the method and may ask about the markets in the request.
     """
@@ -83,6 +84,15 @@ class RequestDecoder:
         validate(message, problem)
         return ReceivedRequest(message, content, caller)
 
+    def decode_element(self, content: bytes, caller: Caller) -> ReceivedRequest:
+        """Return a decoded request that arrived as an element of a batch. This method runs in a thread.
+
+        Raises:
+            RequestUnreadable, RequestInvalid: The request was rejected.
+            MarketNotAllowed: The caller may not ask about a market in the request.
+        """
+        return ReceivedRequest(self._decode_large(content, caller), content, caller)
+
     def _decode_large(self, content: bytes, caller: Caller) -> Message:
         """Check the encoding, then decode and validate. This method runs in a thread."""
         problem = self._encoding_problem(content)
@@ -103,6 +113,33 @@ class RequestDecoder:
             return find_encoding_problem(content, self._shape)
         except DecodeError as error:
             raise _unreadable(self._method) from error
+
+
+class BatchDecoder:
+    """Splits the requests of a method whose request is a list of requests, each of which has its own answer.
+
+    The elements are neither decoded nor validated here, so an invalid element does not affect the others. The servicer
+    decodes them with `RequestDecoder.decode_element`.
+    """
+
+    def __init__(self, request_type: Descriptor, method: str, bytes_max: int) -> None:
+        """Create a decoder; see RequestDecoder."""
+        self._shape, self._method, self._bytes_max = shape_of_message(request_type), method, bytes_max
+
+    async def decode(self, content: bytes, caller: Caller, _run_in_thread: Callable[..., Any]) -> ReceivedRequest:
+        """Return the encoded elements of a batch.
+
+        Raises:
+            RequestTooLarge, RequestUnreadable, RequestInvalid: The batch was rejected.
+        """
+        check_size(content, self._bytes_max)
+        try:
+            elements, problem = split_elements(content, self._shape)
+        except DecodeError as error:
+            raise _unreadable(self._method) from error
+        if problem is not None:
+            raise request_invalid([problem])
+        return ReceivedRequest(elements, content, caller)
 
 
 class MessageReader(Protocol):

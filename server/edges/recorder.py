@@ -9,7 +9,7 @@ then returns the record, if there is one.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Protocol, TypeVar, TypeVarTuple
 
@@ -101,16 +101,8 @@ class Recorder:
             Draining: The recorder is closed. The entry is not recorded.
             RequestIdReused, RecordRemoved, RecordDamaged, PreconditionFailed: See RecordLog.append.
         """
-        if self._closing:
-            raise Draining("this server is stopping; retry")
-        if len(self._queue) >= self.queue_max:
-            self.rejected += 1
-            raise ServerBusy("too many records wait to be written; retry later", retry_seconds=_PROBE_SECONDS)
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[AppendResult] = loop.create_future()
-        self._queue[future] = entry
-        self._wake.set()
-        timer = loop.call_later(remaining_seconds(), self._expire, future)
+        (future,) = self._enqueue((entry,))
+        timer = asyncio.get_running_loop().call_later(remaining_seconds(), self._expire, future)
         try:
             result = await future
         finally:
@@ -120,6 +112,45 @@ class Recorder:
         if isinstance(result, Exception):
             raise result
         return result
+
+    async def record_several(self, entries: Sequence[LogEntry]) -> list[AppendResult]:
+        """Append entries; return for each entry what `record` would return or raise.
+
+        Raises:
+            ServerBusy: Too many entries wait already. None of these entries is recorded.
+            Draining: The recorder is closed. None of these entries is recorded.
+        """
+        futures = self._enqueue(entries)
+        timer = asyncio.get_running_loop().call_later(remaining_seconds(), self._expire_all, futures)
+        try:
+            # Most entries of a batch get their results at the same time, so most futures are done when they are awaited.
+            return [await future for future in futures]
+        finally:
+            timer.cancel()
+            self.dropped += sum(self._queue.pop(future, None) is not None for future in futures)
+
+    def _enqueue(self, entries: Sequence[LogEntry]) -> list[asyncio.Future[AppendResult]]:
+        """Append entries to the queue; return the futures of their results.
+
+        Raises:
+            ServerBusy: The queue has no room for all entries.
+            Draining: The recorder is closed.
+        """
+        if self._closing:
+            raise Draining("this server is stopping; retry")
+        if len(self._queue) + len(entries) > self.queue_max:
+            self.rejected += len(entries)
+            raise ServerBusy("too many records wait to be written; retry later", retry_seconds=_PROBE_SECONDS)
+        loop = asyncio.get_running_loop()
+        futures: list[asyncio.Future[AppendResult]] = [loop.create_future() for _ in entries]
+        self._queue.update(zip(futures, entries, strict=True))
+        self._wake.set()
+        return futures
+
+    def _expire_all(self, futures: Iterable[asyncio.Future[AppendResult]]) -> None:
+        """End the wait of several entries; see `_expire`."""
+        for future in futures:
+            self._expire(future)
 
     def _expire(self, future: asyncio.Future[AppendResult]) -> None:
         """End the wait of a call that has reached its time limit. An entry that is still in the queue is dropped."""

@@ -80,6 +80,21 @@ INTERNAL = ErrorStatus(grpc.StatusCode.INTERNAL, "INTERNAL")
 
 async def abort_with_error(context: Context, error: ServerError) -> NoReturn:
     """End the call with the status and the details of an error, and with the violations that fit into the trailers."""
+    trailers: dict[str, str] = {}
+    if error.retry_seconds is not None:
+        trailers[_PUSHBACK_KEY] = str(_retry_milliseconds(error.retry_seconds))
+    elif isinstance(error, errors.RequestTooLarge):
+        trailers[_PUSHBACK_KEY] = _NO_RETRY  # the status code alone would mean that a retry can succeed
+    await _abort(context, ERROR_STATUSES[type(error)].code, error_message(error), trailers)
+
+
+async def abort_with_incident(context: Context, incident_id: str) -> NoReturn:
+    """End the call with INTERNAL and an incident id, which also identifies the error in the application log."""
+    await _abort(context, INTERNAL.code, incident_message(incident_id))
+
+
+def error_message(error: ServerError) -> status_pb2.Status:
+    """Build the google.rpc.Status of an error."""
     bad_request = error_details_pb2.BadRequest()
     for violation in error.violations:
         bad_request.field_violations.add(field=violation.field, description=violation.problem, reason=violation.kind)
@@ -87,43 +102,41 @@ async def abort_with_error(context: Context, error: ServerError) -> NoReturn:
             del bad_request.field_violations[-1]
             break
     details = [_pack(bad_request)] if error.violations else []
-    trailers: dict[str, str] = {}
     if error.quota:
         quota = error_details_pb2.QuotaFailure()
         quota.violations.add(subject=error.quota, description=str(error))
         details.append(_pack(quota))
     if error.retry_seconds is not None:
-        milliseconds = math.ceil(1000 * error.retry_seconds)
         retry = error_details_pb2.RetryInfo()
-        retry.retry_delay.FromMilliseconds(milliseconds)
+        retry.retry_delay.FromMilliseconds(_retry_milliseconds(error.retry_seconds))
         details.append(_pack(retry))
-        trailers[_PUSHBACK_KEY] = str(milliseconds)
-    elif isinstance(error, errors.RequestTooLarge):
-        trailers[_PUSHBACK_KEY] = _NO_RETRY  # the status code alone would mean that a retry can succeed
-    status = ERROR_STATUSES[type(error)]
-    await _abort(context, status, _truncate(str(error)), error.metadata, details=details, trailers=trailers)
+    return _status_message(ERROR_STATUSES[type(error)], _truncate(str(error)), error.metadata, details)
 
 
-async def abort_with_incident(context: Context, incident_id: str) -> NoReturn:
-    """End the call with INTERNAL and an incident id, which also identifies the error in the application log."""
-    await _abort(context, INTERNAL, f"incident {incident_id}", {"incident_id": incident_id})
+def incident_message(incident_id: str) -> status_pb2.Status:
+    """Build the google.rpc.Status of a bug."""
+    return _status_message(INTERNAL, f"incident {incident_id}", {"incident_id": incident_id})
+
+
+def _status_message(
+    error_status: ErrorStatus, message: str, metadata: Mapping[str, str], details: Sequence[any_pb2.Any] = ()
+) -> status_pb2.Status:
+    """Build a google.rpc.Status that has one ErrorInfo, followed by the given details."""
+    info = error_details_pb2.ErrorInfo(reason=error_status.reason, domain=_DOMAIN, metadata=metadata)
+    code = code_pb2.Code.Value(error_status.code.name)
+    return status_pb2.Status(code=code, message=message, details=[_pack(info), *details])
+
+
+def _retry_milliseconds(seconds: float) -> int:
+    """Return the time after which a caller should retry, in whole milliseconds."""
+    return math.ceil(1000 * seconds)
 
 
 async def _abort(
-    context: Context,
-    error_status: ErrorStatus,
-    message: str,
-    metadata: dict[str, str],
-    *,
-    details: Sequence[any_pb2.Any] = (),
-    trailers: Mapping[str, str] | None = None,
+    context: Context, code: grpc.StatusCode, status: status_pb2.Status, trailers: Mapping[str, str] | None = None
 ) -> NoReturn:
-    """End the call with a google.rpc.Status that has one ErrorInfo, followed by the given details and trailers."""
-    info = error_details_pb2.ErrorInfo(reason=error_status.reason, domain=_DOMAIN, metadata=metadata)
-    code = code_pb2.Code.Value(error_status.code.name)
-    status = status_pb2.Status(code=code, message=message, details=[_pack(info), *details])
-    trailing = ((_DETAILS_KEY, status.SerializeToString()), *(trailers or {}).items())
-    await context.abort(error_status.code, message, trailing)
+    """End the call with a status and the given trailers."""
+    await context.abort(code, status.message, ((_DETAILS_KEY, status.SerializeToString()), *(trailers or {}).items()))
     raise AssertionError("abort raises")
 
 

@@ -86,6 +86,21 @@ def find_encoding_problem(content: bytes, shape: MessageShape) -> Violation | No
     return None
 
 
+def split_elements(content: bytes, shape: MessageShape) -> tuple[list[bytes], Violation | None]:
+    """Split a message whose only field is a list of messages. The elements themselves are not checked.
+
+    Returns:
+        The encoded elements, and None; or no elements, and the problem of the message.
+
+    Raises:
+        DecodeError: The bytes are not an encoded message.
+    """
+    try:
+        return _EncodedMessage(content).split(shape), None
+    except _EncodingProblem as problem:
+        return [], problem.violation
+
+
 class _EncodingProblem(Exception):
     """Raised to end the check at the first problem."""
 
@@ -110,9 +125,7 @@ class _EncodedMessage:
             number, wire_type = tag >> 3, tag & 7
             field = shape.fields.get(number)
             if field is None or wire_type not in field.wire_types:
-                raise _EncodingProblem(
-                    path, "has unknown fields; use the .proto files of this server's release", "UNKNOWN_FIELD"
-                )
+                raise _unknown_field(path)
             start, position = self._value_range(wire_type, position, end)
             count = seen.get(field.identity, 0)
             field_path = f"{path}.{field.name}" if path else field.name
@@ -129,6 +142,22 @@ class _EncodedMessage:
                 raise _count_problem(field, field_path)
             ranges[number] = (start, position)
         return ranges
+
+    def split(self, shape: MessageShape) -> list[bytes]:
+        """Return the elements of the message's only field."""
+        (field,) = shape.fields.values()
+        position, elements = 0, list[bytes]()
+        while position < len(self._content):
+            tag, position = self._read_varint(position, len(self._content))
+            if tag >> 3 not in shape.fields or tag & 7 not in field.wire_types:
+                raise _unknown_field("")
+            start, position = self._value_range(tag & 7, position, len(self._content))
+            if len(elements) == field.count_max:
+                raise _count_problem(field, field.name)
+            elements.append(self._content[start:position])
+        if not elements:
+            raise _EncodingProblem(field.name, "must contain at least 1 element", "REPEATED_MIN_ITEMS")
+        return elements
 
     def _element_count(self, field: _FieldShape, wire_type: int, start: int, end: int) -> int:
         """Return the number of elements that an encoded field adds to a list, or 1 for any other field."""
@@ -213,6 +242,11 @@ def _unknown_values(encoded: bytes | Message) -> dict[int, bytes]:
     message = empty_pb2.Empty.FromString(encoded) if isinstance(encoded, bytes) else encoded
     fields = UnknownFieldSet(message)
     return {fields[index].field_number: fields[index].data for index in range(len(fields))}
+
+
+def _unknown_field(path: str) -> _EncodingProblem:
+    """Return the problem of a message with a field that this release does not know."""
+    return _EncodingProblem(path, "has unknown fields; use the .proto files of this server's release", "UNKNOWN_FIELD")
 
 
 def _count_problem(field: _FieldShape, path: str) -> _EncodingProblem:

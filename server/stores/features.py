@@ -1,7 +1,7 @@
 """The feature store: an append-only table of customers' features. Each row has an as-of time."""
 
 import datetime as dt
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, select
@@ -77,6 +77,24 @@ class FeatureStore:
         with self._database.reading(single_statement=True) as connection:
             rows = run_sql(connection, f"{_SELECT_NEWEST} {marks(len(wanted))}", values).fetchall()
         return {customer_id: _stored_features(schema, content, as_of) for customer_id, content, as_of in rows}
+
+    def find_newest_each(self, wanted: Sequence[tuple[str, str, Schema]]) -> list[StoredFeatures | None]:
+        """Return customers' newest features, with one query for each market and schema.
+
+        Args:
+            wanted: For each customer, the market, the customer_id and the schema of the model that needs the features.
+
+        Returns:
+            The features of each customer; None if no features are stored.
+        """
+        groups: dict[tuple[str, Schema], set[str]] = {}
+        for market, customer_id, schema in wanted:
+            groups.setdefault((market, schema), set()).add(customer_id)
+        found = {
+            (market, schema): self.find_newest_of_several(market, customer_ids, schema)
+            for (market, schema), customer_ids in groups.items()
+        }
+        return [found[market, schema].get(customer_id) for market, customer_id, schema in wanted]
 
     def find_at(self, market: str, customer_id: str, schema: Schema, as_of: dt.datetime) -> StoredFeatures | None:
         """Return the customer's features as of exactly this time; None if no such features are stored."""

@@ -42,6 +42,7 @@ async def serve(settings: Settings) -> AsyncIterator[Serving]:
 def release_unstarted(application: Application) -> None:
     """Close the stores of a server that failed to start."""
     application.threads.close()
+    application.batch_threads.close()
     application.readers.close()
     application.housekeepers.close()
     application.replays.close()

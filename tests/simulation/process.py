@@ -65,8 +65,8 @@ class SimulatedApplication(Application):
         self.database = self.database_class(settings.database, connections=self.database.connections)
         self.anchors = CheckpointAnchor(self.database, settings.anchor_folder, None)
         self.samples = SampleDrawer(self.database)
-        self.threads, self.readers, self.replays, self.housekeepers = (
-            VirtualStoreThreads(process, count) for count in (settings.store_threads, 1, 1, 6)
+        self.threads, self.batch_threads, self.readers, self.replays, self.housekeepers = (
+            VirtualStoreThreads(process, count) for count in (settings.store_threads, 1, 1, 1, 6)
         )
         self.chunker = HeaderIndexer(self.database, run_in_thread=self.housekeepers.run)
         process.steps.watch(self.database)

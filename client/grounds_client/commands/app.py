@@ -8,7 +8,7 @@ import typer
 from grounds_client.commands import audit, churn, credit, models, record_log, witness
 from grounds_client.commands.connection import read_credentials
 from grounds_client.commands.output import print_message
-from grounds_client.errors import CallFailed, PullRefused, WitnessRefused
+from grounds_client.errors import CallFailed, PullRefused, ScoringRefused, WitnessRefused
 from grounds_record.errors import RecordError
 
 # Shell completion is registered under the program's name. `python -m client` would change the completion of every
@@ -23,7 +23,9 @@ app = typer.Typer(
     help="Credit decisions with their reasons, what-ifs, churn risks, models, and the audit of the record log.",
 )
 app.callback()(read_credentials)
-app.command(epilog="Example: grounds score TW 26 120000TWD")(credit.score)
+app.command(
+    epilog="Example: grounds score TW 26 120000TWD, or: grounds score --from applications.csv --to decisions.csv"
+)(credit.score)
 app.command(epilog="Example: grounds simulate TW 26 120000TWD --set PAY_0=2")(credit.simulate)
 app.command(epilog="Example: grounds decision 0b0e3c1e-5f0a-4b7e-9c0e-0f4f5d1b2a3c")(credit.decision)
 app.command(
@@ -68,7 +70,7 @@ def main() -> int:
         for problem in error.problems:
             print_message(f"  {problem.field}: {problem.problem}", err=True)
         return 1
-    except (OSError, PullRefused, RecordError, WitnessRefused) as error:
+    except (OSError, PullRefused, RecordError, ScoringRefused, WitnessRefused) as error:
         print_message(f"error: {error}", err=True)
         return 1
     return 0

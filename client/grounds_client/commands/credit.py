@@ -1,6 +1,7 @@
 """Commands for the loan desk: decisions, what-ifs, overrides and outcomes."""
 
 import datetime as dt
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,9 +11,20 @@ from grounds.model.v1 import model_pb2
 from grounds_client.channel import DEFAULT_ADDRESS
 from grounds_client.client import Client, OutcomeEvent
 from grounds_client.commands.connection import connect
-from grounds_client.commands.options import Address, Amount, AsJson, CustomerId, DecisionId, Locale, Market, RequestId
+from grounds_client.commands.options import (
+    Address,
+    Amount,
+    AsJson,
+    CustomerId,
+    DecisionId,
+    Locale,
+    Market,
+    OptionalAmount,
+    RequestId,
+)
 from grounds_client.commands.output import print_json, print_message
 from grounds_client.commands.parsers import check_market, parse_amount, parse_choice, parse_values
+from grounds_client.commands.score_file import score_file
 from grounds_client.errors import CallFailed
 from grounds_client.formatting import outcome_text, override_text
 from grounds_client.money import Amount as AmountOfMoney
@@ -42,9 +54,9 @@ _Product = Annotated[str, typer.Option(help="The name of the product in the poli
 
 
 def score(
-    market: Market,
-    customer: CustomerId,
-    amount: Amount,
+    market: Market = "",
+    customer: CustomerId = "",
+    amount: OptionalAmount = None,
     features: _FeatureValues = None,
     request_id: RequestId = None,
     product: _Product = "",
@@ -52,8 +64,31 @@ def score(
     locale: Locale = "",
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
+    applications: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="A CSV file with the columns market, customer_id and amount, and if needed request_id, product, locale, "
+            "features.NAME and facts.NAME. Each row is decided and recorded on its own.",
+        ),
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="With --from: the CSV file of the answers. An interrupted run continues."),
+    ] = None,
 ) -> None:
-    """Request a credit decision. The server records it."""
+    """Request a credit decision, or one for each row of a file. The server records every decision."""
+    if applications is not None or to is not None:
+        alone = {"MARKET": market, "--set": features, "--fact": facts, "--request-id": request_id, "--json": as_json}
+        if unused := [name for name, given in alone.items() if given]:
+            raise typer.BadParameter(f"{', '.join(unused)} cannot be combined with --from; use the columns of the file")
+        if applications is None or to is None:
+            raise typer.BadParameter("specify both --from and --to, or neither")
+        score_file(applications, to, product=product, locale=locale, address=address)
+        return
+    if not market or not customer or amount is None:
+        raise typer.BadParameter("specify MARKET, CUSTOMER and AMOUNT, such as TW 26 120000TWD, or --from and --to")
     with connect(address) as client:
         decision = client.score_credit(
             market,

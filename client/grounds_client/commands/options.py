@@ -14,6 +14,10 @@ CustomerId = Annotated[str, typer.Argument(metavar="CUSTOMER", help="The custome
 Amount = Annotated[
     AmountOfMoney, typer.Argument(metavar="AMOUNT", help="The amount, such as 120000TWD.", parser=parse_amount)
 ]
+OptionalAmount = Annotated[
+    AmountOfMoney | None,
+    typer.Argument(metavar="AMOUNT", help="The amount, such as 120000TWD.", parser=parse_amount),
+]
 DecisionId = Annotated[
     str,
     typer.Argument(metavar="DECISION_ID", help="The full id of 36 characters.", parser=parse_decision_id),

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 
 import typer
 
-from grounds_client.client import Client, Value
+from grounds_client.client import Client, Value, parse_value
 from grounds_client.money import Amount
 from grounds_record.printable_text import escape_line
 
@@ -47,13 +47,7 @@ def parse_values(texts: Sequence[str], option: str) -> dict[str, Value]:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise typer.BadParameter(f"must be NAME=VALUE, such as PAY_0=2, got {text!r}", param_hint=option)
-        if len(value) > 1 and value[0] == value[-1] == '"':
-            values[name] = value[1:-1]
-            continue
-        try:
-            values[name] = float(value)
-        except ValueError:
-            values[name] = value
+        values[name] = parse_value(value)
     return values
 
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from grounds_client.client import DEFAULT_PAGE_SIZE, Client
 from grounds_client.errors import CallFailed, PullRefused
-from grounds_client.pull.files import file_sha256
+from grounds_client.files import file_sha256
 from grounds_client.pull.state import UP_TO_DATE, PullState, StateFile
 from grounds_client.pull.table import (
     CUSTOMER_SCHEMA,

@@ -12,7 +12,8 @@ from server.edges.explanations import feature_values
 from server.edges.money import amount_from_money, money_from_amount
 
 _UNSEEN_LEVEL = "UNSEEN_LEVEL"
-_DECISION_TAG = b"\x0a"  # field 1 of ScoreCreditResponse, with the wire type of a message
+_LENGTH_DELIMITED = 2  # wire type of a message
+_DECISION = 1  # field number of ScoreCreditResponse
 _REASON_TYPES = {
     "MODEL": explain_pb2.REASON_TYPE_MODEL,
     "POLICY": explain_pb2.REASON_TYPE_POLICY,
@@ -72,12 +73,22 @@ def fill_assessment(message: pb.CreditAssessment, assessment: Assessment) -> Non
 
 def score_response(decision: bytes) -> bytes:
     """Return an encoded ScoreCreditResponse, whose only field is the encoded decision."""
-    length, size = bytearray(), len(decision)
+    return encode_field(_DECISION, decision)
+
+
+def encode_field(number: int, message: bytes) -> bytes:
+    """Return an encoded field of a message, whose value is a message that is already encoded.
+
+    Args:
+        number: The field number, at most 15.
+        message: The encoded value.
+    """
+    length, size = bytearray(), len(message)
     while size > 0x7F:  # noqa: PLR2004 - a varint: 7 bits per byte, lowest first; the eighth bit continues it
         length.append(size & 0x7F | 0x80)
         size >>= 7
     length.append(size)
-    return b"".join((_DECISION_TAG, length, decision))
+    return b"".join((bytes((number << 3 | _LENGTH_DELIMITED,)), length, message))
 
 
 def decision_message(outcome: PolicyOutcome) -> pb.Decision:

@@ -17,6 +17,7 @@ _AUDIT, _MODEL = "/grounds.audit.v1.AuditService/", "/grounds.model.v1.ModelServ
 
 MARKET_FIELDS: dict[str, str] = {
     f"{_CREDIT}ScoreCredit": "customer.market",
+    f"{_CREDIT}BatchScoreCredit": "requests.customer.market",
     f"{_CREDIT}SimulateCredit": "customer.market",
     f"{_CREDIT}GetCreditDecision": BY_RECORD,
     f"{_CREDIT}RecordOverride": BY_RECORD,

@@ -72,6 +72,7 @@ async def serve_with_clock(
         recorder=recorder,
         log=log,
         threads=threads,
+        batch_threads=threads,
         clock=clock,
     )
     credit_pb2_grpc.add_CreditServiceServicer_to_server(servicer, server)

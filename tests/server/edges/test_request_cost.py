@@ -192,7 +192,17 @@ def valid_large_requests() -> dict[str, tuple[str, bytes]]:
             *(field(3, field(1, name.encode()) + field(2, value)) for name, value in features.items()),
         ]
     )
+    # Every question has an error, which takes longer than a decision that only reads and scores.
+    batches = {
+        f"500 {name}": b"".join(field(1, score_request(**fields)) for _ in range(500))
+        for name, fields in {
+            "decisions": {},
+            "unknown customers": {"customer": customer("DE", "NOBODY77")},
+            "invalid requests": {"features": {"-": numbers(a=1.0)["a"], "": numbers(a=1.0)["a"]}, "locale": "?"},
+        }.items()
+    }
     return {
+        **{name: ("/grounds.credit.v1.CreditService/BatchScoreCredit", batch) for name, batch in batches.items()},
         "512 features": ("/grounds.credit.v1.CreditService/ScoreCredit", scoring),
         "512 simulated features": ("/grounds.credit.v1.CreditService/SimulateCredit", simulating),
         "1000 customers": ("/grounds.churn.v1.ChurnService/BatchGetChurnRisks", customers),

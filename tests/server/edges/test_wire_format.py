@@ -21,6 +21,7 @@ REQUESTS = [
 LARGEST = {
     ("ScoreCreditRequest", "features"): 512,
     ("ScoreCreditRequest", "facts"): 64,
+    ("BatchScoreCreditRequest", "requests"): 500,
     ("SimulateCreditRequest", "features"): 512,
     ("SimulateCreditRequest", "facts"): 64,
     ("BatchGetChurnRisksRequest", "customers"): 1000,

@@ -1,6 +1,7 @@
 import datetime
 
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.rpc import status_pb2 as _status_pb2
 from google.type import date_pb2 as _date_pb2
 from google.type import money_pb2 as _money_pb2
 from grounds.customer.v1 import customer_pb2 as _customer_pb2
@@ -92,6 +93,28 @@ class ScoreCreditResponse(_message.Message):
     CREDIT_DECISION_FIELD_NUMBER: _ClassVar[int]
     credit_decision: CreditDecision
     def __init__(self, credit_decision: _Optional[_Union[CreditDecision, _Mapping]] = ...) -> None: ...
+
+class BatchScoreCreditRequest(_message.Message):
+    __slots__ = ("requests",)
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    requests: _containers.RepeatedCompositeFieldContainer[ScoreCreditRequest]
+    def __init__(self, requests: _Optional[_Iterable[_Union[ScoreCreditRequest, _Mapping]]] = ...) -> None: ...
+
+class BatchScoreCreditResponse(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[BatchScoreCreditResult]
+    def __init__(self, results: _Optional[_Iterable[_Union[BatchScoreCreditResult, _Mapping]]] = ...) -> None: ...
+
+class BatchScoreCreditResult(_message.Message):
+    __slots__ = ("index", "credit_decision", "error")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    CREDIT_DECISION_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    credit_decision: CreditDecision
+    error: _status_pb2.Status
+    def __init__(self, index: _Optional[int] = ..., credit_decision: _Optional[_Union[CreditDecision, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
 
 class SimulateCreditRequest(_message.Message):
     __slots__ = ("customer", "requested_amount", "features", "locale", "product", "facts", "counterfactuals")

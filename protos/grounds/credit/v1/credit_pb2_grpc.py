@@ -27,7 +27,7 @@ if _version_not_supported:
 
 class CreditServiceStub:
     """Decides whether a customer may have a requested amount of credit, and explains
-    the decision. Each call concerns one customer.
+    the decision. Each call concerns one customer, except BatchScoreCredit.
 
     A failed call is a google.rpc.Status with exactly one google.rpc.ErrorInfo,
     domain "grounds". Its reason is one of those listed at the method, or one
@@ -61,6 +61,11 @@ class CreditServiceStub:
                 request_serializer=grounds_dot_credit_dot_v1_dot_credit__pb2.ScoreCreditRequest.SerializeToString,
                 response_deserializer=grounds_dot_credit_dot_v1_dot_credit__pb2.ScoreCreditResponse.FromString,
                 _registered_method=True)
+        self.BatchScoreCredit = channel.unary_stream(
+                '/grounds.credit.v1.CreditService/BatchScoreCredit',
+                request_serializer=grounds_dot_credit_dot_v1_dot_credit__pb2.BatchScoreCreditRequest.SerializeToString,
+                response_deserializer=grounds_dot_credit_dot_v1_dot_credit__pb2.BatchScoreCreditResponse.FromString,
+                _registered_method=True)
         self.SimulateCredit = channel.unary_unary(
                 '/grounds.credit.v1.CreditService/SimulateCredit',
                 request_serializer=grounds_dot_credit_dot_v1_dot_credit__pb2.SimulateCreditRequest.SerializeToString,
@@ -90,7 +95,7 @@ class CreditServiceStub:
 
 class CreditServiceServicer:
     """Decides whether a customer may have a requested amount of credit, and explains
-    the decision. Each call concerns one customer.
+    the decision. Each call concerns one customer, except BatchScoreCredit.
 
     A failed call is a google.rpc.Status with exactly one google.rpc.ErrorInfo,
     domain "grounds". Its reason is one of those listed at the method, or one
@@ -124,6 +129,31 @@ class CreditServiceServicer:
         NO_ACTIVE_MODEL (FAILED_PRECONDITION), NO_POLICY (FAILED_PRECONDITION),
         RECORD_REMOVED (FAILED_PRECONDITION: this request_id was answered, and the
         answer was erased since), RECORD_DAMAGED (DATA_LOSS).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchScoreCredit(self, request, context):
+        """Answers up to 500 requests of ScoreCredit in one call, e.g. for a review of a
+        portfolio. The answers are streamed in the order of the requests.
+
+        Nothing about a batch is atomic. Each request is checked, decided and recorded
+        as if it were a call of ScoreCredit, and has its own answer or its own error,
+        so an invalid request does not affect the others. A request_id means the same
+        in both methods: after either method has answered it, both return that answer.
+        The requests of a batch are not decided at the same moment, so a model or a
+        policy that is activated meanwhile applies to the later ones only.
+
+        If the call ends early, e.g. because it was cancelled or its deadline passed,
+        the requests without an answer may or may not have been decided. Send them
+        again with the same request_ids; no customer is decided twice.
+
+        The call itself fails only if no request can be answered. The reasons of an
+        error within the stream are those of ScoreCredit.
+
+        Reasons: ANSWER_NOT_READ (DEADLINE_EXCEEDED: a part of the answer was not read
+        in time).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -203,6 +233,11 @@ def add_CreditServiceServicer_to_server(servicer, server):
                     request_deserializer=grounds_dot_credit_dot_v1_dot_credit__pb2.ScoreCreditRequest.FromString,
                     response_serializer=grounds_dot_credit_dot_v1_dot_credit__pb2.ScoreCreditResponse.SerializeToString,
             ),
+            'BatchScoreCredit': grpc.unary_stream_rpc_method_handler(
+                    servicer.BatchScoreCredit,
+                    request_deserializer=grounds_dot_credit_dot_v1_dot_credit__pb2.BatchScoreCreditRequest.FromString,
+                    response_serializer=grounds_dot_credit_dot_v1_dot_credit__pb2.BatchScoreCreditResponse.SerializeToString,
+            ),
             'SimulateCredit': grpc.unary_unary_rpc_method_handler(
                     servicer.SimulateCredit,
                     request_deserializer=grounds_dot_credit_dot_v1_dot_credit__pb2.SimulateCreditRequest.FromString,
@@ -238,7 +273,7 @@ def add_CreditServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class CreditService:
     """Decides whether a customer may have a requested amount of credit, and explains
-    the decision. Each call concerns one customer.
+    the decision. Each call concerns one customer, except BatchScoreCredit.
 
     A failed call is a google.rpc.Status with exactly one google.rpc.ErrorInfo,
     domain "grounds". Its reason is one of those listed at the method, or one
@@ -278,6 +313,33 @@ class CreditService:
             '/grounds.credit.v1.CreditService/ScoreCredit',
             grounds_dot_credit_dot_v1_dot_credit__pb2.ScoreCreditRequest.SerializeToString,
             grounds_dot_credit_dot_v1_dot_credit__pb2.ScoreCreditResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchScoreCredit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/grounds.credit.v1.CreditService/BatchScoreCredit',
+            grounds_dot_credit_dot_v1_dot_credit__pb2.BatchScoreCreditRequest.SerializeToString,
+            grounds_dot_credit_dot_v1_dot_credit__pb2.BatchScoreCreditResponse.FromString,
             options,
             channel_credentials,
             insecure,

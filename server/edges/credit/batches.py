@@ -1,0 +1,151 @@
+"""Answers batches of ScoreCredit requests: each request has its own record, and its own answer or its own error.
+
+A batch is answered in chunks. While a thread decodes and decides one chunk, the recorder appends the chunk before. The
+thread belongs to batches only, so that single decisions never wait for it.
+"""
+
+import asyncio
+import datetime as dt
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from itertools import repeat
+
+from grounds.credit.v1 import credit_pb2 as pb
+from server.edges.credit.decision_making import DecisionMaker, DecisionRequest, NewDecision
+from server.edges.credit.messages import encode_field
+from server.edges.error_location import report_bug
+from server.edges.identity.callers import Caller
+from server.edges.received_request import RequestDecoder
+from server.edges.recorder import Recorder
+from server.edges.status import error_message, incident_message
+from server.edges.thread_pool import StoreThreads
+from server.errors import Draining, ServerBusy, ServerError, StoreUnavailable
+from server.stores.record_log.entries import AppendResult
+
+_SERVICE = "/grounds.credit.v1.CreditService"
+_CHUNK = 64  # the number of rows that the model's graph explains at once
+_PART_BYTES_MAX = 1_000_000
+_SIZE_IS_CHECKED = 2**31  # for the decoder of single requests: the size of the whole batch was checked when it arrived
+_DECISION, _ERROR, _RESULTS = 2, 3, 1  # field numbers of BatchScoreCreditResult and of BatchScoreCreditResponse
+_Outcome = NewDecision | bytes  # bytes are an encoded BatchScoreCreditResult
+
+
+class DecisionBatches:
+    """Answers batches. Several batches may be answered at the same time."""
+
+    def __init__(
+        self, maker: DecisionMaker, recorder: Recorder, threads: StoreThreads, clock: Callable[[], dt.datetime]
+    ) -> None:
+        self._maker, self._recorder, self._threads, self._clock = maker, recorder, threads, clock
+        self._decoder = RequestDecoder(
+            pb.ScoreCreditRequest.FromString, f"{_SERVICE}/ScoreCredit", bytes_max=_SIZE_IS_CHECKED
+        )
+
+    async def answer(self, elements: Sequence[bytes], caller: Caller) -> AsyncGenerator[bytes]:
+        """Answer each request, in order. Yield encoded messages BatchScoreCreditResponse.
+
+        If the generator is closed early, the requests of later chunks are not decided.
+
+        Args:
+            elements: The encoded requests, which are not checked yet.
+            caller: The caller of the batch.
+        """
+        recording: asyncio.Task[list[bytes]] | None = None
+        try:
+            for first in range(0, len(elements), _CHUNK):
+                outcomes = await self._decide_in_thread(first, elements[first : first + _CHUNK], caller)
+                if recording is not None:
+                    for part in _encode_parts(await recording):
+                        yield part
+                recording = asyncio.create_task(self._record(first, outcomes))
+            assert recording is not None, "a batch has at least one request"
+            for part in _encode_parts(await recording):
+                yield part
+        finally:
+            if recording is not None:
+                recording.cancel()
+
+    async def _decide_in_thread(self, first: int, elements: Sequence[bytes], caller: Caller) -> Sequence[_Outcome]:
+        """Decide a chunk; see `_decide`. If no thread does so in time, every outcome is an error."""
+        try:
+            return await self._threads.run(self._decide, first, elements, caller, self._clock())
+        except StoreUnavailable as error:
+            return [_encode_result(index, error) for index in range(first, first + len(elements))]
+
+    def _decide(
+        self, first: int, elements: Sequence[bytes], caller: Caller, received_at: dt.datetime
+    ) -> list[_Outcome]:
+        """Return the outcome of each request of a chunk. This method runs in a thread.
+
+        Args:
+            first: Index of the first request in the batch.
+            elements: The encoded requests.
+            caller: The caller of the batch.
+            received_at: The time at which the chunk begins.
+        """
+        requests: list[DecisionRequest | Exception] = []
+        for element in elements:
+            try:
+                requests.append(DecisionRequest(self._decoder.decode_element(element, caller), received_at))
+            except Exception as error:  # noqa: BLE001 - also a bug concerns this request only; its answer reports it
+                requests.append(error)
+        self._maker.decide([request for request in requests if isinstance(request, DecisionRequest)])
+        outcomes: list[_Outcome] = []
+        for index, request in enumerate(requests, first):
+            outcome = request.outcome if isinstance(request, DecisionRequest) else request
+            assert outcome is not None, "`decide` sets every outcome"
+            # Results are encoded here as far as possible, because errors take long to encode.
+            outcomes.append(outcome if isinstance(outcome, NewDecision) else _encode_result(index, outcome))
+        return outcomes
+
+    async def _record(self, first: int, outcomes: Sequence[_Outcome]) -> list[bytes]:
+        """Record the new decisions of a chunk; return the encoded BatchScoreCreditResult of each request.
+
+        Args:
+            first: Index of the first request in the batch.
+            outcomes: The outcomes of the chunk.
+        """
+        entries = [outcome.entry for outcome in outcomes if isinstance(outcome, NewDecision)]
+        recorded: Iterator[AppendResult]
+        try:
+            recorded = iter(await self._recorder.record_several(entries))
+        except (ServerBusy, Draining) as error:
+            recorded = repeat(error)
+        results = []
+        for index, outcome in enumerate(outcomes, first):
+            if isinstance(outcome, NewDecision):
+                record = next(recorded)
+                answer = record if isinstance(record, Exception) else outcome.recorded_answer(record)
+                results.append(_encode_result(index, answer))
+            else:
+                results.append(outcome)
+        return results
+
+
+def _encode_result(index: int, outcome: bytes | Exception) -> bytes:
+    """Return an encoded BatchScoreCreditResult.
+
+    Args:
+        index: Index of the request in the batch.
+        outcome: The encoded CreditDecision, or the error.
+    """
+    start = pb.BatchScoreCreditResult(index=index).SerializeToString()
+    if isinstance(outcome, bytes):
+        return start + encode_field(_DECISION, outcome)
+    if isinstance(outcome, ServerError):
+        status = error_message(outcome)
+    else:
+        status = incident_message(report_bug(f"{_SERVICE}/BatchScoreCredit", outcome))
+    return start + encode_field(_ERROR, status.SerializeToString())
+
+
+def _encode_parts(results: Sequence[bytes]) -> Iterator[bytes]:
+    """Yield encoded messages BatchScoreCreditResponse with these results."""
+    part: list[bytes] = []
+    size = 0
+    for result in results:
+        if part and size + len(result) > _PART_BYTES_MAX:
+            yield b"".join(part)
+            part, size = [], 0
+        part.append(encode_field(_RESULTS, result))
+        size += len(result)
+    yield b"".join(part)
