@@ -5,11 +5,18 @@ The environment takes precedence over CONFIG.toml, and CONFIG.toml over the defa
 
 import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from grounds_record.errors import KeyMalformed
 from grounds_record.note import is_key_name, parse_verifier_key
@@ -20,6 +27,24 @@ from server.key_location import KeyLocation, Pkcs11Uri
 _ENV_PREFIX = "GROUNDS_"
 # The command-line client reads these variables, so they are not misspelt settings of the server.
 _CLIENT_VARIABLES = {f"GROUNDS_{name}" for name in ("ADDRESS", "CA", "CERTIFICATE", "KEY", "TOKEN_FILE")}
+# Kubernetes sets these variables in every container if a Service is named `grounds`, or if its name begins with
+# `grounds-`. They describe the address of the Service, so they are not settings.
+_ADDRESS = r"(\d{1,3}(\.\d{1,3}){3}|[0-9a-f:.]*:[0-9a-f:.]*)"
+_URL = rf"(tcp|udp|sctp)://({_ADDRESS}|\[{_ADDRESS}\]):\d{{1,5}}"
+_SERVICE = r"GROUNDS(_[A-Z0-9_]+)?"
+_SERVICE_VARIABLES = tuple(
+    (re.compile(rf"{_SERVICE}_{name}"), re.compile(value))
+    for name, value in (
+        ("SERVICE_HOST", _ADDRESS),
+        (r"SERVICE_PORT(_[A-Z0-9_]+)?", r"\d{1,5}"),
+        ("PORT", _URL),
+        (r"PORT_\d{1,5}_(TCP|UDP|SCTP)", _URL),
+        (r"PORT_\d{1,5}_(TCP|UDP|SCTP)_PROTO", "(tcp|udp|sctp)"),
+        (r"PORT_\d{1,5}_(TCP|UDP|SCTP)_PORT", r"\d{1,5}"),
+        (r"PORT_\d{1,5}_(TCP|UDP|SCTP)_ADDR", _ADDRESS),
+    )
+)
+_PORT_MAX = 65535
 _DATABASE_SCHEMES = ("sqlite://", "postgresql://", "postgresql+psycopg://")
 
 
@@ -101,7 +126,7 @@ class Settings(BaseSettings):
 
     tls_certificate: Path | None = None  # validated first, because the rule for `host` depends on it
     host: str = "127.0.0.1"
-    port: int = Field(default=50051, ge=0, le=65535)
+    port: int = Field(default=50051, ge=0, le=_PORT_MAX)
     bundles: Path = Path("models/bundles")
     bundle_keys: tuple[str, ...] = ()
     policy: Path = Path(__file__).parent / "policy.toml"
@@ -255,6 +280,12 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Return the sources by precedence: arguments, environment, file. Read no .env file and no secrets folder."""
         del dotenv_settings, file_secret_settings
+        if isinstance(env_settings, EnvSettingsSource):
+            env_settings.env_vars = {
+                name: value
+                for name, value in env_settings.env_vars.items()
+                if not _is_service_variable(name.upper(), value or "")
+            }
         return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
 
 
@@ -287,10 +318,21 @@ def read_settings(path: Path | None = None, **overrides: Any) -> Settings:
         raise ConfigRefused(f"{path}: {error}") from error
 
 
+def _is_service_variable(name: str, value: str) -> bool:
+    """Return whether Kubernetes set an environment variable to describe a Service. The name is in uppercase letters."""
+    return any(names.fullmatch(name) and values.fullmatch(value) for names, values in _SERVICE_VARIABLES)
+
+
 def _reject_unknown_variables() -> None:
     """Raise ConfigRefused for an unknown GROUNDS_ variable, because pydantic-settings ignores misspelt names."""
     known = {f"{_ENV_PREFIX}{name.upper()}" for name in Settings.model_fields} | _CLIENT_VARIABLES
-    unknown = sorted(name for name in os.environ if name.upper().startswith(_ENV_PREFIX) and name.upper() not in known)
+    unknown = sorted(
+        name
+        for name, value in os.environ.items()
+        if name.upper().startswith(_ENV_PREFIX)
+        and name.upper() not in known
+        and not _is_service_variable(name.upper(), value)
+    )
     if unknown:
         raise ConfigRefused(
             f"unknown settings in the environment: {', '.join(unknown)}; correct or unset them; server/README.md lists every setting"

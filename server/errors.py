@@ -223,6 +223,10 @@ class ErasureRefused(OperatorError):
     """An erasure cannot be done, or a legal hold cannot be placed or released. Nothing was changed."""
 
 
+class BackupRefused(OperatorError):
+    """A backup cannot be made or restored. No existing file was changed."""
+
+
 class ForkRefused(OperatorError):
     """`adopt-fork` found no fork, that is, no lost or replaced records. Nothing was changed."""
 

@@ -5,6 +5,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from server.commands.backup import backup, restore
 from server.commands.catalog import activate, deactivate
 from server.commands.clock import confirm_clock
 from server.commands.customers import erase, hold, release
@@ -51,6 +52,8 @@ app.command(epilog="Example: python -m server activate-policy policy.toml --reas
 app.command(epilog="Example: python -m server doctor --config CONFIG.toml")(doctor)
 app.command(epilog="Example: python -m server public-key > grounds.pub")(public_key)
 app.add_typer(keys, name="keys")
+app.command(epilog="Example: python -m server backup /backup/records.db /keys-backup/keys.db")(backup)
+app.command(epilog="Example: python -m server restore /backup/records.db /keys-backup/keys.db")(restore)
 app.command(name="dev-certs", epilog="Example: python -m server dev-certs certificates")(dev_certs)
 app.command(epilog="Example: python -m server erase TW 188 --reason 'request 2026-114' --apply")(erase)
 app.command(epilog="Example: python -m server hold TW 188 --reason 'lawsuit 7 O 42/26'")(hold)

@@ -154,3 +154,51 @@ def test_a_misspelt_setting_in_the_environment_stops_the_start(monkeypatch: pyte
 
     with pytest.raises(ConfigRefused, match=r"unknown settings in the environment: GROUNDS_PROT;"):
         read_settings()
+
+
+# What Kubernetes sets in a container for a Service `grounds` with one port, and for a Service `grounds-metrics` on IPv6.
+SERVICE_VARIABLES = {
+    "GROUNDS_SERVICE_HOST": "10.96.0.17",
+    "GROUNDS_SERVICE_PORT": "50051",
+    "GROUNDS_SERVICE_PORT_GRPC": "50051",
+    "GROUNDS_PORT": "tcp://10.96.0.17:50051",
+    "GROUNDS_PORT_50051_TCP": "tcp://10.96.0.17:50051",
+    "GROUNDS_PORT_50051_TCP_PROTO": "tcp",
+    "GROUNDS_PORT_50051_TCP_PORT": "50051",
+    "GROUNDS_PORT_50051_TCP_ADDR": "10.96.0.17",
+    "GROUNDS_METRICS_SERVICE_HOST": "fd00::17",
+    "GROUNDS_METRICS_PORT": "tcp://[fd00::17]:9464",
+    "GROUNDS_METRICS_PORT_9464_TCP_ADDR": "fd00::17",
+}
+
+
+def test_variables_that_kubernetes_sets_for_a_service_are_not_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in SERVICE_VARIABLES.items():
+        monkeypatch.setenv(name, value)
+
+    assert read_settings(config(tmp_path, "port = 1111")).port == 1111
+    assert read_settings().port == 50051
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("GROUNDS_PORT", "abc"),
+        ("GROUNDS_PORT", "tcp://10.96.0.17"),
+        ("GROUNDS_PORT", "http://10.96.0.17:50051"),
+        ("GROUNDS_SERVICE_HOST", "grounds"),
+        ("GROUNDS_SERVICE_PORT", "tcp"),
+        ("GROUNDS_PORT_50051", "tcp://10.96.0.17:50051"),
+        ("GROUNDS_PORT_50051_TCP", "50051"),
+        ("GROUNDS_KEYS_SERVICE", "10.96.0.17"),
+    ],
+)
+def test_a_variable_that_only_resembles_those_of_kubernetes_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(ConfigRefused, match=r"port: |unknown settings in the environment"):
+        read_settings()
