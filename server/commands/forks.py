@@ -15,7 +15,7 @@ def adopt_fork(reason: Reason, apply: Apply = False, config: Config = None) -> N
     from server.maintenance.forks import find_lost_range
     from server.stores.clock import utc_now
 
-    with open_record_log(read_settings(config)) as log:
+    with open_record_log(read_settings(config), with_all_anchors=True) as log:
         # The clock is not compared with the newest record, because a database that was restored may be old.
         lost = adopt(log, reason, utc_now()) if apply else find_lost_range(log)
         if apply:

@@ -102,12 +102,19 @@ def open_database(settings: Settings) -> "Iterator[Database]":
 
 
 @contextmanager
-def open_record_log(settings: Settings) -> "Iterator[RecordLog]":
-    """Open the record log with its keys. On exit, close the record log and its database."""
+def open_record_log(settings: Settings, *, with_all_anchors: bool = False) -> "Iterator[RecordLog]":
+    """Open the record log with its keys. On exit, close the record log and its database.
+
+    Args:
+        settings: The settings with the locations of the database and the keys.
+        with_all_anchors: Whether to compare the log with all anchored checkpoints instead of the newest ones.
+    """
+    from server.stores.record_log.anchors import CHECKED_ANCHORS
     from server.stores.record_log.opening import KeyLocations, open_log
 
     with open_database(settings) as database:
-        log = open_log(database, KeyLocations.from_settings(settings))
+        anchors_max = None if with_all_anchors else CHECKED_ANCHORS
+        log = open_log(database, KeyLocations.from_settings(settings), anchors_max=anchors_max)
         try:
             yield log
         finally:

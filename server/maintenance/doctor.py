@@ -29,7 +29,7 @@ from server.stores.catalog.bundle_cache import BundleCache
 from server.stores.catalog.policies import PolicyStore
 from server.stores.database import Database, Snapshot
 from server.stores.keys.places import open_place
-from server.stores.record_log.forks import RememberedCheckpoint, adopted_ranges, fork_problem, fork_problems
+from server.stores.record_log.forks import RememberedCheckpoint, fork_problem, fork_problems, is_given_up, read_given_up
 from server.stores.record_log.header_chunks import check_chunks
 from server.stores.record_log.high_water_mark import HighWaterMark
 from server.stores.record_log.key_rotations import read_key_history
@@ -178,17 +178,17 @@ def _check_snapshot(
 
 
 def _given_up_anchors(connection: Connection, head: LogHead, anchors: list[str], verifier: LogKeys) -> dict[str, int]:
-    """Return the anchors that contradict the log, but whose size is in a range that `adopt-fork` gave up.
+    """Return the anchors that contradict the log and that `adopt-fork` gave up.
 
     Returns:
         The size of each such anchor, by its text.
     """
-    adopted = adopted_ranges(connection)
+    given_up = read_given_up(connection)
     found = {}
-    for note in anchors if adopted else ():
+    for note in anchors if given_up else ():
         with suppress(RecordError):  # `verify` reports an anchor that cannot be parsed or verified
             checkpoint = open_checkpoint(note, verifier)
-            if not any(checkpoint.size in lost for lost in adopted):
+            if not is_given_up(checkpoint, given_up):
                 continue
             if fork_problem(connection, _frontier(head), RememberedCheckpoint("an anchor", checkpoint)):
                 found[note] = checkpoint.size

@@ -8,15 +8,16 @@ see the loss.
 import datetime as dt
 
 from grounds.audit.v1 import bodies_pb2 as pb
+from grounds_record.checkpoint import Checkpoint
 from server.errors import ForkRefused
 from server.stores.record_log.entries import LogEntry, new_record_id
-from server.stores.record_log.forks import FORK_ADOPTED, LOST_FROM, LOST_TO
+from server.stores.record_log.forks import FORK_ADOPTED, GIVEN_UP_MAX, LOST_FROM, LOST_TO, given_up_labels
 from server.stores.record_log.holds import OPERATOR
 from server.stores.record_log.log import RecordLog
 
 
 def find_lost_range(log: RecordLog) -> range:
-    """Return the range of tree sizes whose checkpoints `adopt_fork` gives up.
+    """Return the range of tree sizes in which `adopt_fork` gives up checkpoints.
 
     The range starts one above the largest checkpoint with which the database is consistent, or at the smallest
     checkpoint that the database contradicts if that is smaller. The last size in the range is that of the largest
@@ -27,6 +28,11 @@ def find_lost_range(log: RecordLog) -> range:
         ForkRefused: The database is consistent with the high-water mark and with every anchor.
         StoreUnavailable: The database does not respond.
     """
+    return _find_fork(log)[0]
+
+
+def _find_fork(log: RecordLog) -> tuple[range, list[Checkpoint]]:
+    """Return the range of `find_lost_range`, and the different checkpoints that the database contradicts."""
     forked, continued = log.read_fork()
     if not forked:
         raise ForkRefused(
@@ -34,11 +40,16 @@ def find_lost_range(log: RecordLog) -> range:
         )
     first = max((each.checkpoint.size for each in continued), default=0) + 1
     last = max(each.checkpoint.size for each in forked)
-    return range(min(first, *(each.checkpoint.size for each in forked)), last + 1)
+    lost = range(min(first, *(each.checkpoint.size for each in forked)), last + 1)
+    contradicted = {(each.checkpoint.size, each.checkpoint.root): each.checkpoint for each in forked}
+    return lost, [contradicted[identity] for identity in sorted(contradicted)]
 
 
 def adopt_fork(log: RecordLog, reason: str, at: dt.datetime) -> range:
     """Record that a range of the log is lost, and accept the present database.
+
+    The record gives up exactly the checkpoints that the database contradicts now. A later restore of an older copy
+    contradicts other checkpoints, so it is detected.
 
     Args:
         log: A log that contradicts its high-water mark or its anchors.
@@ -52,15 +63,20 @@ def adopt_fork(log: RecordLog, reason: str, at: dt.datetime) -> range:
         ForkRefused: The database is consistent with the high-water mark and with every anchor.
         StoreUnavailable: The record could not be written. The fork is not accepted.
     """
-    lost = find_lost_range(log)
+    lost, contradicted = _find_fork(log)
+    body = pb.ForkAdoptionRecord(reason=reason).SerializeToString(deterministic=True)
+    sizes = {LOST_FROM: str(lost.start), LOST_TO: str(lost.stop - 1)}
     log.adopt(
-        LogEntry(
-            kind=FORK_ADOPTED,
-            record_id=new_record_id(at),
-            time=at,
-            caller=OPERATOR,
-            body=pb.ForkAdoptionRecord(reason=reason).SerializeToString(deterministic=True),
-            labels={LOST_FROM: str(lost.start), LOST_TO: str(lost.stop - 1)},
-        )
+        [
+            LogEntry(
+                kind=FORK_ADOPTED,
+                record_id=new_record_id(at),
+                time=at,
+                caller=OPERATOR,
+                body=body,
+                labels={**sizes, **given_up_labels(contradicted[start : start + GIVEN_UP_MAX])},
+            )
+            for start in range(0, len(contradicted), GIVEN_UP_MAX)
+        ]
     )
     return lost

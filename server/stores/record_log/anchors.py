@@ -25,7 +25,7 @@ from server.stores.tables import CHECKPOINTS
 
 _EVENTS = structlog.get_logger()
 _COMMAND_SECONDS_MAX = 30
-_CHECKED_ANCHORS = 100  # the newest anchored checkpoints, which are compared with the log before its first append
+CHECKED_ANCHORS = 100  # the newest anchored checkpoints, which are compared with the log before its first append
 
 
 class AnchorContradicted(Exception):
@@ -81,7 +81,7 @@ class CheckpointAnchor:
                 self._run_command(head.checkpoint, seconds)
         except (AnchorContradicted, OSError, RecordError, ServerError, subprocess.SubprocessError) as error:
             self.failures += 1
-            problem = str(error) if isinstance(error, AnchorContradicted) else ""
+            problem = _problem_of(error)
             name = type(error).__name__
             _EVENTS.error("checkpoint not anchored", error=name, problem=problem, failures=self.failures)
             return False
@@ -141,7 +141,9 @@ class CheckpointAnchor:
             pass  # another process stored the same checkpoint first
 
 
-def read_newest_anchors(folder: Path | None, key: LogKeys, count: int = _CHECKED_ANCHORS) -> list[RememberedCheckpoint]:
+def read_newest_anchors(
+    folder: Path | None, key: LogKeys, count: int | None = CHECKED_ANCHORS
+) -> list[RememberedCheckpoint]:
     """Read the newest checkpoints in the anchor folder. Their order is determined by the tree size in the file names.
 
     Files without a checkpoint of this log are ignored; `doctor` reports them.
@@ -149,12 +151,13 @@ def read_newest_anchors(folder: Path | None, key: LogKeys, count: int = _CHECKED
     Args:
         folder: The anchor folder; None if there is none.
         key: Public keys of the log, which verify the signatures.
-        count: Maximum number of files to read.
+        count: Maximum number of files to read; None for all files.
     """
     if folder is None or not folder.is_dir():
         return []
     found = []
-    for path in sorted(folder.glob("checkpoint-*.txt"))[-count:]:
+    paths = sorted(folder.glob("checkpoint-*.txt"))
+    for path in paths if count is None else paths[-count:]:
         with suppress(OSError, RecordError, UnicodeDecodeError):
             found.append(RememberedCheckpoint(str(path), open_checkpoint(path.read_text(encoding="utf-8"), key)))
     return found
@@ -181,6 +184,13 @@ def write_exclusively(path: Path, note: str) -> None:
                 raise AnchorContradicted(f"{path} contains a different checkpoint of the same size") from None
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def _problem_of(error: Exception) -> str:
+    """Return why a checkpoint was not anchored: the contradiction, or the path and the reason of the operating system."""
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+    return str(error) if isinstance(error, AnchorContradicted) else ""
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

@@ -8,7 +8,7 @@ database. The root in the database is computed from stored hashes. A fork is fou
 - The root at the size of the checkpoint is different, so records were replaced.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
@@ -22,8 +22,10 @@ from server.stores.record_log.tree_hashes import TreeHashReader
 from server.stores.tables import RECORDS
 
 FORK_ADOPTED = "FORK_ADOPTED"  # kind of the record that accepts a fork
-# Labels of a FORK_ADOPTED record: the first and the last tree size whose checkpoints may contradict the log.
+# Labels of a FORK_ADOPTED record: the first and the last tree size of the checkpoints that it gives up, for people.
 LOST_FROM, LOST_TO = "lost_from", "lost_to"
+_GIVEN_UP = "given_up_"  # labels given_up_0, given_up_1, ...: the checkpoints that the record gives up, `size:root`
+GIVEN_UP_MAX = 400  # checkpoints per FORK_ADOPTED record, so that its header stays far below HEADER_BYTES_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +82,39 @@ def _root_at_size(connection: Connection, frontier: Frontier, size: int) -> byte
     return Frontier(size, tuple(hashes[node] for node in nodes)).root()
 
 
-def adopted_ranges(connection: Connection) -> list[range]:
-    """Return the ranges of tree sizes for which an operator accepted contradicting checkpoints with `adopt-fork`."""
+def given_up_labels(checkpoints: Sequence[Checkpoint]) -> dict[str, str]:
+    """Return the labels of a FORK_ADOPTED record that gives up these checkpoints, at most GIVEN_UP_MAX."""
+    return {f"{_GIVEN_UP}{number}": _identity(each) for number, each in enumerate(checkpoints)}
+
+
+def read_given_up(connection: Connection) -> frozenset[str]:
+    """Return the identities of the checkpoints that an operator gave up with `adopt-fork`.
+
+    A size alone does not identify a checkpoint: after an adopted fork, the log grows through the same sizes again, and a
+    second restore can lose those records, too.
+    """
     rows = connection.execute(select(RECORDS.c.header).where(RECORDS.c.kind == FORK_ADOPTED)).all()
     labels = [parse_header(as_bytes(row.header)).labels for row in rows]
-    return [range(int(each[LOST_FROM]), int(each[LOST_TO]) + 1) for each in labels]
+    return frozenset(value for each in labels for name, value in each.items() if name.startswith(_GIVEN_UP))
+
+
+def is_given_up(checkpoint: Checkpoint, given_up: frozenset[str]) -> bool:
+    """Return whether a checkpoint is one of those that `read_given_up` returned."""
+    return _identity(checkpoint) in given_up
+
+
+def _identity(checkpoint: Checkpoint) -> str:
+    """Return the size and the root of a checkpoint as the value of a label."""
+    return f"{checkpoint.size}:{checkpoint.root.hex()}"
 
 
 def fork_problems(
     connection: Connection, frontier: Frontier, remembered: Iterable[RememberedCheckpoint]
 ) -> list[tuple[RememberedCheckpoint, str]]:
-    """Return the checkpoints that the log contradicts, each with the message of `fork_problem`. Adopted forks are omitted."""
+    """Return the checkpoints that the log contradicts, each with the message of `fork_problem`.
+
+    Checkpoints that an operator gave up are omitted.
+    """
     found = [(each, problem) for each in remembered if (problem := fork_problem(connection, frontier, each))]
-    adopted = adopted_ranges(connection) if found else []
-    return [(each, problem) for each, problem in found if not any(each.checkpoint.size in lost for lost in adopted)]
+    given_up = read_given_up(connection) if found else frozenset()
+    return [(each, problem) for each, problem in found if not is_given_up(each.checkpoint, given_up)]

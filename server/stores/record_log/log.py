@@ -344,19 +344,20 @@ class RecordLog:
             forked = [each for each, _ in fork_problems(connection, frontier, remembered)]
         return forked, [each for each in remembered if each not in forked]
 
-    def adopt(self, entry: LogEntry) -> None:
-        """Append a record that accepts a fork, and replace the high-water mark by the current checkpoint.
+    def adopt(self, entries: Sequence[LogEntry]) -> None:
+        """Append the records that accept a fork, and replace the high-water mark by the current checkpoint.
 
         Raises:
-            StoreUnavailable: It is unknown whether the record was written.
+            StoreUnavailable: It is unknown whether the records were written. They are written together or not at all.
         """
         self._adopting = True
         try:
-            (result,) = self.append([entry])
+            results = self.append(entries)
         finally:
             self._adopting = False
-        if isinstance(result, Exception):
-            raise result
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
         # Replace the mark after the commit. If the process is killed before the replacement, the committed record
         # accepts the fork.
         self.high_water_mark.replace(self.sign_checkpoint(self.last_frontier))

@@ -18,7 +18,7 @@ from server.stores.erasure_list import ErasureList
 from server.stores.keys.master_keys import MasterKeys
 from server.stores.keys.places import KeyPlace, open_place
 from server.stores.keys.signing_keys import SigningKeys, find_signing_key
-from server.stores.record_log.anchors import read_newest_anchors
+from server.stores.record_log.anchors import CHECKED_ANCHORS, read_newest_anchors
 from server.stores.record_log.high_water_mark import HighWaterMark
 from server.stores.record_log.key_rotations import read_key_history
 from server.stores.record_log.key_store import LOG_OWNER, TAGS_OWNER, KeyStore, open_key_database
@@ -77,13 +77,16 @@ class KeyLocations:
         return self.signing_key.with_suffix(suffix)
 
 
-def open_log(database: Database, locations: KeyLocations, clock: Clock | None = None) -> RecordLog:
+def open_log(
+    database: Database, locations: KeyLocations, clock: Clock | None = None, anchors_max: int | None = CHECKED_ANCHORS
+) -> RecordLog:
     """Open the log of a database. On first use, initialize the log and create its keys.
 
     Args:
         database: The database of the log.
         locations: The locations of the log's keys and of its checkpoints outside the database.
         clock: Clock that is checked before each append; None for no check.
+        anchors_max: Number of anchored checkpoints, the newest first, that the log must extend; None for all of them.
 
     Raises:
         LogRefused: A key is missing, is accessible to other users, or belongs to a different log. The message states
@@ -112,7 +115,7 @@ def open_log(database: Database, locations: KeyLocations, clock: Clock | None = 
     except BaseException:
         key_database.close()
         raise
-    anchors = read_newest_anchors(locations.anchor_folder, history)
+    anchors = read_newest_anchors(locations.anchor_folder, history, anchors_max)
     signing = SigningKeys(signing_place, signing_key, history)
     return RecordLog(database, store, signing, tags_key, locations.high_water_mark(), anchors, clock)
 

@@ -249,6 +249,63 @@ def test_doctor_reports_a_fork_until_an_operator_adopts_it(
     assert (folder / "checkpoint-00000000000000000006.txt").exists()
 
 
+def test_a_second_restore_to_a_size_that_was_once_given_up_is_a_fork_again(
+    database_url: str, copy_database: Copy, tmp_path: Path
+) -> None:
+    folder = tmp_path / "anchors"
+    folder.mkdir()
+    append(database_url, tmp_path, 1)
+    first_copy = copy_database(database_url)
+    append(database_url, tmp_path, 8)
+    with open_test_log(first_copy, tmp_path, anchor_folder=folder) as log:
+        adopt_fork(log, "the first restore", NOW)
+    second_copy = copy_database(first_copy)
+    with open_test_log(first_copy, tmp_path, anchor_folder=folder) as log:
+        for _ in range(4):
+            log.append([entry()])
+        CheckpointAnchor(log.database, folder, None).push()
+    mark = HighWaterMark(tmp_path / "signing.mark")
+
+    problem = refusal_of_append(second_copy, tmp_path, anchor_folder=folder)
+    with open_test_log(second_copy, tmp_path, anchor_folder=folder) as log:
+        healthy, report = check_log(log.database, log.verifier, folder, mark)
+        lost = adopt_fork(log, "the second restore", NOW)
+        log.append([entry()])
+
+    assert "the log has 2 records" in problem
+    assert "records 2 to 5 are missing" in problem
+    assert not healthy
+    assert not any("given up" in line for line in report)
+    assert (lost.start, lost.stop) == (1, 7)
+
+
+def test_an_adoption_gives_up_every_anchor_that_the_database_contradicts(tmp_path: Path) -> None:
+    """Doctor reads all anchors, and a running server only the newest 100."""
+    url = f"sqlite:///{tmp_path / 'log.db'}"
+    folder = tmp_path / "anchors"
+    folder.mkdir()
+    append(url, tmp_path, 1)
+    older = shutil.copy(tmp_path / "log.db", tmp_path / "older.db")
+    with open_test_log(url, tmp_path) as log:
+        anchor = CheckpointAnchor(log.database, folder, None)
+        for _ in range(450):  # more than one record can give up
+            log.append([entry()])
+            assert anchor.push()
+    shutil.copy(older, tmp_path / "log.db")
+    config = tmp_path / "config.toml"
+    settings = {**key_settings(tmp_path), "database": url, "log_origin": ORIGIN, "anchor_folder": folder}
+    config.write_text("".join(f'{name} = "{value}"\n' for name, value in settings.items()))
+    words = ["adopt-fork", "--reason", "restored", "--apply", "--config", str(config)]
+
+    assert CliRunner().invoke(app, words).exit_code == 0
+
+    with open_test_log(url, tmp_path, anchor_folder=folder) as log:
+        healthy, report = check_log(log.database, log.verifier, folder, HighWaterMark(tmp_path / "signing.mark"))
+        log.append([entry()])
+    assert healthy, report
+    assert sum("given up" in line for line in report) == 450
+
+
 def test_adopting_a_log_without_a_fork_is_refused(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'log.db'}"
     append(url, tmp_path, 2)
