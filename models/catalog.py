@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from models.atomic_files import write_file
+from models.atomic_files import read_regular_file, write_file
 from models.bundle import Bundle, read_bundle
 from models.errors import ActivationRejected, BundleInvalid
 from models.isolation.processes import check_bundle
@@ -17,6 +17,7 @@ from models.isolation.processes import check_bundle
 ACTIVE = "ACTIVE.toml"
 _MARKET_COUNT = "market_count"  # key of ACTIVE.toml, by which a half-written file is detected
 _PREFIX_LENGTH_MIN = 8
+_ACTIVE_BYTES_MAX = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def read_activations(bundles: Path, family: str) -> dict[str, str]:
     if not path.exists():
         return {}
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(read_regular_file(path.resolve(), _ACTIVE_BYTES_MAX).decode())
     except (tomllib.TOMLDecodeError, OSError, UnicodeDecodeError, RecursionError) as error:
         raise ActivationRejected(f"{family}/{ACTIVE}: {error}") from error
     markets = document.get("markets", {})

@@ -123,7 +123,8 @@ def configure_logging(worker: int | None = None) -> LogWriter:
     Returns:
         The writer, which writes the queued lines at exit.
     """
-    writer = LogWriter(sys.stderr.fileno())
+    # Without standard error, its number may belong to another file by now, so the lines are discarded.
+    writer = LogWriter(os.open(os.devnull, os.O_WRONLY) if sys.stderr is None else sys.stderr.fileno())
     atexit.register(writer.wait_until_written)
     # Creating a logger for every line costs as much as rendering the line.
     structlog.configure(**logging_options(writer, worker), cache_logger_on_first_use=True)

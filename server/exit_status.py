@@ -20,14 +20,23 @@ _UNFINISHED = 3  # exit status
 def run_command(command: Callable[[], object]) -> int:
     """Run a command, and return the exit status.
 
-    If the operator can fix an error, print its message on standard error and return 1.
+    If the operator can fix an error, print its message to standard error and return 1.
     """
     try:
         command()
     except (OperatorError, ModelError, RecordError, RecordDamaged, StoreUnavailable) as error:
-        sys.stderr.write(f"error: {escape_text(str(error))}\n")
+        _print_error(str(error))
+        return 1
+    except OSError as error:  # a file, a folder or standard output cannot be used
+        _print_error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         return 1
     return 0
+
+
+def _print_error(message: str) -> None:
+    """Print an error message to standard error, if it is open."""
+    if sys.stderr is not None:
+        sys.stderr.write(f"error: {escape_text(message)}\n")
 
 
 def exit_without_waiting(writer: LogWriter) -> NoReturn:

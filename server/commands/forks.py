@@ -10,11 +10,12 @@ def adopt_fork(reason: Reason, apply: Apply = False, config: Config = None) -> N
 
     Before that, stop every server of the database, and try to restore the newest backup.
     """
-    from server.maintenance.erasure import apply_listed_erasures
+    from server.maintenance.erasure import apply_listed_erasures, check_reason
     from server.maintenance.forks import adopt_fork as adopt
     from server.maintenance.forks import find_lost_range
     from server.stores.clock import utc_now
 
+    check_reason(reason, None)
     with open_record_log(read_settings(config), with_all_anchors=True) as log:
         # The clock is not compared with the newest record, because a database that was restored may be old.
         lost = adopt(log, reason, utc_now()) if apply else find_lost_range(log)

@@ -1,5 +1,7 @@
 """Prints the output of commands. Hidden characters are escaped, because databases and files are untrusted."""
 
+import errno
+import os
 import sys
 
 import typer
@@ -8,10 +10,20 @@ from grounds_record.printable_text import escape_line, escape_text
 
 
 def print_line(text: str) -> None:
-    """Print one line to standard output."""
-    typer.echo(escape_line(text))
+    """Print one line to standard output.
+
+    Raises:
+        OSError: Standard output is closed, or is a file on a full disk.
+    """
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF), "standard output")
+    try:
+        typer.echo(escape_line(text))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "standard output") from error
 
 
 def print_error(text: str) -> None:
-    """Print a message of one or more lines to standard error."""
-    sys.stderr.write(f"{escape_text(text)}\n")
+    """Print a message of one or more lines to standard error, if it is open."""
+    if sys.stderr is not None:
+        sys.stderr.write(f"{escape_text(text)}\n")

@@ -349,6 +349,6 @@ def parse_policy(content: bytes, name: str) -> Policy:
             for field, problem in field_problems(error)
         ]
         raise PolicyRefused("\n".join([f"{name}:", *problems])) from error
-    except ValueError as error:  # not UTF-8, or not TOML
+    except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, or nested too deeply
         raise PolicyRefused(f"{name}: is not TOML: {error}") from error
     return Policy(document, content, hashlib.sha256(content).hexdigest())

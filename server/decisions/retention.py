@@ -147,7 +147,7 @@ def read_retention(path: Path) -> RetentionTable:
             for field, problem in field_problems(error)
         ]
         raise RetentionRefused("\n".join([f"{path}:", *problems])) from error
-    except ValueError as error:  # not UTF-8, or not TOML
+    except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, or nested too deeply
         raise RetentionRefused(f"{path}: is not TOML: {error}") from error
     if hidden := [f"  {field}: {problem}" for field, problem in hidden_text_problems(tomllib.loads(text))]:
         raise RetentionRefused("\n".join([f"{path}:", *hidden]))

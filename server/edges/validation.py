@@ -119,7 +119,7 @@ class _Inspection:
 
     def _add_text(self, text: str, path: str) -> None:
         """Inspect a text."""
-        if not text.isprintable() and (found := hidden_characters(text, kept="\n\t")):
+        if found := hidden_characters(text, kept="\n\t"):
             shown = ", ".join(found[:_CHARACTERS_SHOWN_MAX])
             problem = f"must not contain control or invisible characters, found {shown}"
             self.violations.append(Violation(path, problem, "HIDDEN_CHARACTERS"))

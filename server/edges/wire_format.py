@@ -160,12 +160,15 @@ class _EncodedMessage:
         return elements
 
     def _element_count(self, field: _FieldShape, wire_type: int, start: int, end: int) -> int:
-        """Return the number of elements that an encoded field adds to a list, or 1 for any other field."""
+        """Return the number of elements that an encoded field adds to a list, or 1 for any other field.
+
+        An empty part of a packed list counts as one element, because a request could contain 100,000 of them.
+        """
         if field.packed_type is None or wire_type != _LENGTH:
             return 1
         if field.packed_type == _VARINT:
-            return len(self._content[start:end].translate(None, _CONTINUATION_BYTES))
-        return (end - start) // _FIXED_BYTES[field.packed_type]
+            return max(len(self._content[start:end].translate(None, _CONTINUATION_BYTES)), 1)
+        return max((end - start) // _FIXED_BYTES[field.packed_type], 1)
 
     def _value_range(self, wire_type: int, position: int, end: int) -> tuple[int, int]:
         """Return the positions of the first byte of a value and of the byte after the value."""

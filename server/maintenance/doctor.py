@@ -115,9 +115,15 @@ def check_log(
         newest = mark.read(keys) if mark else None
     except LogRefused as error:
         return False, [str(error)]
+    missing = []
+    if anchor_folder is not None and not anchor_folder.is_dir():
+        missing.append(
+            f"{anchor_folder}: the anchor folder does not exist, so no anchor was compared; check `anchor_folder`"
+        )
     remembered = RememberedCheckpoint(str(mark.path), newest) if mark and newest else None
     with database.snapshot() as snapshot:
-        return _check_snapshot(snapshot, keys, anchors, remembered)
+        passed, sentences = _check_snapshot(snapshot, keys, anchors, remembered)
+    return passed and not missing, [*sentences, *missing]
 
 
 def find_key_and_run_problems(database: Database, locations: KeyLocations) -> list[str]:

@@ -22,6 +22,7 @@ from sqlalchemy.pool import QueuePool
 
 from server.errors import DatabaseRefused, StoreUnavailable
 from server.stores.postgresql import ConnectionWatchdog, open_engine
+from server.stores.sqlite_files import SqliteFiles
 from server.stores.tables import SERVER_KEYS
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -40,10 +41,6 @@ _SQLITE_PROBLEMS = {
 BUSY_SECONDS = 10  # time limit for a lock, and for a free connection
 _KEY_BYTES = 32
 _AFTER_COMMIT = "after_commit"  # key in Connection.info
-_FILE_REPLACED = (
-    "the database file was deleted or replaced while the server was running; stop the server, restore the file, and start the "
-    "server again"
-)
 _RETRY_SECONDS_MAX = 1.0
 _ALEMBIC = threading.Lock()  # Alembic stores the current migration in global variables
 MIGRATION_LOCK = 0x67726F756E6473  # "grounds" in ASCII; any number that no other application uses as a lock
@@ -74,8 +71,7 @@ class Database:
         is_sqlite = parts.drivername.startswith("sqlite")
         on_disk = is_sqlite and parts.database not in {None, "", ":memory:"}
         self._journal_mode = ("wal" if on_disk else "memory") if is_sqlite else None
-        self._file = Path(str(parts.database)) if on_disk else None
-        self._identity: tuple[int, int] | None = None  # device and inode of the file at the first check
+        self._files = SqliteFiles(Path(str(parts.database))) if on_disk else None
 
     def limit_time(self, seconds: float) -> None:
         """Limit the time of each use of a PostgreSQL connection from now on, even if PostgreSQL is stopped.
@@ -199,22 +195,15 @@ class Database:
         return self.ensure_key(name)
 
     def check_files(self) -> None:
-        """Check that the SQLite file and its write-ahead log exist and were not replaced. Call this after a commit.
+        """Check that the files of a SQLite database exist and were not replaced. Call this after a commit.
 
-        If a file is deleted or replaced, this process keeps writing to the old file, and its commits are lost. For
-        PostgreSQL, nothing is checked.
+        For PostgreSQL, nothing is checked.
 
         Raises:
-            StoreUnavailable: A file is missing, or the database file was replaced.
+            StoreUnavailable: A file is missing or was replaced.
         """
-        if self._file is None:
-            return
-        found = _identity(self._file)
-        self._identity = self._identity or found
-        if found != self._identity:
-            raise StoreUnavailable(_FILE_REPLACED)
-        # The write-ahead log exists while a connection is open.
-        _identity(self._file.with_name(f"{self._file.name}-wal"))
+        if self._files is not None:
+            self._files.check()
 
     def _open_existing_file(self, _dialect: Any, _record: Any, arguments: list[Any], options: dict[str, Any]) -> None:
         """Restrict a new SQLite connection to the file that the other connections use.
@@ -225,11 +214,10 @@ class Database:
         Raises:
             StoreUnavailable: The database file was deleted or replaced.
         """
-        if self._file is None or str(self._file).startswith("file:"):
+        if self._files is None or str(self._files.path).startswith("file:"):
             return
-        if self._identity is not None and _identity(self._file) != self._identity:
-            raise StoreUnavailable(_FILE_REPLACED)
-        arguments[0] = f"{self._file.absolute().as_uri()}?mode=rw"
+        self._files.check_before_opening()
+        arguments[0] = f"{self._files.path.absolute().as_uri()}?mode=rw"
         options["uri"] = True
 
     def close(self) -> None:
@@ -316,19 +304,6 @@ def _open_engine(url: str, connections: int, watchdog: ConnectionWatchdog) -> En
     engine = sqlalchemy.create_engine(url, connect_args={"timeout": BUSY_SECONDS}, **common)
     event.listen(engine, "connect", _set_up_sqlite)
     return engine
-
-
-def _identity(file: Path) -> tuple[int, int]:
-    """Return device and inode of a file.
-
-    Raises:
-        StoreUnavailable: The file is missing.
-    """
-    try:
-        status = file.stat()
-    except OSError:
-        raise StoreUnavailable(_FILE_REPLACED) from None
-    return status.st_dev, status.st_ino
 
 
 def _roll_back(connection: Any, _record: Any, _state: Any) -> None:

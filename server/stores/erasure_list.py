@@ -21,6 +21,7 @@ from pathlib import Path
 
 from grounds_record.private_files import open_lock_file
 from server.errors import LogRefused, StoreUnavailable
+from server.stores.whole_writes import write_whole
 
 _LINE = re.compile(r"([0-9a-f-]{36}) (\d{1,18}) ([0-9a-f]{64})((?: [0-9a-f]{32})*)")
 
@@ -85,9 +86,9 @@ class ErasureList:
                 new = [each for each in erasures if each.record_id not in known]
                 if new:
                     # A crash may have interrupted the last append; the incomplete line is overwritten.
-                    os.lseek(descriptor, content.rfind(b"\n") + 1, os.SEEK_SET)
-                    os.write(descriptor, "".join(map(_line, new)).encode())
-                    os.ftruncate(descriptor, os.lseek(descriptor, 0, os.SEEK_CUR))
+                    start, lines = content.rfind(b"\n") + 1, "".join(map(_line, new)).encode()
+                    write_whole(descriptor, lines, start)
+                    os.ftruncate(descriptor, start + len(lines))
                     os.fsync(descriptor)
         except OSError as error:
             raise StoreUnavailable(

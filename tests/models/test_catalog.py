@@ -148,6 +148,7 @@ def test_a_bundle_in_the_folder_of_another_family_is_rejected(bundles: Path, fir
 
 BROKEN = {
     "not TOML": b"[markets\nDE = 1",
+    "too large": b"#" * 1_000_001,
     "not text": b"\xff\xfe",
     "a number": b"[markets]\nDE = 7\n",
     "a list": b'[markets]\nDE = ["a"]\n',

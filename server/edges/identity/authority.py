@@ -112,6 +112,6 @@ def read_authority(path: Path) -> AuthorityTable:
     except ValidationError as error:
         problems = [f"  {field_path(name)}: {problem}" for name, problem in field_problems(error)]
         raise AuthorityRefused("\n".join([f"{path}:", *problems])) from error
-    except ValueError as error:  # the file is not UTF-8 or not TOML
+    except (ValueError, RecursionError) as error:  # the file is not UTF-8, not TOML, or nested too deeply
         raise AuthorityRefused(f"{path}: {error}") from error
     return AuthorityTable({entry.principal: entry.caller() for entry in file.callers})

@@ -87,5 +87,5 @@ def _read_version(content: bytes) -> str:
     """Return the version in a policy file; "" if the content was damaged."""
     try:
         return str(tomllib.loads(content.decode()).get("version", ""))
-    except ValueError:  # not UTF-8, or not TOML
+    except (ValueError, RecursionError):  # not UTF-8, not TOML, or nested too deeply
         return ""

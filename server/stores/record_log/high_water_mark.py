@@ -22,6 +22,7 @@ from grounds_record.checkpoint import Checkpoint, open_checkpoint
 from grounds_record.errors import RecordError
 from grounds_record.key_history import LogKeys
 from server.errors import LogRefused, StoreUnavailable
+from server.stores.whole_writes import write_whole
 
 _SLOT_BYTES = 4096
 _SLOTS = 2
@@ -141,11 +142,11 @@ def _read_slots(descriptor: int) -> list[bytes]:
 
 
 def _write_slot(descriptor: int, number: int, note: str) -> None:
-    """Write one slot in a single call, padded with zero bytes."""
+    """Write one slot, padded with zero bytes."""
     content = note.encode()
     if len(content) > _SLOT_BYTES:
         raise OSError(f"a checkpoint of {len(content)} bytes does not fit into a slot of {_SLOT_BYTES}")
-    os.pwrite(descriptor, content.ljust(_SLOT_BYTES, b"\0"), number * _SLOT_BYTES)
+    write_whole(descriptor, content.ljust(_SLOT_BYTES, b"\0"), number * _SLOT_BYTES)
 
 
 def _note(slot: bytes) -> str:

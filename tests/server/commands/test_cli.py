@@ -3,11 +3,13 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import grpc
 import pytest
 
 from tests.conftest import ROOT, key_settings
@@ -110,6 +112,36 @@ def test_the_configuration_is_also_accepted_as_an_argument_but_not_twice(config:
     assert option.stdout == argument.stdout != ""
     assert both.returncode == 2
     assert "specify only one configuration" in both.stderr
+
+
+def test_a_full_or_closed_standard_output_is_an_error_in_one_sentence(config: Path) -> None:
+    run_server("doctor", "--config", str(config))  # creates the keys
+    command = [sys.executable, "-m", "server", "public-key", "--config", str(config)]
+
+    with Path("/dev/full").open("w") as full:
+        on_full = subprocess.run(command, cwd=ROOT, check=False, stdout=full, stderr=subprocess.PIPE, text=True)
+    closed = subprocess.run(
+        ["/bin/sh", "-c", '"$@" >&-', "sh", *command], cwd=ROOT, check=False, capture_output=True, text=True
+    )
+
+    assert (on_full.returncode, on_full.stderr) == (1, "error: standard output: No space left on device\n")
+    assert (closed.returncode, closed.stderr) == (1, "error: standard output: Bad file descriptor\n")
+
+
+def test_a_server_with_a_closed_standard_error_serves(config: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    command = [sys.executable, "-m", "server", "--config", str(config)]
+    process = subprocess.Popen(
+        ["/bin/sh", "-c", 'exec "$@" 2>&-', "sh", *command], cwd=ROOT, env=os.environ | {"GROUNDS_PORT": str(port)}
+    )
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            grpc.channel_ready_future(channel).result(60)
+    finally:
+        process.send_signal(signal.SIGTERM)
+
+    assert process.wait(60) == 0
 
 
 def test_the_command_that_hold_prints_works_as_typed(config: Path) -> None:

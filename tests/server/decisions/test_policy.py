@@ -151,6 +151,7 @@ BAD = {
     "a text that cannot be said": ("{largest_amount}", "{largest_amout}", ["largest_amout"]),
     "a text with a loose brace": ("Not known: {features}", "Not known: {features", ["MISSING_INPUT"]),
     "no version": ('version = "test-1"', "", ["version"]),
+    "nested too deeply": ('market = "DE"', "market = " + "[" * 50_000, ["is not TOML"]),
     "no TOML": ('market = "DE"', "market = DE", ["is not TOML", "line 5"]),
     "two sections for one day": (
         'market = "FR"',

@@ -53,6 +53,7 @@ def test_february_29_becomes_february_28_in_other_years() -> None:
         ("years = 3", "years = 3\nmonths = 1", "lines.2.months"),
         ('version = "test-1"', "", "version"),
         ("[[lines]]", "[[lines", "is not TOML"),
+        ("[[lines]]", "x = " + "[" * 50_000, "is not TOML"),
     ],
 )
 def test_an_invalid_table_is_rejected_with_the_line(tmp_path: Path, right: str, wrong: str, problem: str) -> None:

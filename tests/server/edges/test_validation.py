@@ -53,6 +53,16 @@ def test_control_and_bidirectional_characters_are_rejected_in_every_text_of_a_re
     }
 
 
+@pytest.mark.parametrize("character", "\u034f\u115f\u1160\u17b4\u2800\u3164\ufe0f\uffa0\U000e0101")
+def test_invisible_characters_that_python_calls_printable_are_rejected(character: str) -> None:
+    request = credit_pb2.RecordOverrideRequest(comment=f"x{character}y")
+
+    with pytest.raises(RequestInvalid) as caught:
+        validation.validate(request)
+
+    assert "HIDDEN_CHARACTERS" in {each.kind for each in caught.value.violations}
+
+
 def test_a_comment_may_have_several_lines_and_letters_of_any_script() -> None:
     request = credit_pb2.RecordOverrideRequest(comment="erste Zeile\nzweite Zeile\t東京 שלום")
 

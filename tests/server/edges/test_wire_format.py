@@ -88,6 +88,19 @@ def test_what_an_encoder_writes_has_no_problem(descriptor: Descriptor) -> None:
         assert problem_of(message.SerializeToString(), message) is None
 
 
+@pytest.mark.parametrize(
+    ("message", "name", "number"),
+    [
+        (audit_pb2.GetRangeProofRequest, "kept_sizes", 4),
+        (churn_pb2.ListChurnRisksRequest, "risk_bands", 6),
+    ],
+)
+def test_empty_parts_of_a_packed_list_are_counted(message: type[Message], name: str, number: int) -> None:
+    assert message.DESCRIPTOR.fields_by_number[number].name == name
+
+    assert problem_of(bytes([number << 3 | 2, 0]) * 131_000, message) == (name, "REPEATED_MAX_ITEMS")
+
+
 def test_a_list_of_numbers_may_be_packed_or_not() -> None:
     packed = audit_pb2.GetRangeProofRequest(kept_sizes=[1, 300, 2**40]).SerializeToString()
     unpacked = b"\x20\x01\x20\xac\x02"

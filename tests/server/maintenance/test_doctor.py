@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, delete, event, select, update
+from structlog.testing import capture_logs
 
 from grounds_record.merkle import HASH_BYTES, Frontier, split_hashes
 from server.decisions.retention import read_retention
@@ -51,6 +52,19 @@ def test_records_and_anchors_written_while_the_doctor_reads_are_no_fault(log: Re
     assert seen == {"checkpoints", "log_head", "records"}
     assert anchors.failures == 0
     assert check_log(log.database, log.verifier, folder)[0]
+
+
+def test_an_anchor_folder_that_does_not_exist_is_a_fault(log: RecordLog, tmp_path: Path) -> None:
+    """Without the folder, nothing was compared with the anchors."""
+    healthy, report = check_log(log.database, log.verifier, tmp_path / "unmounted")
+    anchor = CheckpointAnchor(log.database, tmp_path / "unmounted", None)
+    with capture_logs() as lines:
+        assert not anchor.push()
+
+    assert not healthy
+    assert any("unmounted: the anchor folder does not exist" in line for line in report)
+    assert "unmounted" in lines[-1]["problem"]
+    assert "No such file" in lines[-1]["problem"]
 
 
 def test_a_retention_that_runs_while_the_doctor_reads_is_no_fault(log: RecordLog, tmp_path: Path) -> None:

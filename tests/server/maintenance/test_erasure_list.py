@@ -1,9 +1,11 @@
 """A customer who was erased does not return when both databases are restored from older copies."""
 
 import datetime as dt
+import resource
 import shutil
+import signal
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import sqlalchemy
 from sqlalchemy import func, select
 
 from server.config import Settings
-from server.errors import LogRefused, RecordRemoved
+from server.errors import LogRefused, RecordRemoved, StoreUnavailable
 from server.maintenance.doctor import check_log
 from server.maintenance.erasure import apply_listed_erasures, erase_customers, find_erasure_problems
 from server.maintenance.forks import adopt_fork
@@ -19,6 +21,7 @@ from server.stores.clock import utc_now
 from server.stores.database import Database
 from server.stores.erasure_list import ErasureList, ListedErasure
 from server.stores.record_log.erased_customers import read_erased_customers
+from server.stores.record_log.high_water_mark import HighWaterMark
 from server.stores.record_log.log import RecordLog
 from server.stores.record_log.opening import KeyLocations, open_log
 from server.stores.tables import FEATURES
@@ -162,3 +165,36 @@ def test_an_interrupted_append_is_overwritten_and_a_damaged_line_is_refused(tmp_
     listed.path.write_text(listed.path.read_text().replace("a" * 64, "z" * 64))
     with pytest.raises(LogRefused, match="line 1 is damaged"):
         listed.read()
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Callable[[int], None]]:
+    """Return a function that limits the size of files. As on a full disk, a write of more bytes is cut off."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_an_erasure_that_does_not_fit_on_the_disk_is_an_error_and_not_half_a_line(
+    tmp_path: Path, small_disk: Callable[[int], None]
+) -> None:
+    listed = ErasureList(tmp_path / "x.erased")
+    listed.add([ERASURE])
+    small_disk(listed.path.stat().st_size + 50)
+
+    with pytest.raises(StoreUnavailable, match="free its disk"):
+        listed.add([ListedErasure("019adf31-0000-7000-8000-000000000003", 2, "e" * 64, ())])
+
+    assert listed.read() == [ERASURE]
+
+
+def test_a_high_water_mark_that_does_not_fit_on_the_disk_is_an_error(
+    tmp_path: Path, small_disk: Callable[[int], None]
+) -> None:
+    mark = HighWaterMark(tmp_path / "x.mark")
+    small_disk(60)
+
+    with pytest.raises(StoreUnavailable, match="high-water mark"):
+        mark.advance(1, "a checkpoint")

@@ -2,6 +2,8 @@
 
 import asyncio
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,74 @@ def _delete_the_write_ahead_log(path: Path) -> None:
     path.with_name(f"{path.name}-wal").unlink()
 
 
-HOW = [_delete, _replace, _delete_the_write_ahead_log]
+def _replace_the_write_ahead_log(path: Path) -> None:
+    _replace(path.with_name(f"{path.name}-wal"))
+
+
+def _empty_the_write_ahead_log(path: Path) -> None:
+    _delete_the_write_ahead_log(path)
+    path.with_name(f"{path.name}-wal").touch(0o600)
+
+
+def _move_the_write_ahead_log(path: Path) -> None:
+    log = path.with_name(f"{path.name}-wal")
+    log.rename(path.with_suffix(".moved"))
+    log.touch(0o600)
+
+
+def _replace_the_index(path: Path) -> None:
+    _replace(path.with_name(f"{path.name}-shm"))
+
+
+def _open_elsewhere_after_a_deletion(path: Path) -> None:
+    """Delete the write-ahead log; another process then creates a new one."""
+    _delete_the_write_ahead_log(path)
+    subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"import sqlite3; sqlite3.connect({str(path)!r}).execute('SELECT * FROM sqlite_master')",
+        ],
+        check=False,
+        capture_output=True,
+    )
+
+
+HOW = [
+    *(_delete, _replace, _delete_the_write_ahead_log, _replace_the_write_ahead_log, _empty_the_write_ahead_log),
+    *(_move_the_write_ahead_log, _replace_the_index, _open_elsewhere_after_a_deletion),
+]
+
+
+def test_a_write_ahead_log_that_sqlite_itself_created_anew_is_accepted(tmp_path: Path) -> None:
+    """SQLite deletes the write-ahead log when the last connection is closed."""
+    database = Database(f"sqlite:///{tmp_path / 'log.db'}")
+    database.migrate()
+    database.engine.dispose()
+    wal = tmp_path / "log.db-wal"
+    inodes = set()
+    for name in ("one", "two", "three"):
+        database.ensure_key(name)
+        database.check_files()
+        (tmp_path / f"keep-{name}").touch()  # takes a free inode, so that the next write-ahead log has another one
+        inodes.add(wal.stat().st_ino)
+        database.engine.dispose()
+        assert not wal.exists()
+        (tmp_path / name).touch()
+
+    database.close()
+    assert len(inodes) > 1
+
+
+def test_a_database_behind_a_symbolic_link_is_checked(tmp_path: Path) -> None:
+    (tmp_path / "volume").mkdir()
+    (tmp_path / "log.db").symlink_to(tmp_path / "volume" / "log.db")
+    with open_test_log(f"sqlite:///{tmp_path / 'log.db'}", tmp_path) as log:
+        log.append([entry()])
+        _empty_the_write_ahead_log(tmp_path / "volume" / "log.db")
+
+        with pytest.raises(StoreUnavailable, match="deleted or replaced"):
+            log.append([entry()])
 
 
 @pytest.mark.parametrize("name", ["log.db", "keys.db"])

@@ -358,11 +358,13 @@ def test_the_command_lists_the_lost_records_and_adopts_the_fork_only_with_apply(
     config = tmp_path / "config.toml"
     config.write_text("".join(f'{name} = "{value}"\n' for name, value in settings.items()))
     words = ["adopt-fork", "--reason", "restored, ticket 114", "--config", str(config)]
+    hostile = CliRunner().invoke(app, ["adopt-fork", "--reason", "x\u202e\x1b[31m", "--apply", "--config", str(config)])
 
     shown = CliRunner().invoke(app, words)
     done = CliRunner().invoke(app, [*words, "--apply"])
     again = CliRunner().invoke(app, words)
 
+    assert "must not contain control or invisible characters" in str(hostile.exception)
     assert "records 0 to 4 would be given up" in shown.output
     assert "add --apply" in shown.output
     assert "records 0 to 4 are given up" in done.output
