@@ -68,8 +68,10 @@ def test_a_first_start_warns_of_each_new_file_and_of_missing_bundles_and_a_secon
     unprotected = "callers are not identified and connections are not encrypted; only this machine can connect"
     warnings = {event["event"]: event.get("path") for event in first if event["level"] == "warning"}
     expected = {f"creating a new {kind}": str(tmp_path / name) for kind, name in NEW_FILES.items()}
-    assert warnings == {**expected, "bundles folder missing": str(tmp_path / "bundles"), unprotected: None}
-    assert [event["event"] for event in second if event["level"] == "warning"] == [unprotected]
+    unsigned = "signatures of bundles are not verified, because bundle_keys is empty"
+    missing = {"bundles folder missing": str(tmp_path / "bundles")}
+    assert warnings == {**expected, **missing, unprotected: None, unsigned: None}
+    assert [event["event"] for event in second if event["level"] == "warning"] == [unprotected, unsigned]
 
 
 def test_a_command_that_creates_files_names_each_on_stderr_once(config: Path, tmp_path: Path) -> None:
