@@ -61,16 +61,18 @@ class SqliteFiles:
             self._identities = found
 
     def check_before_opening(self) -> None:
-        """Check that the database file is the one of the last check, and exists. Call this before a new connection is opened.
+        """Check that the database file is the one of the last check, if there was one. Call this before opening a connection.
 
         Raises:
             StoreUnavailable: The database file is missing or was replaced.
         """
+        if not self._identities:
+            return
         try:
             found = _identity(self.path.stat())
         except OSError:
             raise StoreUnavailable(_FILE_REPLACED) from None
-        if self._identities and found != self._identities[0]:
+        if found != self._identities[0]:
             raise StoreUnavailable(_FILE_REPLACED)
 
     def _are_open(self, found: tuple[_Identity, ...]) -> bool:

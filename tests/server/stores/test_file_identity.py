@@ -97,6 +97,7 @@ def test_a_write_ahead_log_that_sqlite_itself_created_anew_is_accepted(tmp_path:
 
 def test_a_database_behind_a_symbolic_link_is_checked(tmp_path: Path) -> None:
     (tmp_path / "volume").mkdir()
+    (tmp_path / "volume" / "log.db").touch(0o600)
     (tmp_path / "log.db").symlink_to(tmp_path / "volume" / "log.db")
     with open_test_log(f"sqlite:///{tmp_path / 'log.db'}", tmp_path) as log:
         log.append([entry()])
