@@ -85,11 +85,11 @@ def test_a_write_ahead_log_that_sqlite_itself_created_anew_is_accepted(tmp_path:
     for name in ("one", "two", "three"):
         database.ensure_key(name)
         database.check_files()
-        (tmp_path / f"keep-{name}").touch()  # takes a free inode, so that the next write-ahead log has another one
         inodes.add(wal.stat().st_ino)
         database.engine.dispose()
         assert not wal.exists()
-        (tmp_path / name).touch()
+        for number in range(20):  # these files take the free inodes, so that the next write-ahead log has another one
+            (tmp_path / f"{name}-{number}").touch()
 
     database.close()
     assert len(inodes) > 1
