@@ -3,6 +3,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 T ?= tests
+# Tests often wait for a process or a disk, so there is one process more than processors.
+TEST_PROCESSES ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 BENCHED := files/bench
 
 .DEFAULT_GOAL := help
@@ -26,10 +28,10 @@ serve: setup ## serve the active bundles on 127.0.0.1:50051
 	@$(BIN)/python -m server
 
 test: setup ## run the tests (T=tests/models for a part)
-	@$(BIN)/python -m pytest -n auto --dist loadgroup $(T)
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(T)
 
 test-long: setup ## the same with more rounds, and the slow ones
-	@$(BIN)/python -m pytest -n auto --dist loadgroup $(T) -m "not bench"
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(T) -m "not bench"
 
 bench: setup ## measure what it costs; writes tests/bench/history and renews tests/bench/README.md
 	@rm -rf $(BENCHED)

@@ -30,8 +30,6 @@ from tests.small import SmallFamily, write_small_family
 
 ROOT = Path(__file__).resolve().parent.parent
 LOAD_TIME = dt.datetime(2026, 2, 1, tzinfo=dt.UTC)
-DATABASE_OF_THE_FAMILIES = "database of the real families"
-USES_THE_DATABASE = pytest.mark.xdist_group(DATABASE_OF_THE_FAMILIES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +39,7 @@ class Released:
     Attributes:
         bundles: Folder of the bundles.
         files: Folder of the feature and run files.
-        database: URL of a server's database; tests that use this database are in the group USES_THE_DATABASE.
+        database: URL of a server's database.
         printed: Output of `python -m training fit`, by family.
     """
 
@@ -90,27 +88,17 @@ class Serving:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run all tests of a file in the same worker, and all tests on the database of the real families in one worker.
+    """Order the files so that no process waits while another one trains the two real families.
 
-    Groups start in the order of the items. The tests on the database of the real families come first, so that one worker
-    trains these families; other tests that need the families come after half of the rest, so that no worker waits.
+    Each file runs in one process, and files start in the order of the items. The first file of all needs the families, so
+    one process trains them; the other files that need them come after half of the rest.
     """
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
-    first, waiting, rest = [], [], []
-    training = {_group_of(item) for item in items if "released" in getattr(item, "fixturenames", ())}
-    for item in items:
-        group = _group_of(item)
-        (first if group == DATABASE_OF_THE_FAMILIES else waiting if group in training else rest).append(item)
+    training = {item.path for item in items if "released" in getattr(item, "fixturenames", ())}
+    first = min(training, default=None)
+    rest = [item for item in items if item.path not in training]
+    waiting = [item for item in items if item.path in training and item.path != first]
     half = len(rest) // 2
-    items[:] = [*first, *rest[:half], *waiting, *rest[half:]]
-
-
-def _group_of(item: pytest.Item) -> str:
-    """Return the name of the group of tests that run one after another in one worker."""
-    marker = item.get_closest_marker("xdist_group")
-    return str(marker.args[0]) if marker else item.path.name
+    items[:] = [*(item for item in items if item.path == first), *rest[:half], *waiting, *rest[half:]]
 
 
 def key_settings(folder: Path) -> dict[str, Any]:

@@ -4,9 +4,7 @@ import re
 from pathlib import Path
 
 import demo
-from tests.conftest import ROOT, USES_THE_DATABASE, Released, key_environment
-
-pytestmark = USES_THE_DATABASE
+from tests.conftest import ROOT, Released, key_environment
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

@@ -26,7 +26,6 @@ from tests.server.requests import customer, numbers, score_request
 
 pytestmark = [
     pytest.mark.parametrize("database_url", ["sqlite"], indirect=True),
-    pytest.mark.xdist_group("fuzz"),
 ]
 SECONDS, LONG_SECONDS = 20.0, 600.0
 PAUSE_SECONDS = 0.02  # other tests run at the same time

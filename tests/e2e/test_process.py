@@ -22,9 +22,7 @@ import demo
 from grounds.credit.v1 import credit_pb2, credit_pb2_grpc
 from grounds.customer.v1.customer_pb2 import Customer
 from grounds_client import Amount, CallFailed, Client
-from tests.conftest import ROOT, USES_THE_DATABASE, Released, key_environment
-
-pytestmark = USES_THE_DATABASE
+from tests.conftest import ROOT, Released, key_environment
 
 START_SECONDS_MEDIAN_MAX = 4.0
 MEMORY_BYTES_MAX = 300 * 1024 * 1024

@@ -38,12 +38,11 @@ def full_disk() -> Iterator[None]:
 
 
 def parts() -> list[object]:
-    """Return the first seed of each part. The parts run in different workers."""
+    """Return the first seed of each part."""
     return [
         pytest.param(
             first,
             marks=[
-                pytest.mark.xdist_group(f"simulation {first // PART % 4}"),
                 pytest.mark.timeout(1200),
                 *([] if first < USUAL else [pytest.mark.long]),
             ],

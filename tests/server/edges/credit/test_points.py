@@ -10,10 +10,8 @@ from google.type.money_pb2 import Money
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.customer.v1.customer_pb2 import Customer
 from server.config import read_settings
-from tests.conftest import USES_THE_DATABASE, Released, Serving, key_settings
+from tests.conftest import Released, Serving, key_settings
 from tests.server.servers import serve
-
-pytestmark = USES_THE_DATABASE
 
 APPLICANTS = 10_000
 AT_ONCE = 32

@@ -25,7 +25,6 @@ pytestmark = [
         shutil.which("softhsm2-util") is None or not LIBRARY.exists(),
         reason="needs SoftHSM; install the Debian package softhsm2",
     ),
-    pytest.mark.xdist_group("softhsm"),
 ]
 
 
