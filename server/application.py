@@ -2,11 +2,14 @@
 
 import asyncio
 import signal
+import threading
+import time
 from collections.abc import Awaitable
 
 import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from prometheus_client import generate_latest
 
 from grounds.audit.v1 import audit_pb2, audit_pb2_grpc
 from grounds.churn.v1 import churn_pb2, churn_pb2_grpc
@@ -24,6 +27,7 @@ from server.edges.audit.readings import ReadingRecorder
 from server.edges.audit.servicer import AuditServicer
 from server.edges.call_deadline import ANSWER_SECONDS
 from server.edges.churn.servicer import ChurnServicer
+from server.edges.credit.decision_making import DecisionMaker
 from server.edges.credit.servicer import CreditServicer
 from server.edges.health import HealthServicer
 from server.edges.identity.identification import certificate_files, identification
@@ -39,12 +43,16 @@ from server.edges.transport import server_options
 from server.edges.warm_up import compile_validation_rules, freeze_startup_objects, warm_up
 from server.errors import PortInUse
 from server.maintenance.erasure import apply_listed_erasures
+from server.measurements import MEASURE_SECONDS, ServerMeasurements, ServerParts, read_store_figures
+from server.monitoring.endpoint import MonitoringEndpoint, ProbeSources
+from server.monitoring.meters import Meters
 from server.registry.bundle_signatures import BundleSignatures
 from server.registry.model_registry import CREDIT_FAMILY, ModelRegistry
 from server.registry.policy_activation import PolicyChange, activate_policy
 from server.registry.policy_registry import PolicyRegistry
 from server.stores.catalog.bundle_cache import BundleCaches
 from server.stores.catalog.policies import PolicyStore
+from server.stores.certificates import certificate_end
 from server.stores.clock import Clock, read_newest_record
 from server.stores.database import Database
 from server.stores.features import FeatureStore
@@ -72,14 +80,16 @@ SERVICES = (
 _CREDIT, _AUDIT, _CHURN, _MODEL = (service.full_name for service in SERVICES)
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-_OWN_CONNECTIONS = 5  # one each for recorder, batches, anchoring and header index, and one in reserve
+# Database connections: one each for recorder, batches, anchoring, header index and measurements, and one in reserve.
+_OWN_CONNECTIONS = 6
 _PEER_SECONDS = 0.25  # interval at which a worker reports its status and reads those of the others
-_HOUSEKEEPERS = (
-    6  # threads for the background tasks: catalog, policy, token keys, anchor, header chunks and standby worker
-)
+# Threads for the background tasks: catalog, policy, token keys, anchor, header chunks, standby worker and measurements.
+_HOUSEKEEPERS = 7
 _WATCH_SECONDS = 1.0  # pause between two checks of the background tasks
 _CLOSE_SECONDS = 3.0  # time limit after the drain for the last records, the last checkpoint, and the threads
 _THREADS_SECONDS_MIN = 0.2
+_CERTIFICATE_SECONDS, _CERTIFICATE_DAYS, _DAY_SECONDS = 3600.0, 14, 86_400
+_ALIVE_SECONDS = 5.0  # an event loop that does not respond for this time does not work
 _REPLAY_THREADS = 4
 _IDLE_SECONDS = 0.1  # a draining server counts as idle after this time without a new call
 
@@ -99,6 +109,8 @@ class Application:
         batch_threads: The thread that decides batches. A second one would only compete with single decisions.
         housekeepers: The threads for work of the background tasks, one for each task.
         background: The background tasks, and their counters.
+        meters: Counts calls, commits and decisions.
+        measurements: Reads the state of the server for the metrics.
         models: The registry of the models that serve now.
         graphs: The processes that run the graphs of bundles that do not serve.
         replays: The threads for replays. They are separate from `readers`, because a replay may wait for a process of
@@ -110,6 +122,7 @@ class Application:
         clock: The clock, which is checked before each append.
         log: The record log; None before `start`.
         recorder: Appends records to the log; None before `start`.
+        endpoint: The HTTP endpoint for probes and metrics; None before `start`, or if none is configured.
         idle_probe_seconds: Time in seconds without a write, after which the log is probed.
         header_chunk_seconds: Pause in seconds between two checks for missing header chunks.
         standby_seconds: Pause in seconds between two checks of the standby worker.
@@ -139,15 +152,19 @@ class Application:
         self.threads, self.readers = StoreThreads(settings.store_threads), StoreThreads(settings.store_threads)
         self.batch_threads = StoreThreads(1)
         self.housekeepers = StoreThreads(_HOUSEKEEPERS)
+        self.meters = Meters()
         self.models = ModelRegistry(settings.bundles, signatures=BundleSignatures(settings.bundle_keys))
         self.graphs, self.replays = GraphProcesses(), StoreThreads(_REPLAY_THREADS)
+        limits = CallLimits.from_settings(settings)
         self.interceptor = CallInterceptor(
             settings.request_bytes_max,
-            CallLimits.from_settings(settings),
+            limits,
             request_seconds_max=settings.request_seconds_max,
             answer_seconds_max=settings.answer_seconds_max,
             identification=identification(settings),
             clock=lambda: self.clock.now(),  # noqa: PLW0108 - the clock is created later, and tests may replace it
+            meters=self.meters,
+            slow_call_seconds=settings.slow_call_seconds,
         )
         self._tls = certificate_files(settings)
         self.anchors = CheckpointAnchor(self.database, settings.anchor_folder, settings.anchor_command)
@@ -156,9 +173,13 @@ class Application:
         self.clock = Clock()
         self.log: RecordLog | None = None
         self.recorder: Recorder | None = None
+        self.endpoint: MonitoringEndpoint | None = None
         self._health = HealthServicer()
         self.background = BackgroundTasks(self._update_health)
         self._recording = BackgroundTasks(self._update_health)  # stopped last, because calls in progress need it
+        self._policies: PolicyRegistry | None = None
+        self.measurements = ServerMeasurements(self._measured_parts(limits))
+        self.meters.registry.register(self.measurements)
 
     async def start(self) -> None:
         """Open the stores, read policy and models, warm up, listen, and start the background tasks.
@@ -169,9 +190,11 @@ class Application:
             StoreUnavailable: The database does not answer.
             PortInUse: Another process listens on the port.
         """
+        self._open_endpoint()  # first, because a start may take long: migrations, for example
         await self.housekeepers.run_long(self.database.migrate)
         policies = PolicyRegistry(self.settings.policy, PolicyStore(self.database))
         await self.housekeepers.run(policies.start)
+        self._policies = policies
         self.log = await self.housekeepers.run_long(self._open_log)
         if self._peers is not None:
             # A worker that is replaced later must use the same policy, even if the file has changed.
@@ -193,7 +216,7 @@ class Application:
         await self.recorder.probe()  # before listening, so that a server with a read-only log never reports SERVING
         await self._server.start()
         await self._update_health()
-        self._start_background_tasks(policies, token_keys, self.recorder)
+        self._start_background_tasks(policies, token_keys, self.recorder, log)
         if self.settings.authority is None:
             LOG.warning("callers are not identified and connections are not encrypted; only this machine can connect")
         if not self.settings.bundle_keys:
@@ -217,6 +240,8 @@ class Application:
         self.graphs.close()  # before the threads, which may wait for an answer of these processes
         self.samples.close()
         self._interrupt_stores()
+        if self.endpoint is not None:
+            self.endpoint.close()
         for threads in (self.threads, self.batch_threads, self.readers, self.replays, self.housekeepers):
             ended &= threads.close(max(_THREADS_SECONDS_MIN, deadline - asyncio.get_running_loop().time()))
         if ended:
@@ -226,6 +251,57 @@ class Application:
         return ended
 
     # Assembly
+
+    def _open_endpoint(self) -> None:
+        """Open the endpoint for probes and metrics, if one is configured.
+
+        Raises:
+            PortInUse: The endpoint cannot listen on its address.
+        """
+        if self.settings.metrics_address is None:
+            return
+        loop = asyncio.get_running_loop()
+
+        def is_alive() -> bool:
+            """Return whether the event loop responds."""
+            responded = threading.Event()
+            loop.call_soon_threadsafe(responded.set)
+            return responded.wait(_ALIVE_SECONDS)
+
+        sources = ProbeSources(is_alive, self._health.readiness, lambda: generate_latest(self.meters.registry))
+        self.endpoint = MonitoringEndpoint(self.settings.metrics_address, sources)
+        LOG.info("monitoring", address=self.endpoint.address)
+
+    def _measured_parts(self, limits: CallLimits) -> ServerParts:
+        """Return the parts of the server whose state the metrics contain."""
+        settings = self.settings
+
+        def policy() -> tuple[str, str] | None:
+            """Return version and SHA-256 of the policy in force; None while the server starts."""
+            if self._policies is None:
+                return None
+            return self._policies.current.document.version, self._policies.current.sha256
+
+        certificates = {"tls_certificate": settings.tls_certificate, "tls_client_ca": settings.tls_client_ca}
+        return ServerParts(
+            limits=limits,
+            recorder=lambda: self.recorder,
+            pools={
+                "loan_desk": self.threads,
+                "batches": self.batch_threads,
+                "readers": self.readers,
+                "replays": self.replays,
+            },
+            tasks=lambda: self.background.statuses | self._recording.statuses,
+            models=lambda: self.models.current,
+            policy=policy,
+            anchors=lambda: self.anchors,
+            certificates={name: path for name, path in certificates.items() if path is not None},
+        )
+
+    def _measure_stores(self, log: RecordLog) -> None:
+        """Read the figures of the databases for the metrics."""
+        self.measurements.figures = read_store_figures(self.database, log.key_store.database)
 
     def _open_log(self) -> RecordLog:
         """Open the record log with its key files. If neither log nor key files exist, create both.
@@ -253,7 +329,7 @@ class Application:
 
     def _create_recorder(self, log: RecordLog) -> Recorder:
         """Create the recorder."""
-        return Recorder(log, self._update_health, self.idle_probe_seconds)
+        return Recorder(log, self._update_health, self.idle_probe_seconds, meters=self.meters)
 
     def _build_server(
         self, policies: PolicyRegistry, tokens: PageTokens, recorder: Recorder, log: RecordLog
@@ -262,7 +338,7 @@ class Application:
         server = self._create_server()
         features = FeatureStore(self.database)
         credit = CreditServicer(
-            models=self.models,
+            maker=DecisionMaker(self.models, policies, features, log, self.meters, self.clock.now),
             policies=policies,
             features=features,
             recorder=recorder,
@@ -376,7 +452,9 @@ class Application:
         for service, status in statuses.items():
             await self._health.set(service, status)
 
-    def _start_background_tasks(self, policies: PolicyRegistry, token_keys: PageTokenKeys, recorder: Recorder) -> None:
+    def _start_background_tasks(
+        self, policies: PolicyRegistry, token_keys: PageTokenKeys, recorder: Recorder, log: RecordLog
+    ) -> None:
         """Start recording, reloading, anchoring, building header chunks, and watching over the background tasks."""
         settings, repeat, run = self.settings, self.background.repeat, self.housekeepers.run
         run_long = self.housekeepers.run_long  # opening a model takes seconds
@@ -393,6 +471,10 @@ class Application:
         repeat("token_keys", lambda: run(token_keys.refresh), seconds=reload, delay=reload)
         repeat("anchor", lambda: run_long(self.anchors.push), seconds=settings.anchor_seconds)
         repeat("header_chunks", self.chunker.build_missing_chunks, seconds=self.header_chunk_seconds)
+        if self.endpoint is not None:
+            repeat("measurements", lambda: run(self._measure_stores, log), seconds=MEASURE_SECONDS)
+        if self._tls is not None:
+            repeat("certificates", self._check_certificates, seconds=_CERTIFICATE_SECONDS)
         if self._peers is not None:
             repeat("worker_status", self._update_health, seconds=_PEER_SECONDS)
         # The delay keeps the start of the worker from competing with the first calls for the processor.
@@ -403,6 +485,17 @@ class Application:
             delay=self.standby_delay_seconds,
         )
         repeat("health", self._watch_tasks, seconds=_WATCH_SECONDS)
+
+    async def _check_certificates(self) -> None:
+        """Log each certificate that has expired or expires soon."""
+        for setting, path in self.measurements.parts.certificates.items():
+            days = (certificate_end(path) - time.time()) / _DAY_SECONDS
+            if days < 0:
+                LOG.error(
+                    "certificate expired", setting=setting, path=str(path), hint="callers cannot connect: renew it"
+                )
+            elif days < _CERTIFICATE_DAYS:
+                LOG.warning("certificate expires soon", setting=setting, path=str(path), days=round(days, 1))
 
     async def _reload(self, refresh: Awaitable[object]) -> None:
         """Reload the catalog. If the reload fails, the current models continue to serve."""

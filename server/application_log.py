@@ -114,11 +114,12 @@ def _render_json(_logger: object, _method: str, event: structlog.types.EventDict
     return _ENCODER.encode(event)
 
 
-def configure_logging(worker: int | None = None) -> LogWriter:
-    """Configure structlog to write every event of level INFO or above as one line. Call this once, at startup.
+def configure_logging(worker: int | None = None, level: str = "INFO") -> LogWriter:
+    """Configure structlog to write every event of a level or above as one line. Call this once, at startup.
 
     Args:
         worker: Number of the worker, which every line contains; None if the process is not one of several workers.
+        level: DEBUG, INFO, WARNING or ERROR.
 
     Returns:
         The writer, which writes the queued lines at exit.
@@ -127,14 +128,14 @@ def configure_logging(worker: int | None = None) -> LogWriter:
     writer = LogWriter(os.open(os.devnull, os.O_WRONLY) if sys.stderr is None else sys.stderr.fileno())
     atexit.register(writer.wait_until_written)
     # Creating a logger for every line costs as much as rendering the line.
-    structlog.configure(**logging_options(writer, worker), cache_logger_on_first_use=True)
+    structlog.configure(**logging_options(writer, worker, level), cache_logger_on_first_use=True)
     return writer
 
 
-def logging_options(writer: LogWriter, worker: int | None = None) -> dict[str, Any]:
-    """Return the options of structlog that write every event of level INFO or above as one line to `writer`."""
+def logging_options(writer: LogWriter, worker: int | None = None, level: str = "INFO") -> dict[str, Any]:
+    """Return the options of structlog that write every event of a level or above as one line to `writer`."""
 
-    class NeverRaising(structlog.make_filtering_bound_logger(logging.INFO)):  # type: ignore[misc] # built at run time
+    class NeverRaising(structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level])):  # type: ignore[misc] # built at run time
         """Drops an event that cannot be rendered, instead of failing its caller."""
 
         def _proxy_to_logger(self, method_name: str, event: str | None = None, **values: Any) -> Any:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from server.edges.error_location import error_location
+from server.monitoring.error_location import error_location
 
 LOG = structlog.get_logger()
 _FIRST_PAUSE_SECONDS, _PAUSE_SECONDS_MAX = 0.1, 5.0

@@ -7,7 +7,7 @@ import ipaddress
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
@@ -108,6 +108,10 @@ class Settings(BaseSettings):
         churn_runs_kept: Number of newest runs that each market keeps when another run is loaded.
         churn_token_days: Number of days for which page and delta tokens of the churn feed are valid. The run of a token
             is kept for the same time.
+        metrics_address: Address of the HTTP endpoint for probes and metrics: HOST:PORT, or PORT for 127.0.0.1, or
+            unix:PATH. None opens no endpoint.
+        log_level: The application log contains lines of this level and above.
+        slow_call_seconds: Duration in seconds from which a call is logged as a warning.
         reflection: True if the server offers the gRPC reflection service.
         tls_certificate: PEM file with the server's certificate. None means that the server does not use TLS. New
             connections use the newest content of this file, of `tls_key` and of `tls_client_ca`.
@@ -162,6 +166,9 @@ class Settings(BaseSettings):
     reload_seconds: float = Field(default=1.0, gt=0)
     churn_runs_kept: int = Field(default=3, ge=2)
     churn_token_days: float = Field(default=7.0, ge=0.1)
+    metrics_address: str | None = None
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    slow_call_seconds: float = Field(default=1.0, gt=0)
     reflection: bool = True
     tls_key: Path | None = None
     tls_client_ca: Path | None = None
@@ -261,6 +268,14 @@ class Settings(BaseSettings):
             raise ValueError(f"must begin with {' or '.join(_DATABASE_SCHEMES)}, such as sqlite:////var/lib/grounds.db")
         return url
 
+    @field_validator("metrics_address")
+    @classmethod
+    def _check_metrics_address(cls, address: str | None) -> str | None:
+        """Reject text that is not an address."""
+        if address is not None and not address.startswith("unix:/"):
+            parse_listen_address(address)
+        return address
+
     @field_validator("log_origin")
     @classmethod
     def _check_log_origin(cls, origin: str) -> str:
@@ -316,6 +331,26 @@ def read_settings(path: Path | None = None, **overrides: Any) -> Settings:
         raise ConfigRefused("\n".join([f"{path or 'configuration'}:", *problems])) from error
     except ValueError as error:  # the file is not TOML
         raise ConfigRefused(f"{path}: {error}") from error
+
+
+def parse_listen_address(address: str) -> tuple[str, int]:
+    """Return the host and the port of HOST:PORT, [IPV6]:PORT or PORT. The host of PORT is 127.0.0.1.
+
+    Raises:
+        ValueError: The text is not such an address.
+    """
+    host, _, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+    host = "127.0.0.1" if host in {"", "localhost"} and address[:1] != ":" else host
+    try:
+        ipaddress.ip_address(host)
+        if not port.isdecimal() or int(port) > _PORT_MAX:
+            raise ValueError  # noqa: TRY301 - one message for every problem of the text
+    except ValueError as error:
+        raise ValueError(
+            "must be a port such as 9464, an IP address and a port such as 0.0.0.0:9464, or unix: and an absolute path"
+        ) from error
+    return host, int(port)
 
 
 def _is_service_variable(name: str, value: str) -> bool:

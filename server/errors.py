@@ -184,7 +184,19 @@ class ResyncRequired(ServerError):
 
 
 class StoreUnavailable(ServerError):
-    """The database does not respond, or cannot complete the work. It is unknown whether a write took effect."""
+    """The database does not respond, or cannot complete the work. It is unknown whether a write took effect.
+
+    Attributes:
+        cause: Why the database failed, for the operator; "" if the message states it. Callers never receive the cause.
+    """
+
+    cause = ""
+
+    def copy(self) -> "StoreUnavailable":
+        """Return the same error without a traceback, for a further caller."""
+        copied = StoreUnavailable(str(self))
+        copied.cause = self.cause
+        return copied
 
 
 class ServerBusy(ServerError):

@@ -24,8 +24,11 @@ def run_command(command: Callable[[], object]) -> int:
     """
     try:
         command()
-    except (OperatorError, ModelError, RecordError, RecordDamaged, StoreUnavailable) as error:
+    except (OperatorError, ModelError, RecordError, RecordDamaged) as error:
         _print_error(str(error))
+        return 1
+    except StoreUnavailable as error:
+        _print_error(f"{error}; {error.cause}" if error.cause not in {"", str(error)} else str(error))
         return 1
     except OSError as error:  # a file, a folder or standard output cannot be used
         _print_error(f"{error.filename}: {error.strerror}" if error.filename else str(error))

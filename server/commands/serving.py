@@ -45,7 +45,7 @@ def serve(
     """
     path = single_config(config, positional)
     settings = read_settings(path)
-    writer = configure_logging()
+    writer = configure_logging(level=settings.log_level)
     log_new_files(settings)
     if workers == 1:
         from server.application import serve as serve_until_stopped

@@ -1,5 +1,6 @@
 """Applies the rules of a policy section to a score and an amount."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -7,6 +8,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from models.schema import FeatureInput
 from server.decisions.policy import CUT_OFF, GRADE_LIMIT, LARGEST_AMOUNT, HardRule, PolicyOutcome, PolicySection
 
+_NEAR_LOG_ODDS = 0.1
 _CENT = Decimal("0.01")
 _AMOUNT_RULES = {GRADE_LIMIT, LARGEST_AMOUNT}
 
@@ -36,6 +38,12 @@ def recommended_outcome(section: PolicySection, pd: float) -> PolicyOutcome:
     if pd <= section.approve_max_pd:
         return PolicyOutcome.APPROVE
     return PolicyOutcome.REFER if pd <= section.refer_max_pd else PolicyOutcome.DECLINE
+
+
+def is_near_cut_off(section: PolicySection, log_odds: float) -> bool:
+    """Return whether log-odds are within 0.1 of a cut-off, so that a small change of the inputs could change the outcome."""
+    cut_offs = section.approve_max_pd, section.refer_max_pd
+    return any(abs(log_odds - math.log(pd / (1 - pd))) <= _NEAR_LOG_ODDS for pd in cut_offs if 0 < pd < 1)
 
 
 def hard_rule_results(section: PolicySection, facts: Mapping[str, FeatureInput]) -> list[RuleResult]:

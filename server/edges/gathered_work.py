@@ -70,7 +70,7 @@ class GatheredWork(Generic[_Item]):
                 if not done.done():
                     # Create one exception for each call, because a shared exception would collect the tracebacks of
                     # all calls.
-                    own = StoreUnavailable(str(error)) if isinstance(error, StoreUnavailable) else error
+                    own = error.copy() if isinstance(error, StoreUnavailable) else error
                     done.set_exception(own)
             return
         for done in group:

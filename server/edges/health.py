@@ -16,6 +16,7 @@ class HealthServicer(health.aio.HealthServicer):  # type: ignore[misc] # the lib
 
     def __init__(self) -> None:
         super().__init__()
+        self._server_status[""] = health_pb2.HealthCheckResponse.NOT_SERVING  # until the server has started
         self._changes: set[asyncio.Event] = set()  # one event for each watcher
 
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: Context) -> None:
@@ -32,6 +33,20 @@ class HealthServicer(health.aio.HealthServicer):  # type: ignore[misc] # the lib
                 await change.wait()
         finally:
             self._changes.remove(change)
+
+    async def List(self, _request: health_pb2.HealthListRequest, _context: Context) -> health_pb2.HealthListResponse:
+        """Return the status of every service. The library's class does not have this method."""
+        statuses = self._server_status.items()
+        return health_pb2.HealthListResponse(
+            statuses={service: health_pb2.HealthCheckResponse(status=status) for service, status in statuses}
+        )
+
+    def readiness(self) -> dict[str, bool]:
+        """Return for each service whether it is SERVING. This method may be called from any thread."""
+        return {
+            service: status == health_pb2.HealthCheckResponse.SERVING
+            for service, status in self._server_status.copy().items()
+        }
 
     async def _set(self, service: str, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         """Set the status of a service, and wake all watchers."""

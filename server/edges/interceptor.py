@@ -3,20 +3,18 @@
 import asyncio
 import datetime as dt
 import math
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import Any
 
 import grpc
-import structlog
 from google.protobuf.message import Message
 
 from server.edges.authorization import PUBLIC_METHODS, ROLES, authorize
 from server.edges.call_deadline import start_call
+from server.edges.call_end import CallEnd, CallEnds
 from server.edges.context import Context
-from server.edges.error_location import report_bug
 from server.edges.identity.callers import ANYONE_CALLER, UNIDENTIFIED_CALLER, Caller
 from server.edges.identity.identification import Identification, LocalIdentification
 from server.edges.limits import CallClass, CallLimits, class_of_method
@@ -31,10 +29,10 @@ from server.edges.received_request import (
 )
 from server.edges.refusals import RefusalCounter
 from server.edges.status import ERROR_STATUSES, abort_with_error, abort_with_incident
-from server.errors import AnswerNotRead, Draining, MethodNotAllowed, MethodUnknown, ServerError
+from server.errors import AnswerNotRead, Draining, MethodNotAllowed, MethodUnknown, ServerError, StoreUnavailable
+from server.monitoring.meters import Meters
 from server.stores.clock import utc_now
 
-LOG = structlog.get_logger()
 _OWN_PREFIX = "/grounds."  # the full name of every method of our services begins with this
 _METHOD_NAME_MAX = 200  # the error message shows at most this many characters of an unknown method's name
 _ABORT_SECONDS_MAX = 1.0
@@ -64,6 +62,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         answer_seconds_max: float = 60.0,
         identification: Identification | None = None,
         clock: Callable[[], dt.datetime] = utc_now,
+        meters: Meters | None = None,
+        slow_call_seconds: float = 1.0,
     ) -> None:
         """Create an interceptor.
 
@@ -74,11 +74,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             answer_seconds_max: Time in seconds within which the caller must read each part of a streamed answer.
             identification: Finds the caller of a call. With None, every caller is the local caller.
             clock: Returns the time at which calls are refused.
+            meters: Counts the calls; None for meters that nobody reads.
+            slow_call_seconds: Duration in seconds from which a call is logged as a warning.
         """
         self._request_bytes_max, self._answer_seconds_max = request_bytes_max, answer_seconds_max
         self._limits = limits or CallLimits(dict.fromkeys(CallClass, 2**31))
         self._pending = PendingRequests(request_seconds_max)
         self._identification = identification or LocalIdentification()
+        self._ends = CallEnds(meters or Meters(), slow_call_seconds)
         # Large requests are validated in a thread. The loan desk has its own thread, so that it never waits for others.
         self._loan_desk_thread = ThreadPoolExecutor(1, thread_name_prefix="validation-loan-desk")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="validation")
@@ -137,21 +140,23 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         call_class = class_of_method(method)
 
         async def call(_requests: Any, context: Context) -> Message | bytes:
-            start, caller = time.monotonic(), UNIDENTIFIED_CALLER
+            call_end, caller = CallEnd(method), UNIDENTIFIED_CALLER
             try:
                 caller = await self._identify(method, context)
+                call_end.caller = caller.name
                 content = await self._receive_first(method, call_class, context, caller)
                 start_call()
                 try:
-                    received = await decoder.decode(content, caller, self._thread_runner(call_class))
+                    received = await decoder.decode(content, caller, self._thread_runner(call_class), call_end.times)
+                    call_end.request = received.message
                     answer = await servicer_method(received.message, received)
                 finally:
                     self._end_call(call_class)
             except (Exception, asyncio.CancelledError) as error:
                 self.refusals.count(caller.name, method, error)
-                await _end_with_error(error, method, context, start)
+                await self._end_with_error(error, call_end, context)
                 raise
-            _log_call(method, "OK", start)
+            self._ends.report(call_end, "OK", "OK", context)
             return answer
 
         return call
@@ -161,12 +166,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         call_class = class_of_method(method)
 
         async def call(_requests: Any, context: Context) -> None:
-            start, caller = time.monotonic(), UNIDENTIFIED_CALLER
+            call_end, caller = CallEnd(method), UNIDENTIFIED_CALLER
             try:
                 caller = await self._identify(method, context)
+                call_end.caller = caller.name
                 content = await self._receive_first(method, call_class, context, caller)
                 try:
-                    received = await decoder.decode(content, caller, self._thread_runner(call_class))
+                    received = await decoder.decode(content, caller, self._thread_runner(call_class), call_end.times)
+                    call_end.request = received.message
                     # If the caller disconnects, close the generator immediately instead of leaving it to the garbage
                     # collector.
                     async with aclosing(servicer_method(received.message, received)) as answers:
@@ -176,9 +183,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                     self._end_call(call_class)
             except (Exception, asyncio.CancelledError) as error:
                 self.refusals.count(caller.name, method, error)
-                await _end_with_error(error, method, context, start)
+                await self._end_with_error(error, call_end, context)
                 raise
-            _log_call(method, "OK", start)
+            self._ends.report(call_end, "OK", "OK", context)
 
         return call
 
@@ -215,6 +222,27 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             CallerNotAuthenticated: The caller has not proved who it is.
         """
         return ANYONE_CALLER if method in PUBLIC_METHODS else await self._identification.caller(context)
+
+    async def _end_with_error(self, error: BaseException, call_end: CallEnd, context: Context) -> None:
+        """Report the end of a failed call. End the call with a gRPC error, unless the call was cancelled.
+
+        Raises:
+            grpc.aio.AbortError: The call ended with a gRPC error.
+            asyncio.CancelledError: The error could not be sent, because the caller does not read.
+        """
+        if isinstance(error, ServerError):
+            status = ERROR_STATUSES[type(error)]
+            cause = error.cause or str(error) if isinstance(error, StoreUnavailable) else ""
+            self._ends.report(call_end, status.code.name, status.reason, context, cause)
+            try:
+                async with asyncio.timeout(_ABORT_SECONDS_MAX):
+                    await abort_with_error(context, error)
+            except TimeoutError:
+                raise asyncio.CancelledError from error
+        if isinstance(error, Exception):
+            await abort_with_incident(context, self._ends.report_bug(call_end, error))
+        reason = "DEADLINE_EXCEEDED" if context.time_remaining() == 0 else "CANCELLED"
+        self._ends.report(call_end, reason, reason, context)
 
     def _end_call(self, call_class: CallClass) -> None:
         """Count the end of a call."""
@@ -313,33 +341,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return None
 
 
-async def _end_with_error(error: BaseException, method: str, context: Context, start: float) -> None:
-    """Log the end of a failed call. End the call with a gRPC error, unless the call was cancelled.
-
-    Raises:
-        grpc.aio.AbortError: The call ended with a gRPC error.
-        asyncio.CancelledError: The error could not be sent, because the caller does not read.
-    """
-    if isinstance(error, ServerError):
-        _log_call(method, ERROR_STATUSES[type(error)].reason, start)
-        try:
-            async with asyncio.timeout(_ABORT_SECONDS_MAX):
-                await abort_with_error(context, error)
-        except TimeoutError:
-            raise asyncio.CancelledError from error
-    if isinstance(error, Exception):
-        await abort_with_incident(context, report_bug(method, error))
-    _log_call(method, "DEADLINE_EXCEEDED" if context.time_remaining() == 0 else "CANCELLED", start)
-
-
 def _bytes_or(serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
     """Return a serializer that also accepts answers that the servicer has already encoded."""
     return lambda answer: answer if isinstance(answer, bytes) else serialize(answer)
-
-
-def _log_call(method: str, reason: str, start: float) -> None:
-    """Log the end of a call, without any content of the request or the answer."""
-    LOG.info("call", method=method, reason=reason, milliseconds=round((time.monotonic() - start) * 1000, 2))
 
 
 def _rejecting_handler(error: ServerError) -> Any:

@@ -55,11 +55,15 @@ def class_of_method(method: str) -> CallClass:
 
 
 class CallLimits:
-    """Counts the calls in progress of each class, and the recent calls of each caller. Used only on the event loop."""
+    """Counts the calls in progress of each class, and the recent calls of each caller. Used only on the event loop.
+
+    Attributes:
+        in_progress_max: The limit of each class on calls in progress.
+    """
 
     def __init__(self, in_progress_max: Mapping[CallClass, int], rate: "CallRate | None" = None) -> None:
         """Create limits; without a rate, callers may send any number of calls per second."""
-        self._in_progress_max, self._rate = in_progress_max, rate
+        self.in_progress_max, self._rate = in_progress_max, rate
         self._in_progress = dict.fromkeys(CallClass, 0)
 
     @classmethod
@@ -79,9 +83,13 @@ class CallLimits:
         rate = settings.calls_per_second_max
         return cls(in_progress_max, CallRate(rate, settings.calls_burst_max) if rate else None)
 
+    def in_progress(self) -> dict[CallClass, int]:
+        """Return the number of calls in progress of each class. Any thread may call this method."""
+        return self._in_progress.copy()
+
     def check(self, call_class: CallClass) -> None:
         """Raise Overloaded if no further call of the class may begin."""
-        limit = self._in_progress_max[call_class]
+        limit = self.in_progress_max[call_class]
         if self._in_progress[call_class] >= limit:
             raise Overloaded(
                 f"the server handles {limit} calls of class {call_class.value}, which is its limit; retry later",

@@ -16,8 +16,9 @@ from typing import Protocol, TypeVar, TypeVarTuple
 import structlog
 
 from server.edges.call_deadline import ANSWER_SECONDS, remaining_seconds
-from server.edges.error_location import error_location
 from server.errors import Draining, ServerBusy, StoreUnavailable
+from server.monitoring.error_location import error_location
+from server.monitoring.meters import COMMIT, SEAL, CallTimes, Meters
 from server.stores.record_log.entries import AppendResult, LogEntry, Record
 
 LOG = structlog.get_logger()
@@ -35,6 +36,10 @@ _FAILED = "the recorder failed; retry with the same request_id"
 
 class AppendLog(Protocol):
     """A durable log; see server.stores.record_log.log.RecordLog."""
+
+    @property
+    def append_seconds(self) -> tuple[float, float]:
+        """Return how long the last append sealed and inserted its records, and how long its commit took."""
 
     def append(self, entries: Sequence[LogEntry]) -> list[AppendResult]:
         """Append entries durably, and return one result for each entry."""
@@ -67,6 +72,7 @@ class Recorder:
         report_change: Callable[[], Awaitable[None]],
         idle_probe_seconds: float = IDLE_PROBE_SECONDS,
         executor: Executor | None = None,
+        meters: Meters | None = None,
     ) -> None:
         """Create a recorder, which writes nothing until `step` is called.
 
@@ -75,11 +81,15 @@ class Recorder:
             report_change: Called each time after `writable` has changed.
             idle_probe_seconds: Time without a write, in seconds, after which the log is probed.
             executor: Runs the writes one after another; None for a thread of the recorder.
+            meters: Counts the commits; None for meters that nobody reads.
         """
         self._log, self._report_change, self._idle_probe_seconds = log, report_change, idle_probe_seconds
         self.hang_seconds, self.queue_max = ANSWER_SECONDS, _QUEUE_MAX
         self.writable = True
         self.commits = self.records = self.dropped = self.rejected = 0
+        self._cause = ""  # why the log is not writable, as it was logged last
+        self._meters = meters or Meters()
+        self._times: dict[asyncio.Future[AppendResult], CallTimes] = {}
         self._queue: _Queue = {}
         self._batch: _Queue = {}
         self._wake = asyncio.Event()
@@ -92,8 +102,17 @@ class Recorder:
         """Return true if the recorder was closed and has nothing left to write."""
         return self._finished.is_set()
 
-    async def record(self, entry: LogEntry) -> Record:
+    @property
+    def queue_length(self) -> int:
+        """Return the number of entries that wait. Any thread may read this property."""
+        return len(self._queue)
+
+    async def record(self, entry: LogEntry, times: CallTimes | None = None) -> Record:
         """Append an entry and return its record, or return the record of an earlier entry with the same request_id.
+
+        Args:
+            entry: The entry.
+            times: Gets the times of sealing and commit; None if nobody reads them.
 
         Raises:
             StoreUnavailable: The entry was not written, or it is unknown whether it was. The caller must get an error.
@@ -102,11 +121,14 @@ class Recorder:
             RequestIdReused, RecordRemoved, RecordDamaged, PreconditionFailed: See RecordLog.append.
         """
         (future,) = self._enqueue((entry,))
+        if times is not None:
+            self._times[future] = times
         timer = asyncio.get_running_loop().call_later(remaining_seconds(), self._expire, future)
         try:
             result = await future
         finally:
             timer.cancel()
+            self._times.pop(future, None)
             if self._queue.pop(future, None) is not None:  # the call was cancelled
                 self.dropped += 1
         if isinstance(result, Exception):
@@ -236,14 +258,19 @@ class Recorder:
             results = await self._run_in_thread(self._log.append, entries)
             assert len(results) == len(entries), "every entry has a result"
         except StoreUnavailable as error:
-            await self._set_writable(writable=False)
+            await self._set_writable(writable=False, cause=error.cause or str(error))
             # Create one exception for each caller, because a shared exception would collect the tracebacks of all
             # callers.
-            return [StoreUnavailable(str(error)) for _ in entries]
+            return [error.copy() for _ in entries]
         except Exception as error:  # noqa: BLE001 - a bug: it is raised in every caller, and the recorder continues
             return [error for _ in entries]
         self.commits += 1
         self.records += len(entries)
+        stages = dict(zip((SEAL, COMMIT), self._log.append_seconds, strict=True))
+        self._meters.count_commit(len(entries), stages)
+        for future in self._batch:
+            if times := self._times.get(future):
+                times.seconds |= stages
         await self._set_writable(writable=True)
         return results
 
@@ -252,26 +279,32 @@ class Recorder:
         future = asyncio.get_running_loop().run_in_executor(self._pool, work, *args)
         done, _ = await asyncio.wait({future}, timeout=self.hang_seconds)
         if not done:
-            await self._set_writable(writable=False)
+            await self._set_writable(
+                writable=False, cause=f"the database has not answered for {self.hang_seconds:g} seconds"
+            )
         return await future
 
     async def probe(self) -> None:
         """Probe the log, and update `writable`. Without probes, an idle recorder would not detect a failure."""
         try:
             await self._run_in_thread(self._log.probe)
-        except StoreUnavailable:
-            await self._set_writable(writable=False)
+        except StoreUnavailable as error:
+            await self._set_writable(writable=False, cause=error.cause or str(error))
         except Exception as error:  # noqa: BLE001 - a bug: the recorder must continue
             LOG.error("bug", task="probe", error=type(error).__name__, location=error_location(error))
             await self._set_writable(writable=False)
         else:
             await self._set_writable(writable=True)
 
-    async def _set_writable(self, *, writable: bool) -> None:
-        """Set `writable`. If its value changes, log and report the change."""
+    async def _set_writable(self, *, writable: bool, cause: str = "") -> None:
+        """Set `writable`. If its value changes, log and report the change. A new cause of the same outage is logged too."""
+        if cause and cause != self._cause:
+            LOG.error("record log", writable=False, cause=cause)
+        elif writable != self.writable:
+            LOG.warning("record log", writable=writable)
+        self._cause = cause
         if writable != self.writable:
             self.writable = writable
-            LOG.warning("record log", writable=writable)
             try:
                 await self._report_change()
             except Exception as error:  # noqa: BLE001 - a bug: the recorder must continue

@@ -33,7 +33,18 @@ class StoreThreads:
         """
         self._pool = executor or ThreadPoolExecutor(count, thread_name_prefix="store")
         self._count, self._seconds_max = count, seconds_max
+        self._submitted = 0  # number of tasks that were submitted and have not ended
         self._started: dict[int, float] = {}  # start time of the present work, by busy thread
+
+    @property
+    def busy(self) -> int:
+        """Return the number of threads that work."""
+        return len(self._started)
+
+    @property
+    def waiting(self) -> int:
+        """Return the number of tasks that wait for a free thread."""
+        return max(0, self._submitted - len(self._started))
 
     async def run(
         self, work: Callable[_Arguments, _Result], *args: _Arguments.args, **kwargs: _Arguments.kwargs
@@ -89,8 +100,14 @@ class StoreThreads:
                 del self._started[thread]
                 _call_soon(loop, _set_result, done, result)
 
+        self._submitted += 1
+        done.add_done_callback(self._count_end)
         self._pool.submit(run)
         return done
+
+    def _count_end(self, _done: object) -> None:
+        """Count a task that has ended, or whose caller no longer waits. The event loop calls this method."""
+        self._submitted -= 1
 
     def _hangs(self) -> bool:
         """Return whether every thread has worked for longer than the time limit of the pool, so that new work would only wait."""

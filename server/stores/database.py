@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from server.errors import DatabaseRefused, StoreUnavailable
+from server.stores.outage_causes import outage_cause
 from server.stores.postgresql import ConnectionWatchdog, open_engine
 from server.stores.sqlite_files import SqliteFiles
 from server.stores.tables import SERVER_KEYS
@@ -33,11 +34,8 @@ CONNECTIONS = 5  # pool size of a command
 _WAL_PAGES = 8_000
 # synchronous=FULL, because NORMAL may lose the last commits on a power failure although they were acknowledged.
 _SQLITE_PRAGMAS = ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON", f"wal_autocheckpoint={_WAL_PAGES}")
-_SQLITE_PROBLEMS = {
-    sqlite3.SQLITE_CORRUPT: "the database is damaged: restore it from its backup",
-    sqlite3.SQLITE_NOTADB: "the file is not a database: check the settings `database` and `keys`, or restore the file from its backup",
-    sqlite3.SQLITE_CANTOPEN: "the database file cannot be opened: check its folder and permissions",
-}
+# Problems that last, which callers receive instead of the request to try again.
+_LASTING_CODES = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN}
 BUSY_SECONDS = 10  # time limit for a lock, and for a free connection
 _KEY_BYTES = 32
 _AFTER_COMMIT = "after_commit"  # key in Connection.info
@@ -256,8 +254,10 @@ def _do_nothing() -> None:
 
 def _unavailable(error: Exception) -> StoreUnavailable:
     """Return the error for a database that failed. The message omits the URL, because a URL may contain a password."""
-    known = getattr(getattr(error, "orig", error), "sqlite_errorcode", 0) & 0xFF
-    return StoreUnavailable(_SQLITE_PROBLEMS.get(known, "the database does not answer; try again"))
+    code, cause = getattr(getattr(error, "orig", error), "sqlite_errorcode", 0) & 0xFF, outage_cause(error)
+    unavailable = StoreUnavailable(cause if code in _LASTING_CODES else "the database does not answer; try again")
+    unavailable.cause = cause
+    return unavailable
 
 
 @functools.cache

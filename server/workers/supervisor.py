@@ -10,17 +10,21 @@ The operating system distributes new connections among the workers, because all 
 import signal
 import socket
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing import connection, get_context
 from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
+from typing import Any
 
 import structlog
 
 from server.config import Settings
 from server.errors import PortInUse
+from server.monitoring.endpoint import MonitoringEndpoint, ProbeSources
+from server.monitoring.worker_metrics import WorkerMetrics, worker_socket
 from server.worker_status import WorkerTable
 from server.workers.worker import run_worker
 
@@ -76,6 +80,8 @@ class Supervisor:
         self._slots = [_Slot(number) for number in range(workers)]
         self._stopping = self._replacing = False
         self._port = 0
+        self._folder: Path | None = None  # folder of the sockets from which the endpoint reads the workers' metrics
+        self._beat_time = time.monotonic()
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT, and return the exit status.
@@ -92,7 +98,7 @@ class Supervisor:
             (signal.SIGHUP, self._replace),
         ):
             signal.signal(number, handler)
-        with _reserve_port(self._settings.host, self._settings.port) as reserved:
+        with _reserve_port(self._settings.host, self._settings.port) as reserved, self._monitoring():
             self._port = reserved.getsockname()[1]
             first = self._slots[0]
             self._start(first)
@@ -123,11 +129,43 @@ class Supervisor:
         """Start a process for a worker."""
         slot.process = self._context.Process(
             target=run_worker,
-            args=(self._config, self._port, slot.number, self._table),
+            args=(self._config, self._overrides(slot), slot.number, self._table),
             name=f"worker {slot.number}",
         )
         slot.start_time = time.monotonic()
         slot.process.start()
+
+    def _overrides(self, slot: _Slot) -> dict[str, Any]:
+        """Return the settings of a worker that differ from those of the server."""
+        overrides: dict[str, Any] = {"port": self._port}
+        if self._folder is not None:
+            overrides["metrics_address"] = f"unix:{worker_socket(self._folder, slot.number)}"
+        return overrides
+
+    @contextmanager
+    def _monitoring(self) -> Iterator[None]:
+        """Serve the probes and metrics of all workers during the block, if an address is configured.
+
+        Raises:
+            PortInUse: The endpoint cannot listen on its address.
+        """
+        if self._settings.metrics_address is None:
+            yield
+            return
+        with TemporaryDirectory(prefix="grounds-") as folder:  # only the user of the server can read it
+            self._folder = Path(folder)
+            workers = WorkerMetrics(self._folder, len(self._slots))
+            sources = ProbeSources(self._is_alive, workers.readiness, workers.metrics)
+            endpoint = MonitoringEndpoint(self._settings.metrics_address, sources)
+            LOG.info("monitoring", address=endpoint.address)
+            try:
+                yield
+            finally:
+                endpoint.close()
+
+    def _is_alive(self) -> bool:
+        """Return whether the loop of `run` runs. A thread of the endpoint calls this method."""
+        return time.monotonic() - self._beat_time < _HANG_SECONDS
 
     def _supervise(self) -> None:
         """Replace workers that have ended or do not respond, and those that a SIGHUP asks to replace."""
@@ -195,6 +233,7 @@ class Supervisor:
 
     def _wait(self, seconds: float) -> None:
         """Wait until a worker ends, a signal arrives, or the time is over."""
+        self._beat_time = time.monotonic()
         sentinels = [slot.process.sentinel for slot in self._slots if slot.process is not None]
         with suppress(InterruptedError):
             connection.wait(sentinels, seconds)
@@ -204,6 +243,7 @@ class Supervisor:
         while not condition():
             if self._stopping:
                 return False
+            self._beat_time = time.monotonic()
             time.sleep(_POLL_SECONDS)
         return True
 

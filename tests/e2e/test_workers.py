@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import grpc
 import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client.parser import text_string_to_metric_families
 
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.credit.v1 import credit_pb2_grpc
@@ -25,6 +27,7 @@ from server.maintenance.doctor import check_log, read_verifier_key
 from server.stores.database import Database
 from tests.conftest import ROOT
 from tests.e2e.processes import Process, start
+from tests.server.monitoring.scrapes import fetch
 from tests.server.requests import customer, numbers, score_request
 
 WORKERS = 2
@@ -279,3 +282,35 @@ def test_a_foreign_socket_on_the_port_is_refused(config: Path) -> None:
         )
     assert done.returncode == 1
     assert "another process listens there" in done.stderr
+
+
+@ON_SQLITE
+def test_one_endpoint_serves_the_metrics_and_the_readiness_of_all_workers(config: Path) -> None:
+    """The sum over the workers is the number of calls; a killed worker is reported as down, and its socket is replaced."""
+    config.write_text(config.read_text() + 'metrics_address = "0"\n')
+    server = start(config, workers=WORKERS)
+    try:
+        (event,) = [event for event in events(config, "monitoring") if "worker" not in event]
+        address = str(event["address"])
+        for number in range(10):
+            with new_channel(server) as channel:
+                credit_pb2_grpc.CreditServiceStub(channel).ScoreCredit(request_with(1000.0 + number), timeout=10)
+        content = fetch(address, "/metrics")[1].decode()
+        counts = {
+            sample.labels["worker"]: sample.value
+            for family in text_string_to_metric_families(content)
+            for sample in family.samples
+            if sample.name == "grounds_commit_records_sum"
+        }
+        probes = [fetch(address, path)[0] for path in ("/livez", "/readyz")]
+        (victim, _) = listeners(server)
+        os.kill(victim, signal.SIGKILL)
+        wait_for(lambda: re.search(rb'grounds_worker_up\{worker="\d"\} 0', fetch(address, "/metrics")[1]) is not None)
+        wait_for(lambda: re.search(rb'grounds_worker_up\{worker="\d"\} 0', fetch(address, "/metrics")[1]) is None)
+    finally:
+        server.stop()
+
+    assert set(counts) == {"0", "1"}
+    assert sum(counts.values()) == 10
+    assert probes == [200, 200]
+    assert content.count("# TYPE grounds_commit_records histogram") == 1

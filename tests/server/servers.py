@@ -47,6 +47,8 @@ def release_unstarted(application: Application) -> None:
     application.housekeepers.close()
     application.replays.close()
     application.graphs.close()
+    if application.endpoint is not None:
+        application.endpoint.close()
     if application.log is not None:
         application.log.close()
     application.database.close()

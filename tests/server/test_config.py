@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from grounds_record.note import SigningKey
-from server.config import Settings, read_settings
+from server.config import Settings, parse_listen_address, read_settings
 from server.errors import ConfigRefused
 
 
@@ -202,3 +202,17 @@ def test_a_variable_that_only_resembles_those_of_kubernetes_is_refused(
 
     with pytest.raises(ConfigRefused, match=r"port: |unknown settings in the environment"):
         read_settings()
+
+
+@pytest.mark.parametrize(
+    ("address", "host", "port"),
+    [("9464", "127.0.0.1", 9464), ("10.0.0.7:0", "10.0.0.7", 0), ("[::1]:9464", "::1", 9464)],
+)
+def test_the_address_of_metrics_is_loopback_unless_another_one_is_stated(address: str, host: str, port: int) -> None:
+    assert parse_listen_address(str(read_settings(metrics_address=address).metrics_address)) == (host, port)
+
+
+@pytest.mark.parametrize("address", ["", ":9464", "metrics:9464", "10.0.0.7", "127.0.0.1:65536", "unix:metrics.sock"])
+def test_text_that_is_not_an_address_of_metrics_is_refused(address: str) -> None:
+    with pytest.raises(ConfigRefused, match=r"metrics_address: .*must be a port such as 9464"):
+        read_settings(metrics_address=address)

@@ -12,13 +12,13 @@ from itertools import repeat
 from grounds.credit.v1 import credit_pb2 as pb
 from server.edges.credit.decision_making import DecisionMaker, DecisionRequest, NewDecision
 from server.edges.credit.messages import encode_field
-from server.edges.error_location import report_bug
 from server.edges.identity.callers import Caller
 from server.edges.received_request import RequestDecoder
 from server.edges.recorder import Recorder
 from server.edges.status import error_message, incident_message
 from server.edges.thread_pool import StoreThreads
 from server.errors import Draining, ServerBusy, ServerError, StoreUnavailable
+from server.monitoring.error_location import report_bug
 from server.stores.record_log.entries import AppendResult
 
 _SERVICE = "/grounds.credit.v1.CreditService"
@@ -114,7 +114,7 @@ class DecisionBatches:
         for index, outcome in enumerate(outcomes, first):
             if isinstance(outcome, NewDecision):
                 record = next(recorded)
-                answer = record if isinstance(record, Exception) else outcome.recorded_answer(record)
+                answer = record if isinstance(record, Exception) else self._maker.recorded_answer(outcome, record)
                 results.append(_encode_result(index, answer))
             else:
                 results.append(outcome)

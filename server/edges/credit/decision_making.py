@@ -7,7 +7,8 @@ request. The caller of this module must record a new decision before it answers.
 """
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from grounds.credit.v1 import credit_pb2 as pb
@@ -21,12 +22,14 @@ from server.decisions.inputs import (
     merge_inputs,
 )
 from server.decisions.policy import Policy, PolicySection
+from server.decisions.policy_rules import is_near_cut_off
 from server.edges.credit.decision_records import RecordedAnswer, answer_from_record, decision_entry
 from server.edges.credit.messages import application_from_request, decision_message, fill_assessment
 from server.edges.explanations import timestamp
 from server.edges.received_request import ReceivedRequest
 from server.edges.request_digest import content_sha256
 from server.errors import CustomerUnknown, NoActiveModel, ServerError, StoreUnavailable
+from server.monitoring.meters import FEATURES, SCORE, Meters
 from server.registry.model_registry import CREDIT_FAMILY, ModelRegistry
 from server.registry.policy_registry import PolicyRegistry
 from server.stores.features import FeatureStore, StoredFeatures
@@ -79,19 +82,12 @@ class NewDecision:
     Attributes:
         entry: The log entry.
         encoded: The encoded CreditDecision.
+        assessment: The assessment in the decision.
     """
 
     entry: LogEntry
     encoded: bytes
-
-    def recorded_answer(self, record: Record) -> bytes:
-        """Return the encoded CreditDecision to answer with.
-
-        The log has one record for each request_id. If the record belongs to an earlier or concurrent request, its
-        decision is the answer.
-        """
-        is_own = record.header.record_id == self.entry.record_id
-        return self.encoded if is_own else answer_from_record(record.body)
+    assessment: Assessment
 
 
 @dataclass(slots=True)
@@ -125,20 +121,38 @@ class DecisionMaker:
         policies: PolicyRegistry,
         features: FeatureStore,
         log: RecordLog,
+        meters: Meters,
         clock: Callable[[], dt.datetime],
     ) -> None:
         self._models, self._policies, self._features = models, policies, features
-        self._log, self._clock = log, clock
+        self._log, self._meters, self._clock = log, meters, clock
 
     def decide(self, requests: Sequence[DecisionRequest]) -> None:
         """Set the outcome of each request. This method waits for the database."""
         _run_step(self._check, requests)
-        self._ask_questions([request for request in requests if request.outcome is None])
-        _assess([request for request in requests if request.outcome is None])
+        with _measure(FEATURES, requests):
+            self._ask_questions([request for request in requests if request.outcome is None])
+        with _measure(SCORE, requests):
+            _assess([request for request in requests if request.outcome is None])
         _run_step(_build, requests)
         for request in requests:
             if isinstance(request.outcome, Exception):
                 self._find_earlier(request)
+
+    def recorded_answer(self, decision: NewDecision, record: Record) -> bytes:
+        """Return the encoded CreditDecision to answer with, and count a new decision.
+
+        The log has one record for each request_id. If the record belongs to an earlier or concurrent request, its
+        decision is the answer.
+
+        Args:
+            decision: The decision that was made.
+            record: The record of the request_id.
+        """
+        if record.header.record_id != decision.entry.record_id:
+            return answer_from_record(record.body)
+        _count_decision(self._meters, decision.assessment)
+        return decision.encoded
 
     def check(
         self, request: pb.ScoreCreditRequest | pb.SimulateCreditRequest, *, decides: bool = True
@@ -190,7 +204,7 @@ class DecisionMaker:
         except StoreUnavailable as error:
             for request in requests:
                 # One exception for each request, because a shared one would collect the tracebacks of all callers.
-                request.outcome = StoreUnavailable(str(error))
+                request.outcome = error.copy()
             return
 
         def ask(request: DecisionRequest) -> None:
@@ -212,6 +226,30 @@ class DecisionMaker:
         else:
             if earlier is not None:
                 request.outcome = answer_from_record(earlier.body)
+                request.received.times.decision_id = earlier.header.record_id
+
+
+@contextmanager
+def _measure(stage: str, requests: Sequence[DecisionRequest]) -> Iterator[None]:
+    """Measure a stage of requests that have no error yet. Each of them waits until the stage has ended for all."""
+    with ExitStack() as timers:
+        for request in requests:
+            if request.outcome is None:
+                timers.enter_context(request.received.times.measure(stage))
+        yield
+
+
+def _count_decision(meters: Meters, assessment: Assessment) -> None:
+    """Count a new decision."""
+    score, section = assessment.score, assessment.section
+    times = [given.as_of for given in assessment.inputs.values() if given.as_of is not None]
+    meters.count_decision(
+        section.market,
+        assessment.outcome.name,
+        "" if score is None else score.grade,
+        near=score is not None and is_near_cut_off(section, score.log_odds),
+        age_seconds=(assessment.question.at - min(times)).total_seconds() if times else None,
+    )
 
 
 def _run_step(step: Callable[[DecisionRequest], None], requests: Sequence[DecisionRequest]) -> None:
@@ -266,4 +304,4 @@ def _build(request: DecisionRequest) -> None:
     answer = RecordedAnswer(
         request.received, request.received_at, bytes.fromhex(digest), request.assessment, decision, encoded
     )
-    request.outcome = NewDecision(decision_entry(answer), encoded)
+    request.outcome = NewDecision(decision_entry(answer), encoded, request.assessment)

@@ -20,7 +20,6 @@ from server.edges.gathered_work import GatheredWork
 from server.edges.received_request import ReceivedRequest
 from server.edges.recorder import Recorder
 from server.edges.thread_pool import StoreThreads
-from server.registry.model_registry import ModelRegistry
 from server.registry.policy_registry import PolicyRegistry
 from server.stores.features import FeatureStore
 from server.stores.record_log.log import RecordLog
@@ -34,7 +33,7 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
     def __init__(
         self,
         *,
-        models: ModelRegistry,
+        maker: DecisionMaker,
         policies: PolicyRegistry,
         features: FeatureStore,
         recorder: Recorder,
@@ -46,7 +45,7 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         """Create the servicer.
 
         Args:
-            models: The registry of the models that serve now.
+            maker: Decides applications.
             policies: The registry of the policy in force.
             features: The store of customers' features.
             recorder: The recorder, which appends decisions and events to the record log.
@@ -55,13 +54,12 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
             batch_threads: The threads that decide the requests of batches.
             clock: A function that returns the current time, with a time zone.
         """
-        self._policies = policies
+        self._maker, self._policies = maker, policies
         self._features, self._recorder = features, recorder
         self._threads, self._clock = threads, clock
         self._recourse = RecourseFinder()
-        self._maker = DecisionMaker(models, policies, features, log, clock)
-        self._decisions = GatheredWork(self._maker.decide, threads, _GROUP_MAX)
-        self._batches = DecisionBatches(self._maker, recorder, batch_threads, clock)
+        self._decisions = GatheredWork(maker.decide, threads, _GROUP_MAX)
+        self._batches = DecisionBatches(maker, recorder, batch_threads, clock)
         self._events = DecisionEvents(log, recorder, threads, clock)
 
     async def ScoreCredit(self, _request: pb.ScoreCreditRequest, received: ReceivedRequest) -> bytes:
@@ -76,7 +74,9 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         if isinstance(outcome, Exception):
             raise outcome
         if isinstance(outcome, NewDecision):
-            outcome = outcome.recorded_answer(await self._recorder.record(outcome.entry))
+            record = await self._recorder.record(outcome.entry, received.times)
+            received.times.decision_id = record.header.record_id
+            outcome = self._maker.recorded_answer(outcome, record)
         assert outcome is not None, "every request has an outcome"
         return score_response(outcome)
 

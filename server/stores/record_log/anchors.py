@@ -5,6 +5,7 @@ import shlex
 import signal
 import subprocess
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -37,6 +38,8 @@ class CheckpointAnchor:
 
     Attributes:
         failures: Number of failed pushes since the start of the process.
+        succeeded_at: Time of the last successful push, in seconds of the monotonic clock; None before the first one. A
+            push without a new checkpoint succeeds.
     """
 
     def __init__(self, database: Database, folder: Path | None, command: str | None) -> None:
@@ -52,6 +55,12 @@ class CheckpointAnchor:
         self._pushed = -1  # size of the last checkpoint that reached every anchor
         self._running: subprocess.Popen[bytes] | None = None
         self.failures = 0
+        self.succeeded_at: float | None = None
+
+    @property
+    def pushed_size(self) -> int:
+        """Return the number of records that the last pushed checkpoint covers; 0 if this process has pushed none."""
+        return max(0, self._pushed)
 
     def push(self, seconds: float = _COMMAND_SECONDS_MAX) -> bool:
         """Push the newest checkpoint, unless it was pushed already. Count and log a failed push; the next call retries.
@@ -65,6 +74,7 @@ class CheckpointAnchor:
         try:
             head = self._proofs.read_head()
             if head.size == max(self._pushed, 0):  # the checkpoint was pushed already, or the log is empty
+                self.succeeded_at = time.monotonic()
                 return True
             self._store(head.size, head.checkpoint)
             if self._folder is not None:
@@ -88,7 +98,7 @@ class CheckpointAnchor:
         else:
             # Set only if all anchors succeeded. After a failure, the next call pushes the checkpoint to all anchors
             # again. The table and the folder ignore a checkpoint that they already have.
-            self._pushed = head.size
+            self._pushed, self.succeeded_at = head.size, time.monotonic()
             return True
 
     def stop(self) -> None:

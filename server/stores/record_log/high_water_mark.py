@@ -22,6 +22,7 @@ from grounds_record.checkpoint import Checkpoint, open_checkpoint
 from grounds_record.errors import RecordError
 from grounds_record.key_history import LogKeys
 from server.errors import LogRefused, StoreUnavailable
+from server.stores.outage_causes import outage_cause
 from server.stores.whole_writes import write_whole
 
 _SLOT_BYTES = 4096
@@ -93,7 +94,9 @@ class HighWaterMark:
                     _write_slot(descriptor, sizes.index(min(sizes)), note)
                     self._sync(descriptor)
         except OSError as error:
-            raise StoreUnavailable("the high-water mark of the log cannot be written; nothing was decided") from error
+            unavailable = StoreUnavailable("the high-water mark of the log cannot be written; nothing was decided")
+            unavailable.cause = f"{self.path}: {outage_cause(error)}"
+            raise unavailable from error
 
     def replace(self, note: str) -> None:
         """Replace the mark with a checkpoint, which may be smaller. This is needed after an operator accepted a fork.

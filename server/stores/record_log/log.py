@@ -9,6 +9,7 @@ with the same request_id returns the committed record.
 """
 
 import datetime as dt
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -66,6 +67,8 @@ class RecordLog:
         database: Database with the records, the tiles and the head.
         key_store: Store of the customers' keys and of the log's own keys.
         tags_key: Key that derives customer tags and the salts of scoring runs, 32 bytes.
+        append_seconds: How long the last append of this process took, in seconds: until its records were sealed and
+            inserted, and from then until their commit was durable.
         last_frontier: Frontier of the tree after the last append of this process. Before the first append, it is the
             first frontier that passed the fork check, or the empty frontier.
         reader: Reader of committed records.
@@ -97,6 +100,7 @@ class RecordLog:
         self._signing, self.tags_key = signing_keys, tags_key
         self._verifier_text = self.keys.newest.text()
         self.last_frontier = Frontier()
+        self.append_seconds = (0.0, 0.0)
         self.reader = RecordReader(database, key_store)
         self.high_water_mark = high_water_mark
         self._anchors = tuple(anchors)
@@ -126,10 +130,12 @@ class RecordLog:
         Raises:
             StoreUnavailable: The caller must not acknowledge any entry of this batch.
         """
+        start = sealed = time.perf_counter()
         try:
             self._check_times(entries)
             with self.database.writing() as connection:
                 results, frontier = self.append_within(connection, entries)
+                sealed = time.perf_counter()
         except IntegrityError as error:
             # No other writer can have used the index, because the head is locked. So the head does not match the
             # records.
@@ -137,6 +143,7 @@ class RecordLog:
             raise StoreUnavailable(_LOG_DAMAGED) from error
         # This is set after the commit, because lock_head must not trust a frontier that was rolled back.
         self.last_frontier = frontier
+        self.append_seconds = (sealed - start, time.perf_counter() - sealed)
         return results
 
     def append_within(self, connection: Connection, entries: Sequence[LogEntry]) -> tuple[list[AppendResult], Frontier]:

@@ -14,10 +14,12 @@ from grounds.credit.v1 import credit_pb2 as pb
 from grounds.credit.v1 import credit_pb2_grpc
 from server.background import BackgroundTasks
 from server.config import Settings
+from server.edges.credit.decision_making import DecisionMaker
 from server.edges.credit.servicer import CreditServicer
 from server.edges.interceptor import CallInterceptor
 from server.edges.recorder import Recorder
 from server.edges.thread_pool import StoreThreads
+from server.monitoring.meters import Meters
 from server.registry.model_registry import ModelRegistry
 from server.registry.policy_registry import PolicyRegistry
 from server.stores.catalog.policies import PolicyStore
@@ -65,10 +67,11 @@ async def serve_with_clock(
     policies = PolicyRegistry(settings.policy, PolicyStore(database))
     policies.start()
     server = grpc.aio.server(interceptors=[CallInterceptor(settings.request_bytes_max)])
+    features = FeatureStore(database)
     servicer = CreditServicer(
-        models=models,
+        maker=DecisionMaker(models, policies, features, log, Meters(), clock),
         policies=policies,
-        features=FeatureStore(database),
+        features=features,
         recorder=recorder,
         log=log,
         threads=threads,
@@ -144,7 +147,11 @@ async def test_no_log_line_has_customer_data(
     calls = [line for line in lines if line["event"] == "call"]
     assert len(calls) == 8
     assert {line["reason"] for line in calls} >= {"OK", "CUSTOMER_UNKNOWN", "FEATURES_INVALID", "REQUEST_INVALID"}
-    assert all(set(line) == {"event", "log_level", "method", "reason", "milliseconds"} for line in calls)
+    always = {"event", "log_level", "method", "reason", "milliseconds", "principal", "stages"}
+    assert all(always <= set(line) <= always | {"market", "request_id", "decision_id"} for line in calls)
+    assert calls[0]["decision_id"] == calls[1]["decision_id"] == decided.record_ref.decision_id
+    assert (calls[0]["market"], calls[0]["request_id"], calls[0]["principal"]) == ("DE", request.request_id, "local")
+    assert set(calls[0]["stages"]) == {"validate", "features", "score", "seal", "commit"}
     for written in (str(lines), caplog.text, *capfd.readouterr()):
         for secret in ("C00000", UNKNOWN_CUSTOMER, "7712345", "77.2345", "31415"):
             assert secret not in written

@@ -41,6 +41,11 @@ class SlowLog:
         self._log, self.open, self.began = log, threading.Event(), 0
         self.open.set()
 
+    @property
+    def append_seconds(self) -> tuple[float, float]:
+        """Return the times of the real log."""
+        return self._log.append_seconds
+
     def append(self, entries: Sequence[LogEntry]) -> list[AppendResult]:
         """Wait until `open` is set, then append."""
         self.began += 1

@@ -1,20 +1,25 @@
 """Unavailable stores: a decision that is not recorded is never answered."""
 
 import asyncio
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 import sqlalchemy
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from structlog.testing import capture_logs
 
 from grounds.churn.v1 import churn_pb2
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.model.v1 import model_pb2
 from server.config import Settings
+from server.errors import StoreUnavailable
 from server.stores.database import BUSY_SECONDS, Database
+from server.stores.outage_causes import outage_cause
 from tests.conftest import LOAD_TIME, Serving
 from tests.server.loading import load_file
 from tests.server.requests import call_error, raw_method, score_request, simulate_request
@@ -22,6 +27,7 @@ from tests.server.servers import record_count, serve, wait_until
 from tests.small import SmallFamily
 
 CREDIT = "grounds.credit.v1.CreditService"
+GARBAGE = b"this is no database " * 500
 DOWN = (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
 
 
@@ -80,7 +86,7 @@ async def test_a_database_that_breaks_while_the_server_runs_is_unavailable(servi
     if broken == "folder":
         file.mkdir()
     else:
-        file.write_bytes(b"this is no database " * 500)
+        file.write_bytes(GARBAGE)
 
     error = await call_error(serving.credit.ScoreCredit(score_request()))
 
@@ -153,3 +159,69 @@ async def test_a_decision_that_cannot_be_written_is_not_answered(serving: Servin
 
     assert (error.code, error.reason) == DOWN
     assert answers[0] == answers[1]
+
+
+async def test_the_log_states_the_cause_of_an_outage_once(serving: Serving) -> None:
+    """The planted fault: another file replaces the database file."""
+    file = closed_database_file(serving)
+    with capture_logs() as lines:
+        whole = file.rename(file.with_suffix(".whole"))
+        file.write_bytes(GARBAGE)
+        await wait_until(lambda: health_is(serving, health_pb2.HealthCheckResponse.NOT_SERVING))
+        error = await call_error(serving.credit.ScoreCredit(score_request()))
+        await asyncio.sleep(1.2)  # two more probes, which log nothing
+        serving.application.database.close()
+        whole.replace(file)
+        await wait_until(lambda: health_is(serving, health_pb2.HealthCheckResponse.SERVING))
+
+    *outages, recovery = [line for line in lines if line["event"] == "record log"]
+    (cause,) = [line["cause"] for line in outages]
+    assert cause.startswith("the database file was deleted or replaced while the server was running; stop the server")
+    assert recovery["writable"]
+    assert [line["cause"] for line in lines if line["event"] == "call"] == [cause]
+    assert (error.code, error.reason) == DOWN
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        ({"database": "no_such_database"}, "PostgreSQL has no database of this name"),
+        ({"port": 1}, "PostgreSQL does not listen at its address"),
+        ({"username": "nobody_at_all"}, "PostgreSQL rejected the user or the password"),
+        ({"host": "no-such-host.invalid"}, "the host of PostgreSQL is unknown"),
+    ],
+)
+def test_an_outage_of_postgresql_has_its_cause(database_url: str, change: dict[str, Any], cause: str) -> None:
+    url = sqlalchemy.make_url(database_url).set(**change)
+    if {"port", "host"} & change.keys():
+        url = url.set(host=change.get("host", "127.0.0.1"), query={})
+    database = Database(url.render_as_string(hide_password=False))
+    with pytest.raises(StoreUnavailable) as caught, database.reading():
+        pass
+    database.close()
+
+    assert caught.value.cause.startswith(cause)
+
+
+def test_the_cause_of_an_outage_of_sqlite_is_a_full_disk_or_garbage_in_place_of_the_file(tmp_path: Path) -> None:
+    """The page limit of SQLite fails with the same error code as a full disk."""
+    file = tmp_path / "grounds.db"
+    file.write_bytes(GARBAGE)
+    garbage, database = Database(f"sqlite:///{file}"), Database("sqlite://")
+    with pytest.raises(StoreUnavailable, match="the file is not a database: check") as refused, garbage.reading():
+        pass
+    garbage.close()
+
+    def fill() -> None:
+        with database.writing() as connection:
+            connection.exec_driver_sql("PRAGMA max_page_count = 2")
+            connection.exec_driver_sql("CREATE TABLE filler AS SELECT randomblob(100000)")
+
+    with pytest.raises(StoreUnavailable) as caught:
+        fill()
+    database.close()
+
+    assert refused.value.cause == str(refused.value)
+    assert caught.value.cause.startswith("the disk is full")
+    assert outage_cause(OSError(errno.ENOSPC, "no space")).startswith("the disk is full")

@@ -8,15 +8,19 @@ _LOG = structlog.get_logger()
 _FRAMES_MAX = 8
 
 
-def report_bug(method: str, error: BaseException) -> str:
+def report_bug(method: str, error: BaseException, **details: str) -> str:
     """Log an unexpected error of a call; return the id of the incident, which the caller receives.
 
     Neither the log nor the answer contains the exception's message, which may contain a customer's values.
+
+    Args:
+        method: Full name of the method.
+        error: The exception.
+        details: Further values that the log contains, by name. No value may be a customer's.
     """
     incident_id = str(uuid.uuid4())
-    _LOG.error(
-        "bug", method=method, incident_id=incident_id, error=type(error).__name__, location=error_location(error)
-    )
+    name, location = type(error).__name__, error_location(error)
+    _LOG.error("bug", method=method, incident_id=incident_id, error=name, location=location, **details)
     return incident_id
 
 
