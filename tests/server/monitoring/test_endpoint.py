@@ -51,6 +51,8 @@ async def _is(status: object, expected: int) -> bool:
 
 async def test_readiness_states_every_service_and_rejects_an_unknown_one(watched_settings: Settings) -> None:
     async with serve(watched_settings) as serving:
+        # The status of the background tasks is reported at the first check after the start.
+        await wait_until(lambda: _is(get_status(serving.application, "/readyz?service=background.catalog"), 200))
         status, answer = await get_json(serving.application, "/readyz")
         unknown = await get(serving.application, "/readyz?service=grounds.weather.v1.WeatherService")
         listed = await health_pb2_grpc.HealthStub(serving.channel).List(health_pb2.HealthListRequest())
