@@ -28,10 +28,10 @@ serve: setup ## serve the active bundles on 127.0.0.1:50051
 	@$(BIN)/python -m server
 
 test: setup ## run the tests (T=tests/models for a part)
-	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(T)
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(T)
 
 test-long: setup ## the same with more rounds, and the slow ones
-	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(T) -m "not bench"
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(T) -m "not bench"
 
 bench: setup ## measure what it costs; writes tests/bench/history and renews tests/bench/README.md
 	@rm -rf $(BENCHED)

@@ -274,10 +274,13 @@ def test_no_valid_request_blocks_the_event_loop(server: ServerThread, name: str)
 def test_large_metadata_do_not_block_the_event_loop(server: ServerThread) -> None:
     metadata = tuple((f"x-{index}", "v") for index in range(350))
     for method in METHODS:
-        before = server.loop_seconds()
-        server.call(method, b"", metadata)
+        seconds = []
+        for _ in range(3):  # background work of the loop, such as a collection of garbage, only adds to a figure
+            before = server.loop_seconds()
+            server.call(method, b"", metadata)
+            seconds.append(server.loop_seconds() - before)
 
-        assert server.loop_seconds() - before < LOOP_SECONDS_MAX, method
+        assert min(seconds) < LOOP_SECONDS_MAX, method
 
 
 def peak_growth(work: Callable[[], object]) -> int:
