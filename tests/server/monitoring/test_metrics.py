@@ -1,5 +1,6 @@
 """The metrics: what they count, that they contain nothing about customers, and that rules and dashboard use them."""
 
+import datetime as dt
 import json
 import re
 import shutil
@@ -13,8 +14,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from server.config import Settings
+from server.measurements import read_store_figures
+from server.stores.database import Database
+from server.stores.tables import RUNS
 from tests.conftest import ROOT, Serving
 from tests.server.monitoring.scrapes import get
+from tests.server.record_logs import NOW, entry, open_test_log
 from tests.server.requests import UNKNOWN_CUSTOMER, call_error, customer, euros, field, numbers, score_request
 from tests.server.servers import serve, wait_until
 
@@ -88,6 +93,27 @@ async def test_a_decision_counts_once_however_often_it_is_answered_and_also_in_a
 
     assert sum(count for (name, _), count in found.items() if name == "grounds_decisions_total") == 2
     assert found["grounds_features_age_seconds_count", frozenset({("market", "DE")})] == 2
+
+
+def test_the_figures_of_both_kinds_of_database_state_size_newest_record_and_newest_run(
+    database_url: str, tmp_path: Path
+) -> None:
+    """The planted faults: a run that is not loaded does not count, and a database without a folder is down."""
+    absent, day = Database(f"sqlite:///{tmp_path / 'no-folder' / 'keys.db'}"), dt.timedelta(days=1)
+    with open_test_log(database_url, tmp_path) as log:
+        log.append([entry() for _ in range(3)])
+        with log.database.writing() as connection:
+            for number, (state, as_of) in enumerate((("LOADED", NOW - day), ("LOADED", NOW), ("LOADING", NOW + day))):
+                times = {"as_of": as_of, "valid_until": NOW, "load_time": NOW}
+                names = {"run_id": f"{number:032}", "market": "DE", "state": state, "file_sha256": "", "header": ""}
+                run = RUNS.insert().values(**names, **times, customer_count=0, scored_count=0)
+                connection.execute(run)
+        figures = read_store_figures(log.database, absent)
+
+    assert figures.up == {"records": True, "keys": False}
+    assert figures.file_bytes["records", "database"] > 0
+    assert (figures.log_size, figures.newest_record) == (3, pytest.approx(NOW.timestamp(), abs=1))
+    assert figures.newest_cuts == {"DE": NOW.timestamp()}
 
 
 async def test_no_call_adds_a_label_with_a_value_of_a_customer_or_without_a_bound(watched: Serving) -> None:
