@@ -1,13 +1,12 @@
 """`doctor`: check the whole database, and what it depends on."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from server.commands.options import Config, PositionalConfig, open_database, single_config
-from server.commands.output import print_line
+from server.commands.output import print_json, print_line
 from server.config import read_settings
 
 if TYPE_CHECKING:  # at run time, the command imports the checks only when it runs
@@ -37,7 +36,7 @@ def doctor(positional: PositionalConfig = None, config: Config = None, as_json: 
     worst = max((finding.severity.value for finding in findings), key=order.index, default="ok")
     if as_json:
         listed = [{"check": each.check, "severity": each.severity.value, "text": each.text} for each in findings]
-        typer.echo(json.dumps({"severity": worst, "findings": listed}, indent=1))
+        print_json({"severity": worst, "findings": listed})
     else:
         for each in findings:
             if each.check == "database":

@@ -1,6 +1,7 @@
 """Prints the output of commands. Hidden characters are escaped, because databases and files are untrusted."""
 
 import errno
+import json
 import os
 import sys
 
@@ -15,10 +16,24 @@ def print_line(text: str) -> None:
     Raises:
         OSError: Standard output is closed, or is a file on a full disk.
     """
+    _print(escape_line(text))
+
+
+def print_json(document: object) -> None:
+    """Print one JSON document to standard output.
+
+    Raises:
+        OSError: Standard output is closed, or is a file on a full disk.
+    """
+    _print(json.dumps(document, indent=1).replace("\x7f", "\\u007f"))  # JSON escapes all other hidden characters
+
+
+def _print(text: str) -> None:
+    """Print text without hidden characters to standard output."""
     if sys.stdout is None:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF), "standard output")
     try:
-        typer.echo(escape_line(text))
+        typer.echo(text)
     except OSError as error:
         raise OSError(error.errno, error.strerror, "standard output") from error
 
