@@ -1,5 +1,6 @@
 """Expected hashes of a run's rows, computed independently of the server, and runs in the form of an earlier release."""
 
+import copy
 import hashlib
 import json
 import struct
@@ -89,7 +90,9 @@ def add_old_run(log: RecordLog, market: str, run_id: str = OLD_ID) -> None:
     body.markets.add(market=market, customer_count=len(rows), rows_sha256=old_digest(rows))
     labels = {"run": run_id, "bundle": told["bundle_id"], "market": market}
     content = body.SerializeToString(deterministic=True)
-    log.append([LogEntry(kind="CHURN_RUN", record_id=name, time=NOW, caller="load", body=content, labels=labels)])
+    loader = copy.copy(log)
+    loader._clock = None  # the run is older than the server, whose log rejects entries with an earlier time
+    loader.append([LogEntry(kind="CHURN_RUN", record_id=name, time=NOW, caller="load", body=content, labels=labels)])
 
 
 def all_of(connection: Any, table: Table, number: int) -> list[dict[str, Any]]:
