@@ -6,6 +6,7 @@ from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from protovalidate import Validator
 
 from grounds_record.printable_text import hidden_characters
@@ -13,11 +14,13 @@ from server.errors import RequestInvalid, Violation, summarize_violations
 
 VALIDATOR = Validator()
 # How a field is inspected. The shapes are cached, because every request is inspected.
-_OTHER, _TEXT, _TEXTS, _MESSAGE, _MESSAGES, _MAP = "other", "text", "texts", "message", "messages", "map"
+_OTHER, _TEXT, _TEXTS, _TIME, _MESSAGE, _MESSAGES, _MAP = "other", "text", "texts", "time", "message", "messages", "map"
 _SHAPES: dict[FieldDescriptor, str] = {}
 # More violations than this do not fit into the trailers of an answer, and building each takes 40 microseconds.
 _VIOLATIONS_MAX = 64
 _CHARACTERS_SHOWN_MAX = 8  # an error message shows at most this many invalid characters of a text
+# The seconds of a google.protobuf.Timestamp from 0001-01-01 to 9999-12-31, and the end of its nanoseconds.
+_SECONDS_MIN, _SECONDS_MAX, _NANOS_END = -62_135_596_800, 253_402_300_799, 1_000_000_000
 _KEY_SHOWN_MAX = 128  # an error message shows at most this many characters of a map key
 # Each pattern of the .proto files in words. Error messages contain the words instead of the regular expression.
 _PATTERN_RULES = {
@@ -89,8 +92,9 @@ class _Inspection:
     """Inspects a message and all messages inside it for problems that the rules of the .proto files cannot express.
 
     Attributes:
-        violations: One violation for each text with control or invisible characters. Such a character means nothing in
-            a request, but it can act on the terminal of a person who reads the record. Newlines and tabs are allowed.
+        violations: One violation for each text with control or invisible characters, and for each time outside the years
+            1 to 9999. Such a character means nothing in a request, but it can act on the terminal of a person who reads
+            the record. Newlines and tabs are allowed.
     """
 
     def __init__(self) -> None:
@@ -107,6 +111,8 @@ class _Inspection:
         """Inspect the value of a field."""
         if shape == _TEXT:
             self._add_text(value, path)
+        elif shape == _TIME:
+            self._add_time(value, path)
         elif shape == _MESSAGE:
             self.add(value, path)
         elif shape == _MAP:  # the values are messages; the rules of the .proto files check the keys
@@ -124,6 +130,12 @@ class _Inspection:
             problem = f"must not contain control or invisible characters, found {shown}"
             self.violations.append(Violation(path, problem, "HIDDEN_CHARACTERS"))
 
+    def _add_time(self, time: Timestamp, path: str) -> None:
+        """Inspect a time, which may have any numbers in an encoded request."""
+        if not (_SECONDS_MIN <= time.seconds <= _SECONDS_MAX and 0 <= time.nanos < _NANOS_END):
+            problem = "must be a time of the years 1 to 9999, with 0 to 999,999,999 nanoseconds"
+            self.violations.append(Violation(path, problem, "TIMESTAMP_RANGE"))
+
 
 def _shape(field: FieldDescriptor) -> str:
     """Return how a field is inspected."""
@@ -134,4 +146,6 @@ def _shape(field: FieldDescriptor) -> str:
         return _TEXTS if field.is_repeated else _TEXT
     if field.message_type.GetOptions().map_entry:
         return _MAP if field.message_type.fields_by_name["value"].message_type is not None else _OTHER
+    if field.message_type.full_name == Timestamp.DESCRIPTOR.full_name and not field.is_repeated:
+        return _TIME
     return _MESSAGES if field.is_repeated else _MESSAGE

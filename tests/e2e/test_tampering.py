@@ -20,6 +20,7 @@ from grounds_record.key_files import ensure_signing_key
 from grounds_record.merkle import Frontier, split_hashes
 from server.config import Settings
 from server.maintenance.doctor import check_log
+from server.stores.clock import utc_now
 from server.stores.database import Database
 from server.stores.tables import LOG_HEAD, RECORDS
 from tests.conftest import Serving
@@ -202,7 +203,7 @@ async def test_rewritten_records_are_reported_although_the_owner_signed_correct_
     log.last_frontier = Frontier()  # the state after a restart
     # The owner of the log can also delete its high-water mark, but not the auditor's checkpoint.
     log.high_water_mark.path.unlink()
-    log.append([entry(customer=("DE", "C00000")) for _ in range(SIZE - 4)])
+    log.append([entry(customer=("DE", "C00000"), time=utc_now()) for _ in range(SIZE - 4)])
 
     status, output = await auditor.verify()
 

@@ -3,8 +3,9 @@
 import re
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
-from grounds.audit.v1 import evidence_pb2
+from grounds.audit.v1 import audit_pb2, evidence_pb2, sample_pb2
 from grounds.credit.v1 import credit_pb2
 from server.edges import validation
 from server.errors import RequestInvalid
@@ -61,6 +62,21 @@ def test_invisible_characters_that_python_calls_printable_are_rejected(character
         validation.validate(request)
 
     assert "HIDDEN_CHARACTERS" in {each.kind for each in caught.value.violations}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "nanos"), [(-62_135_596_801, 0), (253_402_300_800, 0), (0, -1), (0, 1_000_000_000)]
+)
+def test_a_time_outside_the_years_1_to_9999_is_rejected_with_its_field(seconds: int, nanos: int) -> None:
+    listing = sample_pb2.ListDecisionsRequest()
+    listing.filter.end_time.CopyFrom(Timestamp(seconds=seconds, nanos=nanos))
+    counting = audit_pb2.CountRefusedCallsRequest(start_time=Timestamp(seconds=seconds, nanos=nanos))
+
+    for request, name in ((listing, "filter.end_time"), (counting, "start_time")):
+        with pytest.raises(RequestInvalid) as caught:
+            validation.validate(request)
+
+        assert [each.field for each in caught.value.violations if each.kind == "TIMESTAMP_RANGE"] == [name]
 
 
 def test_a_comment_may_have_several_lines_and_letters_of_any_script() -> None:

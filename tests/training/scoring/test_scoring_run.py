@@ -256,7 +256,7 @@ def test_a_rival_that_cannot_be_measured_fails_the_gate_and_is_listed(trained: T
     once = samples.histories.assign(purchase_days=1.0, recency_days=samples.histories["tenure_days"])
 
     with pytest.raises(
-        ModelRejected, match=r"1 of 3 gates failed.*\n.*not below rival\.BG/NBD\.auc, which was not measured"
+        ModelRejected, match=r"1 of 5 gates failed.*\n.*not below rival\.BG/NBD\.auc, which was not measured"
     ):
         release_model(spec, "0" * 64, replace(samples, histories=once), tmp_path / "bundles", Console(1))
 
