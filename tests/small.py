@@ -18,6 +18,7 @@ family = "credit"
 title = "Made customers"
 purpose = "Tests"
 population = "made"
+base = "none"
 
 [table]
 path = "customers.csv"

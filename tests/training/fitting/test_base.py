@@ -157,7 +157,7 @@ def test_a_base_without_any_useful_feature_is_rejected_with_the_reason() -> None
 def small_samples(folder: Path, base: str) -> tuple[Spec, Samples]:
     """Write the small family with a kind of base, and return its spec and its samples."""
     made_customers(1200).to_csv(folder / "customers.csv", index=False)
-    (folder / "spec.toml").write_text(f'base = "{base}"\n{SPEC}')
+    (folder / "spec.toml").write_text(SPEC.replace('base = "none"', f'base = "{base}"'))
     return read_table_samples(read_spec(folder / "spec.toml"), folder / "customers.csv")
 
 

@@ -120,7 +120,7 @@ def test_the_first_screen_shows_quality_purpose_limits_and_release_gates(release
 
     first = text[text.index("<header>") : text.index("</header>")]
 
-    assert "78 of 100" in first
+    assert "79 of 100" in first
     assert "Rank customers who already hold credit" in first
     assert "people who were refused" in first
     assert "11 of 11 passed" in first
