@@ -42,7 +42,7 @@ class GatheredWork(Generic[_Item]):
         self._waiting[done] = item
         if self._task is None:
             self._task = loop.create_task(self._run())
-        timer = loop.call_later(remaining_seconds(), _expire, done)
+        timer = loop.call_later(remaining_seconds(self._threads.seconds_max), _expire, done)
         try:
             await done
         finally:
@@ -62,7 +62,9 @@ class GatheredWork(Generic[_Item]):
 
     async def _work_on(self, group: dict[asyncio.Future[None], _Item]) -> None:
         """Work on a group, and wake its calls."""
-        start_call()  # this task belongs to no single call, so every group has its own time limit
+        start_call(
+            self._threads.seconds_max
+        )  # this task belongs to no single call, so every group has its own time limit
         try:
             await self._threads.run(self._work, list(group.values()))
         except Exception as error:  # noqa: BLE001 - every waiting call raises the error

@@ -37,6 +37,11 @@ class StoreThreads:
         self._started: dict[int, float] = {}  # start time of the present work, by busy thread
 
     @property
+    def seconds_max(self) -> float:
+        """Return the time limit in seconds for one call of `run`."""
+        return self._seconds_max
+
+    @property
     def busy(self) -> int:
         """Return the number of threads that work."""
         return len(self._started)

@@ -117,7 +117,7 @@ def test_the_configuration_is_also_accepted_as_an_argument_but_not_twice(config:
 
 
 def test_a_full_or_closed_standard_output_is_an_error_in_one_sentence(config: Path) -> None:
-    run_server("doctor", "--config", str(config))  # creates the keys
+    run_server("keys", "init", "--config", str(config))
     command = [sys.executable, "-m", "server", "public-key", "--config", str(config)]
 
     with Path("/dev/full").open("w") as full:
