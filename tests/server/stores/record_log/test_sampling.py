@@ -19,7 +19,7 @@ from tests.server.record_logs import entry, open_test_log
 from tests.server.servers import wait_until
 
 QUERY = SampleQuery(DecisionQuery(), tree_size=9, keys=("market",), seed="tulip", size=9)
-WAIT_SECONDS = 30
+WAIT_SECONDS = 60
 
 
 @pytest.fixture
