@@ -14,6 +14,7 @@ from typing import Any
 
 import grpc
 import pytest
+import structlog
 
 from grounds.audit.v1 import audit_pb2_grpc
 from grounds.churn.v1 import churn_pb2_grpc
@@ -125,6 +126,12 @@ def run(*arguments: str, cwd: Path = ROOT) -> str:
     done = subprocess.run([sys.executable, "-m", *arguments], check=False, cwd=cwd, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+@pytest.fixture(autouse=True)
+def _log_to_standard_error() -> None:
+    """Keep the log of a server in this process out of the output of a command that the test runs in the same process."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
 
 @pytest.fixture(scope="session")
