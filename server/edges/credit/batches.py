@@ -6,12 +6,12 @@ thread belongs to batches only, so that single decisions never wait for it.
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from itertools import repeat
 
 from grounds.credit.v1 import credit_pb2 as pb
 from server.edges.credit.decision_making import DecisionMaker, DecisionRequest, NewDecision
-from server.edges.credit.messages import encode_field
+from server.edges.credit.messages import encode_field, field_start
 from server.edges.identity.callers import Caller
 from server.edges.received_request import RequestDecoder
 from server.edges.recorder import Recorder
@@ -26,7 +26,8 @@ _CHUNK = 64  # the number of rows that the model's graph explains at once
 _PART_BYTES_MAX = 1_000_000
 _SIZE_IS_CHECKED = 2**31  # for the decoder of single requests: the size of the whole batch was checked when it arrived
 _DECISION, _ERROR, _RESULTS = 2, 3, 1  # field numbers of BatchScoreCreditResult and of BatchScoreCreditResponse
-_Outcome = NewDecision | bytes  # bytes are an encoded BatchScoreCreditResult
+_EncodedResult = tuple[bytes, ...]  # pieces of an encoded BatchScoreCreditResult, which are joined only once
+_Outcome = NewDecision | _EncodedResult
 
 
 class DecisionBatches:
@@ -54,11 +55,11 @@ class DecisionBatches:
             for first in range(0, len(elements), _CHUNK):
                 outcomes = await self._decide_in_thread(first, elements[first : first + _CHUNK], caller)
                 if recording is not None:
-                    for part in _encode_parts(await recording):
+                    for part in await recording:
                         yield part
                 recording = asyncio.create_task(self._record(first, outcomes))
             assert recording is not None, "a batch has at least one request"
-            for part in _encode_parts(await recording):
+            for part in await recording:
                 yield part
         finally:
             if recording is not None:
@@ -98,31 +99,48 @@ class DecisionBatches:
         return outcomes
 
     async def _record(self, first: int, outcomes: Sequence[_Outcome]) -> list[bytes]:
-        """Record the new decisions of a chunk; return the encoded BatchScoreCreditResult of each request.
+        """Record the new decisions of a chunk; return encoded messages BatchScoreCreditResponse with all results.
 
         Args:
             first: Index of the first request in the batch.
             outcomes: The outcomes of the chunk.
         """
         entries = [outcome.entry for outcome in outcomes if isinstance(outcome, NewDecision)]
-        recorded: Iterator[AppendResult]
+        recorded: Iterable[AppendResult]
         try:
-            recorded = iter(await self._recorder.record_several(entries))
+            recorded = await self._recorder.record_several(entries)
         except (ServerBusy, Draining) as error:
             recorded = repeat(error)
-        results = []
+        try:
+            # 500 answers take too long for the event loop.
+            return await self._threads.run(self._encode_recorded, first, outcomes, recorded)
+        except StoreUnavailable as error:
+            return list(_encode_parts([_encode_result(index, error) for index in range(first, first + len(outcomes))]))
+
+    def _encode_recorded(
+        self, first: int, outcomes: Sequence[_Outcome], results: Iterable[AppendResult]
+    ) -> list[bytes]:
+        """Return encoded messages BatchScoreCreditResponse with the results of a chunk. This method runs in a thread.
+
+        Args:
+            first: Index of the first request in the batch.
+            outcomes: The outcomes of the chunk.
+            results: The result of each new decision among the outcomes, in their order.
+        """
+        recorded = iter(results)
+        encoded = []
         for index, outcome in enumerate(outcomes, first):
             if isinstance(outcome, NewDecision):
                 record = next(recorded)
                 answer = record if isinstance(record, Exception) else self._maker.recorded_answer(outcome, record)
-                results.append(_encode_result(index, answer))
+                encoded.append(_encode_result(index, answer))
             else:
-                results.append(outcome)
-        return results
+                encoded.append(outcome)
+        return list(_encode_parts(encoded))
 
 
-def _encode_result(index: int, outcome: bytes | Exception) -> bytes:
-    """Return an encoded BatchScoreCreditResult.
+def _encode_result(index: int, outcome: bytes | Exception) -> _EncodedResult:
+    """Return an encoded BatchScoreCreditResult in pieces.
 
     Args:
         index: Index of the request in the batch.
@@ -130,22 +148,23 @@ def _encode_result(index: int, outcome: bytes | Exception) -> bytes:
     """
     start = pb.BatchScoreCreditResult(index=index).SerializeToString()
     if isinstance(outcome, bytes):
-        return start + encode_field(_DECISION, outcome)
+        return start + field_start(_DECISION, len(outcome)), outcome
     if isinstance(outcome, ServerError):
         status = error_message(outcome)
     else:
         status = incident_message(report_bug(f"{_SERVICE}/BatchScoreCredit", outcome))
-    return start + encode_field(_ERROR, status.SerializeToString())
+    return (start + encode_field(_ERROR, status.SerializeToString()),)
 
 
-def _encode_parts(results: Sequence[bytes]) -> Iterator[bytes]:
-    """Yield encoded messages BatchScoreCreditResponse with these results."""
+def _encode_parts(results: Sequence[_EncodedResult]) -> Iterator[bytes]:
+    """Yield encoded messages BatchScoreCreditResponse with these results. Each byte of a decision is copied once."""
     part: list[bytes] = []
     size = 0
     for result in results:
-        if part and size + len(result) > _PART_BYTES_MAX:
+        length = sum(map(len, result))
+        if part and size + length > _PART_BYTES_MAX:
             yield b"".join(part)
             part, size = [], 0
-        part.append(encode_field(_RESULTS, result))
-        size += len(result)
+        part += field_start(_RESULTS, length), *result
+        size += length
     yield b"".join(part)

@@ -83,12 +83,22 @@ def encode_field(number: int, message: bytes) -> bytes:
         number: The field number, at most 15.
         message: The encoded value.
     """
-    length, size = bytearray(), len(message)
+    return field_start(number, len(message)) + message
+
+
+def field_start(number: int, size: int) -> bytes:
+    """Return the bytes of an encoded field before its value, which is an encoded message.
+
+    Args:
+        number: The field number, at most 15.
+        size: The number of bytes of the value.
+    """
+    length = bytearray()
     while size > 0x7F:  # noqa: PLR2004 - a varint: 7 bits per byte, lowest first; the eighth bit continues it
         length.append(size & 0x7F | 0x80)
         size >>= 7
     length.append(size)
-    return b"".join((bytes((number << 3 | _LENGTH_DELIMITED,)), length, message))
+    return bytes((number << 3 | _LENGTH_DELIMITED,)) + length
 
 
 def decision_message(outcome: PolicyOutcome) -> pb.Decision:

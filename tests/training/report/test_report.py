@@ -123,8 +123,11 @@ def test_the_first_screen_shows_quality_purpose_limits_and_release_gates(release
     assert "79 of 100" in first
     assert "Rank customers who already hold credit" in first
     assert "people who were refused" in first
-    assert "11 of 11 passed" in first
-    assert "AUC" not in first
+    assert "12 of 12 passed" in first
+    lead, cards = first.split("</p>", 1)
+    assert "The model is ahead of WOE scorecard" in lead
+    assert "95 % interval" in lead
+    assert "AUC" not in cards
 
 
 def test_the_report_contains_no_customer_ids(released: Released) -> None:
