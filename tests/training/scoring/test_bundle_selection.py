@@ -9,14 +9,14 @@ import pytest
 from models.bundle import Bundle
 from models.catalog import _write_active, activate
 from tests.conftest import ROOT
-from tests.small import SPEC, SmallFamily, made_customers, write_small_family
+from tests.small import ACCEPTING, SPEC, SmallFamily, made_customers, write_small_family
 from tests.training.conftest import Trained
 from training.__main__ import features, score
 from training.errors import SpecInvalid
 from training.scoring.bundle_selection import check_compatible, select_bundle, select_decline_bundle
 from training.spec import read_spec, spec_digest
 
-SMALLER = SPEC.replace("max_leaves = 6", "max_leaves = 4")
+SMALLER = SPEC.replace("max_leaves = 6", "max_leaves = 4").replace('base = "none"', ACCEPTING)
 
 
 @pytest.fixture(scope="module")
