@@ -12,17 +12,15 @@ The folder contains:
     lock                  locked by the process that uses the folder
 """
 
-import fcntl
 import hashlib
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from grounds.audit.v1 import audit_pb2
 from grounds_client.errors import WitnessRefused
+from grounds_client.files import hold_lock
 from grounds_record.checkpoint import Checkpoint, open_checkpoint
 from grounds_record.cosignature import WitnessKey, add_cosignature, verify_cosignatures, witness_key
 from grounds_record.errors import ProofInvalid, RecordError
@@ -30,7 +28,7 @@ from grounds_record.key_files import ensure_signing_key, read_signing_key
 from grounds_record.key_history import KeyHistory, trace_keys
 from grounds_record.merkle import verify_consistency
 from grounds_record.note import VerifierKey
-from grounds_record.private_files import make_folder, open_lock_file, replace_file
+from grounds_record.private_files import make_folder, replace_file
 
 
 class CheckpointSource(Protocol):
@@ -95,7 +93,9 @@ class Witness:
             CallFailed: The server did not answer.
             RecordError: The checkpoint is malformed or is not signed by the log's key.
         """
-        with self._lock():
+        # Two witnesses with one key could cosign two histories.
+        refusal = WitnessRefused(f"{self.folder}: another process uses this folder; wait for it to end")
+        with hold_lock(self.folder / "lock", refusal):
             head = source.get_checkpoint()
             # The server's statements count only as far as signatures connect them with the key that the witness trusts.
             keys = trace_keys(self._log_key, head.key_rotations)
@@ -108,16 +108,6 @@ class Witness:
             with replace_file(self.cosigned_path) as temporary:
                 temporary.write_text(cosigned, encoding="utf-8")
         return WitnessResult(checkpoint, checkpoint.size - (last[1].size if last else 0))
-
-    @contextmanager
-    def _lock(self) -> Iterator[None]:
-        """Lock the folder against other processes. Two witnesses with one key could cosign two histories."""
-        with os.fdopen(open_lock_file(self.folder / "lock"), "w") as lock_file:
-            try:
-                fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise WitnessRefused(f"{self.folder}: another process uses this folder; wait for it to end") from error
-            yield
 
     def _read_last(self, keys: KeyHistory) -> tuple[str, Checkpoint] | None:
         """Return the last cosigned checkpoint as a note and parsed; None before the first round."""

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from grounds_record.errors import KeyFileRejected, KeyMalformed
 from grounds_record.note import KEY_BYTES, SigningKey, decode_base64, parse_signing_key
+from grounds_record.private_files import sync_path
 
 _SECRET_PREFIX = "GROUNDS+SECRET+"  # noqa: S105 - a file format, not a secret
 _FILE_BYTES_MAX = 4096
@@ -121,7 +122,7 @@ def _create_file(path: Path, line: str) -> None:
         raise KeyFileRejected(f"{path} cannot be created: {error.strerror}") from error
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync_path(path.parent)
 
 
 def move_key_file(source: Path, target: Path) -> bool:
@@ -150,7 +151,7 @@ def _change_folder(path: Path, change: Callable[[], object]) -> bool:
         if error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
             return False
         raise KeyFileRejected(f"{path} cannot be changed: {error.strerror}") from error
-    _sync_folder(path.parent)
+    sync_path(path.parent)
     return True
 
 
@@ -217,12 +218,3 @@ def _check_private(path: Path, status: os.stat_result) -> None:
         raise KeyFileRejected(
             f"{path} has mode {mode:04o}{foreign}, so other users may have read the key; replace the key, or run chmod 600; {_WANTED}"
         )
-
-
-def _sync_folder(path: Path) -> None:
-    """Sync a folder to the disk, so that a new file name survives a power failure."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

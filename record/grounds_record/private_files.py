@@ -26,12 +26,12 @@ def replace_file(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         # The content must be on disk before the rename. The fsync of the folder then makes the rename durable.
-        _sync(temporary)
+        sync_path(temporary)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync(path.parent)
+    sync_path(path.parent)
 
 
 def open_lock_file(path: Path) -> int:
@@ -53,7 +53,7 @@ def make_folder(path: Path) -> None:
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from None
 
 
-def _sync(path: Path) -> None:
+def sync_path(path: Path) -> None:
     """Flush a file or a folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:

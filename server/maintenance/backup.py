@@ -12,6 +12,7 @@ from pathlib import Path
 
 import sqlalchemy
 
+from grounds_record.private_files import sync_path
 from server.config import Settings
 from server.errors import BackupRefused
 
@@ -93,8 +94,8 @@ def _copy(source: Path, target: Path) -> None:
             writing.execute("PRAGMA journal_mode=DELETE")  # so that the copy is a single file
             (found,) = writing.execute("PRAGMA quick_check(1)").fetchone()
             problem = "" if found == "ok" else f"the copy is damaged: {found}"
-        _sync(target)
-        _sync(target.absolute().parent)
+        sync_path(target)
+        sync_path(target.absolute().parent)
     except (OSError, sqlite3.Error) as error:
         problem = str(error)
     if problem:
@@ -125,12 +126,3 @@ def _delete(path: Path) -> None:
     for each in (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm", "-journal"))):
         with suppress(OSError):
             each.unlink()
-
-
-def _sync(path: Path) -> None:
-    """Sync a file or a folder to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

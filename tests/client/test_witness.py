@@ -11,6 +11,7 @@ import pytest
 from grounds.audit.v1 import audit_pb2
 from grounds_client.commands.witness import SPLIT_VIEW_STATUS
 from grounds_client.errors import WitnessRefused
+from grounds_client.files import hold_lock
 from grounds_client.witness import SplitView, Witness
 from grounds_record.checkpoint import open_checkpoint
 from grounds_record.cosignature import parse_witness_key, verify_cosignatures
@@ -98,7 +99,10 @@ def test_a_witness_refuses_a_changed_state_another_process_and_a_clock_that_is_b
     server, own = Server(honest_log(9), 9), witness(tmp_path)
     own.run_round(server)
 
-    with own._lock(), pytest.raises(WitnessRefused, match="another process uses this folder"):
+    with (
+        hold_lock(own.folder / "lock", AssertionError("nobody holds the lock")),
+        pytest.raises(WitnessRefused, match="another process uses this folder"),
+    ):
         witness(tmp_path).run_round(server)
     with pytest.raises(WitnessRefused, match="10 seconds behind the last cosignature"):
         witness(tmp_path, NOW - 10).run_round(server)

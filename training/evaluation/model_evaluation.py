@@ -107,7 +107,7 @@ def evaluate_model(spec: Spec, samples: Samples, exported: CandidateModel, threa
         rivals=rivals,
         approve_max_pd=spec.reference_policy.approve_max_pd if spec.reference_policy else None,
         swap=compare_swap_sets(spec, rivals, hold_out),
-        features=measure_features(samples, development, hold_out, spec.acknowledged, remarks),
+        features=measure_features(samples, development, hold_out, spec.leak_reasons, remarks),
         score_shift=measure_score_shift(development, hold_out, remarks),
         out_of_time_shift=None if late is None else measure_score_shift(development, late, remarks),
         sweeps=sweep_features(spec, samples, exported.scorer, thresholds_by_feature(exported.ensemble)),

@@ -82,7 +82,7 @@ def release_model(
         DataInvalid: A feature contains the outcome, or the parameter search has no rows to fit on.
         ModelRejected: An exported file differs from the model, or a release gate failed.
     """
-    check_leakage(samples, spec.acknowledged)
+    check_leakage(samples, spec.leak_reasons)
     schema = Schema(schema_document(spec, samples.levels))
     check_reason_texts(schema)
     signs = tuple(feature.sign for feature in schema.features)

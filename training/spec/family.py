@@ -252,7 +252,7 @@ class Spec(SpecPart):
         return fill_log_defaults(content) if isinstance(content, dict) else content
 
     @property
-    def acknowledged(self) -> dict[str, str]:
+    def leak_reasons(self) -> dict[str, str]:
         """Return the features that are known not to contain the outcome, with the reason that the spec states."""
         listed = dict.fromkeys(self.acknowledge, "acknowledged by the spec")
         return listed | {name: leak.reason for leak in self.leaks_acknowledged for name in leak.features}
@@ -329,7 +329,7 @@ class Spec(SpecPart):
             raise ValueError(f"duplicate features: {', '.join(duplicates)}")
         if names and (unknown := sorted(set(self.acknowledge) - set(names))):
             raise ValueError(f"acknowledge lists unknown features: {', '.join(unknown)}")
-        if names and (unknown := sorted(set(self.acknowledged) - set(names))):
+        if names and (unknown := sorted(set(self.leak_reasons) - set(names))):
             raise ValueError(f"leaks_acknowledged lists unknown features: {', '.join(unknown)}")
         return self
 

@@ -5,14 +5,11 @@ written before the first request. It contains a random seed from which the reque
 run that continues repeats the request_ids of the interrupted one, and the server decides no row twice.
 """
 
-import fcntl
 import json
-import os
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,8 +20,8 @@ from grounds_client.client import BATCH_REQUESTS_MAX, Client, CreditRequest
 from grounds_client.errors import CallFailed, ScoringRefused
 from grounds_client.file_scoring.answer_file import AnsweredRow, AnswerFile, count_answers
 from grounds_client.file_scoring.application_file import check_rows, read_rows
-from grounds_client.files import file_sha256
-from grounds_record.private_files import make_folder, open_lock_file, replace_file
+from grounds_client.files import file_sha256, hold_lock
+from grounds_record.private_files import replace_file
 
 _FORMAT = 1
 _BATCH_BYTES_MAX = 200_000  # the server's limit is 262,144 bytes by default
@@ -96,7 +93,8 @@ class FileScoring:
             ScoringRefused: The application file is invalid, or the answer file belongs to something else.
             CallFailed: The server did not answer. Another run continues after the last answer.
         """
-        with self._lock():
+        refusal = ScoringRefused(f"another run writes {self._to}; wait for it to end")
+        with hold_lock(self._to.with_name(f"{self._to.name}.lock"), refusal):
             count = check_rows(self._applications)
             state = self._start(_State(file_sha256(self._applications), product, locale, str(uuid.uuid4())))
             if not state.finished:
@@ -104,17 +102,6 @@ class FileScoring:
                 self._finish(state)
             decisions, errors = count_answers(self._to)
         return FileScoringResult(decisions, errors)
-
-    @contextmanager
-    def _lock(self) -> Iterator[None]:
-        """Lock the answer file for this process. The operating system releases the lock when the process ends."""
-        make_folder(self._to.parent)
-        with os.fdopen(open_lock_file(self._to.with_name(self._to.name + ".lock")), "w") as lock_file:
-            try:
-                fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise ScoringRefused(f"another run writes {self._to}; wait for it to end") from error
-            yield
 
     def _start(self, new: _State) -> _State:
         """Return the state of the interrupted or finished run, or write the state of a new run."""

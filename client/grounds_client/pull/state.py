@@ -1,8 +1,6 @@
 """The state of a pull: a JSON file next to the copy, from which an interrupted pull resumes."""
 
-import fcntl
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -10,7 +8,8 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from grounds_client.errors import PullRefused
-from grounds_record.private_files import make_folder, open_lock_file, replace_file
+from grounds_client.files import hold_lock
+from grounds_record.private_files import make_folder, replace_file
 
 _FORMAT = 1
 _Phase = Literal["FULL", "DELTA", "APPLY_FULL", "APPLY_DELTA", "IN_STEP"]
@@ -61,12 +60,8 @@ class StateFile:
         Raises:
             PullRefused: Another pull has the lock.
         """
-        make_folder(self.path.parent)
-        with os.fdopen(open_lock_file(self.path.with_name(self.path.name + ".lock")), "w") as lock_file:
-            try:
-                fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise PullRefused(f"another pull with {self.path} is running; wait for it to end") from error
+        refusal = PullRefused(f"another pull with {self.path} is running; wait for it to end")
+        with hold_lock(self.path.with_name(f"{self.path.name}.lock"), refusal):
             make_folder(self.parts_folder)
             yield
 
