@@ -27,6 +27,7 @@ from server.edges.audit.readings import ReadingRecorder
 from server.edges.audit.servicer import AuditServicer
 from server.edges.call_deadline import ANSWER_SECONDS
 from server.edges.churn.servicer import ChurnServicer
+from server.edges.credit.batches import DecisionBatches
 from server.edges.credit.decision_making import DecisionMaker
 from server.edges.credit.servicer import CreditServicer
 from server.edges.health import HealthServicer
@@ -337,15 +338,17 @@ class Application:
         """Build the gRPC server with every service."""
         server = self._create_server()
         features = FeatureStore(self.database)
+        clock = self.clock.now
+        maker = DecisionMaker(self.models, policies, features, log, self.meters, clock)
         credit = CreditServicer(
-            maker=DecisionMaker(self.models, policies, features, log, self.meters, self.clock.now),
+            maker=maker,
             policies=policies,
             features=features,
             recorder=recorder,
             log=log,
             threads=self.threads,
-            batch_threads=self.batch_threads,
-            clock=self.clock.now,
+            batches=DecisionBatches(maker, recorder, self.batch_threads, clock, self.interceptor.refusals.count),
+            clock=clock,
         )
         churn = ChurnServicer(PredictionStore(self.database), ChangeStore(self.database), tokens, self.readers)
         audit = self._build_audit_servicer(features, tokens, recorder, log)

@@ -22,6 +22,7 @@ from server.monitoring.error_location import report_bug
 from server.stores.record_log.entries import AppendResult
 
 _SERVICE = "/grounds.credit.v1.CreditService"
+_METHOD = f"{_SERVICE}/BatchScoreCredit"
 _CHUNK = 128  # each group costs the event loop about 2 ms for its three thread switches, so groups must not be small
 _PART_BYTES_MAX = 1_000_000
 _SIZE_IS_CHECKED = 2**31  # for the decoder of single requests: the size of the whole batch was checked when it arrived
@@ -34,9 +35,24 @@ class DecisionBatches:
     """Answers batches. Several batches may be answered at the same time."""
 
     def __init__(
-        self, maker: DecisionMaker, recorder: Recorder, threads: StoreThreads, clock: Callable[[], dt.datetime]
+        self,
+        maker: DecisionMaker,
+        recorder: Recorder,
+        threads: StoreThreads,
+        clock: Callable[[], dt.datetime],
+        count_refusal: Callable[[str, str, BaseException], None],
     ) -> None:
+        """Create an object that does nothing until the first batch.
+
+        Args:
+            maker: Decides the requests.
+            recorder: The recorder, which appends new decisions to the record log.
+            threads: The threads that decide.
+            clock: A function that returns the current time, with a time zone.
+            count_refusal: See `RefusalCounter.count`. A denied request of a batch counts like a denied call.
+        """
         self._maker, self._recorder, self._threads, self._clock = maker, recorder, threads, clock
+        self._count_refusal = count_refusal
         self._decoder = RequestDecoder(
             pb.ScoreCreditRequest.FromString, f"{_SERVICE}/ScoreCredit", bytes_max=_SIZE_IS_CHECKED
         )
@@ -57,7 +73,7 @@ class DecisionBatches:
                 if recording is not None:
                     for part in await recording:
                         yield part
-                recording = asyncio.create_task(self._record(first, outcomes))
+                recording = asyncio.create_task(self._record(first, outcomes, caller))
             assert recording is not None, "a batch has at least one request"
             for part in await recording:
                 yield part
@@ -68,14 +84,17 @@ class DecisionBatches:
     async def _decide_in_thread(self, first: int, elements: Sequence[bytes], caller: Caller) -> Sequence[_Outcome]:
         """Decide a chunk; see `_decide`. If no thread does so in time, every outcome is an error."""
         try:
-            return await self._threads.run(self._decide, first, elements, caller, self._clock())
+            outcomes, rejections = await self._threads.run(self._decide, first, elements, caller, self._clock())
         except StoreUnavailable as error:
             return [_encode_result(index, error) for index in range(first, first + len(elements))]
+        for rejection in rejections:
+            self._count_refusal(caller.name, _METHOD, rejection)
+        return outcomes
 
     def _decide(
         self, first: int, elements: Sequence[bytes], caller: Caller, received_at: dt.datetime
-    ) -> list[_Outcome]:
-        """Return the outcome of each request of a chunk. This method runs in a thread.
+    ) -> tuple[list[_Outcome], list[Exception]]:
+        """Return the outcome of each request of a chunk, and the errors of rejected requests. This method runs in a thread.
 
         Args:
             first: Index of the first request in the batch.
@@ -96,14 +115,15 @@ class DecisionBatches:
             assert outcome is not None, "`decide` sets every outcome"
             # Results are encoded here as far as possible, because errors take long to encode.
             outcomes.append(outcome if isinstance(outcome, NewDecision) else _encode_result(index, outcome))
-        return outcomes
+        return outcomes, [request for request in requests if isinstance(request, Exception)]
 
-    async def _record(self, first: int, outcomes: Sequence[_Outcome]) -> list[bytes]:
+    async def _record(self, first: int, outcomes: Sequence[_Outcome], caller: Caller) -> list[bytes]:
         """Record the new decisions of a chunk; return encoded messages BatchScoreCreditResponse with all results.
 
         Args:
             first: Index of the first request in the batch.
             outcomes: The outcomes of the chunk.
+            caller: The caller of the batch.
         """
         entries = [outcome.entry for outcome in outcomes if isinstance(outcome, NewDecision)]
         recorded: Iterable[AppendResult]
@@ -111,6 +131,8 @@ class DecisionBatches:
             recorded = await self._recorder.record_several(entries)
         except (ServerBusy, Draining) as error:
             recorded = repeat(error)
+            for _ in entries:
+                self._count_refusal(caller.name, _METHOD, error)
         try:
             # 500 answers take too long for the event loop.
             return await self._threads.run(self._encode_recorded, first, outcomes, recorded)
@@ -152,7 +174,7 @@ def _encode_result(index: int, outcome: bytes | Exception) -> _EncodedResult:
     if isinstance(outcome, ServerError):
         status = error_message(outcome)
     else:
-        status = incident_message(report_bug(f"{_SERVICE}/BatchScoreCredit", outcome))
+        status = incident_message(report_bug(_METHOD, outcome))
     return (start + encode_field(_ERROR, status.SerializeToString()),)
 
 

@@ -39,7 +39,7 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         recorder: Recorder,
         log: RecordLog,
         threads: StoreThreads,
-        batch_threads: StoreThreads,
+        batches: DecisionBatches,
         clock: Callable[[], dt.datetime],
     ) -> None:
         """Create the servicer.
@@ -51,15 +51,14 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
             recorder: The recorder, which appends decisions and events to the record log.
             log: The record log, from which decisions and events are read.
             threads: The threads for work that waits for the database.
-            batch_threads: The threads that decide the requests of batches.
+            batches: Answers batches.
             clock: A function that returns the current time, with a time zone.
         """
         self._maker, self._policies = maker, policies
         self._features, self._recorder = features, recorder
         self._threads, self._clock = threads, clock
         self._recourse = RecourseFinder()
-        self._decisions = GatheredWork(maker.decide, threads, _GROUP_MAX)
-        self._batches = DecisionBatches(maker, recorder, batch_threads, clock)
+        self._decisions, self._batches = GatheredWork(maker.decide, threads, _GROUP_MAX), batches
         self._events = DecisionEvents(log, recorder, threads, clock)
 
     async def ScoreCredit(self, _request: pb.ScoreCreditRequest, received: ReceivedRequest) -> bytes:

@@ -14,10 +14,12 @@ from grounds.credit.v1 import credit_pb2 as pb
 from grounds.credit.v1 import credit_pb2_grpc
 from server.background import BackgroundTasks
 from server.config import Settings
+from server.edges.credit.batches import DecisionBatches
 from server.edges.credit.decision_making import DecisionMaker
 from server.edges.credit.servicer import CreditServicer
 from server.edges.interceptor import CallInterceptor
 from server.edges.recorder import Recorder
+from server.edges.refusals import RefusalCounter
 from server.edges.thread_pool import StoreThreads
 from server.monitoring.meters import Meters
 from server.registry.model_registry import ModelRegistry
@@ -68,14 +70,15 @@ async def serve_with_clock(
     policies.start()
     server = grpc.aio.server(interceptors=[CallInterceptor(settings.request_bytes_max)])
     features = FeatureStore(database)
+    maker = DecisionMaker(models, policies, features, log, Meters(), clock)
     servicer = CreditServicer(
-        maker=DecisionMaker(models, policies, features, log, Meters(), clock),
+        maker=maker,
         policies=policies,
         features=features,
         recorder=recorder,
         log=log,
         threads=threads,
-        batch_threads=threads,
+        batches=DecisionBatches(maker, recorder, threads, clock, RefusalCounter(clock).count),
         clock=clock,
     )
     credit_pb2_grpc.add_CreditServiceServicer_to_server(servicer, server)

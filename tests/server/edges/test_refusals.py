@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from grounds.audit.v1 import audit_pb2, audit_pb2_grpc, bodies_pb2
-from grounds.credit.v1 import credit_pb2_grpc
+from grounds.credit.v1 import credit_pb2, credit_pb2_grpc
 from server.config import Settings
 from server.edges.refusals import COMBINATIONS_MAX, RefusalCounter
 from server.errors import CallerNotAuthenticated, MarketNotAllowed, RateExceeded, RequestInvalid, StoreUnavailable
@@ -108,6 +108,10 @@ async def test_an_auditor_counts_denied_calls_by_caller_and_reason_and_nobody_el
     with pytest.raises(grpc.aio.AioRpcError) as denied:
         await audit.CountRefusedCalls(audit_pb2.CountRefusedCallsRequest(), **as_caller(LOAN_DESK))
     assert denied.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    allowed, foreign = score_request(), score_request(customer=customer("AT", "C00000"))
+    batch = credit_pb2.BatchScoreCreditRequest(requests=[foreign, allowed, foreign])
+    parts = [part async for part in credit.BatchScoreCredit(batch, **as_caller(LOAN_DESK))]
+    assert [each.WhichOneof("outcome") for part in parts for each in part.results].count("error") == 2
     application = token_serving.application
     assert application.recorder is not None
     assert application.log is not None
@@ -119,6 +123,7 @@ async def test_an_auditor_counts_denied_calls_by_caller_and_reason_and_nobody_el
     assert [(each.caller, each.method, each.reason, each.count) for each in answer.refusals] == [
         ("", SCORE, "CALLER_NOT_AUTHENTICATED", 2),
         (CRM, SCORE, "METHOD_NOT_ALLOWED", 2),
+        (LOAN_DESK, SCORE.replace("Score", "BatchScore"), "MARKET_NOT_ALLOWED", 2),
         (LOAN_DESK, method, "METHOD_NOT_ALLOWED", 1),
     ]
     assert answer.record_count == 1
