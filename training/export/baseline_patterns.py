@@ -193,7 +193,7 @@ def _add_selection(writer: GraphWriter, satisfied: str, words: Sequence[NDArray[
 
 
 def _add_members(writer: GraphWriter, sets: Sequence[str], width: int) -> str:
-    """Append the members of the selected sets: shape (selected, width), the value of its bit for a member, otherwise 0.0."""
+    """Append a matrix of shape (selected, width): the value of its bit for each member of a selected set, 0.0 for a non-member."""
     bits = _bit_values(width).astype(np.int32)
     parts = [
         writer.add(

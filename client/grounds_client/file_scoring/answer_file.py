@@ -104,7 +104,7 @@ class AnswerFile:
         self.rows += len(answered)
 
     def _write(self, rows: Sequence[Sequence[str]]) -> None:
-        """Write rows."""
+        """Write rows as CSV, and hand them to the operating system."""
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)
         self._file.write(text.getvalue().encode())

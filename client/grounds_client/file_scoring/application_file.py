@@ -121,7 +121,7 @@ def _file_row(line: int, names: Sequence[str], cells: Sequence[str]) -> FileRow:
 
 
 def _header_problems(names: list[str]) -> list[str]:
-    """Return the problems of the first line."""
+    """Return what is wrong with the column names in the first line of the file."""
     problems = [f"the column {name} is missing" for name in _REQUIRED if name not in names]
     if problems and any(";" in name for name in names):
         problems.append("the separator must be a comma, not a semicolon")

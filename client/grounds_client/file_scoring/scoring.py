@@ -182,7 +182,7 @@ class FileScoring:
         return min(len(waiting), self._batch_max)
 
     def _answer_batch(self, rows: Sequence[tuple[int, CreditRequest]]) -> list[AnsweredRow]:
-        """Return the answers of the first rows, of at least one.
+        """Send rows as one batch, or fewer of them if the batch is too large; return the answers of the first one or more rows.
 
         Raises:
             CallFailed: The server did not answer the first row within a minute, or rejects every call.
