@@ -1,6 +1,7 @@
 """The master keys that a process knows: one, or two while a rotation is not finished."""
 
 import threading
+from contextlib import suppress
 
 from grounds_record.customer_keys import unwrap_key, wrap_key
 from grounds_record.errors import WrappedKeyInvalid
@@ -34,16 +35,27 @@ class MasterKeys:
     def _reload(self) -> MasterKey:
         """Read the keys again, and return the key of the place itself."""
         with self._lock:
+            # The successor is read first. A rotation that ends meanwhile moves it to the place, where it is then found.
+            successor = self._read_successor()
             found = self.place.read_master()
-            keys = [found]
-            successor = self.place.successor()
-            if successor.exists():
-                keys.append(successor.read_master())
             # The newest key comes first, because after a rotation it unwraps every key.
-            self._keys = {key.key_id: key for key in reversed(keys)} | {
+            keys = [found] if successor is None else [successor, found]
+            self._keys = {key.key_id: key for key in keys} | {
                 name: key for name, key in self._keys.items() if name not in {each.key_id for each in keys}
             }
             return found
+
+    def _read_successor(self) -> MasterKey | None:
+        """Return the key of the successor place; None if it has none, also if a rotation moved it during this call."""
+        successor = self.place.successor()
+        if not successor.exists():
+            return None
+        try:
+            return successor.read_master()
+        except LogRefused:
+            if successor.exists():
+                raise
+            return None
 
     def wrap(self, key: bytes, key_id: str | None) -> bytes:
         """Wrap a customer's key.
@@ -69,10 +81,12 @@ class MasterKeys:
         Raises:
             WrappedKeyInvalid: No master key that this process can find wrapped it.
         """
+        tried = set(self._keys)
         try:
             return self._unwrap(wrapped, name)
         except WrappedKeyInvalid:
-            if not self._try_reload():
+            self._try_reload()
+            if set(self._keys) == tried:
                 raise
             return self._unwrap(wrapped, name)
 
@@ -94,14 +108,11 @@ class MasterKeys:
                 continue
         return unwrap_key(wrapped, name, last.cipher)
 
-    def _try_reload(self) -> bool:
-        """Read the keys again; return whether there is a key that was not known."""
-        known = set(self._keys)
-        try:
+    def _try_reload(self) -> None:
+        """Read the keys again, if they can be read."""
+        # They cannot, for example, while Kubernetes replaces the files. The keys in memory stay usable.
+        with suppress(LogRefused):
             self.main = self._reload()
-        except LogRefused:
-            return False  # for example while Kubernetes replaces the files; the keys in memory stay usable
-        return set(self._keys) != known
 
     def reload(self) -> None:
         """Read the keys again.

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from grounds_record.checkpoint import open_checkpoint
-from grounds_record.customer_keys import unwrap_key
+from grounds_record.customer_keys import key_id, unwrap_key
 from grounds_record.key_files import read_secret
 from server.config import read_settings
 from server.errors import KeyRotationRefused, LogRefused, RecordRemoved, StoreUnavailable
@@ -19,7 +19,8 @@ from server.maintenance.key_status import key_status
 from server.maintenance.keys import rotate_master_key, rotate_signing_key
 from server.stores.database import Database
 from server.stores.key_tables import WRAPPED_KEYS
-from server.stores.keys.places import FilePlace
+from server.stores.keys.master_keys import MasterKeys
+from server.stores.keys.places import FilePlace, MasterKey
 from server.stores.record_log.entries import Record
 from server.stores.record_log.key_store import WrappedKey
 from server.stores.record_log.log import RecordLog
@@ -28,6 +29,41 @@ from server.stores.token_keys import DELAY, PageTokenKeys
 from tests.conftest import key_settings
 from tests.server.kills import Kill, Killed, at_every_step
 from tests.server.record_logs import NOW, ORIGIN, entry, newest_checkpoint, open_test_log
+
+
+@dataclass(frozen=True)
+class PromotedDuringRead(FilePlace):
+    """A key file that a rotation replaces by its successor while a process reads both.
+
+    Attributes:
+        before: Whether the rotation ends before this file is read; otherwise, after it was read.
+    """
+
+    before: bool
+
+    def successor(self) -> FilePlace:
+        """Return the successor, or move it away after its existence was seen."""
+        found = FilePlace(self.path).successor()
+        return PromotedBeforeRead(found.path, FilePlace(self.path)) if self.before else found
+
+    def read_master(self) -> MasterKey:
+        """Read the key, and then replace it."""
+        key = super().read_master()
+        if FilePlace(self.path).successor().exists():
+            self.promote_successor()
+        return key
+
+
+@dataclass(frozen=True)
+class PromotedBeforeRead(FilePlace):
+    """A successor that is moved to its place just before it is read."""
+
+    place: FilePlace
+
+    def read_master(self) -> MasterKey:
+        """Move the key, and then read it here."""
+        self.place.promote_successor()
+        return super().read_master()
 
 
 @dataclass(frozen=True)
@@ -228,6 +264,22 @@ def test_keys_that_servers_create_during_a_rotation_of_the_master_key_are_not_le
             log.key_store.count_not_wrapped_by(str(log.key_store.read_master_id())) == 0
         )
         assert all(server.find_by_id(each) for each in records)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_rotation_that_ends_while_a_server_reads_the_keys_does_not_hide_the_new_key(
+    tmp_path: Path, *, before: bool
+) -> None:
+    place = FilePlace(tmp_path / "master.key")
+    place.create_master()
+    known = MasterKeys(PromotedDuringRead(place.path, before))
+    place.successor().create_master()
+    new = place.successor().read_master()
+
+    wrapped = known.wrap(bytes(32), new.key_id)
+
+    assert unwrap_key(wrapped, key_id(bytes(32)), new.cipher) == bytes(32)
+    assert not place.successor().exists()
 
 
 def test_a_key_that_is_destroyed_during_a_rotation_of_the_master_key_stays_destroyed(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import grpc
 import pandas as pd
 import pyarrow as pa
 import pytest
+from structlog.testing import capture_logs
 
 from grounds.churn.v1 import churn_pb2 as pb
 from server.config import Settings
@@ -287,12 +288,13 @@ async def test_an_invalid_export_is_rejected_like_any_other_call(loaded_serving:
 
 
 async def test_a_bug_in_a_stream_is_an_incident_and_a_draining_server_rejects_new_streams(
-    loaded_serving: Serving, capsys: pytest.CaptureFixture[str]
+    loaded_serving: Serving,
 ) -> None:
     """The bug is simulated by a run with an empty header, in which the export does not find a key."""
     with loaded_serving.application.database.writing() as connection:
         connection.exec_driver_sql("UPDATE runs SET header = '{}'")
-    hidden = await call_error(read_first_part(loaded_serving))
+    with capture_logs() as lines:
+        hidden = await call_error(read_first_part(loaded_serving))
     loaded_serving.application.interceptor.draining = True
     drained = await call_error(read_first_part(loaded_serving))
 
@@ -300,7 +302,7 @@ async def test_a_bug_in_a_stream_is_an_incident_and_a_draining_server_rejects_ne
     assert "bundle_id" not in hidden.everything
     assert drained.reason == "DRAINING"
     assert loaded_serving.application.interceptor.calls_in_progress == 0
-    assert "KeyError" in capsys.readouterr().out
+    assert [line["error"] for line in lines if line["event"] == "bug"] == ["KeyError"]
 
 
 async def test_a_caller_who_disconnects_leaves_no_call_in_progress(loaded_serving: Serving) -> None:
