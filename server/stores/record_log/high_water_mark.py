@@ -8,6 +8,9 @@ The file consists of two slots. A writer locks the file and overwrites the slot 
 the write, the other slot is still readable. The file is written after every commit, before the records of the commit are
 acknowledged. The file is flushed to the disk at most once per second. A power failure can therefore restore an older mark. This
 is acceptable, because a power failure loses no records, and a log that is larger than its mark is valid.
+
+A probe writes the file even if the log has not grown. Otherwise, an idle server would notice only at its next commit that the
+file cannot be written.
 """
 
 import fcntl
@@ -42,6 +45,7 @@ class HighWaterMark:
         self.path = path
         self._descriptor = -1
         self._synced_at = 0.0
+        self._covered = 0  # number of records that the file is known to cover
         self._thread_lock = threading.Lock()  # a file lock excludes other processes, but not other threads of this one
 
     def read(self, key: LogKeys) -> Checkpoint | None:
@@ -59,7 +63,7 @@ class HighWaterMark:
             return None
         try:
             with self._lock() as descriptor:
-                notes = [note for note in map(_note, _read_slots(descriptor)) if note]
+                notes = [note for note in _read_notes(descriptor) if note]
         except OSError as error:
             raise LogRefused(f"{self.path}: the high-water mark cannot be read: {error.strerror}") from error
         found = []
@@ -77,26 +81,38 @@ class HighWaterMark:
             )
         return max(found, key=lambda checkpoint: checkpoint.size)
 
-    def advance(self, size: int, note: str) -> None:
+    def covers(self, index: int) -> bool:
+        """Return whether the file contains a checkpoint that covers the record at this index.
+
+        Raises:
+            StoreUnavailable: The file cannot be read.
+        """
+        if index >= self._covered:
+            with self._available(), self._lock() as descriptor:
+                self._covered = max(map(_size, _read_notes(descriptor)))
+        return index < self._covered
+
+    def advance(self, size: int, note: str, *, probe: bool = False) -> None:
         """Write a committed checkpoint, unless the file already contains one of the same or a larger size.
 
         Args:
             size: Number of records that the checkpoint covers.
             note: The signed checkpoint.
+            probe: Whether to write and flush the file in any case. If the file already contains a checkpoint of the same or
+                a larger size, the other slot gets the newest checkpoint too.
 
         Raises:
             StoreUnavailable: The file cannot be written, so the commit must not be acknowledged.
         """
-        try:
-            with self._lock() as descriptor:
-                sizes = [_size(_note(slot)) for slot in _read_slots(descriptor)]
-                if size > max(sizes):
-                    _write_slot(descriptor, sizes.index(min(sizes)), note)
-                    self._sync(descriptor)
-        except OSError as error:
-            unavailable = StoreUnavailable("the high-water mark of the log cannot be written; nothing was decided")
-            unavailable.cause = f"{self.path}: {outage_cause(error)}"
-            raise unavailable from error
+        with self._available(), self._lock() as descriptor:
+            notes = _read_notes(descriptor)
+            sizes = [_size(each) for each in notes]
+            largest = max(sizes)
+            if size > largest or probe:
+                newest = note if size >= largest else notes[sizes.index(largest)]
+                _write_slot(descriptor, sizes.index(min(sizes)), newest)
+                self._sync(descriptor, at_once=probe)
+            self._covered = max(size, largest)
 
     def replace(self, note: str) -> None:
         """Replace the mark with a checkpoint, which may be smaller. This is needed after an operator accepted a fork.
@@ -108,6 +124,7 @@ class HighWaterMark:
             os.ftruncate(descriptor, 0)
             _write_slot(descriptor, 0, note)
             os.fsync(descriptor)
+            self._covered = _size(note)
 
     def close(self) -> None:
         """Flush and close the file."""
@@ -120,8 +137,10 @@ class HighWaterMark:
     def _lock(self) -> Iterator[int]:
         """Open the file unless it is open, and lock it against other threads and other processes on this machine. Yield the descriptor."""
         with self._thread_lock:
-            if self._descriptor >= 0 and os.fstat(self._descriptor).st_nlink == 0:
-                os.close(self._descriptor)  # the open file was deleted or replaced, so writes to it would be lost
+            if self._descriptor >= 0 and not self._is_open_at_path():
+                os.close(
+                    self._descriptor
+                )  # the open file was deleted, moved or replaced, so nobody would read it again
                 self._descriptor = -1
             if self._descriptor < 0:
                 self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -131,17 +150,34 @@ class HighWaterMark:
             finally:
                 fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
-    def _sync(self, descriptor: int) -> None:
-        """Flush the file to the disk, at most once per second."""
+    @contextmanager
+    def _available(self) -> Iterator[None]:
+        """Raise StoreUnavailable instead of OSError during the block."""
+        try:
+            yield
+        except OSError as error:
+            unavailable = StoreUnavailable("the high-water mark of the log cannot be written; nothing was decided")
+            unavailable.cause = f"{self.path}: {outage_cause(error)}"
+            raise unavailable from error
+
+    def _is_open_at_path(self) -> bool:
+        """Return whether the open file is the file at the path."""
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), self.path.stat())
+        except FileNotFoundError:
+            return False
+
+    def _sync(self, descriptor: int, *, at_once: bool) -> None:
+        """Flush the file to the disk, at most once per second unless `at_once` is true."""
         now = time.monotonic()
-        if now - self._synced_at >= _SYNC_SECONDS:
+        if at_once or now - self._synced_at >= _SYNC_SECONDS:
             os.fdatasync(descriptor)
             self._synced_at = now
 
 
-def _read_slots(descriptor: int) -> list[bytes]:
-    """Read both slots."""
-    return [os.pread(descriptor, _SLOT_BYTES, number * _SLOT_BYTES) for number in range(_SLOTS)]
+def _read_notes(descriptor: int) -> list[str]:
+    """Return the notes in both slots; "" for an empty slot."""
+    return [_note(os.pread(descriptor, _SLOT_BYTES, number * _SLOT_BYTES)) for number in range(_SLOTS)]
 
 
 def _write_slot(descriptor: int, number: int, note: str) -> None:

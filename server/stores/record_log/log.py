@@ -175,7 +175,7 @@ class RecordLog:
             newest = time_from_us(rows[-1]["time_us"])
             after_commit(connection, lambda: self._remember(after.size, note, newest))
         else:
-            after_commit(connection, self._check_files)  # a duplicate in a deleted file must not be acknowledged
+            after_commit(connection, lambda: self._confirm_duplicates(results, before))
         return [result for result in results if result is not None], after
 
     def lock_head(self, connection: Connection) -> Frontier:
@@ -462,21 +462,40 @@ class RecordLog:
         )
         return header, seal_record(header, entry.body, key)
 
-    def _remember(self, size: int, note: str, newest: dt.datetime | None = None) -> None:
+    def _remember(self, size: int, note: str, newest: dt.datetime | None = None, *, probe: bool = False) -> None:
         """Update the high-water mark after a commit, before the commit is acknowledged.
 
         Args:
             size: The size of the log.
             note: The signed checkpoint of this size.
             newest: The time of the newest record; None if no record was appended.
+            probe: Whether to write the mark even if it covers the log already.
 
         Raises:
             StoreUnavailable: The commit must not be acknowledged, because the mark cannot be written or a database file
                 was deleted or replaced.
         """
         self._check_files()
-        self.high_water_mark.advance(size, note)
+        self.high_water_mark.advance(size, note, probe=probe)
         self._newest = newest or self._newest
+
+    def _confirm_duplicates(self, results: Sequence[AppendResult | None], frontier: Frontier) -> None:
+        """Check that records of earlier requests can be acknowledged, after a transaction that appended no record.
+
+        The call that appended a record may have failed, or its process may have ended, before the mark was updated.
+
+        Args:
+            results: The results of the batch.
+            frontier: The frontier of the log.
+
+        Raises:
+            StoreUnavailable: As for `_remember`.
+        """
+        last = max((result.index for result in results if isinstance(result, Record)), default=-1)
+        if last < 0 or self.high_water_mark.covers(last):
+            self._check_files()
+        else:
+            self._remember(frontier.size, self.sign_checkpoint(frontier))
 
     def _check_files(self) -> None:
         """Raise StoreUnavailable if a database file was deleted or replaced, because its records are lost."""
@@ -496,7 +515,7 @@ class RecordLog:
         return sign_checkpoint(Checkpoint(self.keys.name, frontier.size, frontier.root()), self._signing.signer)
 
     def probe(self) -> None:
-        """Check that records can be appended, by updating rows of both databases without changing them.
+        """Check that records can be appended, by updating rows of both databases and the high-water mark without changing them.
 
         Raises:
             StoreUnavailable: Records cannot be appended, or the clock is wrong.
@@ -507,7 +526,8 @@ class RecordLog:
             self._check_clock(connection, reread=True)
             # Writing the same size reaches the disk like any other write, but changes nothing.
             connection.execute(update(LOG_HEAD).where(LOG_HEAD.c.name == HEAD_NAME).values(size=frontier.size))
-            after_commit(connection, lambda: self._remember(frontier.size, self.sign_checkpoint(frontier)))
+            note = self.sign_checkpoint(frontier)
+            after_commit(connection, lambda: self._remember(frontier.size, note, probe=True))
 
     def close(self) -> None:
         """Close the key database and the high-water mark. The caller closes the log's database."""
@@ -523,9 +543,14 @@ class RecordLog:
         """Return the committed record of an earlier call of the same request; see RecordReader.find_by_request.
 
         Raises:
-            StoreUnavailable: A database file was deleted or replaced, so the record must not be acknowledged.
+            StoreUnavailable: The record must not be acknowledged, because a database file was deleted or replaced, or because the
+                high-water mark does not cover the record and cannot be written.
         """
         found = self.reader.find_by_request(caller, request_id, content)
-        if found is not None:
+        if found is not None and not self.high_water_mark.covers(found.index):
+            with self.database.writing() as connection:
+                frontier = self.lock_head(connection)
+                after_commit(connection, lambda: self._confirm_duplicates([found], frontier))
+        elif found is not None:
             self._check_files()
         return found

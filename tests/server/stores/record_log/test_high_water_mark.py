@@ -1,0 +1,88 @@
+"""The high-water mark covers every acknowledged record, and a probe finds that the mark cannot be written."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from server.errors import StoreUnavailable
+from server.stores.record_log.high_water_mark import HighWaterMark
+from server.stores.record_log.log import RecordLog
+from tests.server.record_logs import entry, open_test_log
+
+
+@pytest.fixture
+def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
+    """Open a log on a database of each kind."""
+    with open_test_log(database_url, tmp_path) as opened:
+        yield opened
+
+
+def make_unwritable(path: Path) -> None:
+    """Replace a file by one with the same content that the operating system lets nobody change, not even root."""
+    descriptor = os.memfd_create("mark", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.write(descriptor, path.read_bytes())
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK)
+    path.rename(path.with_suffix(".aside"))
+    path.symlink_to(f"/proc/{os.getpid()}/fd/{descriptor}")
+
+
+def mend(path: Path) -> None:
+    """Restore the file that `make_unwritable` replaced."""
+    os.close(int(path.readlink().name))
+    path.with_suffix(".aside").replace(path)
+
+
+def marked_size(log: RecordLog) -> int:
+    """Return the number of records that the mark covers."""
+    checkpoint = HighWaterMark(log.high_water_mark.path).read(log.verifier)
+    return checkpoint.size if checkpoint else 0
+
+
+def test_a_probe_of_a_log_that_has_not_grown_finds_that_the_mark_cannot_be_written(log: RecordLog) -> None:
+    for _ in range(3):
+        log.append([entry()])
+    log.probe()
+    make_unwritable(log.high_water_mark.path)
+
+    with pytest.raises(StoreUnavailable, match="high-water mark of the log cannot be written"):
+        log.probe()
+    unwritable = marked_size(log)
+    mend(log.high_water_mark.path)
+    log.probe()
+
+    assert (unwritable, marked_size(log)) == (3, 3)
+
+
+def test_a_retry_gets_its_record_only_when_the_mark_covers_the_record(log: RecordLog) -> None:
+    log.append([entry()])
+    retried = entry()
+    make_unwritable(log.high_water_mark.path)
+    with pytest.raises(StoreUnavailable):  # the record is committed, and only the mark is missing
+        log.append([retried])
+
+    with pytest.raises(StoreUnavailable):
+        log.append([retried])
+    with pytest.raises(StoreUnavailable):
+        log.find_by_request(retried.caller, retried.request_id, retried.content)
+    assert marked_size(log) == 1
+    mend(log.high_water_mark.path)
+    found = log.find_by_request(retried.caller, retried.request_id, retried.content)
+    sizes = [marked_size(log)]
+    results = log.append([retried])
+
+    assert found is not None
+    assert found.index == 1
+    assert results == [found]
+    assert [*sizes, marked_size(log)] == [2, 2]
+
+
+def test_a_mark_that_was_moved_away_is_written_at_its_path_again(log: RecordLog) -> None:
+    log.append([entry()])
+    log.high_water_mark.path.rename(log.high_water_mark.path.with_suffix(".moved"))
+
+    log.append([entry()])
+
+    assert marked_size(log) == 2
