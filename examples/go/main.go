@@ -35,7 +35,11 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	connection, err := grpc.Dial(arguments[0], grpc.WithInsecure())
+	options, err := dialOptions()
+	if err != nil {
+		log.Fatal(err)
+	}
+	connection, err := grpc.Dial(arguments[0], options...)
 	if err != nil {
 		log.Fatal(err)
 	}

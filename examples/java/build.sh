@@ -9,7 +9,9 @@ done
 [ -f "$contract/grounds.binpb" ] || { echo "there is no contract in $contract; run: make contract" >&2; exit 1; }
 
 rm -rf build
-mkdir -p build/generated build/classes
+mkdir -p build/generated build/classes build/native
+# Debian's Netty has TLS with ALPN only through OpenSSL, and looks for a library whose name has an underscore.
+cp "$(dpkg -L libnetty-tcnative-jni | grep '\.so$')" build/native/libnetty_tcnative.so
 # The descriptor set, not the sources: those need protoc 22, and Debian 12 has an older one.
 files=$(cd "$contract/proto" && echo grounds/{credit,churn,customer,explain}/v1/*.proto buf/validate/*.proto google/{rpc,type}/*.proto)
 protoc --descriptor_set_in="$contract/grounds.binpb" --java_out=build/generated \

@@ -3,6 +3,7 @@
 //   node client.js [ADDRESS [MARKET CUSTOMER UNITS CURRENCY [CHURN_MARKET]]]
 
 import { randomUUID } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import * as grpc from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
@@ -22,9 +23,24 @@ const definition = loadSync([...files, ...errorFiles], {
   oneofs: true,
 });
 const { grounds } = grpc.loadPackageDefinition(definition);
-const credentials = grpc.credentials.createInsecure();
+const credentials = readCredentials();
 const credit = new grounds.credit.v1.CreditService(address, credentials);
 const churn = new grounds.churn.v1.ChurnService(address, credentials);
+
+/** Returns the credentials of GROUNDS_CA, GROUNDS_CERTIFICATE and GROUNDS_KEY, or GROUNDS_TOKEN_FILE; without GROUNDS_CA, plaintext. */
+function readCredentials() {
+  const { GROUNDS_CA: ca, GROUNDS_CERTIFICATE: certificate, GROUNDS_KEY: key, GROUNDS_TOKEN_FILE: tokenFile } = process.env;
+  if (!ca) return grpc.credentials.createInsecure();
+  const read = (path) => (path ? readFileSync(path) : null);
+  const channel = grpc.credentials.createSsl(read(ca), read(key), read(certificate));
+  if (!tokenFile) return channel;
+  const token = grpc.credentials.createFromMetadataGenerator((_, callback) => {
+    const metadata = new grpc.Metadata();
+    metadata.set("authorization", `Bearer ${readFileSync(tokenFile, "ascii").trim()}`); // read again for each call
+    callback(null, metadata);
+  });
+  return grpc.credentials.combineChannelCredentials(channel, token);
+}
 
 /** Calls a unary method; rejects with the ServiceError of a failed call. */
 function call(client, method, request) {

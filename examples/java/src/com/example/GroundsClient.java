@@ -17,7 +17,6 @@ import com.grounds.explain.v1.Contribution;
 import com.grounds.explain.v1.Explanation;
 import com.grounds.explain.v1.Reason;
 import io.grpc.ManagedChannel;
-import io.grpc.ManagedChannelBuilder;
 import io.grpc.Metadata;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
@@ -46,7 +45,7 @@ public final class GroundsClient {
   public static void main(String[] arguments) throws Exception {
     String[] defaults = {"127.0.0.1:50051", "TW", "1", "120000", "TWD", "US"};
     System.arraycopy(arguments, 0, defaults, 0, Math.min(arguments.length, defaults.length));
-    ManagedChannel channel = ManagedChannelBuilder.forTarget(defaults[0]).usePlaintext().build();
+    ManagedChannel channel = Channels.open(defaults[0]);
     try {
       GroundsClient client = new GroundsClient(channel);
       client.score(defaults[1], defaults[2], Long.parseLong(defaults[3]), defaults[4]);
