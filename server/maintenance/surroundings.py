@@ -73,12 +73,15 @@ def check_currency(database: Database, settings: Settings) -> list[Finding]:
 
 
 def _disk_findings(settings: Settings) -> Iterator[Finding]:
-    """Yield a finding for each disk that the server writes to."""
-    files = [key for key in (settings.signing_key, settings.master_key) if isinstance(key, Path)]
-    files += [
+    """Yield a finding for each disk that the server writes to, and for each file that the server cannot write."""
+    keys = [key for key in (settings.signing_key, settings.master_key) if isinstance(key, Path)]
+    locations = KeyLocations.from_settings(settings)
+    written = [locations.high_water_mark().path, locations.erasure_list().path]
+    written += [
         Path(str(url.database)) for url in map(sqlalchemy.make_url, (settings.database, settings.keys)) if _is_file(url)
     ]
-    folders = {path.absolute().parent for path in files}
+    yield from map(_unwritable_file, filter(_is_unwritable, written))
+    folders = {path.absolute().parent for path in (*keys, *written)}
     if settings.anchor_folder is not None:
         folders.add(settings.anchor_folder.absolute())
     for folder in sorted(folders):
@@ -101,6 +104,26 @@ def _disk_findings(settings: Settings) -> Iterator[Finding]:
             yield Finding("disk", severity, f"{folder}: only {free >> 20} MiB are free; free space on this disk")
         else:
             yield Finding("disk", Severity.OK, f"{folder}: {free >> 20} MiB are free")
+
+
+def _is_unwritable(path: Path) -> bool:
+    """Return whether a file exists and cannot be opened for writing."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK))
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def _unwritable_file(path: Path) -> Finding:
+    """Return the finding about a file that cannot be written."""
+    return Finding(
+        "disk",
+        Severity.ERROR,
+        f"{path}: cannot be written; make it a file that the user of the server may write, on a disk that is mounted writable",
+    )
 
 
 def _is_file(url: sqlalchemy.URL) -> bool:

@@ -59,6 +59,22 @@ def test_a_file_without_a_certificate_and_a_missing_folder_are_found(small_setti
     assert "create the folder" in problems["disk"]
 
 
+@pytest.mark.parametrize("setting", ["high_water_mark", "erasure_list"])
+def test_a_mark_or_an_erasure_list_that_cannot_be_written_is_found(
+    small_settings: Settings, tmp_path: Path, setting: str
+) -> None:
+    path = tmp_path / "away" / "file"
+    missing = check_surroundings(small_settings.model_copy(update={setting: path}))
+    path.mkdir(parents=True)  # not even root can open a folder for writing
+    unwritable = check_surroundings(small_settings.model_copy(update={setting: path}))
+
+    def problems(found: list[Finding]) -> list[str]:
+        return [each.text for each in found if each.severity is Severity.ERROR]
+
+    assert any(f"{path.parent}: cannot be read" in text for text in problems(missing))
+    assert any(f"{path}: cannot be written" in text for text in problems(unwritable))
+
+
 def findings_of(settings: Settings) -> dict[str, Finding]:
     """Return the findings about time, by check."""
     database = Database(settings.database)
