@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -35,10 +37,12 @@ from tests.server.edges.identity.certificates import (
     encode_token,
     write_key_set,
 )
+from tests.server.http2 import call_frames, opening_frames
 from tests.server.requests import customer, numbers, score_request
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 KEY = ed25519.Ed25519PrivateKey.generate()
+DENIED = ("PERMISSION_DENIED", "METHOD_NOT_ALLOWED")
 UNKNOWN_DECISION = ("NOT_FOUND", "DECISION_UNKNOWN")
 LIMIT = 5000
 LOAN_DESK_FR = "spiffe://example.com/loan-desk-fr"
@@ -107,11 +111,16 @@ def token_server(config: Path, ca: CertificateAuthority, authority: Path, tmp_pa
 
 @contextmanager
 def channel_as(
-    server: Process, ca: CertificateAuthority, folder: Path, *uris: str, days: int = 10
+    server: Process,
+    ca: CertificateAuthority,
+    folder: Path,
+    *uris: str,
+    dns_names: tuple[str, ...] = (),
+    days: float = 10,
 ) -> Iterator[grpc.Channel]:
     """Open a channel with a new client certificate for these URIs. The certificate expires `days` days from now."""
     name = f"client-{uuid.uuid4().hex[:8]}"
-    certificate, key = ca.issue(folder, name, uris, first_day=-20, last_day=days)
+    certificate, key = ca.issue(folder, name, uris, dns_names=dns_names, first_day=-20, last_day=days)
     with open_channel(server.address, ClientCredentials(folder / "ca.pem", certificate, key)) as channel:
         yield channel
 
@@ -147,7 +156,7 @@ def score(channel: grpc.Channel, request: pb.ScoreCreditRequest, **options: Any)
 def test_each_certificate_may_do_what_its_entry_states(
     mtls_server: Process, ca: CertificateAuthority, tmp_path: Path
 ) -> None:
-    denied, wrong_market = ("PERMISSION_DENIED", "METHOD_NOT_ALLOWED"), ("PERMISSION_DENIED", "MARKET_NOT_ALLOWED")
+    denied, wrong_market = DENIED, ("PERMISSION_DENIED", "MARKET_NOT_ALLOWED")
     with channel_as(mtls_server, ca, tmp_path, LOAN_DESK) as desk:
         request = request_in("DE")
         decision = score(desk, request).credit_decision
@@ -236,9 +245,35 @@ def test_a_client_without_a_valid_certificate_is_refused(
     mtls_server: Process, ca: CertificateAuthority, tmp_path: Path
 ) -> None:
     unauthenticated = ("UNAUTHENTICATED", "CALLER_NOT_AUTHENTICATED")
-    for uris in ((), (LOAN_DESK, CRM), ("https://example.com/loan-desk",)):
+    for uris in (
+        (),
+        (LOAN_DESK, CRM),
+        (LOAN_DESK, LOAN_DESK),
+        ("https://example.com/loan-desk",),
+        (LOAN_DESK.replace("spiffe", "SPIFFE"),),
+        (f"{LOAN_DESK}\0",),
+        (f"{LOAN_DESK}\0/other",),
+        (f"{LOAN_DESK} ",),
+        (f"{LOAN_DESK}/{'x' * 255}",),
+    ):
         with channel_as(mtls_server, ca, tmp_path, *uris) as channel:
-            assert refusal(lambda channel=channel: score(channel, request_in("DE"))) == unauthenticated
+            assert refusal(lambda channel=channel: score(channel, request_in("DE"))) == unauthenticated, uris
+    with channel_as(mtls_server, ca, tmp_path, dns_names=(LOAN_DESK, LOAN_DESK.removeprefix("spiffe://"))) as channel:
+        assert refusal(lambda: score(channel, request_in("DE"))) == unauthenticated
+    # A name that only resembles a principal is a different name, which has no rights.
+    for uri in (
+        LOAN_DESK.upper().replace("SPIFFE", "spiffe"),
+        LOAN_DESK.replace("loan", "%6coan"),
+        f"{LOAN_DESK}/",
+        f"{LOAN_DESK}?",
+        f"{LOAN_DESK}#",
+        LOAN_DESK.replace("/loan", "/./loan"),
+        LOAN_DESK.replace("/loan", "/crm/../loan"),
+        LOAN_DESK.replace("example.com", "example.com:443"),
+        LOAN_DESK.replace("example.com", "user@example.com"),
+    ):
+        with channel_as(mtls_server, ca, tmp_path, uri) as channel:
+            assert refusal(lambda channel=channel: score(channel, request_in("DE"))) == DENIED, uri
     # The TLS handshake fails before any call, so gRPC reports the server as unavailable.
     with channel_as(mtls_server, ca, tmp_path, LOAN_DESK, days=-1) as expired:
         assert refusal(lambda: score(expired, request_in("DE"))) == ("UNAVAILABLE", "")
@@ -248,6 +283,67 @@ def test_a_client_without_a_valid_certificate_is_refused(
         assert refusal(lambda: score(without, request_in("DE"))) == ("UNAVAILABLE", "")
     with open_channel(mtls_server.address) as plaintext:
         assert refusal(lambda: score(plaintext, request_in("DE"))) == ("UNAVAILABLE", "")
+
+
+def tls_settings(folder: Path, identity: tuple[Path, Path] | None = None) -> ssl.SSLContext:
+    """Return the settings of a TLS client that trusts `ca.pem`; `identity` contains its certificate and its key."""
+    settings = ssl.create_default_context(cafile=str(folder / "ca.pem"))
+    settings.set_alpn_protocols(["h2"])
+    if identity is not None:
+        settings.load_cert_chain(*identity)
+    return settings
+
+
+def send_request(
+    server: Process, tls: ssl.SSLContext, session: ssl.SSLSession | None = None, **metadata: str
+) -> ssl.SSLSocket:
+    """Connect, send one ScoreCredit call, and wait for an answer; return the connection."""
+    host, _, port = server.address.rpartition(":")
+    plain = socket.create_connection((host, int(port)), timeout=30)
+    connection = tls.wrap_socket(plain, server_hostname=host, session=session)
+    call = call_frames(
+        1, "/grounds.credit.v1.CreditService/ScoreCredit", request_in("DE").SerializeToString(), **metadata
+    )
+    connection.sendall(opening_frames() + call)
+    received = b""
+    while b"grpc-status" not in received and (content := connection.recv(65536)):
+        received += content
+    return connection
+
+
+def call_reasons(config: Path) -> list[str]:
+    """Return the reasons of all calls in the application log."""
+    lines = config.with_name("server-0.log").read_text().splitlines()
+    events = [json.loads(line) for line in lines if line.startswith("{")]
+    return [event["reason"] for event in events if event["event"] == "call"]
+
+
+@pytest.mark.long
+def test_an_expired_certificate_is_refused_also_in_a_resumed_tls_session(
+    mtls_server: Process, ca: CertificateAuthority, config: Path, tmp_path: Path
+) -> None:
+    """The handshake of a resumed session does not check the certificate again, and sessions last for two days."""
+    tls = tls_settings(tmp_path, ca.issue(tmp_path, "short", (LOAN_DESK,), last_day=20 / 86_400))
+    first = send_request(mtls_server, tls)
+    session = first.session
+    first.close()
+    time.sleep(20)
+    second = send_request(mtls_server, tls, session)
+    assert second.session_reused
+    second.close()
+    wait_for(lambda: call_reasons(config) == ["OK", "CALLER_NOT_AUTHENTICATED"])
+
+
+def test_calls_over_an_older_tls_version_are_refused(
+    token_server: Process, ca: CertificateAuthority, config: Path, tmp_path: Path
+) -> None:
+    del ca
+    tls = tls_settings(tmp_path)
+    authorization = f"Bearer {encode_token({'alg': 'EdDSA', 'kid': 'k1'}, claims(), KEY)}"
+    send_request(token_server, tls, authorization=authorization).close()
+    tls.maximum_version = ssl.TLSVersion.TLSv1_2
+    send_request(token_server, tls, authorization=authorization).close()
+    wait_for(lambda: call_reasons(config) == ["OK", "CALLER_NOT_AUTHENTICATED"])
 
 
 def test_a_request_id_belongs_to_its_principal(mtls_server: Process, ca: CertificateAuthority, tmp_path: Path) -> None:

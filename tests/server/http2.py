@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_DATA, _HEADERS, _SETTINGS, _PING, _GOAWAY = 0, 1, 4, 6, 7
+_DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY = 0, 1, 3, 4, 6, 7
+_CANCEL = 8  # the error code of a stream that its caller has cancelled
 _END_STREAM, _END_HEADERS, _ACKNOWLEDGED = 1, 4, 1
 _INITIAL_WINDOW_SIZE = 4  # the identifier of the setting
 
@@ -29,26 +30,21 @@ class BareConnection:
         """Send a PING frame."""
         self._write_frame(_PING, 0, 0, bytes(8))
 
-    def call(self, stream_id: int, method: str, message: bytes | None = None) -> None:
-        """Begin a call, and send its request unless it is None."""
-        names = {
-            ":method": "POST",
-            ":scheme": "http",
-            ":path": method,
-            ":authority": "localhost",
-            "te": "trailers",
-            "content-type": "application/grpc",
-        }
-        block = b"".join(_header(name, value) for name, value in names.items())
-        self._write_frame(_HEADERS, _END_HEADERS, stream_id, block)
-        if message is not None:
-            framed = b"\x00" + struct.pack(">I", len(message)) + message
-            self._write_frame(_DATA, _END_STREAM, stream_id, framed)
+    def call(self, stream_id: int, method: str, message: bytes | None = None, **metadata: str) -> None:
+        """Begin a call with additional metadata, and send its request unless it is None."""
+        self._writer.write(call_frames(stream_id, method, message, **metadata))
+
+    def reset(self, stream_id: int) -> None:
+        """Cancel a call."""
+        self._write_frame(_RST_STREAM, 0, stream_id, struct.pack(">I", _CANCEL))
+
+    async def drain(self) -> None:
+        """Wait until the socket accepts more bytes."""
+        await self._writer.drain()
 
     def _write_frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
         """Write one frame to the socket."""
-        head = struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream_id)
-        self._writer.write(head + payload)
+        self._writer.write(_frame(kind, flags, stream_id, payload))
 
     async def read_frames(self, reader: asyncio.StreamReader) -> None:
         """Read frames until the connection ends; acknowledge settings."""
@@ -74,8 +70,7 @@ async def connect(port: int, window_bytes: int = 65_535) -> AsyncIterator[BareCo
     """
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     connection = BareConnection(writer)
-    writer.write(_PREFACE)
-    connection._write_frame(_SETTINGS, 0, 0, struct.pack(">HI", _INITIAL_WINDOW_SIZE, window_bytes))
+    writer.write(opening_frames(window_bytes))
     reading = asyncio.create_task(connection.read_frames(reader))
     try:
         yield connection
@@ -84,7 +79,44 @@ async def connect(port: int, window_bytes: int = 65_535) -> AsyncIterator[BareCo
         await reading
 
 
+def opening_frames(window_bytes: int = 65_535) -> bytes:
+    """Return the bytes with which a caller opens a connection; see `connect` for the argument."""
+    return _PREFACE + _frame(_SETTINGS, 0, 0, struct.pack(">HI", _INITIAL_WINDOW_SIZE, window_bytes))
+
+
+def call_frames(stream_id: int, method: str, message: bytes | None = None, **metadata: str) -> bytes:
+    """Return the frames that begin a call, and that send its request unless it is None."""
+    names = {
+        ":method": "POST",
+        ":scheme": "http",
+        ":path": method,
+        ":authority": "localhost",
+        "te": "trailers",
+        "content-type": "application/grpc",
+        **metadata,
+    }
+    frames = _frame(_HEADERS, _END_HEADERS, stream_id, b"".join(_header(*each) for each in names.items()))
+    if message is None:
+        return frames
+    return frames + _frame(_DATA, _END_STREAM, stream_id, b"\x00" + struct.pack(">I", len(message)) + message)
+
+
+def _frame(kind: int, flags: int, stream_id: int, payload: bytes) -> bytes:
+    """Return one frame."""
+    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream_id) + payload
+
+
 def _header(name: str, value: str) -> bytes:
     """Return a header field in the literal form of HPACK, which needs no compression."""
     texts = (name.encode(), value.encode())
-    return b"\x00" + b"".join(bytes([len(text)]) + text for text in texts)  # every text is shorter than 127 bytes
+    return b"\x00" + b"".join(_length(len(text)) + text for text in texts)
+
+
+def _length(number: int) -> bytes:
+    """Return the length of a text in the form of HPACK: 7 bits, and then 7 more in each further byte."""
+    if number < 127:
+        return bytes([number])
+    content, rest = b"\x7f", number - 127
+    while rest >= 128:
+        content, rest = content + bytes([rest % 128 + 128]), rest // 128
+    return content + bytes([rest])

@@ -54,7 +54,9 @@ class _CallerEntry(BaseModel):
     def _check_principal(cls, principal: str) -> str:
         """Reject a text that cannot be the name of a caller."""
         if not is_principal(principal):
-            raise ValueError("must be 1 to 255 printable ASCII characters without spaces, and not 'local'")
+            raise ValueError(
+                "must be 1 to 255 printable ASCII characters without spaces, and not 'local', 'anyone' or 'server'"
+            )
         return principal
 
     def caller(self) -> Caller:

@@ -12,15 +12,18 @@ ANYONE = "anyone"
 LOAN_DESK, CRM, CRM_EXPORT, OPERATOR, AUDITOR = "loan_desk", "crm", "crm_export", "operator", "auditor"
 ALL_ROLES = frozenset({LOAN_DESK, CRM, CRM_EXPORT, OPERATOR, AUDITOR})
 _LOCAL_NAME = "local"
+# Names that records and counters use for callers that are not principals. "server" is the caller in the records that
+# the server itself appends.
+_RESERVED_NAMES = frozenset({_LOCAL_NAME, ANYONE, "server"})
 _PRINCIPAL = re.compile(r"[!-~]{1,255}")  # printable ASCII without spaces
 
 
 def is_principal(name: str) -> bool:
     """Return whether a text can be the name of a caller: 1 to 255 printable ASCII characters without spaces.
 
-    "local" is reserved for the callers of a server that does not identify callers.
+    The names "local", "anyone" and "server" are reserved.
     """
-    return _PRINCIPAL.fullmatch(name) is not None and name != _LOCAL_NAME
+    return _PRINCIPAL.fullmatch(name) is not None and name not in _RESERVED_NAMES
 
 
 @dataclass(frozen=True, slots=True)

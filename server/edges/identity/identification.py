@@ -3,13 +3,14 @@
 Without an authority file, every caller is the local caller.
 """
 
+import time
 from typing import Protocol
 
 from server.config import Settings
 from server.edges.context import Context
 from server.edges.identity.authority import AuthorityTable, read_authority
 from server.edges.identity.callers import LOCAL_CALLER, Caller
-from server.edges.identity.tls import CertificateFiles, TlsFiles, certificate_principal
+from server.edges.identity.tls import CertificateFiles, TlsFiles, certificate_principal, require_tls_version
 from server.edges.identity.tokens import TokenKeys, TokenVerifier
 from server.errors import CallerNotAuthenticated
 
@@ -44,17 +45,19 @@ class _CertificateIdentification:
 
     async def caller(self, context: Context) -> Caller:
         """Return the caller whom the client certificate names."""
-        return self._authority.find(certificate_principal(context.auth_context()))
+        return self._authority.find(certificate_principal(context.auth_context(), time.time()))
 
 
 class _TokenIdentification:
     """Identifies callers by the bearer token of each call."""
 
-    def __init__(self, authority: AuthorityTable, verifier: TokenVerifier) -> None:
-        self._authority, self._verifier = authority, verifier
+    def __init__(self, authority: AuthorityTable, verifier: TokenVerifier, *, requires_tls: bool) -> None:
+        self._authority, self._verifier, self._requires_tls = authority, verifier, requires_tls
 
     async def caller(self, context: Context) -> Caller:
         """Return the caller whom the bearer token names."""
+        if self._requires_tls:
+            require_tls_version(context.auth_context())
         values = [value for key, value in context.invocation_metadata() or () if key == _AUTHORIZATION_KEY]
         if len(values) != 1:
             raise CallerNotAuthenticated("the call must have one metadata entry authorization with a bearer token")
@@ -83,5 +86,5 @@ def identification(settings: Settings) -> Identification:
     authority = read_authority(settings.authority)
     if settings.jwt_keys is not None:
         verifier = TokenVerifier(TokenKeys(settings.jwt_keys), settings.jwt_issuer, settings.jwt_audience)
-        return _TokenIdentification(authority, verifier)
+        return _TokenIdentification(authority, verifier, requires_tls=settings.tls_certificate is not None)
     return _CertificateIdentification(authority)

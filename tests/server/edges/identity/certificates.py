@@ -69,7 +69,14 @@ class CertificateAuthority:
         return path
 
     def issue(
-        self, folder: Path, name: str, uris: tuple[str, ...] = (), *, first_day: int = -1, last_day: int = 10
+        self,
+        folder: Path,
+        name: str,
+        uris: tuple[str, ...] = (),
+        *,
+        dns_names: tuple[str, ...] = (),
+        first_day: float = -1,
+        last_day: float = 10,
     ) -> tuple[Path, Path]:
         """Write a certificate for 127.0.0.1 and these URIs, and its private key.
 
@@ -77,6 +84,7 @@ class CertificateAuthority:
             folder: Folder of both files.
             name: Common name of the subject, and name of both files.
             uris: URI names (SAN) of the certificate.
+            dns_names: DNS names (SAN) of the certificate.
             first_day: Start of the validity, in days from now.
             last_day: End of the validity, in days from now.
 
@@ -86,6 +94,7 @@ class CertificateAuthority:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(uri) for uri in uris]
+        names += [x509.DNSName(each) for each in dns_names]
         names.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
         builder = _builder(subject, self.certificate.subject, key.public_key(), first_day, last_day).add_extension(
             x509.SubjectAlternativeName(names), critical=False
@@ -97,7 +106,7 @@ class CertificateAuthority:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, first_day: int, last_day: int
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, first_day: float, last_day: float
 ) -> x509.CertificateBuilder:
     """Return the builder of a certificate whose validity starts and ends at these days, counted from now."""
     now = dt.datetime.now(dt.UTC)
