@@ -1,8 +1,12 @@
 """A small crafted Parquet file is refused before its values fill the memory."""
 
+import itertools
 import json
+import random
 import resource
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +16,7 @@ import pytest
 
 from server.errors import LoadRefused
 from server.load.parquet_limits import open_parquet
+from server.load.parquet_pages import read_page_headers
 from server.stores.database import Database
 from tests.conftest import LOAD_TIME
 from tests.server.load.test_files import AS_OF, GOOD, write
@@ -72,6 +77,139 @@ def test_a_long_text_that_is_repeated_in_every_row_is_refused_before_it_is_copie
 
     with pytest.raises(LoadRefused, match="column 'customer_id': a text must have at most 65536 bytes, found 200000"):
         load_file(database, path, LOAD_TIME)
+
+
+def test_texts_that_are_too_long_together_are_refused_before_they_are_copied(
+    database: Database, tmp_path: Path
+) -> None:
+    path = write_repeated(tmp_path / "texts.parquet", 10_000, 1, "C" * 99)
+    long = pq.read_table(path).set_column(
+        1, "customer_id", pa.DictionaryArray.from_arrays(np.zeros(10_000, np.int32), ["C" * 60_000]).cast(pa.string())
+    )
+    pq.write_table(long, path, compression="zstd")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert path.stat().st_size < 10_000
+
+    with pytest.raises(LoadRefused, match=r"the texts of 10,000 rows must have at most .* found 600,000,000"):
+        load_file(database, path, LOAD_TIME)
+
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < MEMORY_MAX
+
+
+def varint(number: int) -> bytes:
+    """Return a number that is not negative as an integer of Thrift's compact protocol."""
+    number, content = 2 * number, b""
+    while number > 127:
+        number, content = number >> 7, content + bytes([number & 127 | 128])
+    return content + bytes([number])
+
+
+def write_large_page(path: Path, megabytes: int, *, states: int | None = None) -> Path:
+    """Write a feature file whose last column has one page, which is larger than the footer states; return the path.
+
+    Args:
+        path: Path of the file.
+        megabytes: Size of the page. Its first values are the zeros of all rows.
+        states: Size in bytes that the header of the page states; None for the true size.
+    """
+    rows = 9_000
+    table = pq.read_table(write_repeated(path, rows, 1))
+    table = table.set_column(1, "customer_id", pa.array([f"C{number}" for number in range(rows)]))
+    table = table.set_column(
+        3, "f0", pa.array(np.random.default_rng(0).random(rows))
+    )  # takes the place of the large page
+    pq.write_table(table, path, compression="zstd", use_dictionary=False)
+    column = pq.read_metadata(path).row_group(0).column(3)
+    compressed = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(compressed, "zstd") as stream:
+        stream.write(b"\x04\0\0\0" + varint(rows) + b"\x01")  # no value is null
+        for _ in range(megabytes):
+            stream.write(bytes(1 << 20))
+    page = compressed.getvalue().to_pybytes()
+    size = states or (megabytes << 20) + 8
+    header = b"\x15\x00\x15" + varint(size) + b"\x15" + varint(len(page)) + b"\x2c\x15" + varint(rows)
+    header += bytes.fromhex("1500150615061c000000")  # plain values, no statistics, end of the header
+    content, start = path.read_bytes(), column.data_page_offset
+    new = header + page
+    assert len(new) < column.total_compressed_size
+    path.write_bytes(content[:start] + new + content[start + len(new) :])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("megabytes", "states", "problem"),
+    [
+        (600, None, "at most 268,435,456 bytes per row group, and its pages have more"),
+        (1, 2**31 - 1, "at most 268,435,456 bytes per row group, and its pages have more"),
+        (1, 1000, "cannot be read as Parquet"),
+    ],
+    ids=["large page", "page that states too much", "page that states too little"],
+)
+def test_a_page_that_contradicts_the_footer_is_refused_before_it_is_decompressed(
+    database: Database, tmp_path: Path, megabytes: int, states: int | None, problem: str
+) -> None:
+    path = write_large_page(tmp_path / "page.parquet", megabytes, states=states)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    with pytest.raises(LoadRefused, match=problem):
+        load_file(database, path, LOAD_TIME)
+
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < MEMORY_MAX
+
+
+def test_the_page_headers_of_files_of_every_form_are_read(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    table = pa.table(
+        {
+            "number": pa.array(rng.random(50_000)),
+            "text": pa.array([f"text {number % 700}" for number in range(50_000)]),
+            "codes": pa.array([["A"] * (number % 3) for number in range(50_000)]),
+            "empty": pa.nulls(50_000, pa.float64()),
+        }
+    )
+    forms = itertools.product(("1.0", "2.0"), (True, False), ("none", "zstd", "snappy"), (True, False))
+    for number, (version, dictionary, codec, index) in enumerate(forms):
+        path = tmp_path / f"{number}.parquet"
+        pq.write_table(
+            table,
+            path,
+            data_page_version=version,
+            use_dictionary=dictionary,
+            compression=codec,
+            write_page_index=index,
+            row_group_size=20_000,
+            data_page_size=30_000,
+        )
+        with open_parquet(path) as file:
+            batches = file.iterate_batches(7_000, table.schema.names)
+            assert pa.Table.from_batches(list(batches)).equals(table)
+        footer = pq.read_metadata(path)
+        with path.open("rb") as opened:
+            for group, place in itertools.product(range(footer.num_row_groups), range(footer.num_columns)):
+                column = footer.row_group(group).column(place)
+                start = column.dictionary_page_offset if column.has_dictionary_page else column.data_page_offset
+                headers = list(
+                    read_page_headers(opened.fileno(), start, column.total_compressed_size, column.num_values)
+                )
+                assert sum(page.values for page in headers if not page.is_dictionary) == column.num_values
+                assert sum(page.is_dictionary for page in headers) == column.has_dictionary_page
+                assert sum(page.uncompressed_bytes for page in headers) <= column.total_uncompressed_size
+
+
+def test_damaged_page_headers_are_refused_and_never_take_long(tmp_path: Path) -> None:
+    path, random_ = write_repeated(tmp_path / "file.parquet", 500, 3), random.Random(3)  # noqa: S311 - draws damage, not secrets
+    whole = path.read_bytes()
+    end = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")  # the footer stays as it is
+    spent = time.process_time()
+    for _ in range(300):
+        content = bytearray(whole)
+        for _ in range(random_.randint(1, 4)):
+            content[random_.randrange(4, end)] = random_.randrange(256)
+        path.write_bytes(content)
+        with suppress(LoadRefused), open_parquet(path) as file:
+            file.read_columns(file.schema.names)
+
+    assert time.process_time() - spent < 60
 
 
 @pytest.mark.parametrize(
