@@ -84,10 +84,10 @@ def _read_header(descriptor: int, position: int, end: int) -> tuple[PageHeader, 
         ((fields[field], found) for field, found in _COUNTED.items() if field in fields), ({}, False)
     )
     values = counted.get(_NUMBER_OF_VALUES, 0) if isinstance(counted, dict) else None
-    numbers = (fields.get(_UNCOMPRESSED), fields.get(_COMPRESSED), values)
-    if not all(isinstance(number, int) for number in numbers):
+    uncompressed, compressed = fields.get(_UNCOMPRESSED), fields.get(_COMPRESSED)
+    if not (isinstance(uncompressed, int) and isinstance(compressed, int) and isinstance(values, int)):
         raise PageHeaderInvalid(f"the page at byte {position} has no sizes")
-    return PageHeader(*numbers, is_dictionary=is_dictionary), size
+    return PageHeader(uncompressed, compressed, values, is_dictionary), size
 
 
 def _read_struct(content: bytes, position: int, depth: int) -> tuple[dict[int, Any], int]:
