@@ -140,8 +140,8 @@ def find_bundle(bundles: Path, name: str) -> Path:
     return found[0]
 
 
-def activate(bundles: Path, name: str, markets: tuple[str, ...] = ()) -> tuple[Bundle, tuple[str, ...]]:
-    """Activate a bundle for markets, after checking in a separate process that it reproduces its golden rows.
+def check_activation(bundles: Path, name: str, markets: tuple[str, ...] = ()) -> tuple[Bundle, tuple[str, ...]]:
+    """Check in a separate process that a bundle reproduces its golden rows, and that it may serve the markets.
 
     Args:
         bundles: The catalog.
@@ -149,14 +149,13 @@ def activate(bundles: Path, name: str, markets: tuple[str, ...] = ()) -> tuple[B
         markets: The markets to activate it for; empty means all markets of its manifest.
 
     Returns:
-        The bundle, and the markets for which it was activated.
+        The bundle, and the markets for which it can be activated.
 
     Raises:
         ActivationRejected: No bundle has this name, or its manifest does not list one of the markets.
         BundleInvalid: The bundle is invalid, does not reproduce its golden rows, or exceeds a limit of the process.
     """
-    folder = find_bundle(bundles, name)
-    bundle = read_bundle(folder)
+    bundle = read_bundle(find_bundle(bundles, name))
     check_bundle(bundle)
     chosen = markets or bundle.manifest.markets
     outside = sorted(set(chosen) - set(bundle.manifest.markets))
@@ -164,15 +163,32 @@ def activate(bundles: Path, name: str, markets: tuple[str, ...] = ()) -> tuple[B
         raise ActivationRejected(
             f"the bundle may serve {', '.join(bundle.manifest.markets)}, not {', '.join(outside)}; choose from its markets"
         )
-    family = folder.parent.name
-    _write_active(bundles, family, {**read_activations(bundles, family), **dict.fromkeys(chosen, bundle.bundle_id)})
     return bundle, tuple(chosen)
 
 
-def deactivate(bundles: Path, family: str, markets: tuple[str, ...]) -> None:
-    """Stop serving markets.
+def select_bundles(bundles: Path, family: str, markets: Mapping[str, str]) -> None:
+    """Write to ACTIVE.toml which bundles serve some markets. The lines of all other markets stay.
 
-    ACTIVE.toml keeps a line for each deactivated market, so that a missing line never means a deactivation.
+    Args:
+        bundles: The catalog.
+        family: The model family.
+        markets: The bundle_id by market. A deactivated market has the bundle_id "".
+    """
+    _write_active(bundles, family, {**read_activations(bundles, family), **markets})
+
+
+def activate(bundles: Path, name: str, markets: tuple[str, ...] = ()) -> tuple[Bundle, tuple[str, ...]]:
+    """Check a bundle and write to ACTIVE.toml that it serves markets; see `check_activation`.
+
+    Nothing is recorded here. A server that finds the change in ACTIVE.toml records it before the bundle serves.
+    """
+    bundle, chosen = check_activation(bundles, name, markets)
+    select_bundles(bundles, bundle.manifest.family, dict.fromkeys(chosen, bundle.bundle_id))
+    return bundle, chosen
+
+
+def check_deactivation(bundles: Path, family: str, markets: tuple[str, ...]) -> None:
+    """Check that a bundle of the family is active for each market.
 
     Raises:
         ActivationRejected: No bundle of the family is active for one of the markets.
@@ -182,4 +198,12 @@ def deactivate(bundles: Path, family: str, markets: tuple[str, ...]) -> None:
     if unknown:
         active = ", ".join(sorted(read_active(bundles, family))) or "none"
         raise ActivationRejected(f"no {family} bundle is active for {', '.join(unknown)}; active markets: {active}")
-    _write_active(bundles, family, {**activations, **dict.fromkeys(markets, "")})
+
+
+def deactivate(bundles: Path, family: str, markets: tuple[str, ...]) -> None:
+    """Stop serving markets; see `check_deactivation`.
+
+    ACTIVE.toml keeps a line for each deactivated market, so that a missing line never means a deactivation.
+    """
+    check_deactivation(bundles, family, markets)
+    select_bundles(bundles, family, dict.fromkeys(markets, ""))

@@ -23,6 +23,7 @@ from server.edges.audit.churn_replay import ChurnReplayer
 from server.edges.audit.decision_evidence import BundleEvidenceCache, DecisionEvidenceReader
 from server.edges.audit.decision_replay import DecisionReplayer, ReplaySources
 from server.edges.audit.decision_search import DecisionSearch
+from server.edges.audit.operation_history import OperationHistory
 from server.edges.audit.readings import ReadingRecorder
 from server.edges.audit.servicer import AuditServicer
 from server.edges.call_deadline import ANSWER_SECONDS
@@ -42,14 +43,15 @@ from server.edges.refusals import REFUSAL_SECONDS
 from server.edges.thread_pool import StoreThreads
 from server.edges.transport import server_options
 from server.edges.warm_up import compile_validation_rules, freeze_startup_objects, warm_up
-from server.errors import PortInUse
+from server.errors import PolicyRefused, PortInUse, StoreUnavailable
 from server.maintenance.erasure import apply_listed_erasures
 from server.measurements import MEASURE_SECONDS, ServerMeasurements, ServerParts, read_store_figures
 from server.monitoring.endpoint import MonitoringEndpoint, ProbeSources
 from server.monitoring.meters import Meters
+from server.registry.bundle_activation import ActivationJournal
 from server.registry.bundle_signatures import BundleSignatures
 from server.registry.model_registry import CREDIT_FAMILY, ModelRegistry
-from server.registry.policy_activation import PolicyChange, activate_policy
+from server.registry.policy_activation import activate_policy_of_file
 from server.registry.policy_registry import PolicyRegistry
 from server.stores.catalog.bundle_cache import BundleCaches
 from server.stores.catalog.policies import PolicyStore
@@ -63,7 +65,6 @@ from server.stores.record_log.header_index import HeaderIndexer
 from server.stores.record_log.log import RecordLog
 from server.stores.record_log.opening import KeyLocations, open_log
 from server.stores.record_log.proofs import ProofReader
-from server.stores.record_log.refused_calls import RefusedCallReader
 from server.stores.record_log.sampling import SampleDrawer
 from server.stores.runs.changes import ChangeStore
 from server.stores.runs.evidence import RunEvidenceReader
@@ -193,16 +194,19 @@ class Application:
         """
         self._open_endpoint()  # first, because a start may take long: migrations, for example
         await self.housekeepers.run_long(self.database.migrate)
-        policies = PolicyRegistry(self.settings.policy, PolicyStore(self.database))
+        # A worker that is replaced later must use the same policy, even if the file has changed.
+        policies = PolicyRegistry(
+            self.settings.policy,
+            PolicyStore(self.database),
+            follows_file=self._peers is None and not self.settings.four_eyes,
+        )
         await self.housekeepers.run(policies.start)
         self._policies = policies
         self.log = await self.housekeepers.run_long(self._open_log)
-        if self._peers is not None:
-            # A worker that is replaced later must use the same policy, even if the file has changed.
-            first = PolicyChange(None, policies.current)
-            await self.housekeepers.run(
-                activate_policy, self.log, first, "first start", self.clock.now(), only_first=True
-            )
+        await self.housekeepers.run(self._put_policy_in_force, policies, self.log)
+        self.models.journal = ActivationJournal(
+            self.log, self.settings.bundles, self.clock.now, four_eyes=self.settings.four_eyes
+        )
         for database in (self.database, self.log.key_store.database):
             database.limit_time(ANSWER_SECONDS)
         self.recorder = self._create_recorder(self.log)
@@ -321,6 +325,24 @@ class Application:
         self._warn_if_idle()
         return log
 
+    def _put_policy_in_force(self, policies: PolicyRegistry, log: RecordLog) -> None:
+        """Record the activation of the policy, if it comes from the file and is not recorded yet.
+
+        Raises:
+            PolicyRefused: No policy was approved, although the configuration requires an approval.
+            StoreUnavailable: The activation could not be recorded or read, so nothing may be decided under the policy.
+        """
+        if not policies.current.activation_id:
+            if self.settings.four_eyes:
+                raise PolicyRefused(
+                    "no policy is in force, and four_eyes requires an approval: run `activate-policy`, and let a second person run "
+                    "`approve`"
+                )
+            is_worker = self._peers is not None
+            activate_policy_of_file(log, policies.current, self.clock.now(), only_first=is_worker)
+        if not policies.refresh().activation_id:
+            raise StoreUnavailable("the activation of the policy cannot be read; try again")
+
     def _warn_if_idle(self) -> None:
         """Log a warning if the newest record is so old that the clock may be far ahead."""
         with self.database.reading() as connection:
@@ -405,7 +427,7 @@ class Application:
             churn_replayer=ChurnReplayer(
                 readings=readings, rows=rows, proofs=proofs, bundles=bundles, threads=self.replays
             ),
-            refused_calls=RefusedCallReader(log),
+            operations=OperationHistory(log, tokens, threads),
         )
 
     def _warm_up(self, log: RecordLog) -> None:

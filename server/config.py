@@ -61,6 +61,8 @@ class Settings(BaseSettings):
             bundle is verified against its manifest, and a bundle that is not active runs in a process with limits.
         bundle_keys: Public keys of which one must have signed each bundle that serves; each is a key, or a file that
             contains it. With an empty list, bundles are not verified, which is accepted only on a loopback address.
+        four_eyes: True if a bundle or a policy is activated, and a bundle retired, only after a second person has approved
+            it. The operators' accounts on the machine must differ.
         policy: File of the credit policy that is in force until a policy is activated. Trusted.
         retention: File of the retention table that `retain` applies. Trusted.
         database: SQLAlchemy URL of the database, SQLite or PostgreSQL. Trusted.
@@ -133,6 +135,7 @@ class Settings(BaseSettings):
     port: int = Field(default=50051, ge=0, le=_PORT_MAX)
     bundles: Path = Path("models/bundles")
     bundle_keys: tuple[str, ...] = ()
+    four_eyes: bool = False
     policy: Path = Path(__file__).parent / "policy.toml"
     retention: Path = Path(__file__).parent / "retention.toml"
     database: str = "sqlite:///grounds.db"

@@ -259,6 +259,10 @@ class PolicyRefused(OperatorError):
     """A policy is invalid, incomplete or unknown, or has the version of a different policy."""
 
 
+class ChangeRefused(OperatorError):
+    """A bundle or a policy cannot be activated, retired, proposed or approved. Nothing was changed."""
+
+
 class AuthorityRefused(OperatorError):
     """The authority file is missing or invalid."""
 

@@ -12,7 +12,15 @@ import grpc
 from google.protobuf.message import Message
 from google.type.date_pb2 import Date
 
-from grounds.audit.v1 import audit_pb2, audit_pb2_grpc, bodies_pb2, churn_evidence_pb2, evidence_pb2, sample_pb2
+from grounds.audit.v1 import (
+    activation_pb2,
+    audit_pb2,
+    audit_pb2_grpc,
+    bodies_pb2,
+    churn_evidence_pb2,
+    evidence_pb2,
+    sample_pb2,
+)
 from grounds.churn.v1 import churn_pb2, churn_pb2_grpc
 from grounds.credit.v1 import credit_pb2, credit_pb2_grpc
 from grounds.customer.v1.customer_pb2 import Customer
@@ -598,6 +606,32 @@ class Client:
         while True:
             page = self._call(self._audit.ListDecisions, request)
             yield from page.decisions
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return
+
+    def list_activations(
+        self,
+        *,
+        market: str = "",
+        family: str = "",
+        at: dt.datetime | None = None,
+        page_size: int = DEFAULT_PAGE_SIZE,
+    ) -> Iterator[activation_pb2.Activation]:
+        """Yield the changes of bundles and policies, newest first. Pages are fetched while the caller iterates.
+
+        Args:
+            market: Only changes that concern this market; "" means all.
+            family: Only changes of this model family and of the policy; "" means all.
+            at: Only what was in force at this time, which must have a time zone; None means the whole history.
+            page_size: Changes fetched with one call, up to 1,000.
+        """
+        request = activation_pb2.ListActivationsRequest(market=market, family=family, page_size=page_size)
+        if at is not None:
+            request.at_time.FromDatetime(at)
+        while True:
+            page = self._call(self._audit.ListActivations, request)
+            yield from page.activations
             request.page_token = page.next_page_token
             if not request.page_token:
                 return

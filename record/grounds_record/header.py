@@ -25,6 +25,9 @@ REMOVED_MAX = 500  # limit of ciphertexts per RETENTION record; a retention run 
 # JSON readers that parse numbers as doubles represent integers up to this limit exactly (RFC 8259, section 6).
 _INTEGER_MAX = 2**53 - 1
 
+# The columns that repeat a label, by column. All other columns repeat a field of the header.
+_LABEL_COLUMNS = {"market": "market", "bundle_id": "bundle", "decision": "decision", "grade": "grade"}
+
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 _NAME = re.compile("[a-z][a-z0-9_]{0,31}")
@@ -152,6 +155,32 @@ def parse_header(content: bytes) -> Header:
     if header.to_bytes() != content:
         raise HeaderInvalid("the header is not in canonical form: keys must be sorted and unique, without spaces")
     return header
+
+
+def header_columns(header: Header) -> dict[str, str]:
+    """Return the database columns that repeat a header so that records can be searched, by name, without empty columns.
+
+    The leaf hash covers the header but not the columns. A changed column is detected because every column can be derived
+    from the header.
+    """
+    columns = {
+        "kind": header.kind,
+        "record_id": header.record_id,
+        "time_us": str(header.time_us),
+        "caller": header.caller,
+        "request_id": header.request_id,
+        "key_id": header.key_id,
+        "customer_tag": header.customer_tag,
+        "content_tag": header.content_tag,
+    }
+    columns |= {column: header.labels.get(label, "") for column, label in _LABEL_COLUMNS.items()}
+    return {name: text for name, text in columns.items() if text}
+
+
+def mismatched_columns(header: Header, stored: Mapping[str, str]) -> list[str]:
+    """Return the sorted names of the columns that differ from the header, including missing and additional columns."""
+    derived = header_columns(header)
+    return sorted(name for name in {*derived, *stored} if derived.get(name) != stored.get(name))
 
 
 def _parse_removed(entries: object) -> tuple[RemovedRecord, ...]:

@@ -9,10 +9,10 @@ import hashlib
 import itertools
 from collections.abc import Collection, Iterable
 
+from grounds_record.activations import ActivationCheck
 from grounds_record.errors import HeaderInvalid
 from grounds_record.export import StoredRecord
-from grounds_record.header import Header, parse_header
-from grounds_record.header_columns import mismatched_columns
+from grounds_record.header import Header, mismatched_columns, parse_header
 from grounds_record.merkle import HASH_BYTES, Frontier, Node, children, completed_node_count, covering_nodes, node_hash
 from grounds_record.verification_report import Fault, FaultKind
 
@@ -40,6 +40,7 @@ class RebuiltTree:
         mismatches: Stored hashes that differ from the computed hashes, by node.
         faults: Faults in the sequence of records: missing, repeated and misplaced records.
         column_faults: Faults of columns that differ from the header.
+        activations: The activations of bundles and policies, and the decisions that contradict them.
         warnings: Sentences about records whose time is before that of the preceding record. Their bytes are unchanged.
     """
 
@@ -59,6 +60,7 @@ class RebuiltTree:
         self.mismatches: dict[Node, bytes] = {}
         self.faults: list[Fault] = []
         self.column_faults: list[Fault] = []
+        self.activations = ActivationCheck(is_complete=start == 0)
         self.warnings: list[str] = []
         self._previous: Header | None = None  # header of the preceding record
         self._sizes = sizes
@@ -147,6 +149,7 @@ class RebuiltTree:
         except HeaderInvalid:
             return  # the leaf hash reveals a changed header
         self._compare_times(index, header)
+        self.activations.add(index, header)
         different = mismatched_columns(header, record.columns) if record.columns is not None else ()
         if different:
             detail = f"its columns {', '.join(different)} differ from its header"

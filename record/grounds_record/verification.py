@@ -10,6 +10,9 @@
 - Compare the records without ciphertext with the proven retention records. This detects missing ciphertexts that
   retention did not remove.
 
+If the export begins with the first record of the log, every decision is also compared with the activations of bundles and
+policies before it. This detects a decision by a bundle or under a policy that nobody had activated.
+
 If a record was rewritten together with every stored hash, the signed root still differs, but the changed record cannot
 be identified. The report then states the range from the last proven checkpoint to the first refuted one. An auditor who
 keeps more checkpoints gets a narrower range. A fault can hide other faults near it, so verify again after a repair.
@@ -98,6 +101,7 @@ def verify(
     # The order matters, because each step omits what the faults of earlier steps explain.
     faults += _miscounted_faults(tree, faults, comparison.vouched)
     faults += _stored_hash_faults(tree, faults, comparison.vouched)
+    faults += tree.activations.faults
     faults += _retention_faults(tree, export.retentions, newest)
     proven = sorted(comparison.proven + _prove_other_checkpoints(tree, export, accepted, faults))
     size = newest.size if newest else 0
@@ -113,6 +117,7 @@ def verify(
         merge_faults(faults),
         tuple(tree.warnings),
         cosigned,
+        tree.activations.sentence(),
     )
 
 

@@ -35,6 +35,9 @@ class FaultKind(str, Enum):
     )
     COSIGNATURE_INVALID = "COSIGNATURE_INVALID"  # a cosignature by a witness that the auditor trusts does not verify
     COSIGNATURES_MISSING = "COSIGNATURES_MISSING"  # no proven checkpoint has enough cosignatures
+    ACTIVATION_UNRECORDED = (
+        "ACTIVATION_UNRECORDED"  # each: a decision names an activation that no earlier record states
+    )
     RETENTION_REFUSED = "RETENTION_REFUSED"  # each: it was exported as a retention record, but this is not proven
 
     def __str__(self) -> str:
@@ -80,6 +83,7 @@ class VerificationReport:
         faults: All faults. Faults that do not concern records are first; the others are sorted by index.
         warnings: Sentences about records that are unchanged, but whose time is before the time of the preceding record.
         cosignatures: A sentence for each proven checkpoint that witnesses cosigned.
+        activations: A sentence about the activations of bundles and policies among the records; "" if there are none.
     """
 
     start: int
@@ -90,6 +94,7 @@ class VerificationReport:
     faults: tuple[Fault, ...]
     warnings: tuple[str, ...] = ()
     cosignatures: tuple[str, ...] = ()
+    activations: str = ""
 
     @property
     def holds(self) -> bool:
@@ -106,6 +111,7 @@ class VerificationReport:
             lines.append(f"and {len(self.warnings) - _FAULTS_LISTED_MAX} more warnings")
         lines += [f"the checkpoint of {size} records holds" for size in self.proven]
         lines += self.cosignatures
+        lines += [self.activations] if self.activations else []
         lines += [f"the checkpoint of {size} records does not hold" for size in self.refuted]
         if self.end > self.size:
             lines.append(f"no checkpoint covers the records {max(self.start, self.size)} to {self.end - 1} yet")

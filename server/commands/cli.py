@@ -6,7 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 from server.commands.backup import backup, restore
-from server.commands.catalog import activate, deactivate
+from server.commands.catalog import activate, approve, deactivate, retire
 from server.commands.clock import confirm_clock
 from server.commands.customers import erase, hold, release
 from server.commands.dev_certs import dev_certs
@@ -46,6 +46,8 @@ app.command(epilog="Example: GROUNDS_PORT=0 python -m server serve --config CONF
 app.command(epilog="Example: python -m server load files/credit.features.parquet files/churn.run.parquet")(load)
 app.command(epilog="Example: python -m server activate 4c7ab9fd86a1 --market TW")(activate)
 app.command(epilog="Example: python -m server deactivate TW")(deactivate)
+app.command(epilog="Example: python -m server retire 4c7ab9fd86a1 --reason 'replaced in March'")(retire)
+app.command(epilog="Example: python -m server approve 019adf31")(approve)
 app.command(epilog="Example: python -m server activate-policy policy.toml --reason 'credit committee, 3 March'")(
     activate_policy
 )

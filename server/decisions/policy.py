@@ -227,11 +227,13 @@ class Policy:
         document: The parsed content of the policy file.
         content: The bytes of the policy file.
         sha256: SHA-256 of the policy file, in hexadecimal.
+        activation_id: Id of the recorded activation that put the policy in force; "" if the policy is not in force.
     """
 
     document: PolicyDocument
     content: bytes = field(repr=False)
     sha256: str
+    activation_id: str = ""
 
     def section(self, market: str, product: str, day: dt.date) -> PolicySection | None:
         """Return the section that is in effect on a day; None if there is no such section.

@@ -10,6 +10,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from grounds_record.activations import CHANGE_KINDS
 from grounds_record.printable_text import hidden_text_problems
 from models.field_problems import field_path, field_problems
 from models.identifiers import MARKET_PATTERN
@@ -17,17 +18,18 @@ from server.decisions.toml_positions import line_numbers, nearest_line
 from server.errors import RetentionRefused
 
 ALL_MARKETS = "*"
-# Records of these kinds explain removals, erasures, legal holds, lost records, wrong clocks, and changes of the policy or of the signing key.
+# Records of these kinds explain removals, erasures, legal holds, lost records, wrong clocks, and changes of bundles, of
+# the policy and of the signing key.
 # They contain no personal data, and auditors need them as long as the log exists.
 PERMANENT_KINDS = {
     *(
+        *CHANGE_KINDS,
         "CLOCK_CONFIRMED",
         "RETENTION",
         "ERASURE",
         "FORK_ADOPTED",
         "LEGAL_HOLD",
         "LEGAL_HOLD_RELEASE",
-        "POLICY_ACTIVATED",
         "SIGNING_KEY_ROTATED",
     ),
 }

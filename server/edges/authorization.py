@@ -32,6 +32,7 @@ ROLES: dict[str, frozenset[str]] = {
     "/grounds.audit.v1.AuditService/ListDecisions": frozenset({AUDITOR}),
     "/grounds.audit.v1.AuditService/SampleDecisions": frozenset({AUDITOR}),
     "/grounds.audit.v1.AuditService/CountRefusedCalls": frozenset({AUDITOR}),
+    "/grounds.audit.v1.AuditService/ListActivations": frozenset({AUDITOR, OPERATOR}),
     "/grounds.model.v1.ModelService/ListModels": ALL_ROLES,
     "/grounds.model.v1.ModelService/GetModel": ALL_ROLES,
     "/grpc.health.v1.Health/Check": frozenset({ANYONE}),

@@ -16,8 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, 
 
 from grounds.audit.v1 import bodies_pb2 as pb
 from grounds_record.errors import RecordError
-from grounds_record.header import REMOVED_MAX, RETENTION_KIND, RemovedRecord, parse_header
-from grounds_record.header_columns import mismatched_columns
+from grounds_record.header import REMOVED_MAX, RETENTION_KIND, RemovedRecord, mismatched_columns, parse_header
 from server.decisions.retention import ALL_MARKETS, PERMANENT_KINDS, RetentionCutoff, RetentionTable
 from server.errors import ClockRefused, RetentionRefused
 from server.stores.clock import Clock

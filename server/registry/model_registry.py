@@ -2,6 +2,9 @@
 
 An invalid bundle never serves. If ACTIVE.toml selects an invalid bundle for a market, the model that serves the market
 continues to serve it. The catalog entry of the invalid bundle states the problem.
+
+A bundle serves only under an activation in the record log. If ACTIVE.toml selects a bundle whose activation is not
+recorded, for example because a person edited the file, the registry records it first.
 """
 
 import time
@@ -11,11 +14,15 @@ from pathlib import Path
 
 import structlog
 
+from grounds_record.activations import ActivationHistory
+from grounds_record.errors import RecordError
 from models.bundle import Bundle, read_bundle
 from models.catalog import ACTIVE, CatalogEntry, list_bundle_folders, list_families, read_activations, read_entry
 from models.errors import ActivationRejected, BundleInvalid, BundleNotRunnable
 from models.isolation.processes import check_bundle
 from models.model import Model, open_model
+from server.errors import StoreUnavailable
+from server.registry.bundle_activation import ActivationJournal, ServedMarket, served_bundle
 from server.registry.bundle_signatures import BundleSignatures
 
 LOG = structlog.get_logger()
@@ -31,10 +38,13 @@ class ServingModels:
     Attributes:
         serving: The serving models by (family, market).
         entries: The catalog entries of all bundles, valid or invalid, by (family, name).
+        activations: The id of the recorded activation under which each model serves, by (family, market). Empty if the
+            registry has no journal.
     """
 
-    serving: Mapping[tuple[str, str], Model] = field(default_factory=dict)
+    serving: Mapping[ServedMarket, Model] = field(default_factory=dict)
     entries: Mapping[tuple[str, str], CatalogEntry] = field(default_factory=dict)
+    activations: Mapping[ServedMarket, str] = field(default_factory=dict)
 
     def model(self, family: str, market: str) -> Model | None:
         """Return the model of a family that serves a market; None if no model of the family serves it."""
@@ -58,6 +68,8 @@ class ModelRegistry:
         current: The models that serve now. A call that needs a consistent state reads this attribute only once.
         problems: Why models could not be changed as the catalog states, or why the catalog no longer has a model that
             serves. The keys are families, and pairs of family and market.
+        journal: Records activations before they take effect. None, as before the server has opened its log, records
+            nothing.
     """
 
     def __init__(
@@ -79,6 +91,11 @@ class ModelRegistry:
         self._signatures = signatures or BundleSignatures(())
         self.current = ServingModels()
         self.problems: dict[str, str] = {}
+        self.journal: ActivationJournal | None = None
+        self._unrecorded_stops: set[ServedMarket] = set()  # deactivated markets whose deactivation must be recorded
+        self._differing: set[ServedMarket] = (
+            set()
+        )  # markets for which the log stated another bundle at the last refresh
         self._fingerprints: dict[Path, _Fingerprint] = {}
         self._entries: dict[Path, CatalogEntry] = {}
         self._retry_times: dict[str, float] = {}  # by bundle_id: when a bundle that exceeded a limit is checked again
@@ -92,18 +109,106 @@ class ModelRegistry:
     def refresh(self) -> ServingModels:
         """Read the files that have changed, replace `current`, and return the new value."""
         entries = {(entry.family, entry.name): entry for entry in self._read_entries()}
-        serving: dict[tuple[str, str], Model] = {}
+        serving: dict[ServedMarket, Model] = {}
         problems: dict[str, str] = {}
+        stopped: set[ServedMarket] = set()
         # A family whose folder vanished, for example because a disk was unmounted, keeps its models.
         for family in sorted({*list_families(self._bundles), *(name for name, _ in self.current.serving)}):
-            for market, model in self._models_of_family(family, entries, problems).items():
+            for market, model in self._models_of_family(family, entries, problems, stopped).items():
                 serving[family, market] = model
+        serving, activations = self._record_changes(serving, stopped, problems)
         if (names := _serving_names(serving)) != _serving_names(self.current.serving):
             LOG.info("serving models", serving=names)
         self._report_problems(problems)
-        self.current = ServingModels(serving, entries)
+        self.current = ServingModels(serving, entries, activations)
         self._is_started = True
         return self.current
+
+    def _record_changes(
+        self, serving: dict[ServedMarket, Model], stopped: set[ServedMarket], problems: dict[str, str]
+    ) -> tuple[dict[ServedMarket, Model], dict[ServedMarket, str]]:
+        """Record activations that are not recorded yet, and return the models that may serve, with their activations.
+
+        If a change cannot be recorded, the market keeps its model. A deactivation takes effect nevertheless, and is
+        recorded as soon as possible.
+
+        Args:
+            serving: The models that ACTIVE.toml selects.
+            stopped: The markets that ACTIVE.toml deactivates.
+            problems: Receives a problem for each change that does not take effect.
+        """
+        if self.journal is None:
+            return serving, {}
+        before, refusal = self.current, ""
+        self._unrecorded_stops |= stopped & set(before.serving) if self._is_started else stopped
+        self._unrecorded_stops &= stopped
+        history = ActivationHistory()
+        try:
+            history = self.journal.read()
+            if changes := self._unrecorded_changes(history, serving):
+                history = self.journal.take_over(changes)
+            self._unrecorded_stops.clear()
+        except (StoreUnavailable, RecordError, ActivationRejected) as error:
+            refusal = f"its activation cannot be recorded: {error}"
+        confirmed: dict[ServedMarket, Model] = {}
+        activations: dict[ServedMarket, str] = {}
+        for key, model in serving.items():
+            recorded = history.serving.get(key)
+            if recorded is not None and recorded.bundle_id == model.bundle.bundle_id:
+                confirmed[key], activations[key] = model, recorded.record_id
+                continue
+            if key in before.activations:
+                confirmed[key], activations[key] = before.serving[key], before.activations[key]
+            if not _is_served(before, key, model):
+                reason = refusal or self._refusal(history, model) or f"{ACTIVE} is being changed"
+                problems["/".join(key)] = _unrecorded_problem(model, reason, before, key)
+        self._report_differences(history, confirmed, problems)
+        return confirmed, activations
+
+    def _unrecorded_changes(
+        self, history: ActivationHistory, serving: Mapping[ServedMarket, Model]
+    ) -> dict[ServedMarket, Bundle | None]:
+        """Return the changes that this server must record: the bundle by market, None for a deactivation.
+
+        A market that keeps its bundle needs no record, even if the log states another bundle. Otherwise, two servers
+        with different catalogs would record changes without end.
+        """
+        changes: dict[ServedMarket, Bundle | None] = {
+            key: None for key in self._unrecorded_stops if served_bundle(history, key)
+        }
+        for key, model in serving.items():
+            is_recorded = served_bundle(history, key) == model.bundle.bundle_id
+            if not is_recorded and not _is_served(self.current, key, model) and not self._refusal(history, model):
+                changes[key] = model.bundle
+        return changes
+
+    def _refusal(self, history: ActivationHistory, model: Model) -> str:
+        """Return why a bundle whose activation is not recorded may not serve; "" if it may."""
+        if model.bundle.bundle_id in history.retired:
+            return "it was retired"
+        if self.journal is not None and self.journal.four_eyes:
+            return "four_eyes requires an approved proposal: run `activate`, and let a second person run `approve`"
+        return ""
+
+    def _report_differences(
+        self, history: ActivationHistory, confirmed: Mapping[ServedMarket, Model], problems: dict[str, str]
+    ) -> None:
+        """Add a problem for each market for which the log has stated another bundle at two refreshes in a row.
+
+        While a command changes ACTIVE.toml, the log states the new bundle for a moment before the file does.
+        """
+        differing = {
+            key
+            for key, model in confirmed.items()
+            if key in history.serving and served_bundle(history, key) != model.bundle.bundle_id
+        }
+        for key in differing & self._differing:
+            problems.setdefault(
+                "/".join(key),
+                f"the record log states bundle {served_bundle(history, key)[:12] or 'none'}, but this server serves bundle "
+                f"{confirmed[key].bundle.bundle_id[:12]}, as its {ACTIVE} selects; give all servers of the log the same {ACTIVE}",
+            )
+        self._differing = differing
 
     def _report_problems(self, problems: dict[str, str]) -> None:
         """Log the problems that are new or have changed, and keep all of them."""
@@ -130,9 +235,15 @@ class ModelRegistry:
         return list(self._entries.values())
 
     def _models_of_family(
-        self, family: str, entries: dict[tuple[str, str], CatalogEntry], problems: dict[str, str]
+        self,
+        family: str,
+        entries: dict[tuple[str, str], CatalogEntry],
+        problems: dict[str, str],
+        stopped: set[ServedMarket],
     ) -> dict[str, Model]:
-        """Return the models of a family by market, as ACTIVE.toml specifies, and add every problem to `problems`.
+        """Return the models of a family by market, as ACTIVE.toml specifies.
+
+        Every problem is added to `problems`, and every deactivated market to `stopped`.
 
         If ACTIVE.toml is invalid or missing, or lacks a market that is served, all markets keep their current models:
         only `deactivate` stops a market. If a selected bundle is invalid or missing, the markets for which it is
@@ -149,6 +260,7 @@ class ModelRegistry:
         serving: dict[str, Model] = {}
         for market, bundle_id in activations.items():
             if not bundle_id:
+                stopped.add((family, market))
                 continue
             if bundle_id not in opened and (model := self._open_bundle(family, bundle_id, entries)):
                 opened[bundle_id] = model
@@ -219,7 +331,20 @@ def _bundle_problem(entry: CatalogEntry | None, bundle_id: str, serving: Model |
     return f"bundle {bundle_id} {problem}; {effect}; restore the bundle's folder"
 
 
-def _serving_names(serving: Mapping[tuple[str, str], Model]) -> dict[str, str]:
+def _is_served(current: ServingModels, key: ServedMarket, model: Model) -> bool:
+    """Return whether a bundle serves a market already."""
+    served = current.serving.get(key)
+    return served is not None and served.bundle.bundle_id == model.bundle.bundle_id
+
+
+def _unrecorded_problem(model: Model, reason: str, before: ServingModels, key: ServedMarket) -> str:
+    """Return the problem of a bundle that cannot serve a market, because its activation is not recorded."""
+    served = before.serving.get(key)
+    effect = f"bundle {served.bundle.bundle_id} continues to serve" if served else "no bundle serves the market"
+    return f"bundle {model.bundle.bundle_id} does not serve: {reason}; {effect}"
+
+
+def _serving_names(serving: Mapping[ServedMarket, Model]) -> dict[str, str]:
     """Return the ids of serving bundles by family and market; `refresh` compares and logs them."""
     return {f"{family}/{market}": model.bundle.bundle_id for (family, market), model in serving.items()}
 

@@ -5,14 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from grounds.audit.v1 import bodies_pb2 as pb
+from grounds_record.activations import POLICY_ACTIVATED, POLICY_LABEL, PREVIOUS_LABEL
 from server.decisions.policy import Policy, read_policy
-from server.errors import PolicyRefused, RecordDamaged
+from server.errors import ChangeRefused, PolicyRefused, RecordDamaged
+from server.registry.bundle_activation import change_entry
+from server.registry.change_origin import BY_SERVER, ChangeOrigin
 from server.registry.policy_registry import check_version, find_policy_in_force, read_stored_policy
 from server.stores.catalog.policies import PolicyStore
-from server.stores.record_log.entries import LogEntry, new_record_id
-from server.stores.record_log.holds import OPERATOR, append_entry
+from server.stores.record_log.activations import read_activated_policy
+from server.stores.record_log.entries import LogEntry
+from server.stores.record_log.holds import append_entry
 from server.stores.record_log.log import RecordLog
-from server.stores.record_log.policy_activations import POLICY_ACTIVATED, POLICY_LABEL, read_activated_policy
 
 _PREFIX_LENGTH_MIN = 8
 
@@ -67,7 +70,13 @@ def plan_activation(store: PolicyStore, wanted: str, configured: Path) -> Policy
 
 
 def activate_policy(
-    log: RecordLog, change: PolicyChange, reason: str, at: dt.datetime, *, only_first: bool = False
+    log: RecordLog,
+    change: PolicyChange,
+    reason: str,
+    at: dt.datetime,
+    *,
+    origin: ChangeOrigin,
+    expected: str | None = None,
 ) -> bool:
     """Store a policy, and append the record that puts it in force. Store the previous policy too, for a rollback.
 
@@ -76,12 +85,14 @@ def activate_policy(
         change: The result of `plan_activation`.
         reason: The reason, which is recorded permanently; may be empty.
         at: The time of the record.
-        only_first: Change nothing if any policy was ever activated.
+        origin: Who makes the change.
+        expected: SHA-256 of the policy that must be in force now, or "" for none; None for no check.
 
     Returns:
         Whether the policy was activated. If it was activated already, nothing is changed.
 
     Raises:
+        ChangeRefused: Another policy is in force than `expected` states.
         StoreUnavailable: It is unknown whether the policy was activated.
     """
     policy, store = change.after, PolicyStore(log.database)
@@ -92,24 +103,53 @@ def activate_policy(
         # Lock the head before reading, so that two operators cannot both replace the same policy.
         log.lock_head(connection)
         previous = read_activated_policy(connection)
-        if previous == policy.sha256 or (only_first and previous is not None):
+        if previous is not None and previous.policy_sha256 == policy.sha256 and not previous.is_by_server:
             return False
-        body = pb.PolicyActivationRecord(
-            policy_version=policy.document.version,
-            policy_sha256=policy.sha256,
-            previous_policy_sha256=previous or "",
-            reason=reason,
-        )
-        entry = LogEntry(
-            kind=POLICY_ACTIVATED,
-            record_id=new_record_id(at),
-            time=at,
-            caller=OPERATOR,
-            body=body.SerializeToString(deterministic=True),
-            labels={POLICY_LABEL: policy.sha256},
-        )
-        append_entry(log, connection, entry)
+        before = previous.policy_sha256 if previous else ""
+        if expected is not None and before != expected:
+            raise ChangeRefused(
+                f"since the proposal, the policy in force has changed from {expected[:12] or 'none'} to {before[:12] or 'none'}; "
+                "propose the change again"
+            )
+        append_entry(log, connection, _policy_entry(policy, before, reason, at, origin))
     return True
+
+
+def activate_policy_of_file(log: RecordLog, policy: Policy, at: dt.datetime, *, only_first: bool) -> None:
+    """Append the record that puts the policy of the file in force, if it is not in force yet.
+
+    Args:
+        log: The record log.
+        policy: The policy of the file, which is stored already.
+        at: The time of the record.
+        only_first: Change nothing if any policy was ever activated. Otherwise, the file replaces the policy that an
+            earlier start activated, but never a policy that an operator activated.
+
+    Raises:
+        StoreUnavailable: It is unknown whether the policy was activated.
+    """
+    with log.database.writing() as connection:
+        log.lock_head(connection)  # several servers may start at the same time
+        previous = read_activated_policy(connection)
+        if previous is not None:
+            is_in_force = previous.policy_sha256 == policy.sha256
+            if only_first or is_in_force or not previous.is_by_server:
+                return
+        before = previous.policy_sha256 if previous else ""
+        append_entry(log, connection, _policy_entry(policy, before, "", at, BY_SERVER))
+
+
+def _policy_entry(policy: Policy, previous: str, reason: str, at: dt.datetime, origin: ChangeOrigin) -> LogEntry:
+    """Return the entry of the activation of a policy."""
+    body = pb.PolicyActivationRecord(
+        policy_version=policy.document.version,
+        policy_sha256=policy.sha256,
+        previous_policy_sha256=previous,
+        reason=reason,
+        author=origin.message(),
+    )
+    labels = {POLICY_LABEL: policy.sha256, PREVIOUS_LABEL: previous}
+    return change_entry(POLICY_ACTIVATED, body, labels, origin, at)
 
 
 def _is_same_version(one: Policy, other: Policy) -> bool:

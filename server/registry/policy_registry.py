@@ -1,11 +1,12 @@
 """The policy registry: the policy in force, which changes only by an activation while the server runs.
 
-If a policy was activated in the database, the newest activated policy is in force. If none was ever activated, the
-policy of the file `policy` is in force, as the server read it when it started. So a file that is being written never
-changes a decision.
+The newest activated policy is in force. Until an operator activates a policy, each start of a server activates the policy
+of the file `policy`, as the server reads it then. So a file that is being written never changes a decision, and every
+decision names the activation of its policy.
 """
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -31,14 +32,16 @@ class PolicyRegistry:
 
     current: Policy
 
-    def __init__(self, path: Path, store: PolicyStore) -> None:
+    def __init__(self, path: Path, store: PolicyStore, *, follows_file: bool = True) -> None:
         """Create the registry without reading anything.
 
         Args:
-            path: The policy file, which is in force until a policy is activated.
+            path: The policy file, which is in force until an operator activates a policy.
             store: The store of all policies.
+            follows_file: Whether a start uses the file if no operator has activated a policy, even if an earlier start
+                has activated the policy of the file at that time.
         """
-        self._path, self._store = path, store
+        self._path, self._store, self._follows_file = path, store, follows_file
         self.problem = ""
         self._file_sha256 = ""  # digest of the policy file when it was last read
 
@@ -51,7 +54,7 @@ class PolicyRegistry:
             RecordDamaged: The activated policy is not stored, or was changed.
             StoreUnavailable: The database does not answer.
         """
-        self.current = find_policy_in_force(self._store, self._path)
+        self.current = find_policy_in_force(self._store, self._path, follows_file=self._follows_file)
         self._store.save(self.current.content)
         return self.current
 
@@ -59,18 +62,21 @@ class PolicyRegistry:
         """Look for an activation, and return the policy in force. On any failure, the current policy stays in force."""
         try:
             activated = self._store.find_activated()
-            if activated is None:
+            if activated is not None and activated.record_id != self.current.activation_id:
+                is_same = activated.policy_sha256 == self.current.sha256
+                policy = self.current if is_same else read_stored_policy(self._store, activated.policy_sha256)
+                if not is_same:
+                    LOG.info("policy in force", version=policy.document.version, previous=self.current.document.version)
+                self.current = replace(policy, activation_id=activated.record_id)
+            is_by_file = activated is None or (self._follows_file and activated.is_by_server)
+            if is_by_file:
                 self._look_at_file()
-            elif activated != self.current.sha256:
-                policy = read_stored_policy(self._store, activated)
-                LOG.info("policy in force", version=policy.document.version, previous=self.current.document.version)
-                self.current = policy
         except (PolicyRefused, RecordDamaged) as error:
             self._report(str(error))
         except StoreUnavailable:
             pass  # the recorder reports a database that does not answer
         else:
-            if activated is not None:
+            if not is_by_file:
                 self.problem = ""
         return self.current
 
@@ -101,8 +107,14 @@ class PolicyRegistry:
         self.problem = problem
 
 
-def find_policy_in_force(store: PolicyStore, path: Path) -> Policy:
+def find_policy_in_force(store: PolicyStore, path: Path, *, follows_file: bool = False) -> Policy:
     """Return the newest activated policy or, if no policy was ever activated, the policy of the file.
+
+    Args:
+        store: The store of all policies.
+        path: The policy file.
+        follows_file: Whether to return the policy of the file even if the start of a server has activated a policy. An
+            activation by an operator always precedes the file.
 
     Raises:
         PolicyRefused: The policy is invalid, incomplete, or has the version of a different policy that was in force.
@@ -110,8 +122,8 @@ def find_policy_in_force(store: PolicyStore, path: Path) -> Policy:
         StoreUnavailable: The database does not answer.
     """
     activated = store.find_activated()
-    if activated is not None:
-        return read_stored_policy(store, activated)
+    if activated is not None and not (follows_file and activated.is_by_server):
+        return replace(read_stored_policy(store, activated.policy_sha256), activation_id=activated.record_id)
     content = read_policy_file(path)
     # A file that was in force under an earlier release may lack its last line.
     parse = parse_policy_file if store.find(hashlib.sha256(content).hexdigest()) is None else parse_policy

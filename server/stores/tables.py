@@ -41,7 +41,7 @@ FEATURES = Table(
 
 # The record log: one row per record, in the order of the tree. The tree commits to `header`, `ciphertext` and the index. `nodes`
 # contains the hashes of the tree nodes that the record completes, 32 bytes each, beginning with its leaf hash. All other columns
-# are derived from the header for searching (record/grounds_record/header_columns.py). A row never changes, except that retention
+# are derived from the header for searching (record/grounds_record/header.py). A row never changes, except that retention
 # removes `ciphertext`.
 RECORDS = Table(
     "records",

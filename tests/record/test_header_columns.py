@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 
 from grounds_record.export import StoredRecord
-from grounds_record.header import parse_header
-from grounds_record.header_columns import header_columns
+from grounds_record.header import header_columns, parse_header
 from grounds_record.verification_report import FaultKind
 from tests.record.logs import LOG, check, fault_positions, header
 

@@ -18,6 +18,7 @@ from tests.record.logs import (
     NEW,
     OLD,
     SIZE,
+    Log,
     append_records,
     check,
     fault_positions,
@@ -316,3 +317,61 @@ def test_a_record_that_is_dated_before_the_preceding_record_is_reported_although
         "warning: record 1: its time is 2025-12-18 00:00:00 UTC, but the record before it is of 2099-11-30 00:00:00 UTC: "
         "a clock was wrong"
     )
+
+
+def _history_log(**changes: object) -> Log:
+    """Return a log with two activations, a decision under them, and a decision of an earlier release."""
+    bundle = {"family": "credit", "market": "TW", "bundle": "b" * 64}
+    decision = {"market": "TW", "bundle": "b" * 64, "policy": "c" * 64}
+    named = {"activation": header(0).record_id, "policy_activation": header(1).record_id}
+    headers = [
+        header(0, kind="BUNDLE_ACTIVATED", labels=bundle),
+        header(1, kind="POLICY_ACTIVATED", labels={"policy": "c" * 64}),
+        header(2, labels=decision),
+        header(3, labels={**decision, **named, **changes}),
+    ]
+    sealed = [seal_record(each, b"body", CUSTOMER_KEY) for each in headers]
+    return append_records([(each.header, each.ciphertext) for each in sealed])
+
+
+def test_decisions_under_recorded_activations_and_decisions_of_earlier_releases_are_verified() -> None:
+    log = _history_log()
+
+    report = check(log.rows, log.checkpoint(4))
+
+    assert report.holds
+    assert report.activations == (
+        "2 changes of bundles and policies; 1 decisions were made under a recorded activation; "
+        "1 decisions of earlier releases name none"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        (
+            {"activation": header(9).record_id},
+            "the activation of the bundle that it names is not among the records before",
+        ),
+        (
+            {"activation": header(1).record_id},
+            "the activation of the bundle that it names is not among the records before",
+        ),
+        (
+            {"policy_activation": header(0).record_id},
+            "the activation of the policy that it names is not among the records",
+        ),
+        ({"market": "JP"}, "the activation that it names is of a different bundle or market"),
+        ({"bundle": "d" * 64}, "the activation that it names is of a different bundle or market"),
+        ({"policy": "d" * 64}, "the activation that it names is of a different policy"),
+    ],
+)
+def test_a_signed_decision_under_an_activation_that_nobody_recorded_is_a_fault(
+    changes: dict[str, str], problem: str
+) -> None:
+    log = _history_log(**changes)
+
+    report = check(log.rows, log.checkpoint(4))
+
+    assert fault_positions(report) == [(FaultKind.ACTIVATION_UNRECORDED, 3, 3)]
+    assert report.sentences()[1].startswith(f"record 3: {problem}")

@@ -18,6 +18,7 @@ from server.application import Application
 from server.config import Settings
 from server.edges.limits import CallClass
 from server.edges.thread_pool import StoreThreads
+from server.registry.change_origin import ChangeOrigin
 from server.registry.policy_activation import activate_policy, plan_activation
 from server.stores.catalog.policies import PolicyStore
 from server.stores.tables import RECORDS
@@ -25,6 +26,7 @@ from tests.conftest import Serving
 from tests.small import complete_policy
 
 PATIENCE_SECONDS = 10.0
+TEST_OPERATOR = ChangeOrigin("ana")
 
 
 @asynccontextmanager
@@ -130,7 +132,7 @@ def activate_new_policy(serving: Serving, text: str) -> None:
     path.write_text(complete_policy(text))
     assert log is not None
     change = plan_activation(PolicyStore(serving.application.database), str(path), serving.settings.policy)
-    assert activate_policy(log, change, "test", dt.datetime.now(dt.UTC))
+    assert activate_policy(log, change, "test", dt.datetime.now(dt.UTC), origin=TEST_OPERATOR)
 
 
 def flip_a_byte(path: Path) -> None:

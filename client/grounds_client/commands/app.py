@@ -37,6 +37,7 @@ app.command(epilog="Example: grounds policy --market TW")(credit.policy)
 app.command(epilog="Example: grounds models 7a2de62f2b1a")(models.models)
 app.command(epilog="Example: grounds decisions --market TW --decision DECLINE --from 2026-01-01")(audit.decisions)
 app.command(epilog="Example: grounds sample --seed 27182818 --size 25 --by decision")(audit.sample)
+app.command(epilog="Example: grounds activations --market TW --at 2026-03-03T10:00:00")(audit.activations)
 app.command(epilog="Example: grounds refusals --from 2026-11-01")(audit.refusals)
 app.command(epilog='Example: grounds evidence DECISION_ID --purpose "Annual review 2026, case 17" --html case-17.html')(
     audit.evidence

@@ -20,7 +20,14 @@ from grounds_client.commands.record_log import parse_key_option
 from grounds_client.evidence.checks import describe_key
 from grounds_client.evidence.verdicts import verdict_holds
 from grounds_client.formatting import enum_name
-from grounds_client.terminal.audit import show_checks, show_decisions, show_refusals, show_replay, show_sample
+from grounds_client.terminal.audit import (
+    show_activations,
+    show_checks,
+    show_decisions,
+    show_refusals,
+    show_replay,
+    show_sample,
+)
 from grounds_client.terminal.console import make_console
 from grounds_record.note import parse_verifier_key
 from grounds_record.private_files import replace_file
@@ -146,6 +153,28 @@ def decisions(
         print_json_lines(summaries)
     else:
         show_decisions(make_console(), summaries)
+
+
+def activations(
+    market: _Market = "",
+    family: Annotated[str, typer.Option(help="The model family, such as credit.")] = "",
+    at: Annotated[
+        dt.datetime | None,
+        typer.Option("--at", help="Show only what served at this time, UTC; default: the whole history."),
+    ] = None,
+    count: Annotated[int, typer.Option(help="How many changes, the newest first.", min=1)] = 100,
+    address: Address = DEFAULT_ADDRESS,
+    as_json: AsJsonLines = False,
+) -> None:
+    """List which bundle served which market and which policy was in force, who decided it, when and why."""
+    time = at if at is None or at.tzinfo else at.replace(tzinfo=dt.timezone.utc)
+    with connect(address) as client:
+        size = min(count, DEFAULT_PAGE_SIZE)
+        changes = list(islice(client.list_activations(market=market, family=family, at=time, page_size=size), count))
+    if as_json:
+        print_json_lines(changes)
+    else:
+        show_activations(make_console(), changes)
 
 
 def refusals(

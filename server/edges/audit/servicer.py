@@ -1,21 +1,19 @@
 """AuditService: proofs from the record log, evidence and replays of decisions and predictions, lists and samples."""
 
-from collections import Counter
 from collections.abc import Sequence
 
+from grounds.audit.v1 import activation_pb2, audit_pb2_grpc, churn_evidence_pb2, evidence_pb2, sample_pb2
 from grounds.audit.v1 import audit_pb2 as pb
-from grounds.audit.v1 import audit_pb2_grpc, bodies_pb2, churn_evidence_pb2, evidence_pb2, sample_pb2
 from server.edges.audit.churn_evidence import ChurnEvidenceReader
 from server.edges.audit.churn_replay import ChurnReplayer
 from server.edges.audit.decision_evidence import DecisionEvidenceReader
 from server.edges.audit.decision_replay import DecisionReplayer
 from server.edges.audit.decision_search import DecisionSearch
+from server.edges.audit.operation_history import OperationHistory
 from server.edges.audit.proofs import check_tree_size, inclusion_message, newest_inclusion, record_message
-from server.edges.explanations import time_from_timestamp, timestamp
 from server.edges.received_request import ReceivedRequest
 from server.edges.thread_pool import StoreThreads
 from server.stores.record_log.proofs import ProofReader
-from server.stores.record_log.refused_calls import RefusedCallReader
 
 
 class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
@@ -31,11 +29,11 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
         decision_search: DecisionSearch,
         churn_evidence: ChurnEvidenceReader,
         churn_replayer: ChurnReplayer,
-        refused_calls: RefusedCallReader,
+        operations: OperationHistory,
     ) -> None:
         self._proofs, self._threads = proofs, threads
         self._decision_evidence, self._decision_replayer = decision_evidence, decision_replayer
-        self._decision_search, self._refused_calls = decision_search, refused_calls
+        self._decision_search, self._operations = decision_search, operations
         self._churn_evidence, self._churn_replayer = churn_evidence, churn_replayer
 
     async def GetCheckpoint(
@@ -129,22 +127,14 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
         """Draw a sample of decisions."""
         return await self._decision_search.draw_sample(request)
 
+    async def ListActivations(
+        self, request: activation_pb2.ListActivationsRequest, received: ReceivedRequest
+    ) -> activation_pb2.ListActivationsResponse:
+        """Return a page of the changes of bundles and policies."""
+        return await self._operations.list_activations(request, received.caller)
+
     async def CountRefusedCalls(
         self, request: pb.CountRefusedCallsRequest, _received: ReceivedRequest
     ) -> pb.CountRefusedCallsResponse:
         """Count the calls that were denied or refused."""
-        start = time_from_timestamp(request.start_time) if request.HasField("start_time") else None
-        end = time_from_timestamp(request.end_time) if request.HasField("end_time") else None
-        bodies, next_end = await self._threads.run_long(self._refused_calls.read, start, end)
-        counts: Counter[tuple[str, str, str]] = Counter()
-        for body in bodies:
-            for each in bodies_pb2.RefusedCallsRecord.FromString(body).refusals:
-                counts[each.caller, each.method, each.reason] += each.count
-        return pb.CountRefusedCallsResponse(
-            refusals=[
-                bodies_pb2.RefusedCalls(caller=caller, method=method, reason=reason, count=count)
-                for (caller, method, reason), count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-            ],
-            record_count=len(bodies),
-            next_end_time=timestamp(next_end) if next_end is not None else None,
-        )
+        return await self._operations.count_refused_calls(request)

@@ -47,6 +47,7 @@ class CheckedApplication:
         policy: The policy in force.
         section: The section of the policy that applies.
         at: The time of the decision.
+        activation_id: The id of the recorded activation under which the model serves the market.
     """
 
     application: CreditApplication
@@ -54,6 +55,7 @@ class CheckedApplication:
     policy: Policy
     section: PolicySection
     at: dt.datetime
+    activation_id: str
 
     def question(self, stored: StoredFeatures | None) -> CreditQuestion:
         """Return the question to assess.
@@ -167,16 +169,17 @@ class DecisionMaker:
             NoActiveModel: No credit model serves the market.
             NoPolicy, CurrencyNotSupported, FeaturesInvalid: The policy or the model's schema rejects the request.
         """
-        model, policy, at = self._serving_model(request.customer.market), self._policies.current, self._clock()
+        model, activation_id = self._serving_model(request.customer.market)
+        policy, at = self._policies.current, self._clock()
         application, schema = application_from_request(request), model.bundle.schema
         section = applicable_section(policy, application, at)
         check_features(application.features, schema, decides=decides)
         if decides:
             check_fact_sources(application.facts, schema)
-        return CheckedApplication(application, model, policy, section, at)
+        return CheckedApplication(application, model, policy, section, at, activation_id)
 
-    def _serving_model(self, market: str) -> Model:
-        """Return the credit model that serves a market.
+    def _serving_model(self, market: str) -> tuple[Model, str]:
+        """Return the credit model that serves a market, and the id of the activation under which it serves.
 
         Raises:
             NoActiveModel: No credit model serves the market.
@@ -188,7 +191,7 @@ class DecisionMaker:
             raise NoActiveModel(
                 f"no credit model is active for market {market}; markets with an active model: {served}", market=market
             )
-        return model
+        return model, serving.activations.get((CREDIT_FAMILY, market), "")
 
     def _check(self, request: DecisionRequest) -> None:
         """Check a request against the model and the policy."""
@@ -302,6 +305,12 @@ def _build(request: DecisionRequest) -> None:
     # The decision is encoded once, because the record and the answer contain the same bytes.
     encoded = decision.SerializeToString(deterministic=True)
     answer = RecordedAnswer(
-        request.received, request.received_at, bytes.fromhex(digest), request.assessment, decision, encoded
+        request.received,
+        request.received_at,
+        bytes.fromhex(digest),
+        request.assessment,
+        decision,
+        encoded,
+        request.application.activation_id,
     )
     request.outcome = NewDecision(decision_entry(answer), encoded, request.assessment)

@@ -8,6 +8,7 @@ from functools import cache
 
 from grounds.audit.v1 import audit_pb2 as pb
 from grounds.credit.v1 import credit_pb2
+from grounds_record.activations import ACTIVATION_LABEL, POLICY_ACTIVATION_LABEL
 from models.explained_score import ExplainedScore
 from server.decisions.assessment import Assessment
 from server.edges.credit.templates import recorded_inputs
@@ -28,6 +29,7 @@ class RecordedAnswer:
         assessment: The assessment of the application.
         decision: The answer to the caller.
         encoded: The encoded `decision`. The record and the answer contain these same bytes.
+        activation_id: The id of the recorded activation under which the bundle serves the market.
     """
 
     received: ReceivedRequest
@@ -36,6 +38,7 @@ class RecordedAnswer:
     assessment: Assessment
     decision: credit_pb2.CreditDecision
     encoded: bytes
+    activation_id: str
 
 
 def decision_entry(answer: RecordedAnswer) -> LogEntry:
@@ -48,6 +51,8 @@ def decision_entry(answer: RecordedAnswer) -> LogEntry:
         "bundle": assessment.model.bundle.bundle_id,
         "decision": assessment.outcome.name,
         "policy": assessment.policy.sha256,
+        ACTIVATION_LABEL: answer.activation_id,
+        POLICY_ACTIVATION_LABEL: assessment.policy.activation_id,
     }
     if score is not None:
         labels["grade"] = score.grade
@@ -73,6 +78,7 @@ def _record_message(answer: RecordedAnswer) -> pb.DecisionRecord:
     record.bundle_id = bundle.bundle_id
     record.feature_set_digest, record.baseline_sha256 = bundle.schema.feature_set_digest, bundle.baseline_sha256
     record.policy_version, record.policy_sha256 = policy.document.version, policy.sha256
+    record.activation_id, record.policy_activation_id = answer.activation_id, policy.activation_id
     record.runtime.CopyFrom(runtime_message())
     if score is not None:
         record.numbers.CopyFrom(model_numbers(score))

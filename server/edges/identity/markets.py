@@ -41,6 +41,7 @@ MARKET_FIELDS: dict[str, str] = {
     f"{_AUDIT}ListDecisions": "filter.market",
     f"{_AUDIT}SampleDecisions": "filter.market",
     f"{_AUDIT}CountRefusedCalls": NO_MARKET,
+    f"{_AUDIT}ListActivations": "market",
     f"{_MODEL}ListModels": NO_MARKET,
     f"{_MODEL}GetModel": NO_MARKET,
 }

@@ -14,6 +14,7 @@ from server.errors import BundleNotReadable, BundleUnknown, RecordDamaged
 from server.stores.catalog.bundle_cache import BundleCache
 from server.stores.catalog.policies import PolicyStore
 from server.stores.database import Database
+from server.stores.record_log.activations import read_history
 from server.stores.record_log.decision_index import CREDIT_DECISION
 from server.stores.tables import POLICIES, RECORDS
 
@@ -47,7 +48,9 @@ def missing_artifacts(database: Database, bundles: BundleCache) -> Iterator[str]
 
 
 def activation_problems(database: Database, bundles: Path) -> Iterator[str]:
-    """Yield one sentence for each invalid or empty ACTIVE.toml, and for each missing or invalid active bundle.
+    """Yield one sentence for each ACTIVE.toml that is invalid, empty or different from the record log, and each bad bundle.
+
+    An active bundle is bad if it is missing or invalid.
 
     A running server keeps its models in these cases, but would lose them when it is started again.
 
@@ -59,6 +62,7 @@ def activation_problems(database: Database, bundles: Path) -> Iterator[str]:
         StoreUnavailable: The database does not answer.
     """
     with database.reading() as connection:
+        history = read_history(connection)
         decision = select(RECORDS.c.record_index).where(RECORDS.c.kind == CREDIT_DECISION).limit(1)
         has_decisions = connection.execute(decision).first() is not None
     for family in list_families(bundles):
@@ -76,3 +80,15 @@ def activation_problems(database: Database, bundles: Path) -> Iterator[str]:
                 yield f"{family}/{ACTIVE}: bundle {bundle_id} of market {market} is not in the catalog; restore its folder"
             elif bundle_id and (problem := read_entry(folder).problem):
                 yield f"{family}/{ACTIVE}: bundle {bundle_id} of market {market} is invalid: {problem}"
+            recorded = history.serving.get((family, market))
+            if recorded is not None and recorded.bundle_id != bundle_id:
+                yield (
+                    f"{family}/{ACTIVE}: the record log states that {_bundle_text(recorded.bundle_id)} serves {market}, but the file "
+                    f"selects {_bundle_text(bundle_id)}; the next server that reads the file records the change without an operator: "
+                    "to prevent this, run: python -m server activate"
+                )
+
+
+def _bundle_text(bundle_id: str) -> str:
+    """Return a bundle as text."""
+    return f"bundle {bundle_id[:12]}" if bundle_id else "no bundle"

@@ -1,4 +1,4 @@
-"""The policy store: every policy file that was ever in force, by SHA-256, and the policy that was activated last.
+"""The policy store: every policy file that was ever in force or proposed, by SHA-256, and the policy that was activated last.
 
 A decision can be replayed only with the policy file that was in force when the decision was made.
 """
@@ -9,9 +9,10 @@ import tomllib
 from sqlalchemy import bindparam, select
 from sqlalchemy.exc import IntegrityError
 
+from grounds_record.activations import RecordedChange
 from server.errors import RecordDamaged
 from server.stores.database import ConnectionSource, Database
-from server.stores.record_log.policy_activations import read_activated_policy
+from server.stores.record_log.activations import read_activated_policy
 from server.stores.tables import POLICIES
 
 _SELECT_CONTENT = select(POLICIES.c.content).where(POLICIES.c.sha256 == bindparam("wanted"))  # built once
@@ -61,8 +62,8 @@ class PolicyStore:
         self._verified[sha256] = content
         return content
 
-    def find_activated(self) -> str | None:
-        """Return the SHA-256 of the policy that was activated last; None if no policy was ever activated.
+    def find_activated(self) -> RecordedChange | None:
+        """Return the last activation of a policy; None if no policy was ever activated.
 
         Raises:
             StoreUnavailable: The database does not answer.

@@ -75,6 +75,16 @@ class DecisionIndex:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    def read_indexes(self, query: DecisionQuery) -> list[int]:
+        """Return the record indexes of all decisions that match a query, in ascending order.
+
+        Args:
+            query: Conditions on the decisions.
+        """
+        wanted = select(RECORDS.c.record_index).where(*query.conditions())
+        with self._database.reading() as connection:
+            return sorted(connection.execute(wanted).scalars())
+
     def read_page(self, query: DecisionQuery, after: DecisionCursor | None, count: int) -> Sequence[Row[Any]]:
         """Return the next page of decisions, sorted by descending time and then by descending record index.
 

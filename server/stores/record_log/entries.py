@@ -10,8 +10,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from grounds_record.export import StoredRecord
-from grounds_record.header import Header, RemovedRecord
-from grounds_record.header_columns import header_columns
+from grounds_record.header import Header, RemovedRecord, header_columns
 from grounds_record.merkle import split_hashes
 from grounds_record.sealed_record import SealedRecord
 from server.errors import RecordDamaged, RequestIdReused

@@ -4,7 +4,7 @@ A reader uses a `Database` or a `Snapshot`. With a `Database`, each call reads t
 `Snapshot`, all calls read the data as of the same moment.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, select
@@ -12,10 +12,9 @@ from sqlalchemy import Connection, Row, bindparam, select
 from grounds_record.customer_keys import content_tag
 from grounds_record.errors import RecordError
 from grounds_record.export import StoredRecord
-from grounds_record.header import Header, parse_header
-from grounds_record.header_columns import mismatched_columns
+from grounds_record.header import Header, mismatched_columns, parse_header
 from grounds_record.sealed_record import SealedRecord, open_record
-from server.errors import RecordRemoved, RecordUnknown
+from server.errors import RecordDamaged, RecordRemoved, RecordUnknown
 from server.stores.database import ConnectionSource
 from server.stores.driver_sql import marks, pad_values, run_sql
 from server.stores.record_log.entries import (
@@ -31,6 +30,7 @@ from server.stores.tables import RECORDS
 
 # These statements are built once, because building a statement takes longer than running it.
 _SELECT_BY_ID = select(RECORDS).where(RECORDS.c.record_id == bindparam("wanted"))
+_SELECT_BY_INDEXES = select(RECORDS).where(RECORDS.c.record_index.in_(bindparam("wanted", expanding=True)))
 _SELECT_BY_REQUEST = select(RECORDS).where(
     RECORDS.c.caller == bindparam("asked_by"), RECORDS.c.request_id.in_(bindparam("wanted", expanding=True))
 )
@@ -127,6 +127,20 @@ class RecordReader:
             if row.key_id in keys:
                 record, _ = self._open_row(row, keys)
                 yield record
+
+    def open_each(self, indexes: Sequence[int]) -> Iterator[tuple[str, Record | RecordRemoved | RecordDamaged]]:
+        """Yield the records with these indexes, decrypted and in ascending order of index, each with its customer tag.
+
+        A record whose content was removed, and a damaged one, is yielded as the error that `find_by_id` would raise.
+        """
+        with self._source.reading() as connection:
+            rows = connection.execute(_SELECT_BY_INDEXES, {"wanted": list(indexes)}).all()
+        keys = self.key_store.find_by_id({row.key_id for row in rows}) if rows else {}
+        for row in sorted(rows, key=lambda each: int(each.record_index)):
+            try:
+                yield row.customer_tag, self._open_row(row, keys)[0]
+            except (RecordRemoved, RecordDamaged) as error:
+                yield row.customer_tag, error
 
     def open_duplicate(self, row: Row[Any], keys: Mapping[str, WrappedKey], content: bytes) -> Record:
         """Return the record of an earlier request, decrypted.

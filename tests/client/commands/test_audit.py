@@ -1,6 +1,7 @@
 """The auditors' commands about decisions against a real server, and the parsed evidence page."""
 
 import asyncio
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -292,3 +293,25 @@ async def test_decisions_are_listed_and_sampled(serving: Serving) -> None:
     assert Parse(sample, sample_pb2.SampleDecisionsResponse()).tree_size == 5
     refused, error = await run(serving, "decisions", "--decision", "maybe")
     assert (refused, "APPROVE_REDUCED" in error) == (2, True)
+
+
+async def test_activations_show_what_served_a_market_at_a_time_even_if_no_decision_was_made(
+    serving: Serving, small: SmallFamily
+) -> None:
+    bundle_id, policy = small.bundle_folder.name, hashlib.sha256(small.policy.read_bytes()).hexdigest()
+
+    _, listed = await run(serving, "activations", "--market", "DE")
+    _, now = await run(serving, "activations", "--market", "FR", "--at", "2100-01-01T10:00:00", "--json")
+    _, everything = await run(serving, "activations", "--count", "2", "--json")
+    status, earlier = await run(serving, "activations", "--at", "2020-03-03T10:00:00", "--json")
+
+    rows = [line.split() for line in listed.splitlines() if "ACTIVATION" in line]
+    assert [row[2:] for row in rows] == [
+        ["ACTIVATION", "credit", "DE", bundle_id[:12], "server"],
+        ["POLICY_ACTIVATION", "test-1", policy[:12], "server"],
+    ]
+    bundle, in_force = [json.loads(line) for line in now.splitlines()]
+    assert (bundle["bundle_id"], bundle["markets"], in_force["policy_sha256"]) == (bundle_id, ["FR"], policy)
+    assert bundle["author"] == {"source": "CHANGE_SOURCE_SERVER"}
+    assert len(everything.splitlines()) == 2
+    assert (status, earlier) == (0, "")

@@ -26,6 +26,7 @@ from server.stores.record_log.log import RecordLog
 from server.stores.record_log.opening import open_log
 from server.stores.tables import POLICIES, RECORDS
 from tests.conftest import key_places
+from tests.server.servers import TEST_OPERATOR
 from tests.small import POLICY, POLICY_END
 
 CONTENT = POLICY.encode()
@@ -105,7 +106,7 @@ def start_registry(database: Database, path: Path) -> PolicyRegistry:
 def activate_file(log: RecordLog, wanted: Path | str, configured: Path, reason: str = "") -> bool:
     """Activate a policy as the command does; return whether anything was changed."""
     change = plan_activation(PolicyStore(log.database), str(wanted), configured)
-    return activate_policy(log, change, reason, dt.datetime.now(dt.UTC))
+    return activate_policy(log, change, reason, dt.datetime.now(dt.UTC), origin=TEST_OPERATOR)
 
 
 def test_a_server_stores_the_policy_file_when_it_starts(database: Database, tmp_path: Path) -> None:
@@ -190,7 +191,7 @@ def test_an_activation_is_a_record_with_digest_version_and_reason(log: RecordLog
     assert first is not None
     assert second is not None
     body = bodies_pb2.PolicyActivationRecord.FromString(second.body)
-    assert second.header.labels == {"policy": hashlib.sha256(OTHER.encode()).hexdigest()}
+    assert second.header.labels == {"policy": hashlib.sha256(OTHER.encode()).hexdigest(), "previous": SHA256}
     assert (body.policy_version, body.policy_sha256) == ("test-2", second.header.labels["policy"])
     assert (body.previous_policy_sha256, body.reason) == (SHA256, "committee of 3 March")
     assert second.header.caller == "operator"

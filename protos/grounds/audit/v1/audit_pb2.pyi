@@ -1,6 +1,7 @@
 import datetime
 
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from grounds.audit.v1 import activation_pb2 as _activation_pb2
 from grounds.audit.v1 import bodies_pb2 as _bodies_pb2
 from grounds.audit.v1 import churn_evidence_pb2 as _churn_evidence_pb2
 from grounds.audit.v1 import evidence_pb2 as _evidence_pb2
@@ -308,7 +309,7 @@ class ReplayChurnRiskResponse(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., customer: _Optional[_Union[_customer_pb2.Customer, _Mapping]] = ..., results: _Optional[_Iterable[_Union[_evidence_pb2.ReplayResult, _Mapping]]] = ..., replay_runtime: _Optional[_Union[Runtime, _Mapping]] = ..., reading: _Optional[_Union[_evidence_pb2.EvidenceReading, _Mapping]] = ...) -> None: ...
 
 class DecisionRecord(_message.Message):
-    __slots__ = ("request", "answer", "features", "bundle_id", "feature_set_digest", "baseline_sha256", "policy_version", "policy_sha256", "runtime", "numbers", "caller", "receive_time", "decide_time")
+    __slots__ = ("request", "answer", "features", "bundle_id", "feature_set_digest", "baseline_sha256", "policy_version", "policy_sha256", "runtime", "numbers", "caller", "receive_time", "decide_time", "activation_id", "policy_activation_id")
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     ANSWER_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
@@ -322,6 +323,8 @@ class DecisionRecord(_message.Message):
     CALLER_FIELD_NUMBER: _ClassVar[int]
     RECEIVE_TIME_FIELD_NUMBER: _ClassVar[int]
     DECIDE_TIME_FIELD_NUMBER: _ClassVar[int]
+    ACTIVATION_ID_FIELD_NUMBER: _ClassVar[int]
+    POLICY_ACTIVATION_ID_FIELD_NUMBER: _ClassVar[int]
     request: bytes
     answer: bytes
     features: _containers.RepeatedCompositeFieldContainer[FedFeature]
@@ -335,7 +338,9 @@ class DecisionRecord(_message.Message):
     caller: str
     receive_time: _timestamp_pb2.Timestamp
     decide_time: _timestamp_pb2.Timestamp
-    def __init__(self, request: _Optional[bytes] = ..., answer: _Optional[bytes] = ..., features: _Optional[_Iterable[_Union[FedFeature, _Mapping]]] = ..., bundle_id: _Optional[str] = ..., feature_set_digest: _Optional[str] = ..., baseline_sha256: _Optional[str] = ..., policy_version: _Optional[str] = ..., policy_sha256: _Optional[str] = ..., runtime: _Optional[_Union[Runtime, _Mapping]] = ..., numbers: _Optional[_Union[ModelNumbers, _Mapping]] = ..., caller: _Optional[str] = ..., receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., decide_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    activation_id: str
+    policy_activation_id: str
+    def __init__(self, request: _Optional[bytes] = ..., answer: _Optional[bytes] = ..., features: _Optional[_Iterable[_Union[FedFeature, _Mapping]]] = ..., bundle_id: _Optional[str] = ..., feature_set_digest: _Optional[str] = ..., baseline_sha256: _Optional[str] = ..., policy_version: _Optional[str] = ..., policy_sha256: _Optional[str] = ..., runtime: _Optional[_Union[Runtime, _Mapping]] = ..., numbers: _Optional[_Union[ModelNumbers, _Mapping]] = ..., caller: _Optional[str] = ..., receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., decide_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., activation_id: _Optional[str] = ..., policy_activation_id: _Optional[str] = ...) -> None: ...
 
 class FedFeature(_message.Message):
     __slots__ = ("feature", "value", "number", "source", "as_of_time")

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from grounds.audit.v1 import activation_pb2 as grounds_dot_audit_dot_v1_dot_activation__pb2
 from grounds.audit.v1 import audit_pb2 as grounds_dot_audit_dot_v1_dot_audit__pb2
 from grounds.audit.v1 import churn_evidence_pb2 as grounds_dot_audit_dot_v1_dot_churn__evidence__pb2
 from grounds.audit.v1 import evidence_pb2 as grounds_dot_audit_dot_v1_dot_evidence__pb2
@@ -120,6 +121,11 @@ class AuditServiceStub:
                 '/grounds.audit.v1.AuditService/CountRefusedCalls',
                 request_serializer=grounds_dot_audit_dot_v1_dot_audit__pb2.CountRefusedCallsRequest.SerializeToString,
                 response_deserializer=grounds_dot_audit_dot_v1_dot_audit__pb2.CountRefusedCallsResponse.FromString,
+                _registered_method=True)
+        self.ListActivations = channel.unary_unary(
+                '/grounds.audit.v1.AuditService/ListActivations',
+                request_serializer=grounds_dot_audit_dot_v1_dot_activation__pb2.ListActivationsRequest.SerializeToString,
+                response_deserializer=grounds_dot_audit_dot_v1_dot_activation__pb2.ListActivationsResponse.FromString,
                 _registered_method=True)
 
 
@@ -287,6 +293,19 @@ class AuditServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListActivations(self, request, context):
+        """Lists which bundle served which market, and which policy was in force, as the
+        record log states it: every activation, rollback, deactivation, retirement
+        and proposal, or only what was in force at a given time. The answer contains
+        no personal data of customers, so the call is not recorded as a reading.
+
+        Reasons: PAGE_TOKEN_INVALID (INVALID_ARGUMENT), RECORD_DAMAGED (DATA_LOSS: one
+        of these records was changed).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuditServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -349,6 +368,11 @@ def add_AuditServiceServicer_to_server(servicer, server):
                     servicer.CountRefusedCalls,
                     request_deserializer=grounds_dot_audit_dot_v1_dot_audit__pb2.CountRefusedCallsRequest.FromString,
                     response_serializer=grounds_dot_audit_dot_v1_dot_audit__pb2.CountRefusedCallsResponse.SerializeToString,
+            ),
+            'ListActivations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListActivations,
+                    request_deserializer=grounds_dot_audit_dot_v1_dot_activation__pb2.ListActivationsRequest.FromString,
+                    response_serializer=grounds_dot_audit_dot_v1_dot_activation__pb2.ListActivationsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -699,6 +723,33 @@ class AuditService:
             '/grounds.audit.v1.AuditService/CountRefusedCalls',
             grounds_dot_audit_dot_v1_dot_audit__pb2.CountRefusedCallsRequest.SerializeToString,
             grounds_dot_audit_dot_v1_dot_audit__pb2.CountRefusedCallsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListActivations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/grounds.audit.v1.AuditService/ListActivations',
+            grounds_dot_audit_dot_v1_dot_activation__pb2.ListActivationsRequest.SerializeToString,
+            grounds_dot_audit_dot_v1_dot_activation__pb2.ListActivationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

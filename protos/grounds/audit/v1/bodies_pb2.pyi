@@ -2,12 +2,41 @@ import datetime
 
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class ChangeSource(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CHANGE_SOURCE_UNSPECIFIED: _ClassVar[ChangeSource]
+    CHANGE_SOURCE_COMMAND: _ClassVar[ChangeSource]
+    CHANGE_SOURCE_SERVER: _ClassVar[ChangeSource]
+
+class ChangeKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CHANGE_KIND_UNSPECIFIED: _ClassVar[ChangeKind]
+    CHANGE_KIND_ACTIVATION: _ClassVar[ChangeKind]
+    CHANGE_KIND_ROLLBACK: _ClassVar[ChangeKind]
+    CHANGE_KIND_DEACTIVATION: _ClassVar[ChangeKind]
+    CHANGE_KIND_RETIREMENT: _ClassVar[ChangeKind]
+    CHANGE_KIND_POLICY_ACTIVATION: _ClassVar[ChangeKind]
+    CHANGE_KIND_POLICY_ROLLBACK: _ClassVar[ChangeKind]
+    CHANGE_KIND_PROPOSAL: _ClassVar[ChangeKind]
+CHANGE_SOURCE_UNSPECIFIED: ChangeSource
+CHANGE_SOURCE_COMMAND: ChangeSource
+CHANGE_SOURCE_SERVER: ChangeSource
+CHANGE_KIND_UNSPECIFIED: ChangeKind
+CHANGE_KIND_ACTIVATION: ChangeKind
+CHANGE_KIND_ROLLBACK: ChangeKind
+CHANGE_KIND_DEACTIVATION: ChangeKind
+CHANGE_KIND_RETIREMENT: ChangeKind
+CHANGE_KIND_POLICY_ACTIVATION: ChangeKind
+CHANGE_KIND_POLICY_ROLLBACK: ChangeKind
+CHANGE_KIND_PROPOSAL: ChangeKind
 
 class EventRecord(_message.Message):
     __slots__ = ("request", "answer", "caller", "receive_time")
@@ -128,16 +157,84 @@ class ClockConfirmationRecord(_message.Message):
     def __init__(self, reason: _Optional[str] = ...) -> None: ...
 
 class PolicyActivationRecord(_message.Message):
-    __slots__ = ("policy_version", "policy_sha256", "previous_policy_sha256", "reason")
+    __slots__ = ("policy_version", "policy_sha256", "previous_policy_sha256", "reason", "author")
     POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
     POLICY_SHA256_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_POLICY_SHA256_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    AUTHOR_FIELD_NUMBER: _ClassVar[int]
     policy_version: str
     policy_sha256: str
     previous_policy_sha256: str
     reason: str
-    def __init__(self, policy_version: _Optional[str] = ..., policy_sha256: _Optional[str] = ..., previous_policy_sha256: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    author: ChangeAuthor
+    def __init__(self, policy_version: _Optional[str] = ..., policy_sha256: _Optional[str] = ..., previous_policy_sha256: _Optional[str] = ..., reason: _Optional[str] = ..., author: _Optional[_Union[ChangeAuthor, _Mapping]] = ...) -> None: ...
+
+class BundleActivationRecord(_message.Message):
+    __slots__ = ("family", "market", "bundle_id", "previous_bundle_id", "rollback", "release_verdict", "reason", "author")
+    FAMILY_FIELD_NUMBER: _ClassVar[int]
+    MARKET_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_ID_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_BUNDLE_ID_FIELD_NUMBER: _ClassVar[int]
+    ROLLBACK_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_VERDICT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    AUTHOR_FIELD_NUMBER: _ClassVar[int]
+    family: str
+    market: str
+    bundle_id: str
+    previous_bundle_id: str
+    rollback: bool
+    release_verdict: str
+    reason: str
+    author: ChangeAuthor
+    def __init__(self, family: _Optional[str] = ..., market: _Optional[str] = ..., bundle_id: _Optional[str] = ..., previous_bundle_id: _Optional[str] = ..., rollback: _Optional[bool] = ..., release_verdict: _Optional[str] = ..., reason: _Optional[str] = ..., author: _Optional[_Union[ChangeAuthor, _Mapping]] = ...) -> None: ...
+
+class BundleRetirementRecord(_message.Message):
+    __slots__ = ("family", "bundle_id", "reason", "author")
+    FAMILY_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    AUTHOR_FIELD_NUMBER: _ClassVar[int]
+    family: str
+    bundle_id: str
+    reason: str
+    author: ChangeAuthor
+    def __init__(self, family: _Optional[str] = ..., bundle_id: _Optional[str] = ..., reason: _Optional[str] = ..., author: _Optional[_Union[ChangeAuthor, _Mapping]] = ...) -> None: ...
+
+class ChangeProposalRecord(_message.Message):
+    __slots__ = ("change", "family", "markets", "digest", "previous_digests", "policy_version", "release_verdict", "reason", "operator")
+    CHANGE_FIELD_NUMBER: _ClassVar[int]
+    FAMILY_FIELD_NUMBER: _ClassVar[int]
+    MARKETS_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_DIGESTS_FIELD_NUMBER: _ClassVar[int]
+    POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_VERDICT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    OPERATOR_FIELD_NUMBER: _ClassVar[int]
+    change: ChangeKind
+    family: str
+    markets: _containers.RepeatedScalarFieldContainer[str]
+    digest: str
+    previous_digests: _containers.RepeatedScalarFieldContainer[str]
+    policy_version: str
+    release_verdict: str
+    reason: str
+    operator: str
+    def __init__(self, change: _Optional[_Union[ChangeKind, str]] = ..., family: _Optional[str] = ..., markets: _Optional[_Iterable[str]] = ..., digest: _Optional[str] = ..., previous_digests: _Optional[_Iterable[str]] = ..., policy_version: _Optional[str] = ..., release_verdict: _Optional[str] = ..., reason: _Optional[str] = ..., operator: _Optional[str] = ...) -> None: ...
+
+class ChangeAuthor(_message.Message):
+    __slots__ = ("operator", "approver", "proposal_id", "source")
+    OPERATOR_FIELD_NUMBER: _ClassVar[int]
+    APPROVER_FIELD_NUMBER: _ClassVar[int]
+    PROPOSAL_ID_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    operator: str
+    approver: str
+    proposal_id: str
+    source: ChangeSource
+    def __init__(self, operator: _Optional[str] = ..., approver: _Optional[str] = ..., proposal_id: _Optional[str] = ..., source: _Optional[_Union[ChangeSource, str]] = ...) -> None: ...
 
 class RetentionRecord(_message.Message):
     __slots__ = ("table_version", "table_sha256", "lines")

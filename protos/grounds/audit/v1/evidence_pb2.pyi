@@ -157,7 +157,7 @@ class EvidenceReading(_message.Message):
     def __init__(self, record_id: _Optional[str] = ..., index: _Optional[int] = ...) -> None: ...
 
 class EvidenceReadingRecord(_message.Message):
-    __slots__ = ("decision_id", "method", "purpose", "modes", "bundle_id", "caller", "read_time", "run_id", "market")
+    __slots__ = ("decision_id", "method", "purpose", "modes", "bundle_id", "caller", "read_time", "run_id", "market", "start_time", "end_time", "decision_count", "policy_sha256", "operator")
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
     PURPOSE_FIELD_NUMBER: _ClassVar[int]
@@ -167,6 +167,11 @@ class EvidenceReadingRecord(_message.Message):
     READ_TIME_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     MARKET_FIELD_NUMBER: _ClassVar[int]
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    END_TIME_FIELD_NUMBER: _ClassVar[int]
+    DECISION_COUNT_FIELD_NUMBER: _ClassVar[int]
+    POLICY_SHA256_FIELD_NUMBER: _ClassVar[int]
+    OPERATOR_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
     method: str
     purpose: str
@@ -176,4 +181,9 @@ class EvidenceReadingRecord(_message.Message):
     read_time: _timestamp_pb2.Timestamp
     run_id: str
     market: str
-    def __init__(self, decision_id: _Optional[str] = ..., method: _Optional[str] = ..., purpose: _Optional[str] = ..., modes: _Optional[_Iterable[_Union[ReplayMode, str]]] = ..., bundle_id: _Optional[str] = ..., caller: _Optional[str] = ..., read_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., run_id: _Optional[str] = ..., market: _Optional[str] = ...) -> None: ...
+    start_time: _timestamp_pb2.Timestamp
+    end_time: _timestamp_pb2.Timestamp
+    decision_count: int
+    policy_sha256: str
+    operator: str
+    def __init__(self, decision_id: _Optional[str] = ..., method: _Optional[str] = ..., purpose: _Optional[str] = ..., modes: _Optional[_Iterable[_Union[ReplayMode, str]]] = ..., bundle_id: _Optional[str] = ..., caller: _Optional[str] = ..., read_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., run_id: _Optional[str] = ..., market: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., decision_count: _Optional[int] = ..., policy_sha256: _Optional[str] = ..., operator: _Optional[str] = ...) -> None: ...

@@ -1,0 +1,177 @@
+"""Four eyes: one operator proposes a change of a bundle or of the policy, and a second operator approves it.
+
+A proposal is a record of the log and has no effect. An approval appends the records of the change, which name both
+operators and the proposal. The change can be approved only while the same bundles and the same policy serve as when it was
+proposed, so that an approver decides about what the proposer saw.
+"""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from grounds.audit.v1 import bodies_pb2 as pb
+from grounds_record.activations import BUNDLE_LABEL, CHANGE_PROPOSED, FAMILY_LABEL, POLICY_LABEL, ActivationHistory
+from models.bundle import Bundle
+from models.catalog import check_activation, find_bundle
+from server.decisions.policy import Policy
+from server.errors import ChangeRefused
+from server.registry.bundle_activation import (
+    append_entries,
+    change_entry,
+    record_activation,
+    record_retirement,
+    release_verdict,
+    served_bundle,
+)
+from server.registry.bundle_signatures import BundleSignatures
+from server.registry.change_origin import ChangeOrigin
+from server.registry.policy_activation import PolicyChange, activate_policy
+from server.registry.policy_registry import read_stored_policy
+from server.stores.catalog.policies import PolicyStore
+from server.stores.record_log.activations import read_history
+from server.stores.record_log.log import RecordLog
+
+_PREFIX_LENGTH_MIN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovedChange:
+    """A change that a second operator approved.
+
+    Attributes:
+        proposal_id: Id of the record of the proposal.
+        proposal: The proposal.
+        markets: The markets in which the bundle serves from now on; empty for a retirement and for a policy.
+    """
+
+    proposal_id: str
+    proposal: pb.ChangeProposalRecord
+    markets: tuple[str, ...]
+
+
+def propose_activation(
+    log: RecordLog, bundle: Bundle, markets: Sequence[str], operator: str, reason: str, at: dt.datetime
+) -> str:
+    """Record the proposal that a bundle serves markets; return the id of the record.
+
+    Raises:
+        StoreUnavailable: It is unknown whether the proposal was recorded.
+    """
+    family, ordered = bundle.manifest.family, sorted(markets)
+    with log.database.reading() as connection:
+        history = read_history(connection)
+    body = pb.ChangeProposalRecord(
+        change=pb.CHANGE_KIND_ACTIVATION,
+        family=family,
+        markets=ordered,
+        digest=bundle.bundle_id,
+        previous_digests=[served_bundle(history, (family, market)) for market in ordered],
+        release_verdict=release_verdict(bundle),
+        reason=reason,
+        operator=operator,
+    )
+    return _append_proposal(log, body, {FAMILY_LABEL: family, BUNDLE_LABEL: bundle.bundle_id}, at)
+
+
+def propose_retirement(log: RecordLog, family: str, bundle_id: str, operator: str, reason: str, at: dt.datetime) -> str:
+    """Record the proposal that a bundle is retired; return the id of the record.
+
+    Raises:
+        StoreUnavailable: It is unknown whether the proposal was recorded.
+    """
+    body = pb.ChangeProposalRecord(
+        change=pb.CHANGE_KIND_RETIREMENT, family=family, digest=bundle_id, reason=reason, operator=operator
+    )
+    return _append_proposal(log, body, {FAMILY_LABEL: family, BUNDLE_LABEL: bundle_id}, at)
+
+
+def propose_policy(log: RecordLog, policy: Policy, operator: str, reason: str, at: dt.datetime) -> str:
+    """Store a policy and record the proposal that it comes into force; return the id of the record.
+
+    Raises:
+        StoreUnavailable: It is unknown whether the proposal was recorded.
+    """
+    store = PolicyStore(log.database)
+    store.save(policy.content)
+    before = store.find_activated()
+    body = pb.ChangeProposalRecord(
+        change=pb.CHANGE_KIND_POLICY_ACTIVATION,
+        digest=policy.sha256,
+        previous_digests=[before.policy_sha256 if before else ""],
+        policy_version=policy.document.version,
+        reason=reason,
+        operator=operator,
+    )
+    return _append_proposal(log, body, {POLICY_LABEL: policy.sha256}, at)
+
+
+def approve(
+    log: RecordLog, bundles: Path, signatures: BundleSignatures, wanted: str, operator: str, at: dt.datetime
+) -> ApprovedChange:
+    """Make a proposed change. The bundle and its signature are checked again.
+
+    Args:
+        log: The record log.
+        bundles: The catalog.
+        signatures: Checks the signature of the bundle.
+        wanted: Id of the proposal, or an unambiguous prefix of 8 or more characters.
+        operator: Account of the operator who approves.
+        at: The time of the records.
+
+    Raises:
+        ChangeRefused: There is no such proposal, it was approved already, the proposer is the approver, or other
+            bundles or another policy serve than when the change was proposed.
+        ActivationRejected, BundleInvalid: The bundle cannot be activated any longer.
+        StoreUnavailable: It is unknown whether the change was made.
+    """
+    with log.database.reading() as connection:
+        proposal_id = _find_proposal(read_history(connection), wanted)
+    record = log.find_by_id(proposal_id)
+    assert record is not None, "the record was read from the log"
+    proposal = pb.ChangeProposalRecord.FromString(record.body)
+    if proposal.operator == operator:
+        raise ChangeRefused(
+            f"{operator} has proposed this change, so a different account must approve it; log in with your own account"
+        )
+    origin = ChangeOrigin(proposal.operator, operator, proposal_id)
+    markets: tuple[str, ...] = ()
+    if proposal.change == pb.CHANGE_KIND_ACTIVATION:
+        signatures.check(find_bundle(bundles, proposal.digest))
+        bundle, markets = check_activation(bundles, proposal.digest, tuple(proposal.markets))
+        expected = dict(zip(proposal.markets, proposal.previous_digests, strict=True))
+        record_activation(
+            log, bundles, bundle, markets, origin=origin, reason=proposal.reason, at=at, expected=expected
+        )
+    elif proposal.change == pb.CHANGE_KIND_RETIREMENT:
+        record_retirement(log, bundles, proposal.family, proposal.digest, origin, proposal.reason, at)
+    else:
+        policy = read_stored_policy(PolicyStore(log.database), proposal.digest)
+        change, expected_policy = PolicyChange(None, policy), proposal.previous_digests[0]
+        activate_policy(log, change, proposal.reason, at, origin=origin, expected=expected_policy)
+    return ApprovedChange(proposal_id, proposal, markets)
+
+
+def _find_proposal(history: ActivationHistory, wanted: str) -> str:
+    """Return the id of a proposal that was not approved yet."""
+    found = [
+        change.record_id
+        for change in history.changes
+        if change.header.kind == CHANGE_PROPOSED and change.record_id.startswith(wanted.lower())
+    ]
+    if len(wanted) < _PREFIX_LENGTH_MIN or len(found) != 1:
+        raise ChangeRefused(
+            f"{wanted}: {len(found)} proposals begin with it; specify the id that the proposal printed, or at least "
+            f"{_PREFIX_LENGTH_MIN} characters of it"
+        )
+    if found[0] in history.approved:
+        raise ChangeRefused(f"{wanted}: the proposal was approved already; propose the change again")
+    return found[0]
+
+
+def _append_proposal(log: RecordLog, body: pb.ChangeProposalRecord, labels: dict[str, str], at: dt.datetime) -> str:
+    """Append the record of a proposal; return its id."""
+    entry = change_entry(CHANGE_PROPOSED, body, labels, ChangeOrigin(body.operator), at)
+    with log.database.writing() as connection:
+        append_entries(log, connection, [entry])
+    return entry.record_id
