@@ -80,7 +80,7 @@ class ActivationJournal:
             self._history = read_history(connection, self._history)
             files = {family: read_activations(self._bundles, family) for family, _ in wanted}
             entries = [
-                activation_entry(self._history, key, bundle, BY_SERVER, "", at)
+                _activation_entry(self._history, key, bundle, BY_SERVER, "", at)
                 for key, bundle in sorted(wanted.items(), key=lambda item: item[0])
                 if files[key[0]].get(key[1]) == _id_of(bundle) != served_bundle(self._history, key)
             ]
@@ -132,7 +132,7 @@ def record_activation(
             raise ChangeRefused(f"bundle {bundle.bundle_id[:12]} was retired; activate a different bundle")
         _check_expected(history, family, expected or {})
         changed = [market for market in markets if served_bundle(history, (family, market)) != bundle.bundle_id]
-        entries = [activation_entry(history, (family, market), bundle, origin, reason, at) for market in changed]
+        entries = [_activation_entry(history, (family, market), bundle, origin, reason, at) for market in changed]
         append_entries(log, connection, entries)
         # The file is written while the head is locked, so that no server can read the old file after the record.
         select_bundles(bundles, family, dict.fromkeys(markets, bundle.bundle_id))
@@ -157,7 +157,7 @@ def record_deactivation(
         log.lock_head(connection)
         history = read_history(connection)
         served = [market for market in markets if served_bundle(history, (family, market))]
-        entries = [activation_entry(history, (family, market), None, origin, reason, at) for market in served]
+        entries = [_activation_entry(history, (family, market), None, origin, reason, at) for market in served]
         append_entries(log, connection, entries)
         select_bundles(bundles, family, dict.fromkeys(markets, ""))
 
@@ -192,7 +192,7 @@ def record_retirement(
     return True
 
 
-def activation_entry(
+def _activation_entry(
     history: ActivationHistory,
     key: ServedMarket,
     bundle: Bundle | None,

@@ -50,8 +50,8 @@ BY_SERVER = ChangeOrigin()
 def operator_account() -> str:
     """Return the account of the person who runs this command.
 
-    If the command runs under sudo, this is the account that called sudo. Otherwise it is the account of the process,
-    which is what the operating system knows, whatever the environment says.
+    If the command runs under sudo, this is the account that called sudo, from the variable SUDO_USER. Otherwise it is
+    the account of the process. A person can set this variable without sudo, so the account is a statement and no proof.
     """
     user_id = os.getuid()
     try:

@@ -288,21 +288,21 @@ def test_a_bundle_whose_activation_cannot_be_recorded_does_not_serve_but_a_marke
     registry = ModelRegistry(bundles, check=lambda _bundle: None)
     journal = registry.journal = BrokenJournal(log, bundles, lambda: NOW)
 
-    def served() -> dict[str, str]:
+    def serving_bundles() -> dict[str, str]:
         return {market: model.bundle.bundle_id for (_, market), model in registry.refresh().serving.items()}
 
     _write_active(bundles, "credit", {"DE": first, "FR": first})
-    assert served() == {}
+    assert serving_bundles() == {}
     assert "its activation cannot be recorded" in registry.problems["credit/DE"]
     journal.is_broken = False
-    assert served() == {"DE": first, "FR": first}
+    assert serving_bundles() == {"DE": first, "FR": first}
     assert not registry.problems
     journal.is_broken = True
     _write_active(bundles, "credit", {"DE": second, "FR": ""})
-    assert served() == {"DE": first}
+    assert serving_bundles() == {"DE": first}
     assert f"bundle {first} continues to serve" in registry.problems["credit/DE"]
     journal.is_broken = False
-    assert served() == {"DE": second}
+    assert serving_bundles() == {"DE": second}
     newest = {key: change.bundle_id for key, change in journal.read().serving.items()}
     assert newest == {("credit", "DE"): second, ("credit", "FR"): ""}
 
