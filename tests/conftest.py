@@ -30,6 +30,9 @@ from server.stores.runs.pruning import RunRetention
 from tests.small import SmallFamily, write_small_family
 
 ROOT = Path(__file__).resolve().parent.parent
+# Number of records that the first start of a server of the small family appends: the activation of the policy, and of the
+# bundle in DE and FR.
+START_RECORDS = 3
 LOAD_TIME = dt.datetime(2026, 2, 1, tzinfo=dt.UTC)
 
 

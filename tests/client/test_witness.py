@@ -20,7 +20,7 @@ from grounds_record.note import VerifierKey
 from server.config import Settings
 from server.maintenance.doctor import read_verifier_key
 from tests.client.command_line import run_streams
-from tests.conftest import Serving
+from tests.conftest import START_RECORDS, Serving
 from tests.record.logs import KEY, Log, honest_log
 from tests.server.record_logs import entry, open_test_log
 from tests.server.servers import serve
@@ -151,11 +151,12 @@ async def test_two_servers_that_show_different_logs_are_found(
     status, _, errors = await run_streams(other, *words)
 
     assert (first[0], again[0]) == (0, 0), first
-    assert "cosigned 7 records, 7 of them new" in first[1]
+    size = START_RECORDS + 7
+    assert f"cosigned {size} records, {size} of them new" in first[1]
     assert status == SPLIT_VIEW_STATUS
     assert "SPLIT VIEW of the log grounds.local/log: two checkpoints of the same size have different roots" in errors
     kept = [open_checkpoint(path.read_text(), key) for path in (tmp_path / "w").glob("contradiction-*")]
-    assert [checkpoint.size for checkpoint in kept] == [7, 7]
+    assert [checkpoint.size for checkpoint in kept] == [size, size]
     assert len({checkpoint.root for checkpoint in kept}) == 2
 
 
@@ -175,7 +176,7 @@ async def test_an_export_verifies_with_the_cosigned_checkpoint_and_not_with_that
 
     assert parse_witness_key(public).name == NAME
     assert [status for status, _ in reports] == [0, 1, 1, 1]
-    assert f"the checkpoint of 7 records is cosigned by {NAME}" in reports[0][1]
+    assert f"the checkpoint of {START_RECORDS + 7} records is cosigned by {NAME}" in reports[0][1]
     assert "no checkpoint that holds is cosigned by at least 1 of the witnesses" in reports[1][1]
 
 

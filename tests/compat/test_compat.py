@@ -22,7 +22,7 @@ from models.model import open_model
 from server.config import Settings
 from server.stores.database import Database
 from tests.compat.__main__ import QUESTIONS, settings_of
-from tests.conftest import Serving
+from tests.conftest import START_RECORDS, Serving
 from tests.server.audits import MODES, read_evidence, replay, score_customer
 from tests.server.servers import serve
 
@@ -107,7 +107,7 @@ async def test_an_earlier_record_log_accepts_new_records_and_stays_consistent_wi
     proof = await past.serving.audit.GetConsistencyProof(request)
 
     new = open_checkpoint(newest.checkpoint, key)
-    assert (old.size, new.size) == (len(QUESTIONS) + 1, len(QUESTIONS) + 2)
+    assert (old.size, new.size) == (len(QUESTIONS) + 1, len(QUESTIONS) + 2 + START_RECORDS)
     verify_consistency(old.size, new.size, old.root, new.root, tuple(proof.hashes))
 
 

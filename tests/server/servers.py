@@ -13,6 +13,7 @@ import grpc
 from sqlalchemy import func, select
 
 from grounds.model.v1 import model_pb2
+from grounds_record.activations import CHANGE_KINDS
 from models.catalog import activate
 from server.application import Application
 from server.config import Settings
@@ -57,9 +58,10 @@ def release_unstarted(application: Application) -> None:
 
 
 def record_count(serving: Serving) -> int:
-    """Return the number of records of the log."""
+    """Return the number of records of the log, without the activations that a start and a command append."""
     with serving.application.database.reading() as connection:
-        return connection.execute(select(func.count()).select_from(RECORDS)).scalar_one()
+        counted = select(func.count()).where(RECORDS.c.kind.not_in(CHANGE_KINDS))
+        return connection.execute(counted).scalar_one()
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from grounds_record.note import SigningKey, parse_verifier_key
 from server.stores.key_tables import WRAPPED_KEYS
 from tests.client.command_line import run, run_streams
 from tests.client.page import Page
-from tests.conftest import Serving
+from tests.conftest import START_RECORDS, Serving
 from tests.server.audits import PURPOSE, read_row, score_customer, set_columns
 from tests.server.requests import euros, numbers
 from tests.server.servers import copy_bundle
@@ -113,7 +113,7 @@ async def test_the_page_has_the_proof_and_the_verdicts(serving: Serving, tmp_pat
     assert [row[0].partition(":")[0] for row in verdicts] == ["VERIFY", "FEATURES", "SCORE", "EXPLANATION"]
     assert {row[1] for row in verdicts} == {"MATCH"}
     for claim in (
-        "the checkpoint of 2 records is signed by the log's key",
+        f"the checkpoint of {START_RECORDS + 2} records is signed by the log's key",
         "the record is number 0 of them, byte for byte as stored",
         "the points add up to the score",
         "the policy file is the one that the record names",
@@ -215,7 +215,7 @@ async def test_an_invalid_key_is_rejected_before_the_evidence_is_read(serving: S
     page = await run_streams(serving, "evidence", decision_id, "--purpose", PURPOSE, "--json")
 
     assert status == 1, printed
-    assert Parse(page[1], audit_pb2.Evidence()).reading.index == 1, "record 0 is the decision"
+    assert Parse(page[1], audit_pb2.Evidence()).reading.index == START_RECORDS + 1, "the decision is before it"
 
 
 async def test_a_changed_record_fails_the_command_even_with_json(serving: Serving) -> None:
@@ -236,7 +236,7 @@ async def test_a_changed_record_fails_the_replay_which_reports_the_change(servin
     status, printed = await run(serving, "replay", decision_id, "--purpose", PURPOSE)
 
     assert status == 1
-    assert "RECORD_ALTERED: recorded nothing, now record 0: " in re.sub(r"\s+", " ", printed)
+    assert f"RECORD_ALTERED: recorded nothing, now record {START_RECORDS}: " in re.sub(r"\s+", " ", printed)
     assert "RECORD_DAMAGED" in printed
 
 
@@ -280,13 +280,15 @@ async def test_decisions_are_listed_and_sampled(serving: Serving) -> None:
 
     status, listed = await run(serving, "decisions", "--market", "DE", "--count", "2", "--from", "2020-01-01")
     _, content = await run(serving, "decisions", "--json", "--decision", "not_scorable")
-    sampled, drawn = await run(serving, "sample", "--seed", "42", "--size", "3", "--by", "market", "--tree-size", "4")
+    sampled, drawn = await run(
+        serving, "sample", "--seed", "42", "--size", "3", "--by", "market", "--tree-size", f"{START_RECORDS + 4}"
+    )
     _, sample = await run(serving, "sample", "--seed", "42", "--size", "3", "--by", "market", "--json")
 
     newest = [one.record_ref.decision_id for one in reversed(decisions) if one.customer.market == "DE"]
     assert (status, sampled, content) == (0, 0, "")
     assert re.findall(r"[0-9a-f-]{36}", listed) == newest[:2]
-    assert "4 decisions among the first 4 records of the log" in drawn
+    assert f"4 decisions among the first {START_RECORDS + 4} records of the log" in drawn
     assert "DE: 2 of 2" in drawn
     assert "FR: 2 of 2" in drawn
     assert json.loads(sample)["population_count"] == "5"

@@ -16,7 +16,7 @@ from grounds_record.merkle import leaf_hash, verify_inclusion
 from grounds_record.note import parse_verifier_key
 from server.stores.key_tables import WRAPPED_KEYS
 from server.stores.tables import POLICIES, RECORDS
-from tests.conftest import Serving
+from tests.conftest import START_RECORDS, Serving
 from tests.server.audits import PURPOSE, read_evidence, read_readings, read_row, score_customer, set_columns
 from tests.server.events import outcome_request, override_request, score_with_outcome
 from tests.server.requests import call_error, numbers, raw_method, score_request
@@ -115,8 +115,8 @@ async def test_the_proof_connects_the_stored_bytes_with_the_signed_root(serving:
     checkpoint = open_checkpoint(proof.checkpoint, parse_verifier_key(found.verifier_key))
     data = len(record.header).to_bytes(4, "big") + record.header + record.ciphertext
     verify_inclusion(record.index, proof.tree_size, leaf_hash(data), tuple(proof.hashes), checkpoint.root)
-    assert (checkpoint.size, record.index) == (proof.tree_size, 2)
-    assert found.reading.index == 5 < checkpoint.size, "the tree of the checkpoint includes the reading"
+    assert (checkpoint.size, record.index) == (proof.tree_size, START_RECORDS + 2)
+    assert found.reading.index == START_RECORDS + 5 < checkpoint.size, "the tree of the checkpoint includes the reading"
 
 
 async def test_every_reading_is_recorded_with_caller_method_and_purpose(serving: Serving) -> None:
@@ -187,7 +187,7 @@ async def test_evidence_of_an_erased_decision_contains_proof_and_reading(serving
     assert found.body_state == evidence_pb2.BODY_STATE_ERASED
     assert not any(found.HasField(name) for name in ("request", "decision", "record", "bundle", "policy"))
     assert found.proof.record.header == read_row(serving, decision_id).header
-    assert found.reading.index == 1
+    assert found.reading.index == START_RECORDS + 1
 
 
 async def test_no_evidence_is_returned_for_a_damaged_decision(serving: Serving) -> None:

@@ -14,7 +14,7 @@ from grounds_record.sealed_record import SealedRecord, open_record, seal_record
 from server.config import Settings
 from server.stores.float_arrays import pack_doubles, unpack_doubles
 from server.stores.tables import FEATURES
-from tests.conftest import Serving
+from tests.conftest import START_RECORDS, Serving
 from tests.server.audits import MODES, read_row, replay, score_customer, set_columns
 from tests.server.requests import call_error, euros, numbers
 from tests.server.servers import activate_new_policy, copy_bundle, serve, swap_model, wait_until
@@ -166,7 +166,7 @@ async def test_verify_reports_a_changed_column(serving: Serving) -> None:
     verdict, result = (await replay(serving, decision_id, "VERIFY"))["VERIFY"]
 
     assert (verdict, result.field) == ("mismatch", "COLUMN_ALTERED")
-    assert "record 0: " in result.recomputed
+    assert f"record {START_RECORDS}: " in result.recomputed
 
 
 async def test_verify_reports_a_decision_that_was_moved_out_of_the_tree(serving: Serving) -> None:

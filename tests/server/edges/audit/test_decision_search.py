@@ -21,7 +21,7 @@ from server.stores.record_log.decision_index import DecisionCursor, DecisionInde
 from server.stores.record_log.log import RecordLog
 from server.stores.record_log.sample_worker import draw_sample
 from server.stores.record_log.sampling import SampleDrawer, SampleQuery, Strata
-from tests.conftest import Serving
+from tests.conftest import START_RECORDS, Serving
 from tests.server.audits import score_customer
 from tests.server.query_plans import plans, sent_statements
 from tests.server.record_logs import NOW, entry, open_test_log
@@ -257,7 +257,7 @@ async def test_a_sample_of_a_tree_size_is_returned_with_the_data_to_reproduce_it
     error = await call_error(serving.audit.SampleDecisions(request))
 
     counted = Counter((one.customer.market, one.decision) for one in made)
-    assert (first.tree_size, first.population_count) == (8, 8)
+    assert (first.tree_size, first.population_count) == (START_RECORDS + 8, 8)
     assert {(s.market, s.decision): s.population_count for s in first.strata} == counted
     of = {one.record_ref.decision_id: one for one in made}
     for stratum in first.strata:

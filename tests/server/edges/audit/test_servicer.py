@@ -16,7 +16,7 @@ from grounds_record.merkle import verify_consistency, verify_inclusion
 from grounds_record.note import parse_verifier_key
 from grounds_record.sealed_record import SealedRecord
 from server.config import Settings
-from tests.conftest import Serving
+from tests.conftest import START_RECORDS, Serving
 from tests.server.requests import call_error, customer, field, numbers, raw_method, score_request
 from tests.server.servers import serve
 from tests.small import SmallFamily
@@ -57,8 +57,8 @@ async def test_a_newer_checkpoint_is_consistent_with_an_older_one(serving: Servi
         request = pb.GetConsistencyProofRequest(old_size=old.size)
         proof = await serving.audit.GetConsistencyProof(request)
 
-        assert proof.new_size == trees[-1].size == 8
-        verify_consistency(old.size, 8, old.root, trees[-1].root, tuple(proof.hashes))
+        assert proof.new_size == trees[-1].size == START_RECORDS + 8
+        verify_consistency(old.size, proof.new_size, old.root, trees[-1].root, tuple(proof.hashes))
 
 
 async def test_pages_of_records_are_in_order_and_complete(serving: Serving) -> None:
