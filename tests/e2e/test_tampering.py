@@ -23,7 +23,7 @@ from server.maintenance.doctor import check_log
 from server.stores.clock import utc_now
 from server.stores.database import Database
 from server.stores.tables import LOG_HEAD, RECORDS
-from tests.conftest import Serving
+from tests.conftest import START_RECORDS, Serving
 from tests.server.record_logs import entry
 from tests.server.requests import customer, score_request
 from tests.server.servers import serve
@@ -64,13 +64,13 @@ class Auditor:
 
 @pytest.fixture
 async def auditor(small_settings: Settings, tmp_path: Path) -> AsyncIterator[Auditor]:
-    """Record 20 decisions, and write the checkpoint of the first 13 to a file of the auditor."""
+    """Append 20 records, most of them decisions, and write the checkpoint of the first 13 to a file of the auditor."""
     async with serve(small_settings) as serving:
         found = Auditor(serving, tmp_path)
         log = serving.application.log
         assert log is not None
         found.key.write_text(log.verifier.text() + "\n")
-        for number in range(SIZE):
+        for number in range(START_RECORDS, SIZE):
             await serving.credit.ScoreCredit(score_request(customer=customer("DE", f"C{2 * number:05d}")))
             if number + 1 == CHECKPOINT_SIZE:
                 with log.database.reading() as connection:

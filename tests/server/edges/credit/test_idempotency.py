@@ -115,7 +115,7 @@ async def test_a_decision_has_its_id_time_and_content_digest(serving: Serving) -
     reference = (await serving.credit.ScoreCredit(request)).credit_decision.record_ref
 
     with serving.application.database.reading() as connection:
-        row = connection.execute(select(RECORDS)).one()
+        row = connection.execute(select(RECORDS).where(RECORDS.c.kind == "CREDIT_DECISION")).one()
     assert (row.record_id, row.request_id) == (reference.decision_id, request.request_id)
     assert row.time_us == reference.decide_time.ToMicroseconds()
     assert reference.content_sha256 not in str(row), (

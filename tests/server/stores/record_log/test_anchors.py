@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from grounds_record.checkpoint import open_checkpoint
 from server.config import Settings
+from tests.conftest import START_RECORDS
 from tests.server.requests import score_request
 from tests.server.servers import serve, wait_until
 
@@ -23,7 +24,7 @@ async def serve_and_anchor(settings: Settings, decisions: int) -> tuple[int, lis
                 await serving.credit.ScoreCredit(score_request())
             log = serving.application.log
             assert log is not None
-            await wait_until(lambda: asyncio.sleep(0, log.last_frontier.size == decisions))
+            await wait_until(lambda: asyncio.sleep(0, log.last_frontier.size == START_RECORDS + decisions))
             verifier = log.verifier
         failures = serving.application.anchors.failures
     folder = settings.anchor_folder
@@ -39,7 +40,7 @@ async def test_the_last_checkpoint_is_in_the_folder_after_a_stop(small_settings:
     failures, sizes, _ = await serve_and_anchor(small_settings.model_copy(update={"anchor_folder": folder}), 3)
 
     assert failures == 0
-    assert sizes[-1] == 3
+    assert sizes[-1] == START_RECORDS + 3
     assert sizes == sorted(set(sizes))
     assert {path.suffix for path in folder.iterdir()} == {".txt"}
 
@@ -52,7 +53,7 @@ async def test_a_command_gets_the_checkpoint_on_its_standard_input(small_setting
     failures, _, _ = await serve_and_anchor(small_settings.model_copy(update={"anchor_command": command}), 2)
 
     assert failures == 0
-    assert got.read_text().splitlines()[:2] == [small_settings.log_origin, "2"]
+    assert got.read_text().splitlines()[:2] == [small_settings.log_origin, str(START_RECORDS + 2)]
 
 
 async def test_the_failure_of_an_anchor_is_counted_and_does_not_affect_decisions(
