@@ -157,7 +157,7 @@ class ModelRegistry:
             if recorded is not None and recorded.bundle_id == model.bundle.bundle_id:
                 confirmed[key], activations[key] = model, recorded.record_id
                 continue
-            if key in before.activations:
+            if _is_recorded(before, key, history) or (refusal and key in before.activations):
                 confirmed[key], activations[key] = before.serving[key], before.activations[key]
             if not _is_served(before, key, model):
                 reason = refusal or self._refusal(history, model) or f"{ACTIVE} is being changed"
@@ -177,8 +177,9 @@ class ModelRegistry:
             key: None for key in self._unrecorded_stops if served_bundle(history, key)
         }
         for key, model in serving.items():
-            is_recorded = served_bundle(history, key) == model.bundle.bundle_id
-            if not is_recorded and not _is_served(self.current, key, model) and not self._refusal(history, model):
+            if served_bundle(history, key) == model.bundle.bundle_id or self._refusal(history, model):
+                continue
+            if not (_is_served(self.current, key, model) and _is_recorded(self.current, key, history)):
                 changes[key] = model.bundle
         return changes
 
@@ -335,6 +336,11 @@ def _is_served(current: ServingModels, key: ServedMarket, model: Model) -> bool:
     """Return whether a bundle serves a market already."""
     served = current.serving.get(key)
     return served is not None and served.bundle.bundle_id == model.bundle.bundle_id
+
+
+def _is_recorded(current: ServingModels, key: ServedMarket, history: ActivationHistory) -> bool:
+    """Return whether the activation under which a market is served is in the log. A restored database may lack it."""
+    return key in current.activations and history.find(current.activations[key]) is not None
 
 
 def _unrecorded_problem(model: Model, reason: str, before: ServingModels, key: ServedMarket) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -61,7 +62,9 @@ class SimulatedApplication(Application):
     def __init__(self, settings: Settings, models: ModelRegistry, process: "ServerProcess") -> None:
         super().__init__(settings)
         self._process = process
-        self.models = models
+        # Each process has its own registry. The models are opened already, because opening them takes only real time.
+        self.models.current = replace(models.current, activations={})
+        self.models._entries, self.models._fingerprints = dict(models._entries), dict(models._fingerprints)
         self.database = self.database_class(settings.database, connections=self.database.connections)
         self.anchors = CheckpointAnchor(self.database, settings.anchor_folder, None)
         self.samples = SampleDrawer(self.database)

@@ -22,7 +22,9 @@ from server.edges.recorder import Recorder
 from server.edges.refusals import RefusalCounter
 from server.edges.thread_pool import StoreThreads
 from server.monitoring.meters import Meters
+from server.registry.bundle_activation import ActivationJournal
 from server.registry.model_registry import ModelRegistry
+from server.registry.policy_activation import activate_policy_of_file
 from server.registry.policy_registry import PolicyRegistry
 from server.stores.catalog.policies import PolicyStore
 from server.stores.database import Database
@@ -58,7 +60,6 @@ async def serve_with_clock(
 ) -> AsyncIterator[credit_pb2_grpc.CreditServiceStub]:
     """Serve CreditService behind the interceptor, with a given clock."""
     database, threads, models = Database(settings.database), StoreThreads(1), ModelRegistry(settings.bundles)
-    models.refresh()
     database.migrate()
     log = open_log(
         database, KeyLocations(settings.keys, settings.master_key, settings.signing_key, settings.log_origin)
@@ -68,6 +69,10 @@ async def serve_with_clock(
     recording.repeat("recorder", recorder.step, seconds=0, until=lambda: recorder.is_finished)
     policies = PolicyRegistry(settings.policy, PolicyStore(database))
     policies.start()
+    activate_policy_of_file(log, policies.current, clock(), only_first=True)
+    policies.refresh()
+    models.journal = ActivationJournal(log, settings.bundles, clock)
+    models.refresh()
     server = grpc.aio.server(interceptors=[CallInterceptor(settings.request_bytes_max)])
     features = FeatureStore(database)
     maker = DecisionMaker(models, policies, features, log, Meters(), clock)
