@@ -61,8 +61,8 @@ def _time_decisions(
     features: FeatureStore, bundles: Path, policy_file: Path, encoded: Sequence[bytes]
 ) -> tuple[dict[str, float], list[LogEntry]]:
     """Return the times of the stages up to the entry of the record log, and the entries."""
-    models, policy, at = ModelRegistry(bundles), read_policy(policy_file), dt.datetime.now(dt.UTC)
-    policy = replace(policy, activation_id=new_record_id(at))
+    models, at = ModelRegistry(bundles), dt.datetime.now(dt.UTC)
+    policy = replace(read_policy(policy_file), activation_id=new_record_id(at))
     models.refresh()
     model = models.current.model(CREDIT_FAMILY, "TW")
     assert model is not None
@@ -112,9 +112,15 @@ def _time_decisions(
     answers = _time(times, "encode the answer", lambda each: each.SerializeToString(deterministic=True), decisions)
     digest_bytes = map(bytes.fromhex, digests)
     received = [ReceivedRequest(*each, LOCAL_CALLER) for each in zip(requests, encoded, strict=True)]
-    activation_ids = itertools.repeat(new_record_id(at))
     parts = zip(
-        received, itertools.repeat(at), digest_bytes, assessments, decisions, answers, activation_ids, strict=False
+        received,
+        itertools.repeat(at),
+        digest_bytes,
+        assessments,
+        decisions,
+        answers,
+        itertools.repeat(policy.activation_id),
+        strict=False,
     )
     return times, _time(times, "build the record", decision_entry, list(itertools.starmap(RecordedAnswer, parts)))
 
