@@ -61,8 +61,8 @@ def _time_decisions(
     features: FeatureStore, bundles: Path, policy_file: Path, encoded: Sequence[bytes]
 ) -> tuple[dict[str, float], list[LogEntry]]:
     """Return the times of the stages up to the entry of the record log, and the entries."""
-    models, at = ModelRegistry(bundles), dt.datetime.now(dt.UTC)
-    policy = replace(read_policy(policy_file), activation_id=new_record_id(at))
+    at = dt.datetime.now(dt.UTC)
+    models, policy = ModelRegistry(bundles), replace(read_policy(policy_file), activation_id=new_record_id(at))
     models.refresh()
     model = models.current.model(CREDIT_FAMILY, "TW")
     assert model is not None
@@ -110,12 +110,11 @@ def _time_decisions(
 
     decisions = _time(times, "build the answer", decide, list(zip(requests, assessments, strict=True)))
     answers = _time(times, "encode the answer", lambda each: each.SerializeToString(deterministic=True), decisions)
-    digest_bytes = map(bytes.fromhex, digests)
     received = [ReceivedRequest(*each, LOCAL_CALLER) for each in zip(requests, encoded, strict=True)]
     parts = zip(
         received,
         itertools.repeat(at),
-        digest_bytes,
+        map(bytes.fromhex, digests),
         assessments,
         decisions,
         answers,
