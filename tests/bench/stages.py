@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -112,16 +113,14 @@ def _time_decisions(
     answers = _time(times, "encode the answer", lambda each: each.SerializeToString(deterministic=True), decisions)
     received = [ReceivedRequest(*each, LOCAL_CALLER) for each in zip(requests, encoded, strict=True)]
     parts = zip(
-        received,
-        itertools.repeat(at),
-        map(bytes.fromhex, digests),
-        assessments,
-        decisions,
-        answers,
-        itertools.repeat(policy.activation_id),
-        strict=False,
+        received, itertools.repeat(at), map(bytes.fromhex, digests), assessments, decisions, answers, strict=False
     )
-    return times, _time(times, "build the record", decision_entry, list(itertools.starmap(RecordedAnswer, parts)))
+    return times, _time(
+        times,
+        "build the record",
+        decision_entry,
+        list(itertools.starmap(partial(RecordedAnswer, activation_id=policy.activation_id), parts)),
+    )
 
 
 def _time(
