@@ -6,7 +6,6 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +13,7 @@ from grounds.credit.v1 import credit_pb2 as pb
 from server.config import read_settings
 from server.decisions.assessment import assess
 from server.decisions.inputs import applicable_section, merge_inputs
-from server.decisions.policy import read_policy
+from server.decisions.policy import Policy, read_policy
 from server.edges.credit.decision_records import RecordedAnswer, decision_entry
 from server.edges.credit.messages import application_from_request, fill_assessment
 from server.edges.explanations import timestamp
@@ -62,8 +61,7 @@ def _time_decisions(
     features: FeatureStore, bundles: Path, policy_file: Path, encoded: Sequence[bytes]
 ) -> tuple[dict[str, float], list[LogEntry]]:
     """Return the times of the stages up to the entry of the record log, and the entries."""
-    at = dt.datetime.now(dt.UTC)
-    models, policy = ModelRegistry(bundles), replace(read_policy(policy_file), activation_id=new_record_id(at))
+    models, policy, at = ModelRegistry(bundles), _read_activated(policy_file), dt.datetime.now(dt.UTC)
     models.refresh()
     model = models.current.model(CREDIT_FAMILY, "TW")
     assert model is not None
@@ -111,16 +109,20 @@ def _time_decisions(
 
     decisions = _time(times, "build the answer", decide, list(zip(requests, assessments, strict=True)))
     answers = _time(times, "encode the answer", lambda each: each.SerializeToString(deterministic=True), decisions)
+    digest_bytes = map(bytes.fromhex, digests)
     received = [ReceivedRequest(*each, LOCAL_CALLER) for each in zip(requests, encoded, strict=True)]
-    parts = zip(
-        received, itertools.repeat(at), map(bytes.fromhex, digests), assessments, decisions, answers, strict=False
-    )
-    return times, _time(
-        times,
-        "build the record",
-        decision_entry,
-        list(itertools.starmap(partial(RecordedAnswer, activation_id=policy.activation_id), parts)),
-    )
+    parts = zip(received, itertools.repeat(at), digest_bytes, assessments, decisions, answers, strict=False)
+    return times, _time(times, "build the record", decision_entry, list(itertools.starmap(_answer, parts)))
+
+
+def _read_activated(policy_file: Path) -> Policy:
+    """Read a policy as if it had been activated."""
+    return replace(read_policy(policy_file), activation_id=new_record_id(dt.datetime.now(dt.UTC)))
+
+
+def _answer(*parts: Any) -> RecordedAnswer:
+    """Return a recorded answer of these parts, under the activation of its policy."""
+    return RecordedAnswer(*parts, activation_id=parts[3].policy.activation_id)
 
 
 def _time(
