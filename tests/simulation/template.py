@@ -11,10 +11,14 @@ import structlog
 from models.catalog import activate
 from server.application_log import LogWriter, logging_options
 from server.config import Settings, read_settings
+from server.registry.bundle_activation import ActivationJournal
 from server.registry.model_registry import ModelRegistry
+from server.registry.policy_activation import activate_policy_of_file
+from server.registry.policy_registry import PolicyRegistry
+from server.stores.catalog.policies import PolicyStore
 from server.stores.database import Database
 from server.stores.record_log.opening import KeyLocations, open_log
-from tests.conftest import key_settings
+from tests.conftest import LOAD_TIME, key_settings
 from tests.simulation.simulation import Template
 from tests.small import SmallFamily
 
@@ -35,16 +39,21 @@ def write_template(small: SmallFamily, database: Path, folder: Path) -> Template
         database=f"sqlite:///{folder / 'grounds.db'}",
         **key_settings(folder),
     )
-    _initialize_log(settings)
     models = ModelRegistry(bundles)
-    models.refresh()
+    _initialize_log(settings, models)
     return Template(folder, settings, models)
 
 
-def _initialize_log(settings: Settings) -> None:
-    """Create the record log and its keys, which would otherwise take a tenth of the time of each run."""
+def _initialize_log(settings: Settings, models: ModelRegistry) -> None:
+    """Create the record log and its keys, load the models, and record what serves, which takes time in each run otherwise."""
     database = Database(settings.database)
-    open_log(database, KeyLocations.from_settings(settings)).close()
+    log = open_log(database, KeyLocations.from_settings(settings))
+    policies = PolicyRegistry(settings.policy, PolicyStore(database))
+    activate_policy_of_file(log, policies.start(), LOAD_TIME, only_first=True)
+    models.journal = ActivationJournal(log, settings.bundles, lambda: LOAD_TIME)
+    models.refresh()
+    models.journal = None
+    log.close()
     database.close()
 
 
