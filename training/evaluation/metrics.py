@@ -37,6 +37,7 @@ def named_metrics(evaluation: ModelEvaluation) -> dict[str, float]:
         *_monotonicity_metrics(evaluation),
         *_fairness_metrics(evaluation),
         *_campaign_metrics(evaluation),
+        *_reject_metrics(evaluation),
         *((f"cross_validation.{name}.auc", auc) for name, auc in evaluation.cross_validation.items()),
         *((f"gate.{kind.kind}.rows".replace(" ", "_"), float(kind.rows)) for kind in evaluation.equivalence.kinds),
     ]
@@ -170,6 +171,19 @@ def _fairness_metrics(evaluation: ModelEvaluation) -> Iterator[_Metric]:
             yield from _estimate_metrics(f"{name}.selection_rate", group.selection_rate)
             for what in ("tpr_gap", "fpr_gap", "disparate_impact"):
                 yield from _estimate_metrics(f"{name}.{what}", getattr(group, what))
+
+
+def _reject_metrics(evaluation: ModelEvaluation) -> Iterator[_Metric]:
+    """Yield the figures of the model for each assumed share of bad outcomes among rejected applicants."""
+    if evaluation.rejects is None:
+        return
+    yield "reject.rows", evaluation.rejects.rows
+    yield "reject.mean_pd", evaluation.rejects.mean_pd
+    for scenario in evaluation.rejects.scenarios:
+        figures = asdict(scenario)
+        share = figures.pop("bad_share")
+        if share is not None:
+            yield from ((f"reject.{share:g}.{figure}", value) for figure, value in figures.items())
 
 
 def _campaign_metrics(evaluation: ModelEvaluation) -> Iterator[_Metric]:

@@ -20,6 +20,7 @@ from training.validation.drift import FeatureStatistics, measure_features, measu
 from training.validation.fairness import measure_fairness
 from training.validation.monotonicity import MonotonicitySweep, sweep_features
 from training.validation.ranking import RankingFindings, measure_ranking
+from training.validation.reject_sensitivity import RejectFindings, measure_reject_scenarios
 from training.validation.rivals import RivalResult, SwapComparison, compare_swap_sets, measure_rivals
 from training.validation.scored_sample import CandidateModel, ScoredSample, score_sample
 
@@ -47,6 +48,7 @@ class ModelEvaluation:
         sweeps: Check of the monotone constraint of every feature with a sign.
         contributions: Explanations of a sample of the hold-out, from the exported files.
         fairness: Comparison of decisions between the groups of each protected attribute.
+        rejects: How the model would differ with rejected applicants; None unless the spec has a [table.reject].
         cross_validation: Mean AUC with and without monotone constraints; empty unless the spec requests
             cross-validation.
         campaign: Results of a campaign that contacts the customers with the highest pds; None for a table.
@@ -71,6 +73,7 @@ class ModelEvaluation:
     sweeps: tuple[MonotonicitySweep, ...]
     contributions: ContributionSample
     fairness: Mapping[str, FairnessResult]
+    rejects: RejectFindings | None
     cross_validation: Mapping[str, float]
     campaign: CampaignFindings | None
     equivalence: EquivalenceReport
@@ -113,6 +116,7 @@ def evaluate_model(spec: Spec, samples: Samples, exported: CandidateModel, threa
         sweeps=sweep_features(spec, samples, exported.scorer, thresholds_by_feature(exported.ensemble)),
         contributions=sample_contributions(exported, samples.features(hold_out.rows)),
         fairness=measure_fairness(spec, hold_out, remarks),
+        rejects=measure_reject_scenarios(spec, samples, exported, hold_out, threads, remarks),
         cross_validation=_cross_validated_aucs(spec, samples, exported.parameters, threads),
         campaign=_evaluate_campaign(spec, samples, exported, rivals, remarks),
         equivalence=exported.equivalence,

@@ -9,7 +9,7 @@ import duckdb
 from training.sources.reader.casts import ColumnCast, number_cast, text_cast, time_cast
 from training.sources.reader.raw_table import RawTable, read_strictly
 from training.sources.reader.unreadable import find_unreadable
-from training.spec.reading import ReadingSpec
+from training.spec.reading import ALL_YEARS, ReadingSpec
 
 ColumnKind = Literal["number", "text", "time", "empty"]
 _MOSTLY = 0.9
@@ -156,7 +156,9 @@ def _measure_column(
 
 def _time_cast(table: RawTable, name: str, reading: ReadingSpec, time_format: str | None) -> ColumnCast:
     """Return the cast of a column to times in a format; None is ISO 8601. Times with an offset are converted to UTC."""
-    stated = reading.model_copy(update={"time_format": reading.time_format or time_format, "time_zone": "UTC"})
+    stated = reading.model_copy(
+        update={"time_format": reading.time_format or time_format, "time_zone": "UTC", "years": ALL_YEARS}
+    )
     return time_cast(table, name, name, stated, "'XX'", reading.missing)
 
 

@@ -70,6 +70,12 @@ def limitations(spec: Spec, evaluation: ModelEvaluation) -> Iterator[str]:
             "all figures are about customers with a known outcome, usually those who were accepted; applicants who were "
             "refused are not among them, so the figures do not describe refused applicants"
         )
+    if evaluation.rejects is not None:
+        shares = ", ".join(f"{one.bad_share:.0%}" for one in evaluation.rejects.scenarios if one.bad_share is not None)
+        yield (
+            f"report.html states how the model would differ with {evaluation.rejects.rows:,} rejected applicants if {shares} of "
+            "them had been bad; these shares are assumptions, and the model uses none of these rows"
+        )
     if "OUT_OF_TIME" in evaluation.parts:
         late = evaluation.parts["OUT_OF_TIME"]
         yield f"on {late.rows:,} later rows the AUC is {late.auc:.4f} and the mean probability {late.mean_pd:.2%}"

@@ -253,13 +253,21 @@ def _drift_section(evaluation: ModelEvaluation) -> Iterator[str]:
 
 
 def _comparison_sections(evaluation: ModelEvaluation) -> Iterator[str]:
-    """Yield the sections on the swap set and on fairness; a section without results is left out."""
+    """Yield the sections on the swap set, rejected applicants and fairness; a section without results is left out."""
     if evaluation.swap:
         plot = render_svg(
             comparison_plots.swap_plot(evaluation.swap), "swaps", "Bad rate of the four cells of the swap set"
         )
         reading = "Both models approve the same number of customers. The second point should lie below the third point."
         yield section("Swap set", figure("Swap set.", reading, plot), tables.swap_table(evaluation.swap))
+    if evaluation.rejects:
+        assumption = paragraph(
+            f"A sensitivity run, and no evidence: nobody observed the outcomes of the {evaluation.rejects.rows:,} rejected "
+            f"applicants, to whom this model gives a mean probability of {percent(evaluation.rejects.mean_pd)}. If the lines below "
+            "differ little, the model depends little on what the rejected applicants would have done. This model was fitted "
+            "without them."
+        )
+        yield section("Rejected applicants", assumption, tables.reject_table(evaluation.rejects))
     if evaluation.fairness:
         plot = render_svg(
             comparison_plots.approval_plot(evaluation), "approvals", "Share of good customers approved, by group"

@@ -11,6 +11,7 @@ from training.report.markup import interval_text, percent, percent_interval_text
 from training.sources.samples import Samples
 from training.spec import Spec
 from training.validation.drift import FeatureStatistics
+from training.validation.reject_sensitivity import RejectFindings
 from training.validation.rivals import SwapComparison
 
 _PART_TITLES = {
@@ -111,6 +112,28 @@ def search_table(evaluation: ModelEvaluation) -> str:
     head = ("model", "log-loss", "compared with the chosen one", "AUC", "compared with the chosen one")
     reading = "The validation folds of the fit part decide; no row of the calibration part or the hold-out takes part. The lowest log-loss is chosen."
     return table("Choice of the model.", reading, head, rows)
+
+
+def reject_table(found: RejectFindings) -> str:
+    """Return the table of the sensitivity run with rejected applicants."""
+    rows = [
+        (
+            "this model, without them" if one.bad_share is None else f"{one.bad_share:.1%} of them bad",
+            f"{one.auc:.4f}",
+            percent(one.mean_pd),
+            "" if one.rejected_mean_pd is None else percent(one.rejected_mean_pd),
+            percent(one.grade_changes),
+            "" if one.approved is None else percent(one.approved),
+            "" if one.rejected_approved is None else percent(one.rejected_approved),
+        )
+        for one in found.scenarios
+    ]
+    head = ("fitted", "AUC", "mean pd", "mean pd, rejected", "other grade", "approved", "approved, rejected")
+    reading = (
+        "Each line below the first is a fit that also uses the rejected applicants of the fit and calibration parts, with assumed "
+        "outcomes. All figures are those of the hold-out, or of the rejected applicants in the hold-out part."
+    )
+    return table("Rejected applicants.", reading, head, rows)
 
 
 def ranking_table(evaluation: ModelEvaluation) -> str:

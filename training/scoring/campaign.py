@@ -16,9 +16,10 @@ from training.sources.reader.raw_table import RawTable, open_file, read_strictly
 from training.sources.reader.unreadable import find_unreadable, refuse_unreadable
 from training.sources.transaction_log import count_rows, database_folder
 from training.spec import CampaignSpec, ReadingSpec
+from training.spec.reading import ALL_YEARS
 
 _HOLD_OUT_BUCKETS = 10_000
-_READING = ReadingSpec()
+_READING = ReadingSpec(years=ALL_YEARS)  # a suppression without end may have the day 9999-12-31
 _UNMATCHED_SHOWN = 5
 
 

@@ -16,6 +16,12 @@ _UNUSABLE = {
     "unsupported": "has a type that is neither number, text nor time",
     "time": "days or times are not features; compute a number of days from them",
 }
+_NOT_NUMBERS = {
+    "mixed": "; correct them, or set missing in [table] if they mean a missing value",
+    "unit": (
+        ", but have a currency or percent sign; write numbers only, or list the column in [[features]] with kind = 'category'"
+    ),
+}
 # Columns that training adds to its rows and to feature files. A feature with such a name would replace the column.
 RESERVED_NAMES = {"market", "customer_id", "as_of", "label", "sample", "period", "status", "horizon_days"}
 _LETTERS = str.maketrans(
@@ -102,11 +108,8 @@ def _reason_to_leave_out(name: str, profile: ColumnProfile, *, is_listed: bool) 
         return "has no name in the header; name it to use it"
     if profile.content in _UNUSABLE:
         return _UNUSABLE[profile.content]
-    if profile.content == "mixed":
-        return (
-            f"{profile.unreadable:,} of {profile.known:,} values are not numbers; correct them, or set missing in [table] if "
-            "they mean a missing value"
-        )
+    if profile.content in _NOT_NUMBERS:
+        return f"{profile.unreadable:,} of {profile.known:,} values are not numbers{_NOT_NUMBERS[profile.content]}"
     if profile.content == "text" and profile.distinct > min(_LEVELS_MAX, max(2, profile.known // _ROWS_OF_LEVEL)):
         return (
             f"text with {profile.distinct:,} different values, too many for a category; list it in [[features]] with kind = "

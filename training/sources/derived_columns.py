@@ -12,7 +12,7 @@ import duckdb
 from training.errors import DataInvalid, SpecInvalid
 from training.sources.expressions import is_plain_name, names_in, referenced_columns, rename_columns
 from training.sources.reader.casts import number_cast, text_cast
-from training.sources.reader.raw_table import RawColumn, RawTable, open_file, quote_literal, read_strictly
+from training.sources.reader.raw_table import RawColumn, RawTable, open_file, plain_reason, quote_literal, read_strictly
 from training.sources.reader.unreadable import find_unreadable, refuse_unreadable
 from training.spec import MappedColumn, Spec
 from training.spec.reading import ReadingSpec
@@ -105,8 +105,11 @@ def _add_expression(
         try:
             kind = str(connection.execute(f"DESCRIBE SELECT {new} FROM {source}").fetchall()[0][1])  # noqa: S608 - as above
         except duckdb.Error as error:
-            raise SpecInvalid(f"{derivation.field}: the expression {expression!r} is invalid: {error}") from error
-    return replace(table, sql=source, columns=(*table.columns, RawColumn(derivation.name, new, kind)), text=None)
+            raise SpecInvalid(
+                f"{derivation.field}: the expression {expression!r} is invalid: {plain_reason(error)}; correct the expression"
+            ) from error
+    columns = (*table.columns, RawColumn(derivation.name, new, kind))
+    return replace(table, sql=source, columns=columns, text=None, expressions=(*table.expressions, expression))
 
 
 def _read_completely(table: RawTable) -> RawTable:
@@ -125,9 +128,9 @@ def _value_sql(table: RawTable, field: str, name: str, reading: ReadingSpec) -> 
     """
     column = table.find(name)
     assert column is not None
-    if not column.is_text:
-        return column.sql
     number, text = number_cast(table, name, field, reading.missing), text_cast(table, name, field, reading.missing)
+    if not column.is_text:
+        return f"CASE WHEN {text.value} IS NOT NULL THEN {column.sql} END" if reading.missing else column.sql
     plain = table.numbers.standard_sql(text.value, is_grouped=bool(table.numbers.thousands))
     plain = f"CASE WHEN {number.value} IS NOT NULL THEN ltrim({plain}, '+') END"
     query = f"""SELECT COUNT(*), COUNT({text.value}), COUNT({number.value}),

@@ -57,6 +57,11 @@ def _recognized_pair(spec: LabelSpec, values: Collection[str], shown: str) -> tu
             f"write label = {{ column = {_toml_text(spec.column)}, bad = {_toml_text(max(values))} }} in [table] with the value "
             "that is bad"
         )
+    elif len(values) < 2:  # noqa: PLR2004 - a pair
+        hint = "add rows with the other outcome, or set table.label to the column of the outcome"
+    elif all(re.fullmatch(r"[+-]?\d+(\.\d+)?", value) for value in values):
+        expression = f'"{spec.column}" >= {max(values, key=float)}'
+        hint += f", or compute the outcome, such as label = {{ column = '{expression}', bad = true }}"
     raise DataInvalid(
         f"column {spec.column!r}: each label must be 0 (good) or 1 (bad), and both values must occur, got {shown}; {hint}"
     )

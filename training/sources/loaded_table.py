@@ -12,18 +12,32 @@ import duckdb
 from training.errors import DataInvalid
 from training.sources.derived_columns import ColumnDerivation, add_derived_columns, expression_columns
 from training.sources.reader.casts import FLOAT_TYPES, INTEGER_TYPES, number_cast, text_cast, time_cast
-from training.sources.reader.raw_table import RawColumn, RawTable, read_strictly
+from training.sources.reader.raw_table import RawColumn, RawTable, quote_literal, read_strictly
 from training.sources.source_tables import open_source
 from training.spec import ReadingSpec
+from training.spec.reading import ALL_YEARS
 from training.spec.sources import SourceEntry
 
 RECORD = "record"  # column of the table `cells` with the number of the record in the file
 _HERE = Path()
-ColumnContent = Literal["empty", "number", "text", "time", "mixed", "unsupported"]
-_ANY_ZONE = ReadingSpec(time_zone="UTC")  # whether a column has times does not depend on the zone
+ColumnContent = Literal["empty", "number", "unit", "text", "time", "mixed", "unsupported"]
+_ANY_ZONE = ReadingSpec(time_zone="UTC", years=ALL_YEARS)  # whether a column has times does not depend on the zone
 _NUMERIC_SHARE = 0.5  # a column of text with a larger share of numbers is meant to be numeric
 
-_SUPPORTED_TYPES = ("VARCHAR", "ENUM", "BOOLEAN", *INTEGER_TYPES, *FLOAT_TYPES, "DECIMAL", "DATE", "TIMESTAMP")
+# A number with the sign or the code of a currency, or with a percent sign.
+_UNITS = "[€$£¥%‰]|EUR|USD|GBP|CHF|JPY|CNY|PLN|CZK|HUF|RON|SEK|DKK|NOK|TWD|INR|BRL"
+_NUMBER_WITH_UNIT = rf"[+-]?({_UNITS})\s*[+-]?[0-9][0-9.,' ]*|[+-]?[0-9][0-9.,' ]*\s*({_UNITS})"
+_SUPPORTED_TYPES = (
+    "VARCHAR",
+    "ENUM",
+    "BOOLEAN",
+    *INTEGER_TYPES,
+    *FLOAT_TYPES,
+    "DECIMAL",
+    "DATE",
+    "TIMESTAMP",
+    '"NULL"',
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +45,8 @@ class ColumnProfile:
     """The content of a column.
 
     Attributes:
-        content: "empty" if there is no value; "number" if every value is a number; "time" if every value is an ISO day
-            or time; "mixed" if most values, but not all, are numbers; "unsupported" if the declared type is not
+        content: "empty" if there is no value; "number" if every value is a number; "unit" if every value is a number or
+            a number with a unit, and at least one has a unit; "time" if every value is an ISO day or time; "mixed" if most values, but not all, are numbers; "unsupported" if the declared type is not
             supported; otherwise "text".
         known: Number of values that are not missing.
         distinct: Number of different values.
@@ -65,7 +79,7 @@ class LoadedTable:
 
     def profile(self, column: RawColumn, reading: ReadingSpec) -> ColumnProfile:
         """Return the profile of a column, computed from the rows that are still in `cells`."""
-        if not column.type.startswith(_SUPPORTED_TYPES):
+        if column.is_nested or not column.type.startswith(_SUPPORTED_TYPES):
             return ColumnProfile("unsupported", 0, 0)
         text = text_cast(self.raw, column.name, "", reading.missing)
         number = number_cast(self.raw, column.name, "", reading.missing)
@@ -73,23 +87,27 @@ class LoadedTable:
         is_code = rf"regexp_matches({text.value}, '^0[0-9]')"
         time = time_cast(self.raw, column.name, "", _ANY_ZONE, "NULL", reading.missing)
         is_integer = f"regexp_full_match({text.value}, '[+-]?[0-9]{{1,18}}')"
+        has_unit = f"regexp_full_match({text.value}, {quote_literal(_NUMBER_WITH_UNIT)})"
         query = f"""SELECT COUNT({text.value}), COUNT(DISTINCT {text.value}), COUNT({number.value}), COUNT({number.problem}),
-            COUNT(*) FILTER ({is_code}), COUNT({time.value}), COALESCE(BOOL_AND({is_integer}), false),
+            COUNT(*) FILTER ({is_code}), COUNT(*) FILTER ({has_unit}), COUNT({time.value}), COALESCE(BOOL_AND({is_integer}), false),
             MIN({RECORD}) FILTER ({number.problem} IS NOT NULL), ARG_MIN({text.value}, {RECORD}) FILTER ({number.problem} IS NOT NULL)
             FROM cells"""  # noqa: S608 - constant names, quoted text
         row = self.connection.execute(query).fetchall()[0]
-        known, distinct, numbers, unreadable, codes, times, integer, first, odd = row
+        known, distinct, numbers, unreadable, codes, units, times, integer, first, odd = row
         first_odd = "" if first is None else f"{str(odd)!r} in {self.raw.places([first])[0]}"
-        if known == 0 or (numbers == 0 and unreadable == 0):
-            return ColumnProfile("empty", known, distinct)
-        if column.is_text and codes:
+        if column.is_text and codes and known:
             return ColumnProfile("text", known, distinct, known)
-        if not unreadable:
-            return ColumnProfile("number", known, distinct, is_integer=bool(integer))
-        if times == known:
-            return ColumnProfile("time", known, distinct, unreadable, first_odd)
-        is_mixed = numbers > _NUMERIC_SHARE * known
-        return ColumnProfile("mixed" if is_mixed else "text", known, distinct, unreadable, first_odd)
+        kinds: dict[ColumnContent, bool] = {
+            "empty": known == 0 or (numbers == 0 and unreadable == 0),
+            "number": not unreadable,
+            "time": times == known,
+            "unit": units == unreadable,
+            "mixed": numbers > _NUMERIC_SHARE * known,
+        }
+        content: ColumnContent = next((kind for kind, applies in kinds.items() if applies), "text")
+        if content in {"empty", "number"}:
+            return ColumnProfile(content, known, distinct, is_integer=content == "number" and bool(integer))
+        return ColumnProfile(content, known, distinct, unreadable, first_odd)
 
 
 @contextmanager

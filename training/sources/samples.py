@@ -38,6 +38,8 @@ class Samples:
             calibration snapshot, including inactive customers; None unless the spec has a BG/NBD rival.
         columns: What training does with each column of the source, in the order of the source.
         confirmation: One line that states how the source was read.
+        rejected: Rejected applicants, with the columns of `rows` except the label and the protected attributes; None if
+            the spec has no [table.reject].
         left_out_markets: Markets of the data whose rows are all left out, because the markets are too small.
     """
 
@@ -50,6 +52,7 @@ class Samples:
     columns: tuple[ColumnSummary, ...] = ()
     confirmation: str = ""
     left_out_markets: tuple[str, ...] = ()
+    rejected: pd.DataFrame | None = None
 
     def part(self, *samples: Sample) -> pd.DataFrame:
         """Return the rows of the given samples, in the order of the table."""

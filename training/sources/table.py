@@ -6,7 +6,7 @@ unreadable than `max_unreadable_share` allows. Keys have no such tolerance. The 
 
 import datetime as dt
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 
+from grounds_record.printable_text import hidden_characters
 from models.schema import UNSEEN, Schema, level_codes
 from training.errors import DataInvalid, SpecInvalid
 from training.sources.default_features import RESERVED_NAMES, default_features
@@ -25,15 +26,16 @@ from training.sources.loaded_table import RECORD, ColumnProfile, LoadedTable, lo
 from training.sources.protected_attributes import attribute_columns
 from training.sources.reader.casts import MISSING_MARKERS, ColumnCast, key_cast, number_cast, text_cast, time_cast
 from training.sources.reader.column_summary import ColumnSummary
-from training.sources.reader.raw_table import RawColumn, quote_literal, shorten_list
+from training.sources.reader.raw_table import RawColumn, plain_reason, quote_literal, shorten_list
 from training.sources.reader.unreadable import UnreadableValues, find_unreadable, unreadable_sentences
 from training.sources.samples import WEIGHT, Sample, Samples, Waterfall, hash_bucket
 from training.sources.spec_columns import separate_table_columns
-from training.spec import FeatureEntry, HashSplit, ReadingSpec, Spec, TableSpec, check_feature_names
+from training.spec import FairnessSpec, FeatureEntry, HashSplit, ReadingSpec, Spec, TableSpec, check_feature_names
 from training.spec.sources import SourceEntry
 
 _HERE = Path()
 _PROBLEMS_SHOWN = 8
+_EXAMPLE_CHARACTERS = 40
 _KEY_USES = {"market": "market", "customer_id": "customer", "as_of": "time", "weight": "weight"}
 
 
@@ -74,7 +76,7 @@ def read_table_samples(spec: Spec, source: SourceEntry, folder: Path = _HERE) ->
     assert table_spec is not None
     with load_table(source, table_spec, _numeric_columns(spec), derivations, folder) as loaded:
         _check_columns(spec, loaded, for_fit=True)
-        waterfall = _exclude(spec, loaded)
+        waterfall = _set_rejected_aside(spec, loaded, _exclude(spec, loaded))
         waterfall = _drop_unlabelled(table_spec, loaded, waterfall)
         left_out: list[ColumnSummary] = []
         if not spec.features:
@@ -88,6 +90,7 @@ def read_table_samples(spec: Spec, source: SourceEntry, folder: Path = _HERE) ->
         label, label_problem, label_use = _labels(table_spec, cells)
         _refuse([*problems, *label_problem])
         summary = reader.summary(cells, label_use, left_out)
+        rejected_cells = _read_rejected(spec, table_spec, loaded)
     rows = _assemble_rows(spec, cells).assign(label=label)
     rows, cells, waterfall, small = _leave_out_small_markets(spec, rows, cells, waterfall)
     unused = int((rows["sample"] == "NONE").sum())  # these rows are not used, but they are in the feature file
@@ -97,17 +100,17 @@ def read_table_samples(spec: Spec, source: SourceEntry, folder: Path = _HERE) ->
     levels = {name: _levels(cells[f"feature:{name}"][rows["sample"] == "FIT"]) for name in categories}
     codes = {name: _level_codes(cells[f"feature:{name}"], levels[name]) for name in categories}
     rows = rows.assign(**attribute_columns(spec, cells), **codes)
-    names = tuple(feature.name for feature in spec.features)
     waterfall = (*waterfall, ("rows used", len(rows) - unused))
     samples = Samples(
         rows,
-        names,
+        tuple(feature.name for feature in spec.features),
         waterfall,
         loaded.raw.digest,
         levels,
         columns=summary,
         confirmation=loaded.raw.confirmation,
         left_out_markets=small,
+        rejected=_assemble_rejected(spec, rejected_cells, levels, small),
     )
     return spec, samples
 
@@ -243,13 +246,53 @@ def _exclude(spec: Spec, loaded: LoadedTable) -> Waterfall:
     assert spec.table is not None
     waterfall = [("rows read", loaded.rows)]
     for exclusion in spec.table.exclude:
-        records = _matching_records(_typed_columns(spec, loaded), exclusion.code, exclusion.where)
+        records = _matching_records(_typed_columns(spec, loaded), f"table.exclude {exclusion.code}", exclusion.where)
         loaded.connection.register("matching_records", pd.DataFrame({"matching": records}))
         loaded.connection.execute(f"DELETE FROM cells WHERE {RECORD} IN (SELECT matching FROM matching_records)")  # noqa: S608 - a constant
         waterfall.append((f"left out: {exclusion.code}", -len(records)))
     if loaded.rows + sum(count for _, count in waterfall[1:]) == 0:
         raise DataInvalid("table.exclude: the conditions exclude every row; check them")
     return tuple(waterfall)
+
+
+def _set_rejected_aside(spec: Spec, loaded: LoadedTable, waterfall: Waterfall) -> Waterfall:
+    """Move the rejected applicants from `cells` to the table `rejected_cells`, and return the waterfall with their number."""
+    assert spec.table is not None
+    if spec.table.reject is None:
+        return waterfall
+    records = _matching_records(_typed_columns(spec, loaded), "table.reject", spec.table.reject.where)
+    if not records:
+        raise DataInvalid(
+            f"table.reject: the condition `where` is true for no row of {loaded.raw.name}; correct the condition, or remove "
+            "[table.reject]"
+        )
+    loaded.connection.register("matching_records", pd.DataFrame({"matching": records}))
+    matching = f"FROM cells WHERE {RECORD} IN (SELECT matching FROM matching_records)"  # noqa: S608 - a constant
+    loaded.connection.execute(f"CREATE TABLE rejected_cells AS {matching}")
+    loaded.connection.execute(f"DELETE {matching}")
+    return (*waterfall, ("left out: REJECTED_APPLICANT", -len(records)))
+
+
+def _read_rejected(spec: Spec, table_spec: TableSpec, loaded: LoadedTable) -> pd.DataFrame | None:
+    """Read the rejected applicants in the place of the accepted ones; return None if the spec has none."""
+    if table_spec.reject is None:
+        return None
+    loaded.connection.execute("DROP TABLE cells; ALTER TABLE rejected_cells RENAME TO cells")
+    unfair = spec.model_copy(update={"fairness": FairnessSpec()})  # protected attributes of these rows are not used
+    cells, problems = _TableReader(unfair, table_spec, loaded).read(for_fit=True)
+    _refuse([f"rejected applicants (table.reject): {problem}" for problem in problems])
+    return cells
+
+
+def _assemble_rejected(
+    spec: Spec, cells: pd.DataFrame | None, levels: Mapping[str, tuple[str, ...]], small: Collection[str]
+) -> pd.DataFrame | None:
+    """Return the rows of the rejected applicants in the markets that are not too small."""
+    if cells is None:
+        return None
+    rows = _assemble_rows(spec, cells)
+    rows = rows.assign(**{name: _level_codes(cells[f"feature:{name}"], known) for name, known in levels.items()})
+    return rows[~rows["market"].isin(small)].reset_index(drop=True)
 
 
 def _typed_columns(spec: Spec, loaded: LoadedTable) -> duckdb.DuckDBPyRelation:
@@ -275,8 +318,17 @@ def _typed_sql(table: TableSpec, loaded: LoadedTable, column: RawColumn, *, is_k
     return f"CAST({number} AS BIGINT)" if profile.is_integer else number
 
 
-def _matching_records(rows: duckdb.DuckDBPyRelation, code: str, where: str) -> list[int]:
-    """Return the records for which an SQL condition is true; false and NULL do not match."""
+def _matching_records(rows: duckdb.DuckDBPyRelation, field: str, where: str) -> list[int]:
+    """Return the records for which an SQL condition is true; false and NULL do not match.
+
+    Args:
+        rows: The rows.
+        field: Field of the spec with the condition, for messages.
+        where: The condition.
+
+    Raises:
+        SpecInvalid: The condition is invalid.
+    """
     table = rows.to_arrow_table()
     try:
         with duckdb.connect(config={"enable_external_access": "false"}) as connection:
@@ -284,9 +336,8 @@ def _matching_records(rows: duckdb.DuckDBPyRelation, code: str, where: str) -> l
             query = f'SELECT "training:record" FROM numbered WHERE ({where})'  # noqa: S608 - the condition of the spec can only access the data in memory
             return [int(row[0]) for row in connection.execute(query).fetchall()]
     except duckdb.Error as error:
-        first_line = str(error).splitlines()[0]
         raise SpecInvalid(
-            f"table.exclude {code}: the condition `where` is invalid: {first_line}; correct the SQL condition"
+            f"{field}: the condition `where` is invalid: {plain_reason(error)}; correct the SQL condition"
         ) from error
 
 
@@ -331,8 +382,10 @@ class _TableReader:
         constants = {"market": quote_literal(self._table.market or ""), "as_of": f"TIMESTAMP '{self._table.as_of}'"}
         values = {name: sql for name, sql in constants.items() if name not in self._casts}
         values |= {name: cast.value for name, cast in self._casts.items()}
-        select = ", ".join(f'{sql} AS "{name}"' for name, sql in values.items())
+        # DuckDB ignores the case of names, so the names that differ only in case are set afterwards.
+        select = ", ".join(f"{sql} AS value_{number}" for number, sql in enumerate(values.values()))
         cells = self._loaded.connection.execute(f"SELECT {select} FROM cells ORDER BY {RECORD}").df()  # noqa: S608 - quoted
+        cells.columns = pd.Index(list(values))
         self._unreadable = find_unreadable(self._loaded.connection, self._loaded.raw, self._casts.values(), RECORD)
         strict = self._table.model_copy(update={"max_unreadable_share": 0.0})
         keys = {id(self._casts[key]) for key in _KEY_USES if key in self._casts}
@@ -340,14 +393,16 @@ class _TableReader:
         others = [one for one in self._unreadable if id(one.cast) not in keys]
         raw, rows = self._loaded.raw, len(cells)
         problems = unreadable_sentences(raw, strict, for_keys, rows)
-        problems += [] if problems else key_problems(self._table, cells)
+        problems += [] if problems else key_problems(self._table, cells, self._place)
+        problems += self._weight_problems(cells)
         order = {id(cast): position for position, cast in enumerate(self._casts.values())}
         found = [
             (order[id(one.cast)], text)
             for one in others
             for text in unreadable_sentences(raw, self._table, [one], rows)
         ]
-        found += [(order[id(self._casts[name])], text) for name, text in self._range_problems(cells)]
+        own = (*self._range_problems(cells), *self._level_problems(cells))
+        found += [(order[id(self._casts[name])], text) for name, text in own]
         return cells, [*problems, *(text for _, text in sorted(found))]
 
     def _column_casts(self, *, for_fit: bool) -> Iterator[tuple[str, ColumnCast]]:
@@ -387,21 +442,54 @@ class _TableReader:
             high = np.inf if feature.max is None else feature.max
             outside = np.flatnonzero((values < low) | (values > high))
             if len(outside):
-                record = self._record(int(outside[0]))
                 yield (
                     f"feature:{feature.name}",
                     (
                         f"column {_column_name(feature)!r}: every value must be from {low:g} to {high:g} (min and max of the "
                         f"feature), got {len(outside):,} other values, first {values[outside[0]]:g} in "
-                        f"{self._loaded.raw.places([record])[0]}; correct the values, or the range in the spec, or set missing = "
+                        f"{self._place(int(outside[0]))}; correct the values, or the range in the spec, or set missing = "
                         f"[{values[outside[0]]:g}] in the feature if it is a code for a missing value"
                     ),
                 )
 
-    def _record(self, position: int) -> int:
-        """Return the number of the record at a position of the rows that are left."""
+    def _level_problems(self, cells: pd.DataFrame) -> Iterator[tuple[str, str]]:
+        """Yield (name of the values, sentence) for each category with a level that no request can contain."""
+        for feature in self._spec.features:
+            if feature.kind != "category":
+                continue
+            column = cells[f"feature:{feature.name}"]
+            hidden = {level: found for level in column.dropna().unique() if (found := hidden_characters(level))}
+            if hidden:
+                rows = np.flatnonzero(column.isin(hidden))
+                first = column.iloc[rows[0]]
+                yield (
+                    f"feature:{feature.name}",
+                    (
+                        f"column {_column_name(feature)!r}: {len(rows):,} values have control or invisible characters "
+                        f"({', '.join(hidden[first])}), first {first[:_EXAMPLE_CHARACTERS]!r} in {self._place(int(rows[0]))}; "
+                        "remove these characters"
+                    ),
+                )
+
+    def _weight_problems(self, cells: pd.DataFrame) -> list[str]:
+        """Return a sentence if a weight is missing or not above 0."""
+        if "weight" not in cells.columns:
+            return []
+        invalid = np.flatnonzero(~(cells["weight"].to_numpy(dtype=np.float64, na_value=np.nan) > 0))
+        if not len(invalid):
+            return []
+        sentence = (
+            f"column {self._table.weight!r} (table.weight): every weight must be above 0, got {len(invalid):,} rows with a "
+            f"missing or other weight, first in {self._place(int(invalid[0]))}; correct these rows, or exclude them with "
+            "[[table.exclude]]"
+        )
+        return [sentence]
+
+    def _place(self, position: int) -> str:
+        """Return the place in the file of the row at a position of the rows that are left."""
         query = f"SELECT {RECORD} FROM cells ORDER BY {RECORD} LIMIT 1 OFFSET {position}"  # noqa: S608 - an integer
-        return int(self._loaded.connection.execute(query).fetchall()[0][0])
+        record = int(self._loaded.connection.execute(query).fetchall()[0][0])
+        return f"{self._loaded.raw.places([record])[0]} of {self._loaded.raw.name}"
 
     def summary(
         self, cells: pd.DataFrame, label_use: str, left_out: Sequence[ColumnSummary]
@@ -478,25 +566,15 @@ def _labels(spec: TableSpec, cells: pd.DataFrame) -> tuple[pd.Series | None, lis
 def _assemble_rows(spec: Spec, cells: pd.DataFrame) -> pd.DataFrame:
     """Return the keys, the sample and the numeric features of every row."""
     times = cells["as_of"].astype("datetime64[us]").dt.tz_localize("UTC")
-    rows = pd.DataFrame({"market": cells["market"], "customer_id": cells["customer_id"], "as_of": times})
+    keys = {"market": cells["market"], "customer_id": cells["customer_id"], "as_of": times}
     numbers = {
         feature.name: cells[f"feature:{feature.name}"].astype(np.float64)
         for feature in spec.features
         if feature.kind == "number"
     }
-    if "weight" in cells.columns:
-        rows[WEIGHT] = _weights(cells["weight"])
-    return rows.assign(sample=_sample_parts(spec, rows), period="", **numbers)
-
-
-def _weights(column: pd.Series) -> pd.Series:
-    """Return the weights; raise DataInvalid if a weight is missing or not above 0."""
-    weights = column.astype(np.float64)
-    if invalid := int((~(weights > 0)).sum()):
-        raise DataInvalid(
-            f"table.weight: every weight must be above 0, got {invalid:,} rows with a missing or other weight"
-        )
-    return weights
+    weights = {WEIGHT: cells["weight"].astype(np.float64)} if "weight" in cells.columns else {}
+    parts = {"sample": _sample_parts(spec, pd.DataFrame(keys)), "period": ""}
+    return pd.DataFrame(keys | weights | parts | numbers)
 
 
 def _levels(column: pd.Series) -> tuple[str, ...]:

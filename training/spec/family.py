@@ -5,7 +5,8 @@ training/churn.toml use most fields.
 """
 
 import datetime as dt
-from typing import Literal
+from itertools import pairwise
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -44,6 +45,29 @@ class ExclusionSpec(SpecPart):
     where: str = Field(min_length=1)
 
 
+class RejectSpec(SpecPart):
+    """The rejected applicants of a table, whose outcomes are unknown, for a sensitivity run in the report.
+
+    The released model never uses these rows. For each share, the report states how the model would differ if it had been
+    fitted with them and this share of them had a bad outcome.
+
+    Attributes:
+        where: DuckDB SQL condition over the columns of the table; a row is a rejected applicant if the condition is true.
+            Values of the label are ignored in these rows.
+        bad_shares: Assumed shares of bad outcomes among the rejected applicants, each above 0 and below 1.
+    """
+
+    where: str = Field(min_length=1)
+    bad_shares: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(min_length=1, max_length=10)
+
+    @model_validator(mode="after")
+    def _check_shares(self) -> "RejectSpec":
+        """Require ascending shares."""
+        if any(low >= high for low, high in pairwise(self.bad_shares)):
+            raise ValueError("bad_shares must ascend")
+        return self
+
+
 class TableSpec(ReadingSpec):
     """The table of customers that a family learns from.
 
@@ -65,6 +89,7 @@ class TableSpec(ReadingSpec):
             parameter search use the weights. The calibration and all figures count every row equally.
         leave_out: Columns that are not features; used only if the spec lists no [[features]].
         exclude: Exclusions, applied in the order of the list.
+        reject: The rejected applicants among the other rows; None if the table has none.
     """
 
     path: PathList | None = None
@@ -79,6 +104,7 @@ class TableSpec(ReadingSpec):
     weight: str | None = None
     leave_out: tuple[str, ...] = ()
     exclude: tuple[ExclusionSpec, ...] = ()
+    reject: RejectSpec | None = None
 
     @field_validator("label", mode="before")
     @classmethod

@@ -4,6 +4,7 @@ Every field has a default. By default, training detects the format of a text fil
 rejects the file if a value does not have the type that the spec gives the column.
 """
 
+import datetime as dt
 import zoneinfo
 from typing import Annotated, Literal
 
@@ -12,6 +13,8 @@ from pydantic import Field, model_validator
 from models.identifiers import Market
 from training.spec.part import SpecPart
 
+# All years of a date. Use them where a time may lie in the distant past or future, such as a day of birth.
+ALL_YEARS = (1, dt.MAXYEAR)
 Compression = Literal["none", "gzip", "zstd", "bz2", "xz"]
 Marker = Annotated[str | float, Field(union_mode="left_to_right")]
 _NUMBER_FORMATS = {"epoch_s", "epoch_ms", "excel"}
@@ -66,6 +69,8 @@ class ReadingSpec(SpecPart):
             "excel" for Excel's serial numbers. None for ISO 8601, e.g. 2026-01-31 or 2026-01-31T09:30:00.
         time_zone: IANA name of the time zone in which a day begins, e.g. "Europe/Berlin", or a table with a name for
             each market. It is required if the times of the file have a zone or an offset.
+        years: First and last year of a valid time. A time in another year is unreadable, because it usually stands for a
+            missing time, e.g. 0001-01-01, 1900-01-01, 1970-01-01 or 9999-12-31.
         max_unreadable_share: Largest share of the values of a column that may be unreadable. Up to this
             share, an unreadable number of a table is treated as missing, and a line of a log with an unreadable value is
             excluded.
@@ -79,6 +84,7 @@ class ReadingSpec(SpecPart):
     missing: tuple[str, ...] = ()
     time_format: str | None = Field(default=None, min_length=1)
     time_zone: str | dict[Market, str] | None = None
+    years: tuple[int, int] = (1971, 2200)
     max_unreadable_share: float = Field(default=0.0, ge=0, lt=1)
 
     @model_validator(mode="after")
@@ -86,6 +92,13 @@ class ReadingSpec(SpecPart):
         """Reject a decimal mark that also separates thousands."""
         if self.decimal is not None and self.decimal == self.thousands:
             raise ValueError("decimal must differ from thousands")
+        return self
+
+    @model_validator(mode="after")
+    def _check_years(self) -> "ReadingSpec":
+        """Reject years that are not a range between 1 and 9999."""
+        if not 1 <= self.years[0] <= self.years[1] <= dt.MAXYEAR:
+            raise ValueError(f"years must be the first and the last year, e.g. [1971, 2200], got {[*self.years]}")
         return self
 
     @model_validator(mode="after")

@@ -154,7 +154,7 @@ REJECTED: dict[str, tuple[Callable[[], pd.DataFrame | pa.Table | str], str, str]
     "padding that makes two rows one customer": (
         lambda: small_table().assign(number=["A ", "A", *(f"C{index}" for index in range(ROWS - 2))]),
         SPEC,
-        "column 'number': 1 duplicate rows",
+        "column 'number': 1 duplicate rows, first customer 'A' again in line 3 of t.csv; market, customer and time must be",
     ),
     "an ambiguous date": (
         lambda: small_table().assign(day="01/02/2017"),
@@ -201,6 +201,48 @@ REJECTED: dict[str, tuple[Callable[[], pd.DataFrame | pa.Table | str], str, str]
         SPEC,
         "'1.000' has either three decimals or a separator of thousands; set decimal = '.' or thousands = '.' in the spec",
     ),
+    "a level with an invisible character": (
+        lambda: small_table(code=["a\u200b", "a"] * (ROWS // 2)),
+        SPEC + category("code"),
+        "column 'code': 50 values have control or invisible characters (\\u200b), first 'a\\u200b' in line 2 of t.csv; remove",
+    ),
+    "a list as a level": (
+        lambda: pa.Table.from_pandas(small_table(), preserve_index=False).append_column(
+            "code", pa.array([["a"]] * ROWS)
+        ),
+        SPEC + category("code"),
+        "column 'code': 100 values are not single values, first '[a]' in row 1 of t.parquet; the column has the type VARCHAR[]",
+    ),
+    "an expression that fails for a value": (
+        lambda: small_table(late=["3 days"] * ROWS),
+        SPEC + '[[features]]\nname = "late_days"\ncolumn = "CAST(late AS INTEGER)"\n',
+        "t.csv: 'CAST(late AS INTEGER)' cannot be computed for a value, such as '3 days'; correct the value or the expression",
+    ),
+    "a condition that compares text with a number": (
+        lambda: small_table(late=["3 days"] * ROWS),
+        SPEC + '[[table.exclude]]\ncode = "LATE"\nwhere = "late > 3"\n',
+        "table.exclude LATE: the condition `where` is invalid: Cannot compare values of type VARCHAR and type INTEGER_LITERAL",
+    ),
+    "a weight of 0": (
+        lambda: small_table(weight=[1.0] * 7 + [0.0] * (ROWS - 7)),
+        SPEC.replace("[table]", '[table]\nweight = "weight"'),
+        "column 'weight' (table.weight): every weight must be above 0, got 93 rows with a missing or other weight, first in line 9",
+    ),
+    "days past due as the label": (
+        lambda: small_table(bad=[(0, 30, 90)[index % 3] for index in range(ROWS)]),
+        SPEC,
+        """or compute the outcome, such as label = { column = '"bad" >= 90', bad = true }""",
+    ),
+    "a label with one outcome": (
+        lambda: small_table(bad=0),
+        SPEC,
+        "got 0; add rows with the other outcome, or set table.label to the column of the outcome",
+    ),
+    "a missing customer": (
+        lambda: small_table().assign(number=lambda table: table["number"].where(table.index != 5)),
+        SPEC,
+        "column 'number': the customer is missing in 1 rows, first in line 7 of t.csv; complete or remove",
+    ),
     "many missing columns": (
         lambda: small_table(**{f"column {index} with a rather long name": 1 for index in range(200)}),
         SPEC + "".join(f'[[features]]\nname = "gone_{index}"\n' for index in range(40)),
@@ -240,6 +282,38 @@ def test_the_description_of_a_feature_keeps_the_name_of_its_column_with_any_char
     assert (feature.column, feature.description) == (name, name)
     assert samples.rows[feature.name].tolist() == list(range(ROWS))
     assert summaries(samples)[name][0] == f"feature {feature.name}"
+
+
+def test_columns_whose_names_differ_only_in_case_are_different_features(tmp_path: Path) -> None:
+    for table in both_files(small_table(X=1.0, x=2.0)):
+        _, samples = read(tmp_path, table)
+
+        assert samples.rows[["X", "x"]].iloc[0].tolist() == [1.0, 2.0]
+
+
+def test_numbers_with_a_unit_are_left_out_with_the_reason_instead_of_becoming_categories(tmp_path: Path) -> None:
+    money, share = ["$5.00", "$7"], ["5 %", "7"]
+    for table in both_files(
+        small_table(money=money * (ROWS // 2), share=share * (ROWS // 2), code=["A5", "B7"] * (ROWS // 2))
+    ):
+        _, samples = read(tmp_path, table)
+
+        assert samples.names == ("size", "code")
+        assert summaries(samples)["money"][1].startswith(
+            "100 of 100 values are not numbers, but have a currency or percent"
+        )
+        assert summaries(samples)["share"][1].startswith(
+            "50 of 100 values are not numbers, but have a currency or percent"
+        )
+
+
+def test_an_expression_sees_no_mark_of_a_missing_value(tmp_path: Path) -> None:
+    spec = SPEC.replace("[table]", '[table]\nmissing = ["96"]') + '[[features]]\nname = "double"\ncolumn = "late * 2"\n'
+    for table in both_files(small_table(late=[96, 4] * (ROWS // 2))):
+        _, samples = read(tmp_path, table, spec)
+
+        assert samples.rows["double"].isna().sum() == ROWS // 2
+        assert samples.rows["double"].max() == 8.0
 
 
 def test_names_that_become_equal_stay_different_features(tmp_path: Path) -> None:

@@ -35,6 +35,10 @@ _CLOCK = r"[ T][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?"
 _OFFSET = "( ?(Z|[+-][0-9]{2}(:?[0-9]{2})?))"
 _LOCAL_TIME = quote_literal(f"{_DAY}({_CLOCK})?")
 _KEY_PATTERNS = {"customer": CUSTOMER_ID_PATTERN, "market": MARKET_PATTERN}
+_FIRST_YEAR_OF_PATTERN = 1000  # an earlier year shows that the pattern does not fit, e.g. %Y for a year of two digits
+# Texts that a program writes for a value that is not a customer. NA may be a customer.
+_LOGICAL_WORDS, _MISSING_WORDS = ("true", "false"), ("null", "none", "nan")
+_TYPES_WITHOUT_CUSTOMERS = ("BOOLEAN", "DATE", "TIME", "INTERVAL")
 _EXPONENT = "([eE][+-]?[0-9]+)?"
 # The usual spellings of an ISO time, as patterns of GLOB. A cell that has one of them and can be cast is an ISO time.
 _USUAL_DAY = "DDDD-DD-DD".replace("D", "[0-9]")
@@ -60,7 +64,6 @@ FLOAT_TYPES = ("FLOAT", "DOUBLE")
 _EPOCH_FACTORS = {"epoch_s": 1_000_000, "epoch_ms": 1_000}
 # Excel counts 29 February 1900, which did not exist, as day 60. The last day of Excel is 31 December 9999.
 _EXCEL_DAYS = (61, 2_958_465)
-_YEARS = (1900, 2200)  # any other year shows that the pattern does not fit, e.g. %Y for a year of two digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ class ColumnCast:
         problem: SQL expression of the code of the problem; NULL if the cell is missing or readable.
         written: SQL expression of the cell as text, for messages.
         exempt: Values that are not checked, such as the customer ids in log.anonymous.
+        span: SQL condition on the value of a time in a valid year, e.g. "BETWEEN ... AND ..."; "" for other kinds.
     """
 
     column: RawColumn
@@ -84,6 +88,7 @@ class ColumnCast:
     problem: str
     written: str
     exempt: tuple[str, ...] = ()
+    span: str = ""
 
     @property
     def is_always_readable(self) -> bool:
@@ -104,8 +109,11 @@ class ColumnCast:
             return f"({self.problem}) IS NOT NULL"
         if self.kind in _KEY_PATTERNS:
             exempt = f" AND NOT {_is_one_of(value, self.exempt)}" if self.exempt else ""
-            return f"(NOT regexp_full_match({value}, '{_KEY_PATTERNS[self.kind]}'){exempt})"
+            words = f" OR {_is_word(value, *_LOGICAL_WORDS, *_MISSING_WORDS)}" if self.kind == "customer" else ""
+            return f"((NOT regexp_full_match({value}, '{_KEY_PATTERNS[self.kind]}'){words}){exempt})"
         doubt = f"{value} IS NULL AND {self.column.sql} IS NOT NULL"
+        if self.span:
+            doubt = f"({doubt}) OR NOT {value} {self.span}"
         return f"CASE WHEN {doubt} THEN ({self.problem}) IS NOT NULL ELSE false END"
 
     @property
@@ -127,6 +135,11 @@ def _raw_text(column: RawColumn) -> str:
     return column.sql if column.type == "VARCHAR" else f"CAST({column.sql} AS VARCHAR)"
 
 
+def _unless_marked(value: str, column: RawColumn, missing: Collection[str]) -> str:
+    """Return the SQL expression of a value of a declared type; NULL if its text stands for a missing value."""
+    return f"CASE WHEN NOT {_is_one_of(_whole_text(column), missing)} THEN {value} END" if missing else value
+
+
 def _may_be_padded(text: str) -> str:
     """Return an SQL condition that is true for every ASCII text that is empty or has a space at its start or end.
 
@@ -140,6 +153,13 @@ def _without_markers(text: str, missing: Collection[str]) -> str:
     if not missing:
         return f"CASE WHEN {text} <> '' THEN {text} END"
     return f"CASE WHEN NOT {_is_one_of(text, ('', *missing))} THEN {text} END"
+
+
+def _is_word(text: str, *words: str) -> str:
+    """Return an SQL condition that is true for a text that is one of the words in upper or lower case."""
+    lengths = sorted(map(len, words))
+    same = " OR ".join(f"lower({text}) = '{word}'" for word in words)
+    return f"(strlen({text}) BETWEEN {lengths[0]} AND {lengths[-1]} AND ({same}))"
 
 
 def _is_one_of(text: str, values: Iterable[str]) -> str:
@@ -180,10 +200,15 @@ def text_cast(
     written = _cell_text(table, column, missing, trims_controls=not is_log)
     value = _log_text(table, column, missing) if is_log and column.is_text else written
     if not column.is_text:
-        value = _whole_text(column)
-        if missing:
-            value = f"CASE WHEN NOT {_is_one_of(value, missing)} THEN {value} END"
+        value = _unless_marked(_whole_text(column), column, missing)
+    if column.is_nested:
+        return ColumnCast(column, field, "text", "CAST(NULL AS VARCHAR)", _not_null(column, "NOT_A_TEXT"), written)
     return ColumnCast(column, field, "text", value, _NO_PROBLEM, written)
+
+
+def _not_null(column: RawColumn, code: str) -> str:
+    """Return the SQL expression of a problem that every value of a column has."""
+    return f"CASE WHEN {column.sql} IS NOT NULL THEN '{code}' END"
 
 
 def _log_text(table: RawTable, column: RawColumn, missing: Collection[str]) -> str:
@@ -208,28 +233,42 @@ def key_cast(
     """
     column = _column(table, name)
     written = _cell_text(table, column, missing)
-    value, problem = written, ""
+    if column.type in INTEGER_TYPES and kind == "customer" and not exempt:
+        return ColumnCast(column, field, kind, written, _NO_PROBLEM, written)
+    value, problem = _key_value(table, column, kind, missing)
+    if exempt:
+        problem = f"WHEN {_is_one_of(value, exempt)} THEN NULL {problem}"
+    code = "INVALID_CUSTOMER" if kind == "customer" else "INVALID_MARKET"
     pattern = _KEY_PATTERNS[kind]
+    problem = f"CASE WHEN {value} IS NULL THEN NULL {problem}WHEN NOT regexp_full_match({value}, '{pattern}') THEN '{code}' END"
+    return ColumnCast(column, field, kind, value, problem, written, tuple(exempt))
+
+
+def _key_value(table: RawTable, column: RawColumn, kind: str, missing: Collection[str]) -> tuple[str, str]:
+    """Return the value of a key, and the branches of a CASE for the problems that depend on the type of the column."""
     if column.type in FLOAT_TYPES:
         value = f"CASE WHEN NOT isnan({column.sql}) THEN {_whole_text(column)} END"
         problem = (
             f"WHEN {column.sql} <> trunc({column.sql}) THEN 'NOT_WHOLE' "
             f"WHEN abs({column.sql}) >= {_WHOLE_FLOAT_MAX[column.type]} THEN 'NOT_EXACT' "
         )
-    elif column.type.startswith("DECIMAL"):
-        value = f"CAST(CAST(trunc({column.sql}) AS HUGEINT) AS VARCHAR)"
-        problem = f"WHEN {column.sql} <> trunc({column.sql}) THEN 'NOT_WHOLE' "
-    elif column.type in INTEGER_TYPES and kind == "customer" and not exempt:
-        return ColumnCast(column, field, kind, written, _NO_PROBLEM, written)
-    elif column.is_text:
-        value = _log_text(table, column, missing)
-        if kind == "customer":
-            value = rf"CASE WHEN suffix({_raw_text(column)}, '.0') THEN regexp_replace({written}, '^([0-9]+)\.0$', '\1') ELSE {value} END"
-    if exempt:
-        problem = f"WHEN {_is_one_of(value, exempt)} THEN NULL {problem}"
-    code = "INVALID_CUSTOMER" if kind == "customer" else "INVALID_MARKET"
-    problem = f"CASE WHEN {value} IS NULL THEN NULL {problem}WHEN NOT regexp_full_match({value}, '{pattern}') THEN '{code}' END"
-    return ColumnCast(column, field, kind, value, problem, written, tuple(exempt))
+        return _unless_marked(value, column, missing), problem
+    if column.is_decimal:
+        value = _unless_marked(f"CAST(CAST(trunc({column.sql}) AS HUGEINT) AS VARCHAR)", column, missing)
+        return value, f"WHEN {column.sql} <> trunc({column.sql}) THEN 'NOT_WHOLE' "
+    written = _cell_text(table, column, missing)
+    if not column.is_text:
+        is_other = kind == "customer" and column.type.startswith(_TYPES_WITHOUT_CUSTOMERS)
+        code = "LOGICAL_AS_CUSTOMER" if column.type == "BOOLEAN" else "TIME_AS_CUSTOMER"
+        return written, f"WHEN true THEN '{code}' " if is_other else ""
+    value = _log_text(table, column, missing)
+    if kind != "customer":
+        return value, ""
+    value = rf"CASE WHEN suffix({_raw_text(column)}, '.0') THEN regexp_replace({written}, '^([0-9]+)\.0$', '\1') ELSE {value} END"
+    return value, (
+        f"WHEN {_is_word(value, *_LOGICAL_WORDS)} THEN 'LOGICAL_AS_CUSTOMER' "
+        f"WHEN {_is_word(value, *_MISSING_WORDS)} THEN 'MARKER_AS_CUSTOMER' "
+    )
 
 
 def number_cast(table: RawTable, name: str, field: str, missing: Collection[str | float] = ()) -> ColumnCast:
@@ -246,6 +285,8 @@ def number_cast(table: RawTable, name: str, field: str, missing: Collection[str 
     else:
         written = f"CAST({column.sql} AS VARCHAR)"
         value, problem = _number_of_type(column)
+        value = _unless_marked(value, column, texts)
+        problem = problem if problem == _NO_PROBLEM else _unless_marked(problem, column, texts)
     if marked:
         value = f"CASE WHEN ({value}) NOT IN ({', '.join(map(repr, map(float, marked)))}) THEN {value} END"
     finite = f"CASE WHEN isfinite({value}) THEN {value} END"
@@ -270,9 +311,9 @@ def _number_of_type(column: RawColumn) -> tuple[str, str]:
     if column.type in FLOAT_TYPES:
         value = f"CASE WHEN NOT isnan({column.sql}) THEN CAST({column.sql} AS DOUBLE) END"
         return value, f"CASE WHEN isinf({column.sql}) THEN 'NOT_FINITE' END"
-    if column.type in INTEGER_TYPES or column.type == "BOOLEAN" or column.type.startswith("DECIMAL"):
+    if column.type in INTEGER_TYPES or column.type == "BOOLEAN" or column.is_decimal:
         return f"CAST({column.sql} AS DOUBLE)", _NO_PROBLEM
-    return "CAST(NULL AS DOUBLE)", f"CASE WHEN {column.sql} IS NOT NULL THEN 'NOT_A_NUMBER' END"
+    return "CAST(NULL AS DOUBLE)", _not_null(column, "NOT_A_NUMBER")
 
 
 def _number_of_text(text: str, numbers: NumberFormat, fraction: str, kind: str, exponent: str = "") -> tuple[str, str]:
@@ -285,8 +326,9 @@ def _number_of_text(text: str, numbers: NumberFormat, fraction: str, kind: str, 
         branches += f" WHEN {grouped} THEN TRY_CAST({numbers.standard_sql(text, is_grouped=True)} AS {kind})"
         fits, any_number = f"({plain} OR {grouped})", f"{any_number}|{numbers.grouped_pattern()}"
     value = f"CASE {branches} END"
+    is_too_large = f"isinf({value})" if kind == "DOUBLE" else f"{value} IS NULL"
     problem = (
-        f"CASE WHEN {text} IS NULL THEN NULL WHEN {fits} THEN CASE WHEN {value} IS NULL THEN 'TOO_LARGE' END "
+        f"CASE WHEN {text} IS NULL THEN NULL WHEN {fits} THEN CASE WHEN {is_too_large} THEN 'TOO_LARGE' END "
         f"WHEN {_is_one_of(text, MISSING_MARKERS)} THEN NULL "
         f"WHEN regexp_full_match({text}, {quote_literal(any_number)}) THEN 'TOO_MANY_DECIMALS' "
         f"WHEN regexp_full_match(lower({text}), '[+-]?(inf|infinity)') THEN 'NOT_FINITE' ELSE 'NOT_A_NUMBER' END"
@@ -315,7 +357,7 @@ def money_cast(table: RawTable, name: str, field: str, decimals: int, missing: C
             f"WHEN abs({column.sql}) * 1e{decimals} >= {limit} THEN 'NOT_EXACT' "
             f"WHEN abs({column.sql} - {rounded}) > {noise} THEN 'TOO_MANY_DECIMALS' END"
         )
-    elif column.type.startswith("DECIMAL"):
+    elif column.is_decimal:
         problem = (
             f"CASE WHEN {column.sql} IS NULL THEN NULL WHEN {rounded} <> {column.sql} THEN 'TOO_MANY_DECIMALS' "
             f"WHEN {value} IS NULL THEN 'TOO_LARGE' END"
@@ -323,7 +365,9 @@ def money_cast(table: RawTable, name: str, field: str, decimals: int, missing: C
     elif column.type in INTEGER_TYPES:
         problem = f"CASE WHEN {column.sql} IS NOT NULL AND {value} IS NULL THEN 'TOO_LARGE' END"
     else:
-        value, problem = f"CAST(NULL AS {kind})", f"CASE WHEN {column.sql} IS NOT NULL THEN 'NOT_A_NUMBER' END"
+        value, problem = f"CAST(NULL AS {kind})", _not_null(column, "NOT_A_NUMBER")
+    if not column.is_text:
+        value, problem = (_unless_marked(one, column, missing) for one in (value, problem))
     return ColumnCast(column, field, "money", value, problem, written)
 
 
@@ -365,11 +409,16 @@ def time_cast(
     elif column.type == "TIMESTAMP WITH TIME ZONE":
         value = f"{column.sql} AT TIME ZONE {zone}" if zone else "CAST(NULL AS TIMESTAMP)"
         problem = f"CASE WHEN {column.sql} IS NOT NULL AND ({value}) IS NULL THEN 'HAS_ZONE' END"
-    elif column.type == "DATE" or column.type.startswith("TIMESTAMP"):
+    elif column.type == "DATE" or (column.type.startswith("TIMESTAMP") and not column.is_nested):
         value, problem = f"CAST({column.sql} AS TIMESTAMP)", _NO_PROBLEM
     else:
         value, problem = "CAST(NULL AS TIMESTAMP)", f"CASE WHEN {text} IS NOT NULL THEN 'NOT_A_TIME' END"
-    return ColumnCast(column, field, "time", value, problem, text)
+    if missing and not column.is_text:
+        value = f"CASE WHEN {text} IS NOT NULL THEN {value} END"
+    first, last = reading.years
+    span = f"BETWEEN TIMESTAMP '{first:04}-01-01' AND TIMESTAMP '{last:04}-12-31 23:59:59.999999'"
+    problem = f"CASE WHEN ({value}) {span} THEN NULL WHEN ({value}) IS NOT NULL THEN 'OUTSIDE_YEARS' ELSE {problem} END"
+    return ColumnCast(column, field, "time", value, problem, text, span=span)
 
 
 def _zone_sql(time_zone: str | Mapping[str, str] | None, market: str) -> str:
@@ -424,7 +473,7 @@ def _time_of_pattern(text: str, pattern: str, zone: str) -> str:
     parsed = f"try_strptime({text}, {quoted})"
     if "%z" in pattern:
         return f"({parsed} AT TIME ZONE {zone})" if zone else "CAST(NULL AS TIMESTAMP)"
-    checks = f"year({parsed}) BETWEEN {_YEARS[0]} AND {_YEARS[1]}"
+    checks = f"year({parsed}) >= {_FIRST_YEAR_OF_PATTERN}"
     # If no character separates the directives, 2023013 can be read in two ways. Therefore only text in which every
     # number has its full width is accepted.
     if "%m%d" in pattern or "%Y%m" in pattern or "%d%m" in pattern or "%m%Y" in pattern:

@@ -5,6 +5,7 @@ In SQL, the columns have the names c1, c2, ... by position, because the names in
 
 import csv
 import hashlib
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,7 +43,17 @@ class RawColumn:
     @property
     def is_text(self) -> bool:
         """Return whether the values are text; Parquet stores the levels of a category as ENUM."""
-        return self.type == "VARCHAR" or self.type.startswith("ENUM")
+        return self.type == "VARCHAR" or (self.type.startswith("ENUM") and not self.is_nested)
+
+    @property
+    def is_decimal(self) -> bool:
+        """Return whether the values are exact decimals."""
+        return self.type.startswith("DECIMAL") and not self.is_nested
+
+    @property
+    def is_nested(self) -> bool:
+        """Return whether a value consists of several values, as in a list."""
+        return self.type.endswith("]") or self.type.startswith(("STRUCT", "MAP", "UNION"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +71,7 @@ class RawTable:
             the header has the number 1. The argument lists the numbers in ascending order.
         text: The format of a text file; None for other sources.
         is_ascii: True if every text of the table is known to consist of ASCII characters.
+        expressions: The SQL expressions of the spec that compute columns of the table.
     """
 
     name: str
@@ -71,6 +83,7 @@ class RawTable:
     places: Callable[[Sequence[int]], list[str]]
     text: TextFormat | None = None
     is_ascii: bool = False
+    expressions: tuple[str, ...] = ()
 
     def find(self, name: str) -> RawColumn | None:
         """Return the column of a name, or None."""
@@ -136,7 +149,10 @@ def _open_parquet(path: Path) -> RawTable:
     try:
         names = [plain_name(name) for name in pq.read_schema(path).names]
         with duckdb.connect() as connection:
-            source = aliased_sql(f"read_parquet({quote_literal(str(path))}, hive_partitioning = false)", len(names))
+            source = aliased_sql(
+                f"read_parquet({quote_literal(str(path))}, hive_partitioning = false, binary_as_string = true)",
+                len(names),
+            )
             described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()  # noqa: S608 - quoted
     except (pa.ArrowException, OSError, duckdb.Error) as error:
         raise DataInvalid(f"{path.name}: cannot be read as Parquet; the file is damaged or incomplete") from error
@@ -255,15 +271,31 @@ def read_strictly(table: RawTable, folder: Path, read: Callable[[RawTable], _Res
         ) from error
     except duckdb.Error as error:
         if table.text is None:
-            raise DataInvalid(
-                f"{table.name}: cannot be read; the file is damaged, or a value is outside its type"
-            ) from error
+            raise DataInvalid(_failure(table, error)) from error
         copy = _write_regular_copy(table.text, folder)
     source = _csv_sql(copy, ",", 0, len(table.columns), "none")
     try:
         return read(replace(table, sql=source))
     except duckdb.Error as error:
         raise DataInvalid(f"{table.name}: cannot be read as text with separator {table.text.separator_name}") from error
+
+
+def _failure(table: RawTable, error: duckdb.Error) -> str:
+    """Return the message for a table that is not a text file and cannot be read."""
+    if not table.expressions or isinstance(error, duckdb.IOException):
+        return f"{table.name}: cannot be read; the file is damaged, or a value is outside its type"
+    value = re.search(r"[Ss]tring '(.{1,40}?)'", str(error))
+    example = f", such as {value[1]!r}" if value else ""
+    return (
+        f"{table.name}: {' or '.join(map(repr, table.expressions))} cannot be computed for a value{example}; correct the "
+        "value or the expression. TRY_CAST(... AS TYPE) makes a value missing that does not fit the type"
+    )
+
+
+def plain_reason(error: duckdb.Error) -> str:
+    """Return why DuckDB rejects an expression or a query: the first line of its message, without the kind of error."""
+    first_line = next(iter(str(error).splitlines()), "")
+    return re.sub(r"^\w+( \w+)? Error: ", "", first_line).rstrip(" .")
 
 
 def _write_regular_copy(text: TextFormat, folder: Path) -> Path:

@@ -16,13 +16,18 @@ _PROBLEMS_SHOWN = 8
 _EXAMPLE_CHARACTERS = 40
 _LANGUAGES = ("en", "de", "fr", "es", "it", "nl", "pl")
 _PROBLEMS = {
+    "NOT_A_TEXT": ("is not a single value", "are not single values"),
     "NOT_A_NUMBER": ("is not a number", "are not numbers"),
     "TOO_MANY_DECIMALS": ("has more decimals than the currency", "have more decimals than the currency"),
     "TOO_LARGE": ("is too large", "are too large"),
     "NOT_FINITE": ("is infinite, but must be finite", "are infinite, but must be finite"),
     "NOT_A_TIME": ("is not an ISO day or time such as 2026-01-31", "are not ISO days or times such as 2026-01-31"),
     "NOT_IN_FORMAT": ("does not have the time_format of the spec", "do not have the time_format of the spec"),
+    "OUTSIDE_YEARS": ("is in a year outside the valid years", "are in a year outside the valid years"),
     "HAS_ZONE": ("has a time zone or an offset", "have a time zone or an offset"),
+    "LOGICAL_AS_CUSTOMER": ("is a logical value and not a customer", "are logical values and not customers"),
+    "MARKER_AS_CUSTOMER": ("usually stands for a missing customer", "usually stand for a missing customer"),
+    "TIME_AS_CUSTOMER": ("is a day or time and not a customer", "are days or times and not customers"),
     "NOT_WHOLE": ("is a customer with decimals", "are customers with decimals"),
     "NOT_EXACT": (
         "is a floating-point number whose last digits are lost",
@@ -36,6 +41,8 @@ _HINTS = {
     "NOT_FINITE": "correct the value, or leave the cell empty",
     "NOT_WHOLE": "write customers as text or as whole numbers",
     "NOT_EXACT": "write the column as an integer, a decimal or text",
+    "LOGICAL_AS_CUSTOMER": "set {field} to the column of the customer",
+    "TIME_AS_CUSTOMER": "set {field} to the column of the customer",
     "HAS_ZONE": 'set time_zone in [{section}], such as time_zone = "Europe/Berlin", to the zone in which a day of the market begins',
     "INVALID_CUSTOMER": "a customer must be 1 to 64 letters, digits or . _ : - so that it can be requested",
 }
@@ -75,7 +82,11 @@ class UnreadableValues:
         """Return what to change."""
         section = _section(self.cast.field)
         if self.code in _HINTS:
-            return _HINTS[self.code].format(section=section)
+            return _HINTS[self.code].format(section=section, field=self.cast.field)
+        if self.code == "MARKER_AS_CUSTOMER":
+            return f"set missing = [{_toml_text(self.example)}] in [{section}] if it does, or correct the value"
+        if self.code == "OUTSIDE_YEARS":
+            return _years_hint(self.example, reading, section)
         if self.code == "TOO_MANY_DECIMALS":
             return _decimals_hint(self.example, table.numbers.decimal, section)
         if self.code == "NOT_IN_FORMAT":
@@ -86,8 +97,9 @@ class UnreadableValues:
         """Return what to change if a cell is not spelt as its type requires."""
         if self.code == "INVALID_MARKET":
             return _market_hint(self.cast, self.example)
-        if not self.cast.column.is_text and self.code == "NOT_A_NUMBER":
-            return f"the column has the type {self.cast.column.type}; map a column of numbers"
+        if not self.cast.column.is_text and self.code in {"NOT_A_NUMBER", "NOT_A_TEXT"}:
+            wanted = "numbers" if self.code == "NOT_A_NUMBER" else "text or numbers"
+            return f"the column has the type {self.cast.column.type}; map a column of {wanted}"
         return _time_hint(self.example, section) if self.code == "NOT_A_TIME" else _number_hint(self.example, section)
 
 
@@ -119,6 +131,15 @@ def _country_code(name: str) -> str:
         if name.casefold() in codes:
             return str(codes[name.casefold()])
     return "XX"
+
+
+def _years_hint(example: str, reading: ReadingSpec, section: str) -> str:
+    """Return what to write for a time that may stand for a missing time."""
+    first, last = reading.years
+    return (
+        f"valid years are {first} to {last}; set missing = [{_toml_text(example)}] in [{section}] if it stands for a missing "
+        f"time, or years = [FIRST, LAST] in [{section}] if the year is right"
+    )
 
 
 def _decimals_hint(example: str, decimal: str, section: str) -> str:

@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,12 @@ def test_a_cell_is_read_exactly(make: Cast, cell: str, value: Any, tmp_path: Pat
         (time, "2017-03-01T00:30:00+02:00", "1 value has a time zone", "set time_zone in [log]"),
         (customer, "1/4 ä", "1 value is not a valid customer", "1 to 64 letters, digits or . _ : -"),
         (customer, "x" * 65, "1 value is not a valid customer", "so that it can be requested"),
+        (customer, "True", "1 value is a logical value and not a customer", "to the column of the customer"),
+        (customer, "NULL", "1 value usually stands for a missing customer", 'missing = ["NULL"] in'),
+        (number, "1e400", "1 value is too large", "correct the value"),
+        (time, "0001-01-01", "1 value is in a year outside the valid years", "valid years are 1971 to 2200"),
+        (time, "1970-01-01", "1 value is in a year outside the valid years", 'missing = ["1970-01-01"] in [log]'),
+        (time, "9999-12-31", "1 value is in a year outside the valid years", "years = [FIRST, LAST] in [log]"),
     ],
 )
 def test_an_unreadable_cell_is_rejected_with_its_line_and_what_to_write(
@@ -205,6 +212,16 @@ def test_a_time_with_an_offset_is_on_the_day_of_the_market(zone: Any, tmp_path: 
         (text, pa.array([3.0, 1.5, None]), [("3", None), ("1.5", None), (None, None)]),
         (text, pa.array(["0111", "Cafe\u0301 "]).dictionary_encode(), [("0111", None), ("Café", None)]),
         (time, pa.array([20230131]), [(None, "NOT_A_TIME")]),
+        (
+            time,
+            pa.array([at("0001-01-01"), at("2017-03-01")]),
+            [(at("0001-01-01"), "OUTSIDE_YEARS"), (at("2017-03-01"), None)],
+        ),
+        (customer, pa.array([True, None]), [("true", "LOGICAL_AS_CUSTOMER"), (None, None)]),
+        (customer, pa.array([at("2017-03-01").date()]), [("2017-03-01", "TIME_AS_CUSTOMER")]),
+        (text, pa.array([["A"], None]), [(None, "NOT_A_TEXT"), (None, None)]),
+        (text, pa.array(["é".encode(), b"B"]), [("é", None), ("B", None)]),
+        (number, pa.array([[Decimal(1)]]), [(None, "NOT_A_NUMBER")]),
     ],
 )
 def test_a_declared_type_is_read_exactly(
@@ -214,6 +231,30 @@ def test_a_declared_type_is_read_exactly(
     table = open_file(tmp_path / "t.parquet", ReadingSpec(), tmp_path)
 
     assert cast_table(table, make(table, ReadingSpec())) == expected
+
+
+@pytest.mark.parametrize(
+    ("cast", "column", "marker", "expected"),
+    [
+        (number_cast, pa.array([-999, 5]), "-999", [None, 5.0]),
+        (number_cast, pa.array([-999.0, 5.0]), "-999", [None, 5.0]),
+        (text_cast, pa.array([-999.0, 5.0]), "-999", [None, "5"]),
+        (
+            partial(money_cast, decimals=2),
+            pa.array([Decimal("-9.99"), Decimal("5.00")]),
+            "-9.99",
+            [None, Decimal("5.00")],
+        ),
+        (partial(key_cast, kind="customer"), pa.array([-1.0, 5.0]), "-1", [None, "5"]),
+    ],
+)
+def test_a_mark_of_a_missing_value_is_missing_in_a_declared_type(
+    cast: Callable[..., ColumnCast], column: pa.Array, marker: str, expected: list[Any], tmp_path: Path
+) -> None:
+    pq.write_table(pa.table({"x": column}), tmp_path / "t.parquet")
+    table = open_file(tmp_path / "t.parquet", ReadingSpec(), tmp_path)
+
+    assert cast_table(table, cast(table, "x", "table.x", missing=[marker])) == [(value, None) for value in expected]
 
 
 def _altered_cells(count: int) -> list[str]:
