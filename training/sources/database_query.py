@@ -9,7 +9,7 @@ import datetime as dt
 import math
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,14 @@ from typing import Any
 import duckdb
 import sqlalchemy
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, ResourceClosedError, SQLAlchemyError
 
 from training.errors import DataInvalid, SpecInvalid
+from training.sources.reader.raw_table import plain_reason
 from training.spec import QuerySpec
 
 _BATCH_ROWS = 10_000
+_EXACT_MAX = 2**53
 _DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 _FILE_DATABASES = {"sqlite", "duckdb"}
 
@@ -44,9 +46,13 @@ def write_query_rows(query: QuerySpec, folder: Path, target: Path, field: str) -
     with target.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
         with _open_rows(url, query.sql, field) as (names, batches):
+            _check_names(names, field)
             writer.writerow(names)
             for batch in batches:
-                writer.writerows([_cell(value) for value in row] for row in batch)
+                try:
+                    writer.writerows([_cell(value) for value in row] for row in batch)
+                except ValueError:
+                    raise DataInvalid(_cell_problem(names, batch, field)) from None
 
 
 def _database_url(query: QuerySpec, folder: Path, field: str) -> URL:
@@ -61,9 +67,10 @@ def _database_url(query: QuerySpec, folder: Path, field: str) -> URL:
             )
     try:
         url = sqlalchemy.make_url(text)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # the message of a ValueError may contain a part of the password
         raise SpecInvalid(
-            f"{field}.url: {query.url} is not the URL of a database; use e.g. postgresql://USER:PASSWORD@HOST/DATABASE"
+            f"{field}.url: {query.url} is not the URL of a database; use e.g. postgresql://USER:PASSWORD@HOST/DATABASE, in which a "
+            "character of the password other than letters and digits is written as in %2F"
         ) from None
     if url.drivername in _FILE_DATABASES:
         path = folder / (url.database or "")
@@ -81,11 +88,11 @@ def _open_rows(url: URL, sql: str, field: str) -> Iterator[tuple[Sequence[str], 
             with duckdb.connect(
                 url.database or "", read_only=True, config={"python_enable_replacements": False}
             ) as connection:
-                cursor = connection.execute(sql)
-                names = [column[0] for column in cursor.description or ()]
+                connection.execute("SET TimeZone = 'UTC'")
+                names, cursor = _execute_select(connection, sql, field)
                 yield names, iter(lambda: cursor.fetchmany(_BATCH_ROWS), [])
         except duckdb.Error as error:
-            raise DataInvalid(f"{field}: the query failed: {error}") from None
+            raise DataInvalid(f"{field}: the query failed: {plain_reason(error)}; correct the query") from None
         return
     try:
         engine = sqlalchemy.create_engine(url)
@@ -96,12 +103,61 @@ def _open_rows(url: URL, sql: str, field: str) -> Iterator[tuple[Sequence[str], 
     try:
         with engine.connect() as connection:
             _forbid_writes(connection)
-            result = connection.execution_options(stream_results=True).execute(sqlalchemy.text(_escape_binds(sql)))
-            yield list(result.keys()), iter(result.partitions(_BATCH_ROWS))
+            streaming = connection.execution_options(stream_results=True)
+            with closing(streaming.execute(sqlalchemy.text(_escape_binds(sql)))) as result:
+                yield list(result.keys()), iter(result.partitions(_BATCH_ROWS))
+    except ResourceClosedError:
+        raise SpecInvalid(f"{field}.sql: the statement returns no rows; write one SELECT statement") from None
     except SQLAlchemyError as error:
-        raise DataInvalid(f"{field}: the query failed: {_reason(error, url)}") from None
+        raise DataInvalid(f"{field}: the query failed: {_reason(error, url)}; correct the query or the URL") from None
     finally:
         engine.dispose()
+
+
+def _execute_select(
+    connection: duckdb.DuckDBPyConnection, sql: str, field: str
+) -> tuple[list[str], duckdb.DuckDBPyConnection]:
+    """Execute a SELECT statement of DuckDB; return the names of its columns, and the cursor.
+
+    Times are converted to text, because Python cannot represent all of them.
+    """
+    statements = duckdb.extract_statements(sql)
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        raise SpecInvalid(
+            f"{field}.sql: write one SELECT statement; DuckDB must not write, and other statements are ignored"
+        )
+    described = connection.execute(f"DESCRIBE {statements[0].query}").fetchall()
+    aliases = ", ".join(f"c{number}" for number in range(len(described)))
+    values = ", ".join(
+        f"CAST(c{number} AS VARCHAR)" if str(column[1]).startswith(("DATE", "TIME")) else f"c{number}"
+        for number, column in enumerate(described)
+    )
+    cursor = connection.execute(f"SELECT {values} FROM ({statements[0].query}\n) AS query({aliases})")  # noqa: S608 - the query of the spec, in a database without write access
+    return [str(column[0]) for column in described], cursor
+
+
+def _check_names(names: Sequence[str], field: str) -> None:
+    """Raise SpecInvalid if two columns of a query have the same name."""
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise SpecInvalid(
+            f"{field}.sql: the query returns several columns with the name {', '.join(map(repr, repeated))}; give each column a "
+            "name of its own with AS"
+        )
+
+
+def _cell_problem(names: Sequence[str], batch: Sequence[Sequence[Any]], field: str) -> str:
+    """Return the message for the first value of a batch that is not a single value of text, number or time."""
+    for row in batch:
+        for name, value in zip(names, row, strict=True):
+            try:
+                _cell(value)
+            except ValueError:
+                kind = "bytes that are not UTF-8" if isinstance(value, bytes | memoryview) else "lists or records"
+                return (
+                    f"{field}: column {name!r} has {kind}; select a single value with text, a number or a time in the query, or "
+                    "leave out the column"
+                )
+    raise AssertionError("every value of the batch is readable")
 
 
 def _forbid_writes(connection: sqlalchemy.Connection) -> None:
@@ -120,23 +176,49 @@ def _escape_binds(sql: str) -> str:
 
 def _reason(error: SQLAlchemyError, url: URL) -> str:
     """Return the message of the driver without credentials."""
-    text = str(getattr(error, "orig", None) or type(error).__name__).strip()
-    for secret in (url.password, url.username):
+    lines = str(getattr(error, "orig", None) or type(error).__name__).strip().splitlines()
+    text = " ".join(lines[0].split()) if lines else type(error).__name__
+    options = [value for found in url.query.values() for value in ([found] if isinstance(found, str) else found)]
+    for secret in (url.password, url.username, *options):
         if secret:
             text = text.replace(str(secret), "...")
-    return " ".join(text.split())
+    return text.rstrip(" .")
 
 
 def _cell(value: object) -> str:
-    """Return a value as text without loss; "" for a missing value."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    """Return a value as text without loss; "" for a missing value.
+
+    Raises:
+        ValueError: The value consists of several values, or of bytes that are not UTF-8.
+    """
+    if value is None or (isinstance(value, float | Decimal) and math.isnan(value)):
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Decimal):
         return f"{value:f}"
     if isinstance(value, float):
-        return str(int(value)) if value.is_integer() else repr(value)
+        return _float_text(value)
+    return value if isinstance(value, str) else _other_text(value)
+
+
+def _float_text(value: float) -> str:
+    """Return a double as text. A whole number has no decimals, so that a customer 124.0 is 124.
+
+    From 2**53, the last digits of a double need not be those that were meant. Such a number has an exponent, so that the
+    reader accepts it as a number, but not as a customer or an amount.
+    """
+    if not value.is_integer():
+        return repr(value)
+    return str(int(value)) if abs(value) < _EXACT_MAX else f"{value:.16e}"
+
+
+def _other_text(value: object) -> str:
+    """Return a value of another type as text; raise ValueError if the value is not a single value."""
+    if isinstance(value, list | tuple | dict | set):
+        raise ValueError("several values")  # noqa: TRY004 - one kind of error for every value that is not text
+    if isinstance(value, bytes | memoryview):
+        return bytes(value).decode("utf-8")
     if isinstance(value, dt.datetime | dt.date | dt.time):
         return value.isoformat()
     return str(value)

@@ -270,17 +270,20 @@ def _classify_lines(
     reasons = " ".join(f"WHEN {rule} THEN '{code}'" for code, rule in _RULES.items())
     parameters = {"anonymous": list(log.anonymous), "until": _future_from(log)}
 
-    def create(table: RawTable) -> RawTable:
+    def create(table: RawTable, *, finds_rare: bool = False) -> RawTable:
         connection.execute(
             f"""CREATE OR REPLACE TABLE classified_lines AS
             SELECT * EXCLUDE (is_unreadable, market_currency), CASE {reasons} END AS reason FROM (
             SELECT {", ".join(values)}, {own_currency} AS market_currency, {padded} AS is_padded, is_unreadable
-            FROM ({staged_select(casts, table.sql)}))""",  # noqa: S608 - constant names, quoted text
+            FROM ({staged_select(casts, table.sql, finds_rare=finds_rare)}))""",  # noqa: S608 - constant names, quoted text
             parameters,
         )
         return table
 
     readable = read_strictly(source, database_folder(connection), create)
+    rare = " OR ".join(cast.rare_condition(role) for role, cast in casts.items())
+    if connection.execute(f"SELECT BOOL_OR({rare}) FROM classified_lines").fetchall()[0][0]:  # noqa: S608 - constant names, quoted text
+        readable = create(readable, finds_rare=True)
     markets = connection.execute("SELECT DISTINCT market FROM classified_lines WHERE market IS NOT NULL").fetchall()
     problems = _check_readable(connection, log, readable, casts)
     currencies.check_markets([market for (market,) in markets], source.name)

@@ -154,8 +154,76 @@ def test_a_query_of_a_duckdb_file_is_read_without_write_access(tmp_path: Path) -
     assert rows_of(QuerySpec(sql="FROM lines", url="duckdb:///shop.duckdb"), tmp_path) == [
         ("A", "1.1000", "2024-01-02")
     ]
-    with pytest.raises(DataInvalid, match=r"table\.source: the query failed: .*read-only"):
-        rows_of(QuerySpec(sql="DELETE FROM lines", url="duckdb:///shop.duckdb"), tmp_path)
+    for sql in ("DELETE FROM lines", f"COPY lines TO '{tmp_path}/copy.csv'", "SELECT 1; DROP TABLE lines"):
+        with pytest.raises(SpecInvalid, match=r"table\.source\.sql: write one SELECT statement"):
+            rows_of(QuerySpec(sql=sql, url="duckdb:///shop.duckdb"), tmp_path)
+    assert not (tmp_path / "copy.csv").exists()
+
+
+# Awkward expressions of SQL by database: the text that the reader gets, or a part of the refusal.
+AWKWARD: dict[str, dict[str, str | None]] = {
+    "sqlite": {
+        "17850.0": "17850",
+        "9007199254740993.0": "9.0071992547409920e+15",
+        "9e999": "inf",
+        "CAST(x'c3a4' AS BLOB)": "ä",
+        "x'ff41'": "column 'a' has bytes that are not UTF-8; select a single value",
+        "1 AS a, 2": "several columns with the name 'a'; give each column a name of its own with AS",
+        "x": "the query failed: no such column: x; correct the query or the URL",
+    },
+    "duckdb": {
+        "TIMESTAMPTZ '2017-03-01 10:00:00+02'": "2017-03-01 08:00:00+00",
+        "TIMESTAMP_NS '2017-03-01 10:00:00.123456789'": "2017-03-01 10:00:00.123456789",
+        "170141183460469231731687303715884105727::HUGEINT": "170141183460469231731687303715884105727",
+        "'infinity'::DATE": "infinity",
+        "'NaN'::DOUBLE": None,
+        "'b'::ENUM('a', 'b')": "b",
+        "[1, 2]": "column 'a' has lists or records; select a single value",
+        "{'x': 1}": "column 'a' has lists or records; select a single value",
+        "1 AS a, 2": "several columns with the name 'a'; give each column a name of its own with AS",
+        "CAST('x' AS INTEGER)": "the query failed: Could not convert string 'x' to INT32; correct the query",
+    },
+    "postgresql": {
+        "12345678901234567890.12345::numeric": "12345678901234567890.12345",
+        "'NaN'::numeric": None,
+        "1e16::float8": "1.0000000000000000e+16",
+        "'-0'::float8": "0",
+        "timestamptz '2017-03-01 10:00+02' AT TIME ZONE 'UTC'": "2017-03-01T08:00:00",
+        "'ab'::bytea": "ab",
+        "ARRAY[1, 2]": "column 'a' has lists or records; select a single value",
+        "'{\"k\": 1}'::jsonb": "column 'a' has lists or records; select a single value",
+        "'infinity'::date": "date too large (after year 10K): 'infinity'; correct the query or the URL",
+        "1 AS a, 2": "several columns with the name 'a'; give each column a name of its own with AS",
+        "nosuch": 'the query failed: column "nosuch" does not exist; correct the query or the URL',
+    },
+}
+
+
+@pytest.mark.parametrize("kind", AWKWARD)
+def test_awkward_values_of_a_database_arrive_exactly_or_are_rejected_by_name(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    urls = {"sqlite": "sqlite:///shop.db", "duckdb": "duckdb:///shop.duckdb", "postgresql": "env:SHOP_URL"}
+    if kind == "sqlite":
+        write_sqlite(tmp_path / "shop.db")
+    elif kind == "duckdb":
+        duckdb.connect(str(tmp_path / "shop.duckdb")).close()
+    else:
+        postgres: sqlalchemy.Engine = request.getfixturevalue("postgres")
+        url = postgres.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        monkeypatch.setenv("SHOP_URL", url)
+
+    for expression, expected in AWKWARD[kind].items():
+        try:
+            found = str(rows_of(QuerySpec(sql=f"SELECT {expression} AS a", url=urls[kind]), tmp_path))
+        except (DataInvalid, SpecInvalid) as error:
+            found = str(error)
+            assert found.startswith("table.source")
+            assert expected is not None, expression
+            assert expected in found
+            assert "\n" not in found
+        else:
+            assert found == str([(expected,)]), expression
 
 
 def test_a_query_of_postgresql_is_read_exactly_and_cannot_write(
@@ -190,6 +258,8 @@ def test_a_query_of_postgresql_is_read_exactly_and_cannot_write(
 SECRET_URLS = [
     "postgresql://canaryuser:canarysecret@127.0.0.1:1/shop",
     "canaryuser:canarysecret@somewhere",
+    "postgresql://canaryuser:canary/secret@127.0.0.1/shop",
+    "postgresql://127.0.0.1:1/shop?user=canaryuser&password=canarysecret",
     "nosuchdatabase://canaryuser:canarysecret@127.0.0.1/shop",
 ]
 

@@ -88,7 +88,7 @@ def test_the_assumed_share_is_met_exactly_and_riskier_applicants_are_bad_more_of
     bands = np.array_split(labels[np.argsort(pds)], 4)
     rates = [band.mean() for band in bands]
     assert rates == sorted(rates)
-    # Bayes: the odds of two bands differ by the same factor as the odds of their pds, whatever the share is.
+    # Bayes: the odds of two bands differ by the same factor as the odds of their pds.
     if share == 0.2:
         odds = [np.mean(band) / (1 - np.mean(band)) for band in (bands[3], np.array_split(np.sort(pds), 4)[3])]
         assert odds[0] == pytest.approx(odds[1], rel=0.1)

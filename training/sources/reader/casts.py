@@ -106,15 +106,26 @@ class ColumnCast:
         if self.is_always_readable:
             return "false"
         if not self.column.is_text:
-            return f"({self.problem}) IS NOT NULL"
+            is_time = self.column.type in {"DATE", "TIMESTAMP"} and self.span  # only the year may be wrong
+            return "false" if is_time else f"({self.problem}) IS NOT NULL"
         if self.kind in _KEY_PATTERNS:
             exempt = f" AND NOT {_is_one_of(value, self.exempt)}" if self.exempt else ""
-            words = f" OR {_is_word(value, *_LOGICAL_WORDS, *_MISSING_WORDS)}" if self.kind == "customer" else ""
-            return f"((NOT regexp_full_match({value}, '{_KEY_PATTERNS[self.kind]}'){words}){exempt})"
+            return f"(NOT regexp_full_match({value}, '{_KEY_PATTERNS[self.kind]}'){exempt})"
         doubt = f"{value} IS NULL AND {self.column.sql} IS NOT NULL"
-        if self.span:
-            doubt = f"({doubt}) OR NOT {value} {self.span}"
         return f"CASE WHEN {doubt} THEN ({self.problem}) IS NOT NULL ELSE false END"
+
+    def rare_condition(self, value: str) -> str:
+        """Return an SQL condition that is true for an unreadable cell that `unreadable_condition` does not find.
+
+        Such cells are rare. Therefore the values of a whole log are tested first, and line by line only if necessary.
+
+        Args:
+            value: Name of a column with the value.
+        """
+        if self.kind == "customer" and self.column.is_text:
+            exempt = f" AND NOT {_is_one_of(value, self.exempt)}" if self.exempt else ""
+            return f"({_is_word(value, *_LOGICAL_WORDS, *_MISSING_WORDS)}{exempt})"
+        return f"(NOT {value} {self.span})" if self.span else "false"
 
     @property
     def padding(self) -> str:
@@ -488,11 +499,13 @@ def _column(table: RawTable, name: str) -> RawColumn:
     return column
 
 
-def staged_select(casts: Mapping[str, ColumnCast], source: str) -> str:
+def staged_select(casts: Mapping[str, ColumnCast], source: str, *, finds_rare: bool) -> str:
     """Return a SELECT with the value of each role, and with `is_unreadable`, which is true if any cell is unreadable.
 
-    The subquery computes each value once. Without it, DuckDB would evaluate an expression again for each use.
+    Without `finds_rare`, cells that meet their `rare_condition` count as readable. The subquery computes each value once. Without it, DuckDB would evaluate an expression again for each use.
     """
     values = ", ".join(f"{cast.value} AS {role}" for role, cast in casts.items())
-    problems = " OR ".join(cast.unreadable_condition(role) for role, cast in casts.items())
+    conditions = [cast.unreadable_condition(role) for role, cast in casts.items()]
+    conditions += [cast.rare_condition(role) for role, cast in casts.items()] if finds_rare else []
+    problems = " OR ".join(conditions)
     return f"SELECT *, COALESCE({problems}, false) AS is_unreadable FROM (SELECT *, {values} FROM {source})"  # noqa: S608 - constant names, quoted text
