@@ -8,7 +8,7 @@ TEST_PROCESSES ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 BENCHED := files/bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-long bench check fix docs protos contract examples readme lock
+.PHONY: help setup demo console serve test test-long bench check fix docs protos contract examples readme lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ setup: .venv/installed ## make .venv from requirements.lock, every package by it
 
 demo: setup ## train both models on real data, serve, ask as the loan desk and as the CRM
 	@$(BIN)/python demo.py
+
+console: setup ## open the console in the browser, with a server on what `make demo` has made
+	@$(BIN)/python demo.py --console
 
 serve: setup ## serve the active bundles on 127.0.0.1:50051
 	@$(BIN)/python -m server

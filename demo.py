@@ -31,7 +31,14 @@ PURPOSE = "Demo: review of a decision"
 
 
 def main(arguments: list[str]) -> int:
-    """Run the demo. With --readme, also write its transcripts into the console blocks of the README."""
+    """Run the demo. With --readme, also write its transcripts into the console blocks of the README.
+
+    With --console, only serve what an earlier run made, with the console in the browser.
+    """
+    if arguments == ["--console"]:
+        with serving(FILES / "console-server.log") as address:
+            run_module("console", "--address", address)
+        return 0
     if arguments not in ([], ["--readme"]):
         print(__doc__)
         return 0 if arguments in (["--help"], ["-h"]) else 2

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
@@ -40,15 +40,19 @@ class ClientCredentials:
         key: PEM file with the private key of `certificate`.
         token_file: File with a bearer token, which is read again for each call. None if the server identifies callers
             by certificates.
+        token: A bearer token that does not change; None unless it replaces `token_file`.
     """
 
     ca: Path
     certificate: Path | None = None
     key: Path | None = None
     token_file: Path | None = None
+    token: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        """Reject a certificate without its key, and a key without its certificate."""
+        """Reject a certificate without its key, a key without its certificate, and two tokens."""
+        if self.token is not None and self.token_file is not None:
+            raise ValueError("token and token_file: set at most one")
         if (self.certificate is None) != (self.key is None):
             raise ValueError("certificate and key: set both or neither")
 
@@ -60,6 +64,8 @@ class ClientCredentials:
         """
         key, certificate = (path.read_bytes() if path else None for path in (self.key, self.certificate))
         channel = grpc.ssl_channel_credentials(self.ca.read_bytes(), key, certificate)
+        if self.token is not None:
+            return grpc.composite_channel_credentials(channel, grpc.access_token_call_credentials(self.token))
         if self.token_file is None:
             return channel
         self.token_file.read_bytes()  # a missing file raises an error here instead of in each call

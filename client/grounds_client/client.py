@@ -602,12 +602,12 @@ class Client:
             decision_filter: Which decisions to list; None means all.
             page_size: Decisions fetched with one call, up to 1,000.
         """
-        request = sample_pb2.ListDecisionsRequest(filter=decision_filter, page_size=page_size)
+        token = ""
         while True:
-            page = self._call(self._audit.ListDecisions, request)
+            page = self.list_decisions_page(decision_filter, page_size=page_size, page_token=token)
             yield from page.decisions
-            request.page_token = page.next_page_token
-            if not request.page_token:
+            token = page.next_page_token
+            if not token:
                 return
 
     def list_activations(
@@ -635,6 +635,24 @@ class Client:
             request.page_token = page.next_page_token
             if not request.page_token:
                 return
+
+    def list_decisions_page(
+        self,
+        decision_filter: sample_pb2.DecisionFilter | None = None,
+        *,
+        page_size: int = DEFAULT_PAGE_SIZE,
+        page_token: str = "",
+    ) -> sample_pb2.ListDecisionsResponse:
+        """Return one page of decisions, newest first.
+
+        Args:
+            decision_filter: Which decisions to list; None means all.
+            page_size: Decisions on the page, up to 1,000.
+            page_token: The next_page_token of the previous page; "" for the first page.
+        """
+        request = sample_pb2.ListDecisionsRequest(filter=decision_filter, page_size=page_size, page_token=page_token)
+        response: sample_pb2.ListDecisionsResponse = self._call(self._audit.ListDecisions, request)
+        return response
 
     def count_refused_calls(
         self, start: dt.datetime | None = None, end: dt.datetime | None = None

@@ -14,7 +14,7 @@ PAGES = [
     *(path for path in sorted(ROOT.glob("**/README.md")) if not {".venv", "node_modules", "site"} & set(path.parts)),
     *(ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md")),
 ]
-FOLDERS = "client|docs|examples|models|protos|record|server|tests|training"
+FOLDERS = "client|console|docs|examples|models|protos|record|server|tests|training"
 
 
 def missing_links(page: Path) -> list[str]:

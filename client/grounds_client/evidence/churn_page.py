@@ -30,10 +30,10 @@ def render_churn_page(
     """Return the page. The arguments are those of `render_decision_page`."""
     customer = evidence.customer
     title = f"Evidence of the churn risk of customer {customer.market} {customer.customer_id}"
-    return render_page(title, _parts(evidence, replay, checks, purpose=purpose, key=key))
+    return render_page(title, churn_parts(evidence, replay, checks, purpose=purpose, key=key))
 
 
-def _parts(
+def churn_parts(
     evidence: audit_pb2.ChurnEvidence,
     replay: audit_pb2.ReplayChurnRiskResponse,
     checks: Sequence[EvidenceCheck],
@@ -41,7 +41,7 @@ def _parts(
     purpose: str,
     key: str,
 ) -> Iterator[Markup]:
-    """Yield the parts of the page in the order in which an auditor reads."""
+    """Yield the parts of the page in the order in which an auditor reads. The arguments are those of `render_churn_page`."""
     risk = evidence.churn_risk
     yield purpose_paragraph(evidence.reading, purpose)
     if evidence.HasField("churn_risk"):

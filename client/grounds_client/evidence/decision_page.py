@@ -27,6 +27,13 @@ from grounds_client.formatting import (
     value_text,
 )
 
+_VERBS = {
+    "APPROVE": "approved it",
+    "APPROVE_REDUCED": "approved a smaller amount",
+    "REFER": "referred it to a person",
+    "DECLINE": "declined it",
+    "NOT_SCORABLE": "could not score it, because values are missing",
+}
 _TIME_FORMAT = "%Y-%m-%d %H:%M:%S.%f UTC"
 
 
@@ -48,10 +55,10 @@ def render_decision_page(
         key: A description of the key that checked the proof (`describe_key`).
     """
     title = f"Evidence of credit decision {evidence.decision_id}"
-    return render_page(title, _parts(evidence, replay, checks, purpose=purpose, key=key))
+    return render_page(title, decision_parts(evidence, replay, checks, purpose=purpose, key=key))
 
 
-def _parts(
+def decision_parts(
     evidence: audit_pb2.Evidence,
     replay: audit_pb2.ReplayDecisionResponse,
     checks: Sequence[EvidenceCheck],
@@ -59,9 +66,10 @@ def _parts(
     purpose: str,
     key: str,
 ) -> Iterator[Markup]:
-    """Yield the parts of the page in the order in which an auditor reads."""
+    """Yield the parts of the page in the order in which an auditor reads. The arguments are those of `render_decision_page`."""
     yield purpose_paragraph(evidence.reading, purpose)
     if evidence.HasField("record"):
+        yield _opening(evidence)
         yield _summary(evidence.decision)
         yield section("The request", definitions(_request_facts(evidence)))
         yield _inputs_section(evidence)
@@ -75,6 +83,22 @@ def _parts(
     if evidence.HasField("record"):
         yield model_section(evidence)
         yield policy_section(evidence)
+
+
+def _opening(evidence: audit_pb2.Evidence) -> Markup:
+    """Return who requested what, when, and how it was decided, as sentences for a reader who knows no codes."""
+    decision, time = evidence.decision, evidence.record.decide_time.ToDatetime()
+    assessment = decision.assessment
+    text = (
+        f"On {time.day} {time:%B %Y} at {time:%H:%M} UTC, {evidence.record.caller} requested "
+        f"{money_text(decision.requested_amount)} for customer {decision.customer.customer_id} in market "
+        f"{decision.customer.market}. The policy {_VERBS[decision_name(decision.decision)]}."
+    )
+    if assessment.HasField("model_output"):
+        text += f" The model expects this customer to default with a probability of {assessment.model_output.pd:.1%}."
+    if evidence.overrides:
+        text += " A person decided differently later; see overrides and outcomes."
+    return tag("p", text)
 
 
 def _summary(decision: credit_pb2.CreditDecision) -> Markup:

@@ -11,6 +11,10 @@ class Markup(str):
 
     __slots__ = ()
 
+    def __html__(self) -> str:
+        """Return the HTML, so that a template engine inserts it unchanged."""
+        return self
+
 
 def tag(name: str, *children: str | None, **attributes: str | float | None) -> Markup:
     """Return an element.
@@ -51,7 +55,10 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], figures: Sequence[
         tag(
             "tr",
             tag("th", row[0], scope="row"),
-            *(tag("td", cell, class_=each) for cell, each in zip(row[1:], classes[1:], strict=True)),
+            *(
+                tag("td", cell, class_=each, data_label=title)
+                for cell, each, title in zip(row[1:], classes[1:], head[1:], strict=True)
+            ),
         )
         for row in rows
     ]

@@ -78,7 +78,7 @@ def proof_section(evidence: _EvidencePack, checks: Sequence[EvidenceCheck], key:
     lines = [tag("li", check.claim, class_="holds" if check.holds else "fails") for check in checks]
     return section(
         "Is the record unchanged?",
-        tag("ul", *lines, style="list-style: none; padding: 0"),
+        tag("ul", *lines, class_="checks"),
         definitions([("index in the record log", str(proof.record.index)), ("checked with the public key", key)]),
         tag("p", "Checkpoint, signed by the log:"),
         tag("pre", proof.checkpoint),

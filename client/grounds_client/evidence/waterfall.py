@@ -16,6 +16,8 @@ from grounds_client.formatting import value_text
 BASE_LABEL = "typical customer of the baseline"
 _WIDTH, _HEIGHT = 240, 14
 _BAR_COLUMN = 4
+_CREDIT_HEAD = ("how the score adds up", "value", "points", "so far", "", "log-odds of default")
+_CHURN_HEAD = ("how the log-odds add up", "value", "log-odds", "so far", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +76,10 @@ def credit_waterfall(assessment: credit_pb2.CreditAssessment, described: Mapping
     steps = point_steps(explanation, described)
     scale = _Scale([explanation.base_points, *(step.after for step in steps)])
     points = str(explanation.base_points)
-    base = _row(BASE_LABEL, ("", points, points, "", _log_odds_text(explanation.base_value)))
+    base = _row(_CREDIT_HEAD, BASE_LABEL, ("", points, points, "", _log_odds_text(explanation.base_value)))
     lines = [
         _row(
+            _CREDIT_HEAD,
             step.label,
             (
                 step.value,
@@ -89,9 +92,8 @@ def credit_waterfall(assessment: credit_pb2.CreditAssessment, described: Mapping
         for step in steps
     ]
     score = str(output.score)
-    total = _row("score", ("", score, score, "", _log_odds_text(output.log_odds)), kind="total")
-    head = ("how the score adds up", "value", "points", "so far", "", "log-odds of default")
-    return _table(head, (base, *lines, total))
+    total = _row(_CREDIT_HEAD, "score", ("", score, score, "", _log_odds_text(output.log_odds)), kind="total")
+    return _table(_CREDIT_HEAD, (base, *lines, total))
 
 
 def churn_waterfall(explanation: Explanation, log_odds: float, described: Mapping[str, model_pb2.Feature]) -> Markup:
@@ -99,16 +101,17 @@ def churn_waterfall(explanation: Explanation, log_odds: float, described: Mappin
     steps = _log_odds_steps(explanation, described)
     scale = _Scale([explanation.base_value, *(step.after for step in steps)])
     base_value, sum_text = _log_odds_text(explanation.base_value), _log_odds_text(log_odds)
-    base = _row(BASE_LABEL, ("", base_value, base_value, ""))
+    base = _row(_CHURN_HEAD, BASE_LABEL, ("", base_value, base_value, ""))
     lines = [
         _row(
+            _CHURN_HEAD,
             step.label,
             (step.value, _log_odds_text(step.contribution), _log_odds_text(step.after), scale.bar(step)),
         )
         for step in steps
     ]
-    total = _row("log-odds of leaving", ("", sum_text, sum_text, ""), kind="total")
-    return _table(("how the log-odds add up", "value", "log-odds", "so far", ""), (base, *lines, total))
+    total = _row(_CHURN_HEAD, "log-odds of leaving", ("", sum_text, sum_text, ""), kind="total")
+    return _table(_CHURN_HEAD, (base, *lines, total))
 
 
 def _label_and_value(line: Contribution, described: Mapping[str, model_pb2.Feature]) -> tuple[str, str]:
@@ -129,9 +132,12 @@ def _table(head: Sequence[str], rows: Iterable[Markup]) -> Markup:
     return tag("table", tag("thead", top), tag("tbody", *rows))
 
 
-def _row(label: str, cells: Sequence[str], kind: str | None = None) -> Markup:
+def _row(head: Sequence[str], label: str, cells: Sequence[str], kind: str | None = None) -> Markup:
     """Return one row: the label, then the cells in the order of the table's head."""
-    written = [tag("td", cell, class_=_class(column)) for column, cell in enumerate(cells, start=1)]
+    written = [
+        tag("td", cell, class_=_class(column), data_label=(head[column] if cell else None) or None)
+        for column, cell in enumerate(cells, start=1)
+    ]
     return tag("tr", tag("th", label, scope="row"), *written, class_=kind)
 
 

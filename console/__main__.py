@@ -1,0 +1,110 @@
+"""`python -m console`: serve the pages."""
+
+import ipaddress
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from console.app import create_app
+from console.connections import SharedClient, TokenClients
+from grounds_client import Client, ClientCredentials
+from grounds_client.channel import DEFAULT_ADDRESS
+from grounds_record.errors import KeyMalformed
+from grounds_record.note import VerifierKey, parse_verifier_key
+
+_LOG_CONFIG = {"version": 1, "disable_existing_loggers": False}  # uvicorn's own access log would contain customer ids
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command(epilog="Example: python -m console --port 8080 --log-key grounds.pub")
+def serve(
+    address: Annotated[str, typer.Option(help="Host and port of the gRPC server.")] = DEFAULT_ADDRESS,
+    host: Annotated[str, typer.Option(help="IP address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 for any free port.", min=0, max=65535)] = 8080,
+    ca: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="PEM file with the certificates that sign the server's certificate."),
+    ] = None,
+    certificate: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="PEM file with your certificate, if only you use this console.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(metavar="FILE", help="PEM file with the key of the certificate.")] = None,
+    tokens_from_proxy: Annotated[
+        bool,
+        typer.Option(
+            "--tokens-from-proxy",
+            help="Pass on the bearer token of each request, which a proxy that signs people in adds. Required to listen on "
+            "other than loopback.",
+        ),
+    ] = False,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A host name by which browsers reach the console; repeatable."),
+    ] = None,
+    log_key: Annotated[
+        str,
+        typer.Option(
+            metavar="KEY",
+            help="The record log's public key, or a file that contains it. Default: as the server reports it.",
+        ),
+    ] = "",
+) -> None:
+    """Serve the console on http://HOST:PORT until it is interrupted."""
+    _check_options(host, ca, certificate, key, tokens_from_proxy=tokens_from_proxy)
+    if tokens_from_proxy:
+        assert ca is not None, "checked above"
+        source: SharedClient | TokenClients = TokenClients(address, ca)
+    else:
+        source = SharedClient(Client(address, credentials=ClientCredentials(ca, certificate, key) if ca else None))
+    hosts = [host, "localhost", *(allowed_host or [])]
+    console = create_app(source, _read_log_key(log_key), hosts)
+    family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET  # noqa: PLR2004 - the version of IP
+    with socket.create_server((host, port), family=family) as listener:
+        name = f"[{host}]" if family == socket.AF_INET6 else host
+        typer.echo(f"console: http://{name}:{listener.getsockname()[1]}")
+        config = uvicorn.Config(
+            console, access_log=False, server_header=False, log_config=_LOG_CONFIG, log_level="warning"
+        )
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _check_options(
+    host: str, ca: Path | None, certificate: Path | None, key: Path | None, *, tokens_from_proxy: bool
+) -> None:
+    """Raise an error if options contradict each other."""
+    if not tokens_from_proxy and not ipaddress.ip_address(host).is_loopback:
+        raise typer.BadParameter(
+            "must be a loopback address, such as 127.0.0.1, unless --tokens-from-proxy is given", param_hint="--host"
+        )
+    if tokens_from_proxy and ca is None:
+        raise typer.BadParameter(
+            "requires --ca, because tokens are sent over TLS only", param_hint="--tokens-from-proxy"
+        )
+    if tokens_from_proxy and certificate:
+        raise typer.BadParameter("specify --tokens-from-proxy or --certificate, not both", param_hint="--certificate")
+    if (certificate is None) != (key is None):
+        raise typer.BadParameter("specify both --certificate and --key, or neither", param_hint="--certificate")
+    if certificate and ca is None:
+        raise typer.BadParameter("requires --ca", param_hint="--certificate")
+
+
+def _read_log_key(text: str) -> VerifierKey | None:
+    """Return the key of `--log-key`; None if the option is missing."""
+    if not text:
+        return None
+    content = Path(text).read_text("ascii").strip() if Path(text).is_file() else text
+    try:
+        return parse_verifier_key(content)
+    except KeyMalformed as error:
+        raise typer.BadParameter(
+            f"must be a public key or a file that contains one: {error}", param_hint="--log-key"
+        ) from error
+
+
+if __name__ == "__main__":
+    sys.exit(app())

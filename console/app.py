@@ -1,0 +1,179 @@
+"""The web application: routes, errors, and the headers of every answer."""
+
+import logging
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from http import HTTPStatus
+from importlib import resources
+from pathlib import Path
+from traceback import extract_tb
+
+import grpc
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from console.connections import ClientSource, NotSignedIn
+from console.pages import churn, credit, evidence, home, models
+from console.pages.form import FormInvalid
+from console.pages.purpose_form import set_purpose, show_purpose_form
+from console.purpose import PurposeMissing
+from console.rendering import render_page
+from grounds_client import CallFailed, Client
+from grounds_record.note import VerifierKey
+
+_LOG = logging.getLogger("console")
+_HEADERS = {
+    b"content-security-policy": b"default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
+    b"frame-ancestors 'none'",
+    b"referrer-policy": b"no-referrer",
+    b"x-content-type-options": b"nosniff",
+    b"cross-origin-opener-policy": b"same-origin",
+    b"cross-origin-resource-policy": b"same-origin",
+}
+_STATUS = {
+    grpc.StatusCode.INVALID_ARGUMENT: HTTPStatus.BAD_REQUEST,
+    grpc.StatusCode.UNAUTHENTICATED: HTTPStatus.UNAUTHORIZED,
+    grpc.StatusCode.PERMISSION_DENIED: HTTPStatus.FORBIDDEN,
+    grpc.StatusCode.NOT_FOUND: HTTPStatus.NOT_FOUND,
+    grpc.StatusCode.FAILED_PRECONDITION: HTTPStatus.CONFLICT,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: HTTPStatus.TOO_MANY_REQUESTS,
+    grpc.StatusCode.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED: HTTPStatus.GATEWAY_TIMEOUT,
+}
+_FILES = {
+    "console.css": ("console", "static/console.css", "text/css"),
+    "evidence.css": ("grounds_client.evidence", "evidence.css", "text/css"),
+    "icon.svg": ("console", "static/icon.svg", "image/svg+xml"),
+}
+_Page = Callable[[Request, Client], Response]
+_ROUTES: Mapping[str, _Page] = {
+    "/": home.show_home,
+    "/decisions": evidence.list_decisions,
+    "/decisions/{decision_id}": credit.show_decision,
+    "/evidence/{decision_id}": evidence.show_evidence,
+    "/sample": evidence.show_sample,
+    "/what-if": credit.show_what_if,
+    "/churn": churn.list_runs,
+    "/churn/{market}": churn.list_customers,
+    "/churn/{market}/customer": churn.show_customer,
+    "/churn/{market}/evidence": churn.show_evidence,
+    "/models": models.list_models,
+    "/models/{bundle_id}": models.show_model,
+    "/policy": models.show_policy,
+    "/log": home.show_record_log,
+}
+
+
+def create_app(source: ClientSource, key: VerifierKey | None, hosts: Sequence[str]) -> Starlette:
+    """Return the application.
+
+    Args:
+        source: Provides the client of each request.
+        key: The record log's public key; None to check with the key that the server reports.
+        hosts: The host names by which browsers may reach the console. Another name is rejected, because a foreign page
+            could otherwise read the console by DNS rebinding.
+    """
+    app = Starlette(
+        routes=[
+            *(Route(path, _endpoint(path, page, source)) for path, page in _ROUTES.items()),
+            Route("/purpose", show_purpose_form, methods=["GET"]),
+            Route("/purpose", set_purpose, methods=["POST"]),
+            Route("/static/{name}", _send_file),
+        ],
+        middleware=[Middleware(_HeadersMiddleware), Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))],
+        exception_handlers={HTTPException: _show_http_error},
+    )
+    app.state.log_key = key
+    return app
+
+
+class _HeadersMiddleware:
+    """Adds the security headers to every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *_HEADERS.items()]
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+def _endpoint(path: str, page: _Page, source: ClientSource) -> Callable[[Request], Awaitable[Response]]:
+    """Return the function that answers a route: the page, or a page that explains the error."""
+
+    def answer(request: Request) -> Response:
+        try:
+            with source.open(request) as client:
+                return page(request, client)
+        except PurposeMissing as missing:
+            return missing.redirect(request)
+        except (NotSignedIn, FormInvalid, CallFailed) as error:
+            return _show_refusal(request, error)
+        except Exception as error:  # noqa: BLE001 - a bug: the browser gets an incident id only
+            return _show_bug(request, path, error)
+
+    async def endpoint(request: Request) -> Response:
+        return await run_in_threadpool(answer, request)
+
+    return endpoint
+
+
+def _show_refusal(request: Request, error: NotSignedIn | FormInvalid | CallFailed) -> Response:
+    """Return the page that states why a request was refused, and what to do."""
+    if isinstance(error, CallFailed):
+        problems = [f"{each.field}: {each.problem}" for each in error.problems]
+        status = _STATUS.get(error.code, HTTPStatus.BAD_GATEWAY)
+        return _error_page(request, status, error.reason or error.code.name, error.message, *problems)
+    if isinstance(error, FormInvalid):
+        return _error_page(request, HTTPStatus.BAD_REQUEST, "This form cannot be sent", *error.problems)
+    text = "The proxy in front of the console must add a bearer token to each request."
+    return _error_page(request, HTTPStatus.UNAUTHORIZED, "You are not signed in", text)
+
+
+def _show_bug(request: Request, path: str, error: Exception) -> Response:
+    """Log where an unexpected error happened, without its message, which may contain a customer's data."""
+    incident = str(uuid.uuid4())
+    frames = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in extract_tb(error.__traceback__)]
+    _LOG.error("bug: route %s, incident %s, %s at %s", path, incident, type(error).__name__, "; ".join(frames))
+    return _error_page(
+        request,
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "Something is wrong with the console",
+        f"Quote incident {incident} to your operator.",
+    )
+
+
+def _error_page(request: Request, status: int, title: str, *lines: str) -> Response:
+    """Return a page that explains an error."""
+    return render_page(request, "error.html", title, status=status, lines=lines)
+
+
+async def _show_http_error(request: Request, error: Exception) -> Response:
+    """Return the page for an error of the web framework, such as an unknown address."""
+    assert isinstance(error, HTTPException), "registered for this class"
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        return _error_page(request, error.status_code, "Page not found", "The console has no page with this address.")
+    return _error_page(request, error.status_code, "Not possible", error.detail)
+
+
+async def _send_file(request: Request) -> Response:
+    """Return a style sheet or the icon."""
+    name = str(request.path_params["name"])
+    if name not in _FILES:
+        raise HTTPException(HTTPStatus.NOT_FOUND)
+    package, path, media_type = _FILES[name]
+    content = resources.files(package).joinpath(path).read_bytes()
+    return Response(content, media_type=media_type, headers={"cache-control": "max-age=3600"})

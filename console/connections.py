@@ -1,0 +1,69 @@
+"""The connection to the server for each request of a browser.
+
+The console decides nothing about rights: it passes the person's identity on, and the server's authority table decides.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from starlette.requests import Request
+
+from grounds_client import Client, ClientCredentials
+
+_SCHEME = "bearer "
+_FORWARDED_TOKEN = "x-forwarded-access-token"  # noqa: S105 - the name of a header, as oauth2-proxy sets it
+
+
+class NotSignedIn(Exception):
+    """The request has no bearer token; the proxy in front must add one."""
+
+
+class ClientSource(Protocol):
+    """Provides the client with which a request is answered."""
+
+    def open(self, request: Request) -> AbstractContextManager[Client]:
+        """Yield the client.
+
+        Raises:
+            NotSignedIn: The request does not identify a person.
+        """
+
+
+class SharedClient:
+    """One client for all requests, with the identity of the person who started the console."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    @contextmanager
+    def open(self, request: Request) -> Iterator[Client]:
+        """Yield the client."""
+        del request
+        yield self._client
+
+
+class TokenClients:
+    """A client for each request, with the bearer token that a proxy added to the request."""
+
+    def __init__(self, address: str, ca: Path) -> None:
+        """Remember the server.
+
+        Args:
+            address: Host and port of the gRPC server.
+            ca: PEM file with the certificates that sign the server's certificate.
+        """
+        self._address, self._ca = address, ca
+
+    @contextmanager
+    def open(self, request: Request) -> Iterator[Client]:
+        """Yield a client with the token of the request, and close it afterwards."""
+        header = request.headers.get("authorization", "")
+        token = request.headers.get(_FORWARDED_TOKEN, "")
+        if header.lower().startswith(_SCHEME):
+            token = header[len(_SCHEME) :].strip()
+        if not token or not token.isascii():
+            raise NotSignedIn
+        with Client(self._address, credentials=ClientCredentials(self._ca, token=token)) as client:
+            yield client

@@ -1,0 +1,83 @@
+"""The CRM's pages: scoring runs, the customers most at risk, and one customer's prediction with its evidence."""
+
+from itertools import islice
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from console.pages.form import Form
+from console.purpose import require_purpose
+from console.rendering import render_page, render_parts
+from grounds.churn.v1 import churn_pb2
+from grounds_client import Client
+from grounds_client.evidence.checks import check_churn_evidence, describe_key
+from grounds_client.evidence.churn_page import churn_parts
+from grounds_client.evidence.waterfall import churn_waterfall
+from grounds_client.formatting import band_name, enum_name
+from grounds_record.note import parse_verifier_key
+
+_CUSTOMERS = 50
+_CUSTOMERS_MAX = 1000
+
+
+def list_runs(request: Request, client: Client) -> Response:
+    """Show the newest scoring run of every market."""
+    return render_page(request, "runs.html", "Churn: newest runs", runs=client.list_churn_runs())
+
+
+def list_customers(request: Request, client: Client) -> Response:
+    """Show the customers of a market who are most at risk."""
+    form, market = Form(request), request.path_params["market"]
+    band, order = form.choice("band", churn_pb2.RiskBand), form.choice("order", churn_pb2.ChurnRiskOrder)
+    count, locale = form.number("count", _CUSTOMERS, _CUSTOMERS_MAX), form.text("locale")
+    form.check()
+    risks = client.list_churn_risks(
+        market,
+        order=order or churn_pb2.CHURN_RISK_ORDER_PROBABILITY,
+        risk_bands=[band] if band else [],
+        page_size=count,
+        locale=locale,
+    )
+    return render_page(
+        request,
+        "customers.html",
+        f"Churn: customers of {market} most at risk",
+        form=form,
+        market=market,
+        risks=list(islice(risks, count)),
+        count=count,
+        bands=[enum_name(churn_pb2.RiskBand, number) for number in churn_pb2.RiskBand.values() if number],
+        orders=[enum_name(churn_pb2.ChurnRiskOrder, number) for number in churn_pb2.ChurnRiskOrder.values() if number],
+    )
+
+
+def show_customer(request: Request, client: Client) -> Response:
+    """Show one customer's newest prediction."""
+    form, market = Form(request), request.path_params["market"]
+    risk = client.get_churn_risk(market, form.text("customer"), locale=form.text("locale"))
+    is_scored = risk.status == churn_pb2.CHURN_STATUS_SCORED
+    drawing = churn_waterfall(risk.explanation, risk.log_odds, {}) if is_scored else None
+    runs = {run.market: run.run_id for run in client.list_churn_runs()}
+    return render_page(
+        request,
+        "customer.html",
+        f"Churn risk of customer {market} {risk.customer.customer_id}",
+        risk=risk,
+        is_scored=is_scored,
+        standing=band_name(risk.risk_band) if is_scored else enum_name(churn_pb2.ChurnStatus, risk.status),
+        waterfall=drawing,
+        run_id=runs.get(market, ""),
+    )
+
+
+def show_evidence(request: Request, client: Client) -> Response:
+    """Show everything that is recorded about one prediction. The server records the reading and its purpose."""
+    purpose, form, market = require_purpose(request), Form(request), request.path_params["market"]
+    run_id, customer = form.text("run"), form.text("customer")
+    evidence = client.get_churn_evidence(run_id, market, customer, purpose, locale=form.text("locale"))
+    replay = client.replay_churn_risk(run_id, market, customer, purpose)
+    given = request.app.state.log_key
+    key = given or parse_verifier_key(evidence.verifier_key)
+    text = describe_key(key, given=given is not None)
+    parts = churn_parts(evidence, replay, check_churn_evidence(evidence, key), purpose=purpose, key=text)
+    return render_parts(request, f"Evidence of the churn risk of customer {market} {customer}", parts)

@@ -1,0 +1,96 @@
+"""The auditor's pages: lists and samples of decisions, and the evidence of one decision."""
+
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from console.pages.form import Form
+from console.purpose import require_purpose
+from console.rendering import render_page, render_parts
+from grounds.audit.v1 import sample_pb2
+from grounds.credit.v1 import credit_pb2
+from grounds_client import Client
+from grounds_client.evidence.checks import check_decision_evidence, describe_key
+from grounds_client.evidence.decision_page import decision_parts
+from grounds_client.formatting import enum_name
+from grounds_record.note import parse_verifier_key
+
+_PAGE_SIZE = 50
+_SAMPLE_MAX = 1000
+OUTCOMES = [enum_name(credit_pb2.Decision, number) for number in credit_pb2.Decision.values() if number]
+
+
+def list_decisions(request: Request, client: Client) -> Response:
+    """Show decisions, newest first, or the one decision whose id was typed."""
+    form = Form(request)
+    if decision_id := form.text("decision_id"):
+        return RedirectResponse(f"/evidence/{decision_id}" if "/" not in decision_id else "/decisions", 303)
+    wanted = _filter(form)
+    form.check()
+    page = client.list_decisions_page(wanted, page_size=_PAGE_SIZE, page_token=form.text("page_token"))
+    return render_page(
+        request,
+        "decisions.html",
+        "Decisions",
+        form=form,
+        outcomes=OUTCOMES,
+        decisions=page.decisions,
+        next_query=str(request.url.include_query_params(page_token=page.next_page_token).query)
+        if page.next_page_token
+        else "",
+    )
+
+
+def show_sample(request: Request, client: Client) -> Response:
+    """Show a random sample of decisions that the same seed draws again, and the form to draw one."""
+    form = Form(request)
+    wanted, size, tree_size = _filter(form), form.number("size", 25, _SAMPLE_MAX), form.number("tree_size", 0, 1 << 62)
+    strata: list[Any] = [each for each in sample_pb2.StratumKey.values() if each and form.text(f"by_{_key_name(each)}")]
+    form.check()
+    seed = form.text("seed")
+    sample = None
+    if seed:
+        sample = client.sample_decisions(
+            seed, size=size, stratify_by=strata, tree_size=tree_size, decision_filter=wanted
+        )
+    keys = [_key_name(each) for each in sample_pb2.StratumKey.values() if each]
+    return render_page(
+        request, "sample.html", "Sample", form=form, sample=sample, seed=seed, size=size, keys=keys, outcomes=OUTCOMES
+    )
+
+
+def show_evidence(request: Request, client: Client) -> Response:
+    """Show everything that is recorded about one decision. The server records the reading and its purpose."""
+    purpose, decision_id = require_purpose(request), request.path_params["decision_id"]
+    evidence = client.get_evidence(decision_id, purpose)
+    replay = client.replay_decision(decision_id, purpose)
+    given = request.app.state.log_key
+    key = given or parse_verifier_key(evidence.verifier_key)
+    text = describe_key(key, given=given is not None)
+    checks = check_decision_evidence(evidence, key)
+    parts = decision_parts(evidence, replay, checks, purpose=purpose, key=text)
+    return render_parts(request, f"Evidence of credit decision {decision_id}", parts)
+
+
+def _key_name(key: int) -> str:
+    """Return the name of a stratum key in lowercase letters, such as market."""
+    return enum_name(sample_pb2.StratumKey, key).lower()
+
+
+def _filter(form: Form) -> sample_pb2.DecisionFilter:
+    """Return the filter that a form describes."""
+    found = sample_pb2.DecisionFilter(
+        market=form.text("market"),
+        bundle_id=form.text("bundle_id"),
+        decision=form.choice("decision", credit_pb2.Decision),
+        grade=form.text("grade"),
+        caller=form.text("caller"),
+    )
+    for name, field in (("start", "start_time"), ("end", "end_time")):
+        if (day := form.day(name)) is not None:
+            time = Timestamp()
+            time.FromDatetime(day)
+            getattr(found, field).CopyFrom(time)
+    return found

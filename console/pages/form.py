@@ -1,0 +1,90 @@
+"""Reads the fields of a form from the query of a request."""
+
+import datetime as dt
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
+from starlette.requests import Request
+
+from grounds_client import Amount
+from grounds_client.client import Value, parse_value
+from grounds_client.formatting import enum_name
+
+_Value = TypeVar("_Value")
+
+
+class FormInvalid(Exception):
+    """A field of a form is invalid.
+
+    Attributes:
+        problems: One sentence for each invalid field.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class Form:
+    """The fields of one form. Call `check` after reading all of them, so that all problems are reported at once."""
+
+    def __init__(self, request: Request) -> None:
+        self._fields = request.query_params
+        self._problems: list[str] = []
+
+    def text(self, name: str) -> str:
+        """Return a field as text without spaces around it; "" if it is empty."""
+        return self._fields.get(name, "").strip()
+
+    def number(self, name: str, default: int, largest: int) -> int:
+        """Return a whole number from 1 to `largest`."""
+
+        def parse(text: str) -> int:
+            number = int(text)
+            if not 1 <= number <= largest:
+                raise ValueError(text)
+            return number
+
+        return self._parse(name, parse, f"a whole number from 1 to {largest}", default)
+
+    def day(self, name: str) -> dt.datetime | None:
+        """Return the beginning of a day in UTC; None if the field is empty."""
+        return self._parse(
+            name,
+            lambda text: dt.datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=dt.UTC),
+            "a day such as 2026-11-30",
+            None,
+        )
+
+    def choice(self, name: str, enum: EnumTypeWrapper) -> Any:  # the type of an enum's numbers, which has no name here
+        """Return the number of an enum value; 0 if the field is empty."""
+        numbers = {enum_name(enum, number): number for number in enum.values() if number}
+        return self._parse(name, lambda text: numbers[text], f"one of {', '.join(numbers)}", 0)
+
+    def amount(self, name: str) -> Amount | None:
+        """Return an amount of money; None if the field is empty."""
+        return self._parse(name, Amount.parse, "an amount such as 120000TWD", None)
+
+    def values(self, prefix: str) -> dict[str, Value]:
+        """Return the values of all fields whose names begin with a prefix, without the prefix. Empty fields are skipped."""
+        found = {
+            name.removeprefix(prefix): text.strip() for name, text in self._fields.items() if name.startswith(prefix)
+        }
+        return {name: parse_value(text) for name, text in found.items() if text}
+
+    def check(self) -> None:
+        """Raise FormInvalid if a field that was read is invalid."""
+        if self._problems:
+            raise FormInvalid(self._problems)
+
+    def _parse(self, name: str, parse: Callable[[str], _Value], expected: str, default: _Value) -> _Value:
+        """Return a parsed field, or the default if it is empty or invalid."""
+        text = self.text(name)
+        if not text:
+            return default
+        try:
+            return parse(text)
+        except (ValueError, KeyError):
+            self._problems.append(f"{name}: must be {expected}, got {text!r}")
+            return default

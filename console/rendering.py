@@ -1,0 +1,87 @@
+"""Renders templates. Every text from outside is escaped, including invisible characters that could mislead a reader."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup as SafeMarkup
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from console.purpose import current_purpose
+from grounds_client.evidence.markup import Markup
+from grounds_client.formatting import (
+    BUNDLE_ID_SHOWN,
+    band_name,
+    contact_text,
+    decision_name,
+    money_text,
+    number_text,
+    score_text,
+    time_text,
+    value_text,
+)
+from grounds_record.printable_text import escape_text
+
+_MENU = (
+    ("/decisions", "Decisions"),
+    ("/sample", "Sample"),
+    ("/what-if", "What if"),
+    ("/churn", "Churn"),
+    ("/models", "Models"),
+    ("/policy", "Policy"),
+    ("/log", "Record log"),
+)
+
+
+def _escape_hidden(value: object) -> object:
+    """Return a text with its invisible characters escaped; Jinja escapes the markup afterwards."""
+    return escape_text(value) if isinstance(value, str) and not isinstance(value, Markup | SafeMarkup) else value
+
+
+def _environment() -> Environment:
+    """Return the environment of all templates."""
+    environment = Environment(
+        loader=PackageLoader("console"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_escape_hidden,
+    )
+    environment.filters.update(
+        band=band_name,
+        contact=contact_text,
+        decision=decision_name,
+        money=money_text,
+        number=number_text,
+        score=score_text,
+        time=time_text,
+        value=value_text,
+        short=lambda text: text[:BUNDLE_ID_SHOWN],
+    )
+    return environment
+
+
+_ENVIRONMENT = _environment()
+
+
+def render_page(request: Request, template: str, title: str, *, status: int = 200, **values: Any) -> Response:
+    """Return a page.
+
+    Args:
+        request: The request, whose path marks the entry of the menu.
+        template: File name of the template.
+        title: Title of the page.
+        status: The HTTP status.
+        values: The variables of the template.
+    """
+    html = _ENVIRONMENT.get_template(template).render(
+        title=title, menu=_MENU, path=request.url.path, purpose=current_purpose(request), **values
+    )
+    return HTMLResponse(html, status, headers={"cache-control": "no-store"})
+
+
+def render_parts(request: Request, title: str, parts: Iterable[Markup]) -> Response:
+    """Return a page of evidence from the parts that the client renders."""
+    return render_page(request, "parts.html", title, parts=list(parts))

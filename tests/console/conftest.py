@@ -1,0 +1,97 @@
+"""A server of the small families with decisions in its record log, and the console in front of it, as processes."""
+
+import dataclasses
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import demo
+from grounds.credit.v1 import credit_pb2
+from grounds_client import Amount, Client
+from models.catalog import activate
+from server.stores.database import Database
+from tests.conftest import LOAD_TIME, ROOT, key_environment
+from tests.server.churn_runs import ChurnFamily
+from tests.server.conftest import churn_family
+from tests.server.loading import load_file
+from tests.server.servers import copy_bundle
+from tests.small import SmallFamily
+
+__all__ = ["churn_family"]
+SCRIPT = "<script>document.title='attacked'</script>"
+
+
+@dataclasses.dataclass(frozen=True)
+class Pages:
+    """A console in front of a server.
+
+    Attributes:
+        url: Address of the console.
+        address: Address of the server.
+        decision_ids: Decisions in the record log.
+    """
+
+    url: str
+    address: str
+    decision_ids: list[str]
+
+
+@contextmanager
+def open_console(*options: str) -> Iterator[str]:
+    """Run the console on a free port while the block runs; yield its URL."""
+    command = [sys.executable, "-m", "console", "--port", "0", *options]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            found = re.search(r"http://\S+", process.stdout.readline())
+            assert found is not None
+            yield found[0]
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="session")
+def console_settings(
+    small: SmallFamily, small_database: Path, churn_family: ChurnFamily, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """Return the variables of a server of the small family and of a run of a small churn family."""
+    folder = tmp_path_factory.mktemp("console")
+    database = f"sqlite:///{shutil.copy(small_database, folder / 'grounds.db')}"
+    opened = Database(database)
+    load_file(opened, churn_family.first_run, LOAD_TIME)
+    opened.close()
+    bundles = shutil.copytree(small.bundles, folder / "bundles")
+    activate(bundles, small.bundle_folder.name)
+    copy_bundle(churn_family.bundle_folder, bundles)
+    found = {"GROUNDS_BUNDLES": str(bundles), "GROUNDS_POLICY": str(small.policy), "GROUNDS_DATABASE": database}
+    return found | key_environment(folder)
+
+
+@pytest.fixture(scope="session")
+def pages(console_settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
+    """Serve the console in front of a server with three decisions, one of them with an override."""
+    log = tmp_path_factory.mktemp("console-log") / "log"
+    with demo.serving(log, **console_settings) as address, open_console("--address", address) as url:
+        with Client(address) as client:
+            amount = Amount.parse("1000EUR")
+            decisions = [
+                client.score_credit("DE", "C00000", amount, features={"turnover": turnover})
+                for turnover in (5_000.0, 50_000.0, 500_000.0)
+            ]
+            ids = [decision.record_ref.decision_id for decision in decisions]
+            client.record_override(
+                ids[0],
+                credit_pb2.DECISION_DECLINE,
+                reason_code="FRAUD_SUSPECTED",
+                user_id="u17",
+                user_role="CREDIT_MANAGER",
+                authority_limit=Amount.parse("500000EUR"),
+                comment=SCRIPT,
+            )
+        yield Pages(url, address, ids)

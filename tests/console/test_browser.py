@@ -1,0 +1,120 @@
+"""A real Chromium opens the pages: accessible, without a request to another origin, at three widths, and in print."""
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.console.conftest import Pages
+
+CHROMIUM = shutil.which("chromium")
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """Start Chromium."""
+    if CHROMIUM is None:
+        assert "CHROMIUM_REQUIRED" not in os.environ, "install the Debian package chromium"
+        pytest.skip("the Debian package chromium is not installed")
+    with sync_playwright() as playwright:
+        # A container has no sandbox for Chromium; it opens only the pages under test.
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+
+
+def open_page(browser: Browser, width: int, scheme: str, problems: list[str]) -> Page:
+    """Open a page that reports requests to other origins, and everything that Chromium complains about."""
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type] # "light" or "dark"
+    page = context.new_page()
+    page.on("console", lambda message: problems.append(message.text))
+    page.on("request", lambda request: problems.extend([] if "//127.0.0.1:" in request.url else [request.url]))
+    page.on("dialog", lambda dialog: problems.append(dialog.message))
+    return page
+
+
+def check_page(page: Page) -> None:
+    """Check that axe finds nothing, that nothing is wider than the window, and that no script of a recorded text ran."""
+    found = Axe().run(page, options={"runOnly": RULES}).response
+    assert found["passes"], "axe checked nothing"
+    assert [(each["id"], each["nodes"][0]["html"]) for each in found["violations"]] == [], page.url
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), page.url
+    assert page.title() != "attacked"
+
+
+def read_evidence(page: Page, pages: Pages) -> None:
+    """Find a decision in the list, state a purpose, and read its evidence."""
+    page.goto(pages.url)
+    check_page(page)
+    page.get_by_role("link", name="Decisions").click()
+    check_page(page)
+    page.get_by_role("link", name=pages.decision_ids[0]).click()
+    check_page(page)
+    page.get_by_label("Purpose").fill("Annual review 2026, case 17")
+    page.get_by_role("button", name="Continue").click()
+    check_page(page)
+    assert page.get_by_text("Is the record unchanged?").is_visible()
+    assert page.locator(".holds").count() >= 6
+    assert len(page.pdf(format="A4")) > 20_000
+
+
+def draw_sample(page: Page) -> None:
+    """Draw a sample in groups by outcome."""
+    page.get_by_role("link", name="Sample").click()
+    page.get_by_label("Seed").fill("27182818")
+    page.get_by_label("decision", exact=True).check()
+    page.get_by_role("button", name="Draw").click()
+    check_page(page)
+    assert page.locator("main ol a").count() == 3
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (400, "light")])
+def test_a_person_finds_reads_samples_and_prints_without_a_barrier(
+    chromium: Browser, pages: Pages, width: int, scheme: str
+) -> None:
+    problems: list[str] = []
+    page = open_page(chromium, width, scheme, problems)
+
+    read_evidence(page, pages)
+    draw_sample(page)
+    for path in ("/what-if?market=DE&customer=C00000&amount=1000EUR", "/models", "/policy", "/log", "/churn/DE"):
+        page.goto(pages.url + path)
+        check_page(page)
+    page.locator("tbody a").first.click()
+    check_page(page)
+    page.get_by_role("link", name="Evidence, proof and replay").click()
+    check_page(page)
+
+    assert problems == []
+
+
+def test_a_barrier_is_found(chromium: Browser, pages: Pages) -> None:
+    """The barrier is an image without a text, and a text that is wider than the window."""
+    page = chromium.new_page()
+    page.goto(pages.url)
+    page.evaluate("document.querySelector('main').append(document.createElement('img'))")
+    with pytest.raises(AssertionError, match="image-alt"):
+        check_page(page)
+    page.goto(pages.url)
+    page.evaluate("document.querySelector('h1').style.width = '9000px'")
+    with pytest.raises(AssertionError):
+        check_page(page)
+
+
+def test_the_pages_are_used_by_keyboard_alone_and_without_scripts(chromium: Browser, pages: Pages) -> None:
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(pages.url)
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")  # skip to the content
+    page.keyboard.press("Tab")
+    page.keyboard.type(pages.decision_ids[1])
+    page.keyboard.press("Enter")
+
+    page.wait_for_url("**/purpose**")
+    page.get_by_label("Purpose").focus()
+    page.keyboard.type("Annual review 2026, case 18")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/evidence/{pages.decision_ids[1]}")

@@ -1,0 +1,221 @@
+"""The pages show what the services answer, refuse what is invalid, and read no evidence without a purpose."""
+
+import html
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from starlette.requests import Request
+from starlette.types import Message
+from typer.testing import CliRunner
+
+from console.__main__ import app as command
+from console.app import create_app
+from grounds_client import Amount, Client
+from grounds_client.formatting import money_text
+from tests.console.browsing import Browser
+from tests.console.conftest import SCRIPT, Pages
+
+PURPOSE = "Annual review 2026, case 17"
+MENU = ("/", "/decisions", "/sample", "/what-if", "/churn", "/models", "/policy", "/log")
+
+
+def text_of(page: str) -> str:
+    """Return the text of a page as a person reads it."""
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
+
+
+@pytest.fixture
+def auditor(pages: Pages) -> Browser:
+    """Return a browser whose user has stated a purpose."""
+    browser = Browser(pages.url)
+    browser.post("/purpose", purpose=PURPOSE, next="/")
+    return browser
+
+
+def test_no_evidence_is_read_before_a_purpose_is_stated_and_every_reading_is_recorded_with_it(pages: Pages) -> None:
+    browser, path = Browser(pages.url), f"/evidence/{pages.decision_ids[1]}"
+    with Client(pages.address) as client:
+        before = client.get_checkpoint().checkpoint
+        form = browser.get(path)
+        assert client.get_checkpoint().checkpoint == before
+        page = browser.post("/purpose", purpose=PURPOSE, next=path)
+        after = int(client.get_checkpoint().checkpoint.split("\n")[1])
+
+    assert "Why do you read evidence?" in form.html
+    assert page.url.endswith(path)
+    assert f"Read for: {PURPOSE}." in text_of(page.html)
+    assert after == int(before.split("\n")[1]) + 2  # the evidence, and the replay
+    assert {cookie.name: cookie.get_nonstandard_attr("SameSite") for cookie in browser.cookies} == {"purpose": "strict"}
+
+
+def test_the_purpose_leads_only_to_pages_of_the_console(pages: Pages) -> None:
+    for elsewhere in ("https://example.com/", "//example.com/", "/\\example.com", "example.com"):
+        assert Browser(pages.url).post("/purpose", purpose=PURPOSE, next=elsewhere).url == f"{pages.url}/"
+    for purpose in ("", " ", "x" * 201):
+        refused = Browser(pages.url).post("/purpose", purpose=purpose, next="/")
+        assert (refused.status, "must have 1 to 200 characters" in refused.html) == (400, True)
+
+
+def test_the_evidence_page_shows_every_input_contribution_rule_reason_and_proof(pages: Pages, auditor: Browser) -> None:
+    decision_id = pages.decision_ids[2]
+    with Client(pages.address) as client:
+        evidence = client.get_evidence(decision_id, PURPOSE)
+    text = text_of(auditor.get(f"/evidence/{decision_id}").html)
+
+    assessment = evidence.decision.assessment
+    shown = [
+        *(line.feature for line in evidence.record.features),
+        *(repr(line.number) for line in evidence.record.features if line.HasField("value")),
+        *(f"{line.log_odds:+.6f}" for line in assessment.explanation.contributions),
+        *(rule.code for rule in assessment.policy_result.rules),
+        *(reason.text for reason in assessment.reasons.reasons),
+        f"{assessment.model_output.score} points",
+        money_text(evidence.decision.requested_amount),
+        evidence.record.bundle_id,
+        evidence.record.policy_sha256,
+        evidence.decision.record_ref.content_sha256,
+        evidence.proof.record.header.decode(),
+    ]
+    assert [each for each in shown if " ".join(each.split()) not in text] == []
+    assert "the points add up to the score" in text
+    assert text.count(" MATCH ") == 4
+
+
+def test_every_page_of_the_menu_answers_and_every_link_leads_to_a_page(auditor: Browser) -> None:
+    def kind(address: str) -> str:
+        """Return an address without ids and query: many links of a kind lead to the same page with different data."""
+        return re.sub(r"[0-9a-f-]{32,}", "ID", address.partition("?")[0])
+
+    waiting, seen = {kind(path): path for path in MENU}, set[str]()
+    while waiting:
+        name, path = waiting.popitem()
+        page = auditor.get(path)
+        assert page.status == 200, (path, text_of(page.html))
+        seen.add(name)
+        links = [html.unescape(link) for link in re.findall(r'<a[^>]* href="(/[^"#]*)"', page.html)]
+        waiting |= {kind(link): link for link in links if kind(link) not in seen}
+
+    assert {"/evidence/ID", "/models/ID", "/churn/DE", "/churn/DE/customer", "/churn/DE/evidence", "/purpose"} <= seen
+
+
+def test_every_answer_forbids_scripts_frames_other_origins_and_copies_in_a_cache(pages: Pages) -> None:
+    for path in (*MENU, "/nowhere", "/decisions?grade=" + "Z" * 40, "/static/console.css"):
+        headers = Browser(pages.url).get(path).headers
+        assert headers["content-security-policy"].startswith("default-src 'none'; style-src 'self'; img-src 'self';")
+        assert headers["referrer-policy"] == "no-referrer"
+        assert (headers["cache-control"] == "no-store") == (not path.startswith("/static"))
+
+
+def test_markup_and_invisible_characters_in_recorded_texts_are_shown_as_text(pages: Pages, auditor: Browser) -> None:
+    decision = auditor.get(f"/decisions/{pages.decision_ids[0]}").html
+    evidence = auditor.get(f"/evidence/{pages.decision_ids[0]}").html
+    purpose = auditor.post("/purpose", purpose=f"{SCRIPT}\u202eevil", next="/models").html
+    form = auditor.get("/decisions?caller=%22%3E%3Cscript%3Ealert(1)%3C/script%3E").html
+
+    for page in (decision, evidence, purpose):
+        assert "&lt;script&gt;" in page
+        assert SCRIPT in html.unescape(page)
+    for page in (decision, evidence, purpose, form):
+        assert "<script" not in page
+    assert "\u202e" not in purpose
+
+
+def test_a_refusal_states_code_field_and_problem(auditor: Browser) -> None:
+    cases = {
+        "/evidence/01a22c57-13e3-7367-b1a1-8e29bb6fb810": (404, "DECISION_UNKNOWN"),
+        "/evidence/nonsense": (400, "REQUEST_INVALID"),
+        "/decisions?market=germany": (400, "REQUEST_INVALID"),
+        "/decisions?start=30.11.2026&decision=MAYBE": (
+            400,
+            "start: must be a day such as 2026-11-30, got '30.11.2026'",
+        ),
+        "/sample?seed=1&size=2000": (400, "size: must be a whole number from 1 to 1000, got '2000'"),
+        "/churn/IT": (409, "NO_RUN"),
+        "/nowhere": (404, "The console has no page with this address."),
+        "/what-if?market=DE&customer=C00000&amount=1000": (
+            400,
+            "amount: must be an amount such as 120000TWD, got '1000'",
+        ),
+    }
+    for path, (status, text) in cases.items():
+        page = auditor.get(path)
+        assert (page.status, text in text_of(page.html)) == (status, True), (path, text_of(page.html))
+    assert "decision: must be one of APPROVE," in text_of(auditor.get("/decisions?start=x&decision=MAYBE").html)
+
+
+def test_a_what_if_shows_both_assessments_and_records_nothing(pages: Pages) -> None:
+    query = "/what-if?market=DE&customer=C00000&amount=1000EUR&set.days_late=300&set.turnover=50000"
+    with Client(pages.address) as client:
+        before = client.get_checkpoint().checkpoint
+        text = text_of(Browser(pages.url).get(query).html)
+        answer = client.simulate_credit(
+            "DE", "C00000", Amount.parse("1000EUR"), features={"days_late": 300.0, "turnover": 50_000.0}
+        )
+        assert client.get_checkpoint().checkpoint == before
+
+    assert f"{answer.simulated.model_output.score} points" in text
+    assert "days_late" in text
+
+
+def test_a_request_for_another_host_name_is_rejected(pages: Pages) -> None:
+    refused = Browser(pages.url, host="evil.example.com").get("/decisions")
+
+    assert refused.status == 400
+    assert "decision" not in refused.html.lower()
+
+
+class FailingSource:
+    """A source of clients with a bug: the message of its error contains a customer's data."""
+
+    @contextmanager
+    def open(self, request: Request) -> Iterator[Client]:
+        yield self._client(request)
+
+    def _client(self, request: Request) -> Client:
+        raise KeyError(f"customer {request.query_params['customer']}")
+
+
+async def test_a_bug_shows_an_incident_id_and_logs_no_data(caplog: pytest.LogCaptureFixture) -> None:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": "/churn/DE/customer",
+        "query_string": b"customer=C00001",
+        "headers": [(b"host", b"localhost")],
+    }
+    with caplog.at_level(logging.ERROR, logger="console"):
+        await create_app(FailingSource(), None, ["localhost"])(scope, receive, send)
+
+    page = b"".join(message.get("body", b"") for message in sent).decode()
+    incident = re.search(r"incident ([0-9a-f-]{36})", page)
+    assert sent[0]["status"] == 500
+    assert incident is not None
+    assert incident[1] in caplog.text
+    assert "KeyError" in caplog.text
+    assert "C00001" not in caplog.text + page
+
+
+def test_the_console_refuses_to_listen_on_a_network_without_tokens() -> None:
+    for options, problem in (
+        (["--host", "0.0.0.0"], "must be a loopback address"),  # noqa: S104 - refused
+        (["--tokens-from-proxy"], "requires --ca"),
+        (["--tokens-from-proxy", "--ca", "ca.pem", "--certificate", "a.pem"], "not both"),
+        (["--ca", "ca.pem", "--certificate", "a.pem"], "specify both --certificate and --key"),
+        (["--log-key", "nonsense"], "must be a public key or a file"),
+    ):
+        done = CliRunner().invoke(command, options)
+        assert done.exit_code == 2
+        assert problem in " ".join(re.sub(r"[│╭╮╰╯─]", " ", done.output).split())
