@@ -114,7 +114,7 @@ async def test_the_page_has_the_proof_and_the_verdicts(serving: Serving, tmp_pat
     assert {row[1] for row in verdicts} == {"MATCH"}
     for claim in (
         f"the checkpoint of {START_RECORDS + 2} records is signed by the log's key",
-        "the record is number 0 of them, byte for byte as stored",
+        f"the record is number {START_RECORDS} of them, byte for byte as stored",
         "the points add up to the score",
         "the policy file is the one that the record names",
     ):
@@ -292,7 +292,7 @@ async def test_decisions_are_listed_and_sampled(serving: Serving) -> None:
     assert "DE: 2 of 2" in drawn
     assert "FR: 2 of 2" in drawn
     assert json.loads(sample)["population_count"] == "5"
-    assert Parse(sample, sample_pb2.SampleDecisionsResponse()).tree_size == 5
+    assert Parse(sample, sample_pb2.SampleDecisionsResponse()).tree_size == START_RECORDS + 5
     refused, error = await run(serving, "decisions", "--decision", "maybe")
     assert (refused, "APPROVE_REDUCED" in error) == (2, True)
 

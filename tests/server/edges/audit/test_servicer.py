@@ -64,10 +64,10 @@ async def test_a_newer_checkpoint_is_consistent_with_an_older_one(serving: Servi
 async def test_pages_of_records_are_in_order_and_complete(serving: Serving) -> None:
     names = await decide(serving, 7)
 
-    page = await serving.audit.ListRecords(pb.ListRecordsRequest(start=2, end=6))
-    nothing = await serving.audit.ListRecords(pb.ListRecordsRequest(start=7))
+    page = await serving.audit.ListRecords(pb.ListRecordsRequest(start=START_RECORDS + 2, end=START_RECORDS + 6))
+    nothing = await serving.audit.ListRecords(pb.ListRecordsRequest(start=START_RECORDS + 7))
 
-    assert [record.index for record in page.records] == [2, 3, 4, 5]
+    assert [record.index for record in page.records] == [START_RECORDS + number for number in (2, 3, 4, 5)]
     assert [record.columns["record_id"] for record in page.records] == names[2:6]
     assert (page.next_start, nothing.next_start, len(nothing.records)) == (0, 0, 0)
 
@@ -76,14 +76,15 @@ async def test_unknown_records_and_tree_sizes_are_rejected_with_a_reason(serving
     names, audit = await decide(serving, 2), serving.audit
 
     unknown = await call_error(audit.GetInclusionProof(pb.GetInclusionProofRequest(record_id=UNKNOWN)))
+    size = START_RECORDS + 2
     sizes = [
-        await call_error(audit.GetInclusionProof(pb.GetInclusionProofRequest(record_id=names[0], tree_size=3))),
-        await call_error(audit.GetInclusionProof(pb.GetInclusionProofRequest(record_id=names[1], tree_size=1))),
+        await call_error(audit.GetInclusionProof(pb.GetInclusionProofRequest(record_id=names[0], tree_size=size + 1))),
+        await call_error(audit.GetInclusionProof(pb.GetInclusionProofRequest(record_id=names[1], tree_size=size - 1))),
         await call_error(audit.GetConsistencyProof(pb.GetConsistencyProofRequest(old_size=2, new_size=1))),
-        await call_error(audit.GetConsistencyProof(pb.GetConsistencyProofRequest(old_size=1, new_size=3))),
-        await call_error(audit.ListRecords(pb.ListRecordsRequest(start=0, end=3))),
+        await call_error(audit.GetConsistencyProof(pb.GetConsistencyProofRequest(old_size=1, new_size=size + 1))),
+        await call_error(audit.ListRecords(pb.ListRecordsRequest(start=0, end=size + 1))),
         await call_error(audit.GetRangeProof(pb.GetRangeProofRequest(start=2, end=1, tree_size=2))),
-        await call_error(audit.GetRangeProof(pb.GetRangeProofRequest(start=0, end=1, tree_size=3))),
+        await call_error(audit.GetRangeProof(pb.GetRangeProofRequest(start=0, end=1, tree_size=size + 1))),
         await call_error(audit.GetRangeProof(pb.GetRangeProofRequest(end=1, tree_size=2, kept_sizes=[3]))),
     ]
     wrong = await call_error(audit.GetInclusionProof(pb.GetInclusionProofRequest(record_id="7")))
