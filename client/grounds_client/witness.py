@@ -8,11 +8,13 @@ The folder contains:
 
     witness.key           the private key of the witness, mode 0600
     checkpoint.txt        the last cosigned checkpoint; auditors pass it to `verify --checkpoint`
+    size.txt              its number of records, so that a missing or older checkpoint.txt is noticed
     contradiction-*.txt   checkpoints that contradict each other, as the servers signed them
     lock                  locked by the process that uses the folder
 """
 
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +79,7 @@ class Witness:
         """
         make_folder(folder)
         self.folder, self.cosigned_path = folder, folder / "checkpoint.txt"
+        self._size_path = folder / "size.txt"
         self._log_key, self._clock = log_key, clock
         read = read_signing_key if self.cosigned_path.exists() else ensure_signing_key
         self._signing_key = read(folder / "witness.key", name)
@@ -107,12 +110,24 @@ class Witness:
             cosigned = add_cosignature(note, self._signing_key, self._cosigning_time())
             with replace_file(self.cosigned_path) as temporary:
                 temporary.write_text(cosigned, encoding="utf-8")
+            # If the process ends here, the recorded size is smaller than that of the checkpoint, which is allowed.
+            with replace_file(self._size_path) as temporary:
+                temporary.write_text(f"{checkpoint.size}\n", encoding="ascii")
         return WitnessResult(checkpoint, checkpoint.size - (last[1].size if last else 0))
 
     def _read_last(self, keys: KeyHistory) -> tuple[str, Checkpoint] | None:
-        """Return the last cosigned checkpoint as a note and parsed; None before the first round."""
+        """Return the last cosigned checkpoint as a note and parsed; None before the first round.
+
+        Raises:
+            WitnessRefused: The file is missing, is older than the last cosigned checkpoint, or was changed.
+        """
+        recorded = self._read_size()
         if not self.cosigned_path.exists():
-            return None
+            if recorded is None:
+                return None
+            raise WitnessRefused(
+                f"{self.cosigned_path}: is missing, but this witness has cosigned {recorded} records; restore the file"
+            )
         try:
             note = self.cosigned_path.read_text(encoding="utf-8")
             checkpoint = open_checkpoint(note, keys)
@@ -123,7 +138,24 @@ class Witness:
             ) from error
         if not own:
             raise WitnessRefused(f"{self.cosigned_path}: was not cosigned by this witness; restore the file")
+        if recorded is not None and checkpoint.size < recorded:
+            raise WitnessRefused(
+                f"{self.cosigned_path}: has {checkpoint.size} records, but this witness has cosigned {recorded}; restore the newest "
+                "copy of the file"
+            )
         return note, checkpoint
+
+    def _read_size(self) -> int | None:
+        """Return the number of records that this witness cosigned last; None before the first round."""
+        try:
+            text = self._size_path.read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            return None
+        except UnicodeDecodeError:
+            text = ""
+        if not re.fullmatch(r"[0-9]{1,18}", text):
+            raise WitnessRefused(f"{self._size_path}: must contain a number of records; restore the file")
+        return int(text)
 
     def _cosigning_time(self) -> int:
         """Return the current time; raise WitnessRefused if the clock is behind the last cosignature."""

@@ -65,7 +65,7 @@ def test_a_growing_log_is_cosigned_and_each_cosigned_checkpoint_verifies(tmp_pat
         assert open_checkpoint(note, KEY.verifier()) == result.checkpoint
         assert verify_cosignatures(note, [own.key]) == {NAME: int(NOW)}
 
-    assert files(tmp_path / "w") == {"witness.key", "checkpoint.txt", "lock"}
+    assert files(tmp_path / "w") == {"witness.key", "checkpoint.txt", "size.txt", "lock"}
     assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "w").iterdir()} == {0o600}
     assert stat.S_IMODE((tmp_path / "w").stat().st_mode) == 0o700
 
@@ -112,6 +112,25 @@ def test_a_witness_refuses_a_changed_state_another_process_and_a_clock_that_is_b
     own.cosigned_path.write_text("no checkpoint")
     with pytest.raises(WitnessRefused, match="is not a checkpoint of this log"):
         own.run_round(server)
+
+
+def test_a_witness_whose_last_checkpoint_was_rolled_back_or_deleted_cosigns_no_other_history(tmp_path: Path) -> None:
+    log, own = honest_log(30), witness(tmp_path)
+    own.run_round(Server(log, 5))
+    older = own.cosigned_path.read_bytes()
+    own.run_round(Server(log, 20))
+    newest = own.cosigned_path.read_bytes()
+    other = log.rewritten([9])
+
+    own.cosigned_path.write_bytes(older)
+    with pytest.raises(WitnessRefused, match="has 5 records, but this witness has cosigned 20"):
+        witness(tmp_path).run_round(Server(other, 30))
+    own.cosigned_path.unlink()
+    with pytest.raises(WitnessRefused, match="is missing, but this witness has cosigned 20 records"):
+        witness(tmp_path).run_round(Server(other, 30))
+    own.cosigned_path.write_bytes(newest)
+
+    assert witness(tmp_path).run_round(Server(log, 30)).added == 10
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ async def test_the_files_of_an_auditor_are_private(serving: Serving, tmp_path: P
         assert status == 0, printed
 
     names = {path.name for path in written.rglob("*")}
-    assert names == {"page.html", "today.log", "new", "state", "witness.key", "checkpoint.txt", "lock"}
+    assert names == {"page.html", "today.log", "new", "state", "witness.key", "checkpoint.txt", "size.txt", "lock"}
     assert modes(written) == {}
 
 

@@ -37,6 +37,7 @@ from tests.server.servers import flip_a_byte
 SOAK_SECONDS = float(os.environ.get("SOAK_SECONDS", "60"))
 RECOVERY_SECONDS_MAX = 30.0  # from the end of a fault until health is SERVING
 MEMORY_GROWTH_MAX = 100 * 1024 * 1024  # bytes between the first minute and the end
+HANG_SECONDS = 13.0  # a database hangs if it has not answered for 10 seconds; an idle server writes every 2 seconds
 FULL_AT_BYTES = 1024  # a file that is written beyond this length meets a full disk
 OFFSET = "clock-offset"  # file with the seconds that the server's clock is ahead
 
@@ -190,17 +191,19 @@ class SoakFault:
         inject: Injects the fault, and returns the function that ends it.
         serves: Whether health must still be SERVING at the end of the fault.
         seconds_max: Largest duration in seconds.
+        unnoticed_seconds: Time in seconds within which health may still be SERVING, although `serves` is false.
     """
 
     inject: Callable[[SoakedServer], Mend]
     serves: bool
     seconds_max: float = 6.0
+    unnoticed_seconds: float = 0.0
 
 
 FAULTS = (
     SoakFault(stop_reading_the_log, serves=True),
     SoakFault(fill_the_disk, serves=False),
-    SoakFault(freeze_the_store, serves=False, seconds_max=25.0),
+    SoakFault(freeze_the_store, serves=False, seconds_max=25.0, unnoticed_seconds=HANG_SECONDS),
     SoakFault(move_the_database_away, serves=False),
     SoakFault(remove_the_signing_key, serves=True),
     SoakFault(remove_the_master_key, serves=True),
@@ -279,9 +282,10 @@ def soak(soaked: SoakedServer, seconds: float, random_: random.Random) -> list[s
             name, count = fault.inject.__name__, count + 1
             mend = fault.inject(soaked)
             try:
-                time.sleep(random_.uniform(4.0, fault.seconds_max) if fault.seconds_max > 4 else fault.seconds_max)
+                duration = random_.uniform(4.0, fault.seconds_max) if fault.seconds_max > 4 else fault.seconds_max
+                time.sleep(duration)
                 expected = fault.serves or (soaked.postgres is not None and name in SURVIVED)
-                if soaked.server.serves() != expected:
+                if soaked.server.serves() != expected and duration > fault.unnoticed_seconds:
                     problems.append(f"{name}: health is {'NOT_SERVING' if expected else 'SERVING'}")
             finally:
                 mend()
