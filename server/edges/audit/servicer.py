@@ -66,15 +66,20 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
         hashes = await self._threads.run(self._proofs.prove_consistency, request.old_size, size)
         return pb.GetConsistencyProofResponse(new_size=size, hashes=hashes, checkpoint=head.checkpoint)
 
-    async def ListRecords(self, request: pb.ListRecordsRequest, _received: ReceivedRequest) -> pb.ListRecordsResponse:
-        """Return a page of stored records, whose content is encrypted."""
+    async def ListRecords(self, request: pb.ListRecordsRequest, _received: ReceivedRequest) -> bytes:
+        """Return an encoded page of stored records, whose content is encrypted."""
         head = await self._threads.run(self._proofs.read_head)
         end = check_tree_size(request.end or head.size, head)
-        records = await self._threads.run(self._proofs.read_page, request.start, end)
+        return await self._threads.run(self._encode_page, request.start, end)
+
+    def _encode_page(self, start: int, end: int) -> bytes:
+        """Read and encode a page. This takes several milliseconds, so it runs in a thread instead of the event loop."""
+        records = self._proofs.read_page(start, end)
         following = records[-1].index + 1 if records else end
-        return pb.ListRecordsResponse(
+        page = pb.ListRecordsResponse(
             records=map(record_message, records), next_start=following if following < end else 0
         )
+        return page.SerializeToString()
 
     async def GetRangeProof(
         self, request: pb.GetRangeProofRequest, _received: ReceivedRequest

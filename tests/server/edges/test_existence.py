@@ -74,9 +74,8 @@ def fill(message: Message, market: str, customer_id: str) -> bool:
 
 async def answer(serving: Serving, method: str, caller: str | None, message: Message) -> tuple[str, str, str]:
     """Return the code, the reason and the text of a call that fails."""
-    call = serving.channel.stream_stream(method)(
-        iter([message.SerializeToString()]), metadata=metadata(caller), timeout=30
-    )
+    multi_callable: Any = serving.channel.stream_stream(method)
+    call = multi_callable(iter([message.SerializeToString()]), metadata=metadata(caller), timeout=30)
     error = await call_error(call.read())
     return error.code.name, error.reason, error.message
 
