@@ -40,7 +40,7 @@ bench: setup ## measure what it costs; writes tests/bench/history and renews tes
 	@rm -rf $(BENCHED)
 	@for family in credit churn; do \
 	  $(BIN)/python -m training fit training/$$family.toml --bundles $(BENCHED)/bundles --files $(BENCHED) || exit 1; done
-	@for what in recourse churn explanation serving record audit; do \
+	@for what in recourse churn explanation serving network record audit; do \
 	  $(BIN)/python -m tests.bench $$what --bundles $(BENCHED)/bundles --files $(BENCHED) || exit 1; done
 	@$(BIN)/python -m tests.bench feed
 

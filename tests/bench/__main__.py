@@ -13,6 +13,7 @@ from tests.bench.audit import measure_audit as audited
 from tests.bench.churn import LINES, measure_scoring
 from tests.bench.explanation import find_bundle, measure_grid, measure_model
 from tests.bench.feed import measure_feed
+from tests.bench.network import measure_network
 from tests.bench.readme import renew_readme
 from tests.bench.record import measure_recording as recorded
 from tests.bench.recourse import measure_recourse
@@ -96,6 +97,29 @@ def serving(
         bundle = find_bundle(bundles_folder, "credit")
         found = measure_serving(bundle, features, seconds, rounds, in_flight or IN_FLIGHT, store or STORES)
     console.info(f"written: {write_results('serving', measured_on, found).name}")
+    renew_readme()
+
+
+@app.command(epilog="Example: python -m tests.bench network --calls 500")
+def network(
+    bundles: Bundles = None,
+    files: Files = None,
+    calls: Annotated[int, typer.Option(help="Decisions for each figure.", min=10)] = 2000,
+    without_load: Annotated[bool, typer.Option("--without-load", help="Measure only with and without TLS.")] = False,  # noqa: FBT002
+) -> None:
+    """Time decisions with and without TLS, and while other callers keep the server busy."""
+    console = Console(1)
+    measured_on = provenance()
+    with released_models(bundles, files, console) as (bundles_folder, files_folder):
+        found = measure_network(
+            find_bundle(bundles_folder, "credit"),
+            files_folder / "credit.features.parquet",
+            calls,
+            with_load=not without_load,
+        )
+    for name, latency in found["latencies"].items():
+        console.info(f"{name}: p50 {latency['p50_ms']:.2f} ms, p99 {latency['p99_ms']:.2f} ms")
+    console.info(f"written: {write_results('network', measured_on, found).name}")
     renew_readme()
 
 

@@ -26,6 +26,7 @@ def renew_readme() -> None:
         "explanation": explanation_block,
         "recourse": recourse_block,
         "serving": serving_block,
+        "network": network_block,
         "record": record_block,
         "churn": churn_block,
         "feed": feed_block,
@@ -40,6 +41,15 @@ def renew_readme() -> None:
         written = f"{begin}\n{block(latest_results(name))}\n{end}"
         text = pattern.sub(lambda _match, written=written: written, text)
     README.write_text(text, encoding="utf-8")
+
+
+def network_block(found: dict[str, Any]) -> str:
+    """Return the block on TLS and on the load of others."""
+    of = found["results"]
+    lines = [_provenance_text(found), "", f"{of['calls']:,} decisions for each row, one after another.", ""]
+    lines += ["| loan desk | p50 ms | p99 ms |", "|---|---|---|"]
+    lines += [f"| {name} | {each['p50_ms']:.2f} | {each['p99_ms']:.2f} |" for name, each in of["latencies"].items()]
+    return "\n".join(lines)
 
 
 def audit_block(found: dict[str, Any]) -> str:
