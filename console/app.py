@@ -67,6 +67,7 @@ _ROUTES: Mapping[str, _Page] = {
     "/models": models.list_models,
     "/models/{bundle_id}": models.show_model,
     "/policy": models.show_policy,
+    "/activations": evidence.list_activations,
     "/log": home.show_record_log,
 }
 

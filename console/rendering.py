@@ -12,7 +12,9 @@ from console.purpose import current_purpose
 from grounds_client.evidence.markup import Markup
 from grounds_client.formatting import (
     BUNDLE_ID_SHOWN,
+    author_text,
     band_name,
+    change_text,
     contact_text,
     decision_name,
     money_text,
@@ -30,6 +32,7 @@ _MENU = (
     ("/churn", "Churn"),
     ("/models", "Models"),
     ("/policy", "Policy"),
+    ("/activations", "Activations"),
     ("/log", "Record log"),
 )
 
@@ -50,7 +53,9 @@ def _environment() -> Environment:
         finalize=_escape_hidden,
     )
     environment.filters.update(
+        author=author_text,
         band=band_name,
+        change=change_text,
         contact=contact_text,
         decision=decision_name,
         money=money_text,

@@ -6,6 +6,7 @@ from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.money_pb2 import Money
 
+from grounds.audit.v1 import activation_pb2, bodies_pb2
 from grounds.churn.v1 import churn_pb2
 from grounds.credit.v1 import credit_pb2
 from grounds.explain.v1.explain_pb2 import FeatureValue
@@ -74,6 +75,20 @@ def contact_text(risk: churn_pb2.ChurnRisk) -> str:
     """Return a text that states whether a campaign may contact the customer and, if it may not, the reasons."""
     reasons = [*(["held out"] if risk.hold_out else []), *risk.suppressions]
     return "may be contacted" if risk.action_allowed else f"no action{': ' + ', '.join(reasons) if reasons else ''}"
+
+
+def change_text(activation: activation_pb2.Activation) -> str:
+    """Return the kind of a change of bundles or policies as text, such as PROPOSAL of ACTIVATION."""
+    kind = enum_name(bodies_pb2.ChangeKind, activation.change)
+    if activation.change != bodies_pb2.CHANGE_KIND_PROPOSAL:
+        return kind
+    return f"{kind} of {enum_name(bodies_pb2.ChangeKind, activation.proposed_change)}"
+
+
+def author_text(author: bodies_pb2.ChangeAuthor) -> str:
+    """Return who made a change of bundles or policies, and who approved it."""
+    found = "server" if author.source == bodies_pb2.CHANGE_SOURCE_SERVER else "not recorded"
+    return (author.operator or found) + (f", approved by {author.approver}" if author.approver else "")
 
 
 def override_text(override: credit_pb2.Override) -> str:

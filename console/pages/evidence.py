@@ -1,5 +1,7 @@
 """The auditor's pages: lists and samples of decisions, and the evidence of one decision."""
 
+import datetime as dt
+from itertools import islice
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -19,6 +21,7 @@ from grounds_record.note import parse_verifier_key
 
 _PAGE_SIZE = 50
 _SAMPLE_MAX = 1000
+_CHANGES_MAX = 200
 OUTCOMES = [enum_name(credit_pb2.Decision, number) for number in credit_pb2.Decision.values() if number]
 
 
@@ -41,6 +44,21 @@ def list_decisions(request: Request, client: Client) -> Response:
         if page.next_page_token
         else "",
     )
+
+
+def list_activations(request: Request, client: Client) -> Response:
+    """Show which bundles and policies were made active, by whom and why, or what was in force at the end of a day."""
+    form = Form(request)
+    day = form.day("day")
+    form.check()
+    changes = client.list_activations(
+        market=form.text("market"),
+        family=form.text("family"),
+        at=None if day is None else day + dt.timedelta(days=1),
+        page_size=_CHANGES_MAX,
+    )
+    shown = list(islice(changes, _CHANGES_MAX))
+    return render_page(request, "activations.html", "Activations", form=form, changes=shown, changes_max=_CHANGES_MAX)
 
 
 def show_sample(request: Request, client: Client) -> Response:

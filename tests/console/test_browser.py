@@ -79,7 +79,14 @@ def test_a_person_finds_reads_samples_and_prints_without_a_barrier(
 
     read_evidence(page, pages)
     draw_sample(page)
-    for path in ("/what-if?market=DE&customer=C00000&amount=1000EUR", "/models", "/policy", "/log", "/churn/DE"):
+    for path in (
+        "/what-if?market=DE&customer=C00000&amount=1000EUR",
+        "/models",
+        "/policy",
+        "/activations",
+        "/log",
+        "/churn/DE",
+    ):
         page.goto(pages.url + path)
         check_page(page)
     page.locator("tbody a").first.click()

@@ -19,7 +19,7 @@ from tests.console.browsing import Browser
 from tests.console.conftest import SCRIPT, Pages
 
 PURPOSE = "Annual review 2026, case 17"
-MENU = ("/", "/decisions", "/sample", "/what-if", "/churn", "/models", "/policy", "/log")
+MENU = ("/", "/decisions", "/sample", "/what-if", "/churn", "/models", "/policy", "/activations", "/log")
 
 
 def text_of(page: str) -> str:
@@ -158,6 +158,15 @@ def test_a_what_if_shows_both_assessments_and_records_nothing(pages: Pages) -> N
 
     assert f"{answer.simulated.model_output.score} points" in text
     assert "days_late" in text
+
+
+def test_the_activations_show_what_the_service_returns(pages: Pages, auditor: Browser) -> None:
+    with Client(pages.address) as client:
+        changes = list(client.list_activations())
+    text = text_of(auditor.get("/activations?market=DE").html)
+
+    assert {change.bundle_id[:12] for change in changes if "DE" in change.markets} <= set(text.split())
+    assert "No change is recorded." in auditor.get("/activations?market=IT&family=credit&day=2001-01-01").html
 
 
 def test_a_request_for_another_host_name_is_rejected(pages: Pages) -> None:

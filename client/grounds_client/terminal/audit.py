@@ -7,7 +7,15 @@ from rich.console import Console
 from grounds.audit.v1 import activation_pb2, audit_pb2, bodies_pb2, evidence_pb2, sample_pb2
 from grounds_client.evidence.checks import EvidenceCheck
 from grounds_client.evidence.verdicts import mode_text, verdict_holds, verdict_name, verdict_text
-from grounds_client.formatting import BUNDLE_ID_SHOWN, band_name, decision_name, enum_name, score_text, time_text
+from grounds_client.formatting import (
+    BUNDLE_ID_SHOWN,
+    author_text,
+    band_name,
+    change_text,
+    decision_name,
+    score_text,
+    time_text,
+)
 from grounds_client.terminal.churn import show_risk
 from grounds_client.terminal.console import add_row, make_table, print_line, print_uncut
 from grounds_client.terminal.credit import show_decision
@@ -92,23 +100,17 @@ def show_activations(console: Console, changes: Sequence[activation_pb2.Activati
     for title in ("time (UTC)", "change", "family", "markets", "bundle or policy", "before", "by", "reason"):
         table.add_column(title, no_wrap=True)
     for each in changes:
-        name = enum_name(bodies_pb2.ChangeKind, each.change)
-        if each.change == bodies_pb2.CHANGE_KIND_PROPOSAL:
-            name = f"{name} of {enum_name(bodies_pb2.ChangeKind, each.proposed_change)}"
         digest = each.bundle_id or each.policy_sha256
         version = f"{each.policy_version} " if each.policy_version else ""
-        author = each.author
-        approved = f", approved by {author.approver}" if author.approver else ""
-        found = "server" if author.source == bodies_pb2.CHANGE_SOURCE_SERVER else "not recorded"
         add_row(
             table,
             time_text(each.time),
-            name,
+            change_text(each),
             each.family,
             ", ".join(each.markets),
             f"{version}{digest[:BUNDLE_ID_SHOWN]}",
             each.previous_digest[:BUNDLE_ID_SHOWN],
-            f"{author.operator or found}{approved}",
+            author_text(each.author),
             each.reason,
         )
     print_uncut(console, table)
