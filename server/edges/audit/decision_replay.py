@@ -67,7 +67,7 @@ class RecordedDecision:
 
     def inputs(self) -> dict[str, SourcedValue]:
         """Return the model inputs by feature name, without missing values."""
-        return {message.feature: _sourced_value(message) for message in self.body.features if message.HasField("value")}
+        return {message.feature: sourced_value(message) for message in self.body.features if message.HasField("value")}
 
 
 class ReplaySources:
@@ -246,7 +246,7 @@ def _parse_cached_policy(content: bytes) -> Policy:
     return parse_policy(content, "policy")
 
 
-def _sourced_value(message: pb.FedFeature) -> SourcedValue:
+def sourced_value(message: pb.FedFeature) -> SourcedValue:
     """Return a recorded model input with its source."""
     as_of = time_from_timestamp(message.as_of_time) if message.HasField("as_of_time") else None
     is_stored = message.source == explain_pb2.VALUE_SOURCE_STORE
