@@ -76,7 +76,9 @@ async def replay_window(serving: Serving, folder: Path, *options: str) -> tuple[
         CliRunner().invoke, app, ["replay-window", *words, "--config", str(config), "--json", *options]
     )
     assert done.exit_code == 0, (done.output, done.exception)
-    return json.loads(done.stdout), {each["decision_id"]: each for each in map(json.loads, lines.open())}
+    return json.loads(done.stdout), {
+        each["decision_id"]: each for each in map(json.loads, lines.read_text().splitlines())
+    }
 
 
 async def simulate(serving: Serving, request: credit_pb2.ScoreCreditRequest) -> dict[str, Any]:
@@ -84,7 +86,7 @@ async def simulate(serving: Serving, request: credit_pb2.ScoreCreditRequest) -> 
     question = credit_pb2.SimulateCreditRequest(
         customer=request.customer, requested_amount=request.requested_amount, features=request.features
     )
-    assessment = (await serving.credit.SimulateCredit(question)).assessment
+    assessment = (await serving.credit.SimulateCredit(question)).simulated
     result, requested = assessment.policy_result, Decimal(request.requested_amount.units)
     outcome = credit_pb2.Decision.Name(result.decision).removeprefix("DECISION_")
     approvable = Decimal(result.approvable_amount.units)
