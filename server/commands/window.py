@@ -14,43 +14,52 @@ if TYPE_CHECKING:  # at run time, the command imports the stores only when it ru
     from server.maintenance.window_replay import Candidate
 
 
+_From = Annotated[dt.datetime, typer.Option("--from", help="Decided at or after this time, UTC.")]
+_To = Annotated[dt.datetime, typer.Option("--to", help="Decided before this time, UTC.")]
+_Purpose = Annotated[
+    str, typer.Option(help="Why you read the evidence. It is recorded permanently; do not identify a customer in it.")
+]
+_Policy = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="The policy to try. Default: the recorded policy of each decision."),
+]
+_Bundle = Annotated[
+    str,
+    typer.Option(
+        metavar="BUNDLE_ID",
+        help="The credit bundle to try, or 8 or more characters of its id. Default: the recorded bundle of each decision.",
+    ),
+]
+_Market = Annotated[str, typer.Option(metavar="XX", help="Only this market. Default: all markets.")]
+_Day = Annotated[
+    dt.datetime | None,
+    typer.Option(
+        formats=["%Y-%m-%d"],
+        help="Use the policy sections of this day, for a policy that begins later. Default: the day of each decision.",
+    ),
+]
+_Html = Annotated[Path | None, typer.Option(metavar="FILE", help="Write one page to print and read.")]
+_Decisions = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Write both answers to each decision as JSON lines, without customer numbers."),
+]
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
 def replay_window(
-    start: Annotated[dt.datetime, typer.Option("--from", help="Decided at or after this time, UTC.")],
-    end: Annotated[dt.datetime, typer.Option("--to", help="Decided before this time, UTC.")],
-    purpose: Annotated[
-        str,
-        typer.Option(help="Why you read the evidence. It is recorded permanently; do not identify a customer in it."),
-    ],
-    policy: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="The policy to try. Default: the recorded policy of each decision."),
-    ] = None,
-    bundle: Annotated[
-        str,
-        typer.Option(
-            metavar="BUNDLE_ID",
-            help="The credit bundle to try, or 8 or more characters of its id. Default: the recorded bundle of each decision.",
-        ),
-    ] = "",
-    market: Annotated[str, typer.Option(metavar="XX", help="Only this market. Default: all markets.")] = "",
-    day: Annotated[
-        dt.datetime | None,
-        typer.Option(
-            formats=["%Y-%m-%d"],
-            help="Use the policy sections of this day, for a policy that begins later. Default: the day of each decision.",
-        ),
-    ] = None,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write one page to print and read.")] = None,
-    decisions: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Write both answers to each decision as JSON lines, without customer numbers."
-        ),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    start: _From,
+    end: _To,
+    purpose: _Purpose,
+    policy: _Policy = None,
+    bundle: _Bundle = "",
+    market: _Market = "",
+    day: _Day = None,
+    html: _Html = None,
+    decisions: _Decisions = None,
+    as_json: _Json = False,
     config: Config = None,
 ) -> None:
-    """Put the recorded decisions of a window again to another policy or bundle, and compare. No decision is made.
+    """Replay the recorded decisions of a window with another policy or bundle, and compare. No decision is made.
 
     The record log records once that you read the window, with your account and the purpose.
     """

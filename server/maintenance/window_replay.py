@@ -217,7 +217,7 @@ class WindowReplayer:
                     self.counts.left_out[NOT_ADDITIVE] += 1
                 else:
                     self.counts.replayed += 1
-                    yield _compared(case, result)
+                    yield _compare_case(case, result)
 
     def _record_reading(self, query: DecisionQuery, purpose: str, operator: str, at: dt.datetime) -> None:
         """Record durably that the evidence of a window is read, once for the whole window."""
@@ -262,7 +262,7 @@ def _section(policy: Policy, application: CreditApplication, day: dt.date) -> Po
     return section
 
 
-def _compared(case: _ReplayCase, assessment: Assessment) -> ComparedDecision:
+def _compare_case(case: _ReplayCase, assessment: Assessment) -> ComparedDecision:
     """Return a recorded decision with the answer of the candidate."""
     application = case.application
     return ComparedDecision(

@@ -88,7 +88,7 @@ def report_lines(document: Mapping[str, Any]) -> Iterator[str]:
     for title, head, rows in report_tables(document):
         yield ""
         yield title
-        yield from _aligned([head, *rows])
+        yield from _align_rows([head, *rows])
     yield ""
     yield NOTICE
 
@@ -210,7 +210,7 @@ def _amount(text: str) -> str:
     return f"{Decimal(text):,.2f}"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def _align_rows(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Yield rows with aligned columns. Columns of figures are aligned to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     is_figure = [
