@@ -34,13 +34,13 @@ from server.stores.record_log.log import RecordLog
 
 METHOD = "replay-window"  # in the record of the reading
 _TOGETHER = 512  # decisions that are decrypted and scored together
-ERASED, REMOVED, DAMAGED = "customer erased", "content removed by retention", "record damaged"
-NO_SECTION = "the policy has no section for market, product and day"
-OTHER_CURRENCY = "the policy uses a different currency"
-UNKNOWN_FACT = "a fact has a level that the policy does not know"
-OTHER_MARKET = "the bundle may not serve the market"
-NO_BUNDLE, NO_POLICY = "the recorded bundle is missing or invalid", "the recorded policy is missing or invalid"
-NOT_ADDITIVE = "the contributions of the model do not add up to the score"
+_ERASED, _REMOVED, _DAMAGED = "customer erased", "content removed by retention", "record damaged"
+_NO_SECTION = "the policy has no section for market, product and day"
+_OTHER_CURRENCY = "the policy uses a different currency"
+_UNKNOWN_FACT = "a fact has a level that the policy does not know"
+_OTHER_MARKET = "the bundle may not serve the market"
+_NO_BUNDLE, _NO_POLICY = "the recorded bundle is missing or invalid", "the recorded policy is missing or invalid"
+_NOT_ADDITIVE = "the contributions of the model do not add up to the score"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ class WindowReplayer:
                     cases.append(self._case(found))
                 except _LeftOut as reason:
                     self.counts.left_out[str(reason)] += 1
-                    if str(reason) == ERASED:
+                    if str(reason) == _ERASED:
                         erased.add(tag)
             self.counts.erased_customers = len(erased)
             yield from self._assess(cases)
@@ -147,9 +147,9 @@ class WindowReplayer:
             _LeftOut: The decision cannot be replayed.
         """
         if isinstance(found, RecordRemoved):
-            raise _LeftOut(ERASED if found.key_destroyed else REMOVED)
+            raise _LeftOut(_ERASED if found.key_destroyed else _REMOVED)
         if isinstance(found, RecordDamaged):
-            raise _LeftOut(DAMAGED)
+            raise _LeftOut(_DAMAGED)
         recorded = audit_pb2.DecisionRecord.FromString(found.body)
         application = application_from_request(credit_pb2.ScoreCreditRequest.FromString(recorded.request))
         model, policy = self._model(recorded, application.market), self._policy(recorded)
@@ -163,7 +163,7 @@ class WindowReplayer:
         try:
             check_facts(application.facts, section)
         except FeaturesInvalid as error:
-            raise _LeftOut(UNKNOWN_FACT) from error
+            raise _LeftOut(_UNKNOWN_FACT) from error
         values = {each.feature: sourced_value(each) for each in recorded.features if each.HasField("value")}
         inputs: dict[str, SourcedValue] = compatible_inputs(model.bundle.schema, values)
         return _ReplayCase(
@@ -181,12 +181,12 @@ class WindowReplayer:
         if self._candidate.bundle_id:
             model = self._bundles.open_model(self._candidate.bundle_id)
             if market not in model.bundle.manifest.markets:
-                raise _LeftOut(OTHER_MARKET)
+                raise _LeftOut(_OTHER_MARKET)
             return model
         try:
             return self._bundles.open_model(recorded.bundle_id)
         except (BundleUnknown, BundleNotReadable) as error:
-            raise _LeftOut(NO_BUNDLE) from error
+            raise _LeftOut(_NO_BUNDLE) from error
 
     def _policy(self, recorded: audit_pb2.DecisionRecord) -> Policy:
         """Return the policy that assesses a decision again."""
@@ -197,10 +197,10 @@ class WindowReplayer:
             try:
                 content = self._policies.find(sha256)
                 if content is None:
-                    raise _LeftOut(NO_POLICY)
+                    raise _LeftOut(_NO_POLICY)
                 self._parsed[sha256] = parse_policy(content, f"policy {sha256}")
             except (PolicyRefused, RecordDamaged) as error:
-                raise _LeftOut(NO_POLICY) from error
+                raise _LeftOut(_NO_POLICY) from error
         return self._parsed[sha256]
 
     def _assess(self, cases: Sequence[_ReplayCase]) -> Iterator[ComparedDecision]:
@@ -214,7 +214,7 @@ class WindowReplayer:
                 results = assess_several(model, group[0].policy, [case.question for case in group])
             for case, result in zip(group, results, strict=True):
                 if isinstance(result, AdditivityError):
-                    self.counts.left_out[NOT_ADDITIVE] += 1
+                    self.counts.left_out[_NOT_ADDITIVE] += 1
                 else:
                     self.counts.replayed += 1
                     yield _compare_case(case, result)
@@ -256,9 +256,9 @@ def _section(policy: Policy, application: CreditApplication, day: dt.date) -> Po
     """
     section = policy.section(application.market, application.product, day)
     if section is None:
-        raise _LeftOut(NO_SECTION)
+        raise _LeftOut(_NO_SECTION)
     if section.currency != application.currency:
-        raise _LeftOut(OTHER_CURRENCY)
+        raise _LeftOut(_OTHER_CURRENCY)
     return section
 
 
