@@ -38,7 +38,7 @@ class ExplainedScore:
         contributions: Contribution of each feature in log-odds, in the order of the schema; above 0 raises the risk.
         base_points: Points of the baseline.
         points: Points of each feature, in the order of the schema; above 0 lowers the risk.
-        residual: Rounding error of the sum: log_odds - base_value - sum(contributions).
+        residual: What base value and contributions miss of the log-odds: log_odds - base_value - sum(contributions).
     """
 
     margin: float
@@ -86,7 +86,7 @@ def build_explained_score(
         contributions=contributions,
         base_points=split.base,
         points=split.points,
-        # fsum rounds once, so the residual measures the error of the contributions and not of this addition.
+        # fsum rounds only once, so this addition contributes almost nothing to the residual.
         residual=log_odds - math.fsum([base_value, *contributions]),
     )
     _check_additivity(card, answer)

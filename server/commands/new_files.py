@@ -19,7 +19,7 @@ _SQLITE = "sqlite:///"
 
 @dataclass(frozen=True, slots=True)
 class AbsentFile:
-    """A file that does not exist, so that the server or a command may create it.
+    """A file that does not exist yet, and that the server or a command may create.
 
     Attributes:
         setting: Name of the setting that contains the path.

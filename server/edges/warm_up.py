@@ -70,7 +70,7 @@ def warm_up(log: RecordLog, features: FeatureStore, schemas: Iterable[Schema]) -
         assert records.find_stored(entry.record_id), "the record was appended above"
         # Do not use the shared cache of hashes, because the hashes of this record are rolled back.
         newest_inclusion(ProofReader(snapshot), entry.record_id)
-        # Read a hash here, because in an empty log the proof above reads none.
+        # If this record is the first of the log, its proof reads no hash. Therefore read one here.
         TreeHashReader(connection)([Node(0, record.index)])
         read_events(records, record)
         raise _RollBack

@@ -1,4 +1,4 @@
-"""Activates, deactivates and retires bundles. Each change is a record of the log, which precedes every answer under it.
+"""Activates, deactivates and retires bundles. Each change is recorded in the log before any answer is given under it.
 
 ACTIVE.toml states which bundle serves a market, and the record log states who decided this, when and why. A command writes
 both in one step: it locks the log, appends the record, writes the file, and commits. A server that finds a changed file
@@ -55,7 +55,7 @@ class ActivationJournal:
 
         Raises:
             StoreUnavailable: The database does not answer.
-            HeaderInvalid: The header of a change was changed.
+            HeaderInvalid: The stored header of an activation was tampered with.
         """
         with self._log.database.reading() as connection:
             self._history = read_history(connection, self._history)
@@ -118,10 +118,10 @@ def record_activation(
         expected: The bundle that must serve each market now, or ""; None for no check.
 
     Returns:
-        The markets for which a record was written. A market that the bundle serves already has none.
+        The markets for which a record was written. No record is written for a market that the bundle serves already.
 
     Raises:
-        ChangeRefused: The bundle was retired, or another bundle serves a market than `expected` states.
+        ChangeRefused: The bundle was retired, or a market is not served by the bundle that `expected` states.
         StoreUnavailable: It is unknown whether the change was recorded.
     """
     family = bundle.manifest.family
@@ -134,7 +134,7 @@ def record_activation(
         changed = [market for market in markets if served_bundle(history, (family, market)) != bundle.bundle_id]
         entries = [_activation_entry(history, (family, market), bundle, origin, reason, at) for market in changed]
         append_entries(log, connection, entries)
-        # The file is written while the head is locked, so that no server can read the old file after the record.
+        # The file is written while the head is locked, so that no server can read the record and then the old file.
         select_bundles(bundles, family, dict.fromkeys(markets, bundle.bundle_id))
     return changed
 
@@ -224,7 +224,7 @@ def change_entry(
     origin: ChangeOrigin,
     at: dt.datetime,
 ) -> LogEntry:
-    """Return the entry of a change, which the log's own key seals. Empty labels are left out."""
+    """Return the entry of a change. It is sealed with the log's own key. Empty labels are left out."""
     return LogEntry(
         kind=kind,
         record_id=new_record_id(at),

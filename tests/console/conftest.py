@@ -1,4 +1,4 @@
-"""A server of the small families with decisions in its record log, and the console in front of it, as processes."""
+"""Fixtures that start a server with decisions in its record log, and a console that connects to it, as processes."""
 
 import dataclasses
 import re
@@ -60,7 +60,7 @@ def open_console(*options: str) -> Iterator[str]:
 def console_settings(
     small: SmallFamily, small_database: Path, churn_family: ChurnFamily, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, str]:
-    """Return the variables of a server of the small family and of a run of a small churn family."""
+    """Return environment variables for a server with the small credit family active and a churn run loaded."""
     folder = tmp_path_factory.mktemp("console")
     database = f"sqlite:///{shutil.copy(small_database, folder / 'grounds.db')}"
     opened = Database(database)

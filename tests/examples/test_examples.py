@@ -52,7 +52,7 @@ class _Served:
 
 @pytest.fixture(scope="module")
 def settings(small: SmallFamily, small_database: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Return the variables of a server of the small family and of a run of a small churn family."""
+    """Return environment variables for a server with the small credit family active and a churn run loaded."""
     folder = tmp_path_factory.mktemp("served")
     family: ChurnFamily = write_churn_family(tmp_path_factory.mktemp("churn"))
     database = f"sqlite:///{shutil.copy(small_database, folder / 'grounds.db')}"

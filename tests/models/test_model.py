@@ -49,8 +49,8 @@ GOLDEN_FAULTS: dict[str, tuple[Callable[[Any], object], str]] = {
     "a row one value short": (lambda d: first(d)["row"].pop(), ""),
     "a row one value too long": (lambda d: first(d)["row"].append(1.0), ""),
     "every row one value short": (lambda d: [row["row"].pop() for row in d["rows"]], ""),
-    "a contribution less": (lambda d: first(d)["contributions"].pop(), ""),
-    "a point less": (lambda d: first(d)["points"].pop(), r"rows\[0\]: must have the 4 values"),
+    "contributions one value short": (lambda d: first(d)["contributions"].pop(), ""),
+    "points one value short": (lambda d: first(d)["points"].pop(), r"rows\[0\]: must have the 4 values"),
 }
 
 
@@ -98,7 +98,7 @@ def with_lines(explain: bytes, change: Callable[[Any], None]) -> bytes:
 
 
 @pytest.mark.parametrize("factor", [-1.0, 1.0 + 1e-6, math.nan, math.inf])
-def test_a_graph_that_explains_other_numbers_is_rejected(small: SmallFamily, tmp_path: Path, factor: float) -> None:
+def test_a_graph_with_changed_explanation_tables_is_rejected(small: SmallFamily, tmp_path: Path, factor: float) -> None:
     def change(numbers: Any) -> None:
         numbers[numbers != 0.0] *= factor
 

@@ -1,4 +1,4 @@
-"""The leaves of a model as arrays, for the forms of the explanation whose size is polynomial in the size of the model.
+"""The leaves of a model as arrays, from which explanation graphs are built that grow only polynomially with the model.
 
 A condition is what one path requires of one feature: all splits of the path on that feature together. A condition on
 numbers is an interval of ranks. The rank of a value is the number of the feature's edges (`bins`) below the value, and a
@@ -37,7 +37,7 @@ class LeafBucket:
     Attributes:
         values: Shape (leaves,), the log-odds of the leaves before calibration.
         conditions: Shape (leaves, width), the numbers of each leaf's conditions, in ascending order of the features.
-        covers: Shape (leaves, width); for each condition the product of the covers of the path's splits on its feature.
+        covers: Shape (leaves, width); for each condition, the product of the cover ratios of the path's splits on its feature.
     """
 
     values: NDArray[np.float64]
@@ -120,7 +120,7 @@ _Path = dict[int, tuple[int, float]]  # number of the condition, and cover, by f
 
 
 class _ConditionNumbers:
-    """The distinct conditions in the order of their first use, and the condition that a split leads to."""
+    """Numbers the distinct conditions in the order of their first use, and the conditions to which a split leads."""
 
     def __init__(self, bins: Mapping[int, FeatureBins]) -> None:
         self._bins = bins
@@ -130,7 +130,7 @@ class _ConditionNumbers:
         self._steps: dict[tuple[int | None, Split], tuple[int, int]] = {}
 
     def step(self, before: int | None, split: Split) -> tuple[int, int]:
-        """Return the conditions after a split goes left and right, if `before` is the path's condition on its feature."""
+        """Return the numbers of the path's condition on the feature of a split, left and right of it; `before` is its number above."""
         found = self._steps.get((before, split))
         if found is None:
             sides = self._sides.get(split) or self._sides.setdefault(split, self._split_sides(split))
@@ -187,7 +187,7 @@ class _ConditionNumbers:
         # The values of the intervals up to the one that ends at the threshold go left. If an edge was dropped because it
         # separates nothing, all values of the last interval go left.
         rank = int(np.searchsorted(bins.edges, split.threshold, side="left"))
-        own = not (bins.classes == bins.missing_class).any()  # no interval has the class of missing values
+        own = not (bins.classes == bins.missing_class).any()  # missing values have a class of their own
         last = len(bins.edges)
         return RankInterval(-1, rank, own and split.missing_left), RankInterval(
             rank, last, own and not split.missing_left

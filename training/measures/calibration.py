@@ -19,7 +19,7 @@ ECE_BINS = 10  # number of bins with equally many rows
 _MURPHY_BINS = 10  # number of bins with equally many rows
 _STEPS_MAX = 100
 _STEP_MIN = 1e-10
-_SEPARATED = "the recalibration has no maximum, because the pds separate good and bad completely"
+_SEPARATED = "the likelihood of the recalibration has no maximum, because the pds separate good and bad completely"
 
 
 @dataclass(frozen=True, slots=True)

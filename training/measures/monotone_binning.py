@@ -53,7 +53,7 @@ def monotone_bins(values: Values, labels: Labels, sign: int, bins_max: int) -> N
         bins_max: Maximum number of bins, not counting the bin for missing values; at least 1.
 
     Returns:
-        The bins; a single bin if no value is present or if no edge separates the outcomes.
+        The bins; a single bin if no value is present or if merging removes every edge.
     """
     present = np.isfinite(values)
     if not present.any():

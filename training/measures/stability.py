@@ -12,7 +12,7 @@ The critical value: Let M be the number of development rows, N the number of cur
 distribution has not shifted, PSI / (1/N + 1/M) has approximately a chi-square distribution with B - 1 degrees of freedom
 (Yurdakul 2018, Statistical properties of the population stability index). With few rows per bin, the upper tail of the PSI
 is heavier than that of the chi-square distribution: chance exceeds the chi-square limit in 6 % instead of 5 % of cases with
-200 rows in 10 bins, and in 8 % with 100 rows. Therefore an upper bound of the next term of the expansion is added.
+200 rows in 10 bins, and in 8 % with 100 rows. Therefore the critical value includes an upper bound of the next term in the expansion of the PSI (`_critical_psi`).
 """
 
 from dataclasses import dataclass

@@ -79,8 +79,8 @@ def swap_set_at_rate(labels: Labels, champion: Pds, challenger: Pds, approval_ra
         labels: Shape (n,).
         champion: Shape (n,), pds.
         challenger: Shape (n,), pds.
-        approval_rate: Share of the rows that both models approve, in [0, 1], rounded to whole rows; the rows with the
-            lowest pds are approved.
+        approval_rate: Share of the rows that each model approves, in [0, 1], rounded to whole rows; each approves the
+            rows to which it gives the lowest pds.
         seed: Seed of the random order that breaks ties between equal pds. Both models use the same order, so that ties
             alone do not cause a difference between the models.
 

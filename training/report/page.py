@@ -158,7 +158,7 @@ def _calibration_section(spec: Spec, evaluation: ModelEvaluation, card: Scorecar
     yield figure("Score by outcome.", "The less the two outlines overlap, the better the score separates.", scores)
     yield figure(
         "Bad rate by grade.",
-        "Points should rise from left to right, and each diamond should lie within its interval.",
+        "Points should rise from left to right, and each diamond, the mean probability, should lie within the interval of the observed rate.",
         grades,
     )
     yield figure("Customers by grade.", "No grade should be nearly empty or contain nearly all customers.", shares)
@@ -210,7 +210,7 @@ def _contribution_section(spec: Spec, evaluation: ModelEvaluation) -> Iterator[s
     yield '<div class="plots">'
     yield figure(
         "Importance.",
-        "Left: how much a feature changes the log-odds on average. Right: share of the gain of the feature in the fit.",
+        "Left: how much a feature changes the log-odds on average. Right: the feature's share of the total gain in the fit.",
         importance,
     )
     yield figure(
@@ -248,7 +248,7 @@ def _drift_section(evaluation: ModelEvaluation) -> Iterator[str]:
         )
     if shift or any(feature.shift for feature in evaluation.features.values()):
         plot = render_svg(comparison_plots.shift_plot(evaluation), "shifts", "Population stability index by feature")
-        reading = "If a dot is to the right of its mark, chance does not explain the drift. If it is also right of a dotted line, watch or act."
+        reading = "A dot to the right of its mark is drift that chance does not explain. If it is also to the right of the first dotted line, watch; of the second, act."
         yield figure("Stability.", reading, plot)
 
 
@@ -262,7 +262,7 @@ def _comparison_sections(evaluation: ModelEvaluation) -> Iterator[str]:
         yield section("Swap set", figure("Swap set.", reading, plot), tables.swap_table(evaluation.swap))
     if evaluation.rejects:
         assumption = paragraph(
-            f"A sensitivity run, and no evidence: nobody observed the outcomes of the {evaluation.rejects.rows:,} rejected "
+            f"A sensitivity run, which is not evidence: nobody observed the outcomes of the {evaluation.rejects.rows:,} rejected "
             f"applicants, to whom this model gives a mean probability of {percent(evaluation.rejects.mean_pd)}. If the lines below "
             "differ little, the model depends little on what the rejected applicants would have done. This model was fitted "
             "without them."

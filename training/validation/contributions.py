@@ -1,7 +1,7 @@
 """Contributions of a sample of the hold-out, for the plots that show which features affect the score.
 
-A report must not contain the data of a real person. Therefore every value is replaced by the representative of its
-threshold interval, as in the baseline. This changes neither the scores nor the contributions.
+A report must not contain the data of a real person. Therefore every value is replaced by a representative
+value of the same interval between thresholds of the model, as in the bundle's baseline. This changes neither the scores nor the contributions.
 """
 
 from dataclasses import dataclass

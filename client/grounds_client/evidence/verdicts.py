@@ -6,15 +6,15 @@ from grounds.audit.v1 import evidence_pb2
 from grounds_client.formatting import enum_name
 
 DECISION_MODES = {
-    evidence_pb2.REPLAY_MODE_VERIFY: "VERIFY: the stored record with the signed tree",
-    evidence_pb2.REPLAY_MODE_FEATURES: "FEATURES: the inputs of the model with the request and the feature store",
+    evidence_pb2.REPLAY_MODE_VERIFY: "VERIFY: the stored record, compared with the signed tree",
+    evidence_pb2.REPLAY_MODE_FEATURES: "FEATURES: the inputs of the model, compared with the request and the feature store",
     evidence_pb2.REPLAY_MODE_SCORE: "SCORE: score, rules and outcome, recomputed",
     evidence_pb2.REPLAY_MODE_EXPLANATION: "EXPLANATION: contributions, points and reasons, recomputed",
     evidence_pb2.REPLAY_MODE_WHAT_IF: "WHAT_IF: another bundle",
 }
 CHURN_MODES = DECISION_MODES | {
-    evidence_pb2.REPLAY_MODE_VERIFY: "VERIFY: the run's record with the signed tree, the row with the root of the run",
-    evidence_pb2.REPLAY_MODE_FEATURES: "FEATURES: the inputs of the model with the transactions",
+    evidence_pb2.REPLAY_MODE_VERIFY: "VERIFY: the run's record, compared with the signed tree, and the row, compared with the root of the run",
+    evidence_pb2.REPLAY_MODE_FEATURES: "FEATURES: the inputs of the model, compared with the transactions",
     evidence_pb2.REPLAY_MODE_SCORE: "SCORE: probability and band, recomputed",
     evidence_pb2.REPLAY_MODE_EXPLANATION: "EXPLANATION: contributions and drivers, recomputed",
 }

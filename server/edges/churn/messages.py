@@ -118,8 +118,8 @@ def risk_messages(run: ScoringRun, rows: Iterable[Row[Any]], locale: str) -> lis
 def _drivers_message(drivers: str, locale: str) -> explain_pb2.Reasons:
     """Build the message of the drivers, which are the reason codes of a prediction.
 
-    The texts are in the requested locale. If a driver has no text in this locale, they are in the locale's language,
-    such as de for de-AT. If a driver has no text in this language either, they are in English.
+    The texts are in the requested locale. If any driver lacks a text in it, all texts are in
+    the locale's language, such as de for de-AT. If any driver lacks a text in that language too, all texts are in English.
 
     Args:
         drivers: The drivers as JSON, as in the run file.

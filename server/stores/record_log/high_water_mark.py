@@ -4,7 +4,7 @@ A database that was restored from an older copy is intact: its head is signed, a
 of a standby database that became the primary without the last commits. Only data outside the database can show that records are
 missing. The high-water mark is such data; anchored checkpoints are too.
 
-The file consists of two slots. A writer locks the file and overwrites the slot with the smaller checkpoint. If a crash interrupts
+The file consists of two slots. A writer locks the file and replaces the older, smaller of the two checkpoints. If a crash interrupts
 the write, the other slot is still readable. The file is written after every commit, before the records of the commit are
 acknowledged. The file is flushed to the disk at most once per second. A power failure can therefore restore an older mark. This
 is acceptable, because a power failure loses no records, and a log that is larger than its mark is valid.
@@ -99,7 +99,7 @@ class HighWaterMark:
             size: Number of records that the checkpoint covers.
             note: The signed checkpoint.
             probe: Whether to write and flush the file in any case. If the file already contains a checkpoint of the same or
-                a larger size, the other slot gets the newest checkpoint too.
+                a larger size, its larger checkpoint is written to both slots.
 
         Raises:
             StoreUnavailable: The file cannot be written, so the commit must not be acknowledged.

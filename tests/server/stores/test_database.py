@@ -155,7 +155,7 @@ FAILURES = (OperationalError("COMMIT", None, Exception("disk I/O error")), Memor
 
 
 @pytest.mark.parametrize("failure", FAILURES, ids=["database", "process"])
-def test_no_later_reader_or_writer_is_in_a_transaction_whose_commit_failed(
+def test_a_transaction_whose_commit_failed_is_not_continued_by_the_next_reader_or_writer(
     database_url: str, failure: Exception
 ) -> None:
     """The commit fails before the database receives it, so the transaction is still open. The pool has one connection."""
@@ -181,7 +181,7 @@ def test_no_later_reader_or_writer_is_in_a_transaction_whose_commit_failed(
     database.close()
 
 
-def test_the_function_of_a_transaction_runs_although_the_pooled_connection_is_used_again(database: Database) -> None:
+def test_a_function_runs_after_its_commit_even_if_another_thread_uses_the_connection_first(database: Database) -> None:
     ran = []
 
     def use_again(_connection: object, record: Any) -> None:
@@ -212,7 +212,7 @@ def test_no_database_error_contains_a_value(database: Database, small: SmallFami
     def no_number() -> None:
         with database.reading() as connection:
             if connection.dialect.name == "sqlite":
-                raise StoreUnavailable("SQLite takes anything for a number")
+                raise StoreUnavailable("SQLite casts any text to a number, so this case cannot fail there")
             connection.execute(sqlalchemy.text("SELECT CAST(:number AS INTEGER)"), {"number": secret})
 
     for work, refusal in ((twice, IntegrityError), (nowhere, StoreUnavailable), (no_number, StoreUnavailable)):

@@ -1,4 +1,4 @@
-"""Every model is compared with the best rival: in its first sentence, and in a release gate of its own."""
+"""Every model is compared with the best rival twice: in the first sentence of its report, and in a release gate."""
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ def test_a_model_is_released_unless_it_is_behind_the_best_rival_by_more_than_cha
     assert "accept_behind = 'good'" in gate.bound
 
 
-def test_a_model_behind_a_rival_is_released_only_if_the_spec_accepts_this_rival_and_then_says_so() -> None:
+def test_a_model_behind_a_rival_is_released_only_if_the_spec_accepts_it_and_the_headline_then_states_it() -> None:
     rivals = {"bad": rival_result(80, 0.5, 0.6), "good": rival_result(4, -0.03, -0.01)}
 
     assert evaluate_best_rival(rivals, "good")[0].passed

@@ -220,7 +220,7 @@ def test_padding_does_not_make_several_customers_and_is_counted(tmp_path: Path) 
         (pa.array(["00123", None, "123.0", "NA"]), ["00123", "123", "NA"]),
     ],
 )
-def test_customers_keep_every_digit_in_parquet_with_gaps(
+def test_customers_keep_every_digit_in_parquet_columns_with_nulls(
     customers: pa.Array, expected: list[str], tmp_path: Path
 ) -> None:
     days = pa.array([dt.datetime(2017, 3, 1)] * 4)  # noqa: DTZ001 - a Parquet time without a zone
