@@ -268,5 +268,5 @@ async def test_a_sample_of_a_tree_size_is_returned_with_the_data_to_reproduce_it
     assert list(again.strata) == list(first.strata)
     assert again.population_count == 8
     assert error.reason == "TREE_SIZE_UNKNOWN"
-    assert json.loads(error.metadata["size"]) == 9
+    assert json.loads(error.metadata["size"]) == START_RECORDS + 9
     assert credit_pb2.DECISION_UNSPECIFIED not in {stratum.decision for stratum in first.strata}

@@ -25,7 +25,9 @@ async def serve_and_anchor(settings: Settings, decisions: int) -> tuple[int, lis
             log = serving.application.log
             assert log is not None
             await wait_until(lambda: asyncio.sleep(0, log.last_frontier.size == START_RECORDS + decisions))
-            verifier = log.verifier
+            verifier, anchors = log.verifier, serving.application.anchors
+            # A stop would interrupt the first push, which begins with the activations of the start.
+            await wait_until(lambda: asyncio.sleep(0, anchors.failures > 0 or anchors._pushed >= START_RECORDS))
         failures = serving.application.anchors.failures
     folder = settings.anchor_folder
     notes = sorted(folder.glob("checkpoint-*.txt")) if folder and folder.is_dir() else []
