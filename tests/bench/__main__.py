@@ -14,6 +14,7 @@ from tests.bench.churn import LINES, measure_scoring
 from tests.bench.explanation import find_bundle, measure_grid, measure_model
 from tests.bench.feed import measure_feed
 from tests.bench.network import measure_network
+from tests.bench.reading import measure_reading
 from tests.bench.readme import renew_readme
 from tests.bench.record import measure_recording as recorded
 from tests.bench.recourse import measure_recourse
@@ -147,6 +148,20 @@ def feed(
     measured_on = provenance()
     found = measure_feed(customers, console.info)
     console.info(f"written: {write_results('feed', measured_on, found).name}")
+    renew_readme()
+
+
+@app.command(epilog="Example: python -m tests.bench reading --before ../earlier --lines 2000000")
+def reading(
+    before: Annotated[Path, typer.Option(help="Checkout of the earlier version.", exists=True, file_okay=False)],
+    lines: Annotated[int, typer.Option(help="Lines of the generated log.", min=10_000)] = 10_000_000,
+    rounds: Annotated[int, typer.Option(help="How often each version reads each file.", min=1)] = 2,
+) -> None:
+    """Read a generated transaction log, interleaved with an earlier version of the reader, as CSV and as Parquet."""
+    console = Console(1)
+    measured_on = provenance()
+    found = measure_reading(before, lines, rounds, console.info)
+    console.info(f"written: {write_results('reading', measured_on, found).name}")
     renew_readme()
 
 

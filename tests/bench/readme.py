@@ -31,6 +31,7 @@ def renew_readme() -> None:
         "churn": churn_block,
         "feed": feed_block,
         "audit": audit_block,
+        "reading": reading_block,
     }
     for name, block in blocks.items():
         begin, end = f"<!-- {name}: measured -->", f"<!-- {name}: end -->"
@@ -49,6 +50,29 @@ def network_block(found: dict[str, Any]) -> str:
     lines = [_provenance_text(found), "", f"{of['calls']:,} decisions for each row, one after another.", ""]
     lines += ["| loan desk | p50 ms | p99 ms |", "|---|---|---|"]
     lines += [f"| {name} | {each['p50_ms']:.2f} | {each['p99_ms']:.2f} |" for name, each in of["latencies"].items()]
+    return "\n".join(lines)
+
+
+def reading_block(found: dict[str, Any]) -> str:
+    """Return the block on the reader of transaction logs."""
+    of = found["results"]
+    lines = [
+        _provenance_text(found),
+        "",
+        f"{of['lines']:,} lines; before: commit {of['before']}.",
+        "",
+        "| file | version | CPU seconds | wall seconds | peak memory |",
+        "|---|---|---:|---:|---:|",
+    ]
+    for form, measured in of["forms"].items():
+        for name in ("before", "now"):
+            runs = measured[name]
+            times = [[f"{run[key]:.1f}" for run in runs] for key in ("cpu_seconds", "wall_seconds")]
+            memory = max(run["memory_bytes"] for run in runs) / 2**20
+            lines.append(f"| {form} | {name} | {', '.join(times[0])} | {', '.join(times[1])} | {memory:,.0f} MiB |")
+        pairs = zip(measured["before"], measured["now"], strict=True)
+        ratios = ", ".join(f"{now['cpu_seconds'] / before['cpu_seconds'] - 1:+.0%}" for before, now in pairs)
+        lines.append(f"| {form} | CPU time, now compared with before | {ratios} | | |")
     return "\n".join(lines)
 
 

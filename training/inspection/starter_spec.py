@@ -15,15 +15,6 @@ from training.spec.reading import ReadingSpec
 
 _LEVELS_MIN = 2
 _LEVELS_MAX = 50
-_HORIZONS = 9
-_LOG_FEATURES = (
-    ("recency_days", 1, "Days since the last purchase"),
-    ("recency_over_gap_median", 1, "Days since the last purchase, in relation to the customer's own gaps"),
-    ("purchase_days_90", -1, "Purchase days in 90 days"),
-    ("spend_90", 0, "Spend in 90 days"),
-    ("purchase_days_trend_30", 0, "Trend of the purchase days"),
-    ("tenure_days", 0, "Days since the first purchase"),
-)
 
 
 def starter_spec(
@@ -205,14 +196,6 @@ def _log_lines(facts: TableFacts, roles: ColumnRoles, path: str, reading: Readin
         yield 'duplicates = "keep"  # equal lines are several sales; "drop" if such lines were delivered twice'
     yield ""
     yield from _column_lines(roles, time.name)
-    yield from _snapshot_lines(dt.date.fromisoformat(time.low), dt.date.fromisoformat(time.high))
-    for name, sign, description in _LOG_FEATURES:
-        yield ""
-        yield "[[features]]"
-        yield f"name = {_text(name)}"
-        yield f"description = {_text(description)}"
-        if sign:
-            yield f"sign = {sign}"
 
 
 def _column_lines(roles: ColumnRoles, time: str) -> Iterator[str]:
@@ -227,25 +210,6 @@ def _column_lines(roles: ColumnRoles, time: str) -> Iterator[str]:
     for role, name in optional.items():
         if name and name not in {roles.customer[0], time, roles.money[0]}:
             yield f"{role} = {_text(name)}"
-
-
-def _snapshot_lines(first: dt.date, last: dt.date) -> Iterator[str]:
-    """Yield the [snapshots]: one cut date for each part. The horizons end by the last day of the log."""
-    days = (last - first).days + 1
-    horizon = max(1, min(30, days // _HORIZONS))
-    cuts = [last + dt.timedelta(days=1 - number * horizon) for number in (3, 2, 1)]
-    yield ""
-    yield "# Features use the lines before a cut date; the label states whether the customer buys in the days of the horizon."
-    yield "[snapshots]"
-    yield f"fit = [{cuts[0]}]"
-    yield f"calibration = [{cuts[1]}]"
-    yield f"test = [{cuts[2]}]"
-    yield f"latest = {last + dt.timedelta(days=1)}"
-    yield f"horizon_days = {horizon}"
-    yield f"active_days = {3 * horizon}"
-    yield ""
-    yield "[search]"
-    yield "trials = 10"
 
 
 def _text(value: str) -> str:
