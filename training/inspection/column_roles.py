@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from training.inspection.column_facts import ColumnFacts, TableFacts
+from training.sources.reader.unreadable import country_code
 
 _CUSTOMER = (
     "customer",
@@ -97,6 +98,7 @@ class ColumnRoles:
         is_bad_certain: True if the values show without doubt which of them is bad.
         time: Columns with days or times, the most likely first.
         market: Columns that may be the market.
+        country: Column with names of countries that can be converted to markets, or "".
         money: Columns that may be amounts of money.
         basket: Column of the basket of a transaction log, or "".
         product: Column of the product of a transaction log, or "".
@@ -110,6 +112,7 @@ class ColumnRoles:
     is_bad_certain: bool
     time: tuple[str, ...]
     market: tuple[str, ...]
+    country: str
     money: tuple[str, ...]
     basket: str
     product: str
@@ -141,6 +144,7 @@ def suggest_roles(facts: TableFacts, customer: str | None = None, label: str | N
         is_bad_certain=is_certain,
         time=times,
         market=tuple(one.name for one in facts.columns if _may_be_market(one)),
+        country=next((one.name for one in facts.columns if _may_be_country(one)), ""),
         money=tuple(money),
         basket=_first_named(facts, _BASKET),
         product=_first_named(facts, _PRODUCT),
@@ -205,6 +209,12 @@ def _may_be_market(column: ColumnFacts) -> bool:
     """Return whether a column may be the market: its name means a country, and its values are country codes."""
     codes = bool(column.levels) and all(re.fullmatch("[A-Z]{2}", value) for value in column.levels)
     return column.kind == "text" and not column.missing and codes and _has_word(column.name, _MARKET)
+
+
+def _may_be_country(column: ColumnFacts) -> bool:
+    """Return whether the name of a column means a country, and all its values are names of countries."""
+    known = bool(column.levels) and all(country_code(value) != "XX" for value in column.levels)
+    return column.kind == "text" and not column.missing and known and _has_word(column.name, _MARKET)
 
 
 def _unique_columns(facts: TableFacts, customer: str | None) -> list[str]:

@@ -11,8 +11,10 @@ from training.errors import DataInvalid
 from training.inspection.column_facts import ColumnFacts, TableFacts
 from training.inspection.column_roles import ColumnRoles
 from training.sources.default_features import feature_names
+from training.sources.reader.unreadable import country_code
 from training.spec.reading import ReadingSpec
 
+_HISTORY_DAYS, _HORIZON_DAYS = 92, 90  # the default horizon, and the days that a log must have before the first cut
 _LEVELS_MIN = 2
 _LEVELS_MAX = 50
 
@@ -59,7 +61,7 @@ def _table_lines(
     yield from _reading_lines(reading)
     yield f"customer_id = {_text(customer)}{_others(roles.customer)}"
     yield f"label = {{ column = {_text(label)}, bad = {_text(roles.bad)} }}{_label_comment(facts, roles)}"
-    yield from _market_lines(roles.market, "market_column")
+    yield from _market_lines(facts, roles, "market_column")
     yield from _time_lines(facts, roles, reading)
     yield ""
     yield "# The parameter search makes 20 trials by default; more trials take longer and may find a better model."
@@ -101,10 +103,14 @@ def _label_comment(facts: TableFacts, roles: ColumnRoles) -> str:
     return f"  # {counts}{doubt}{more}"
 
 
-def _market_lines(columns: tuple[str, ...], field: str) -> Iterator[str]:
-    """Yield the line of the market."""
-    if columns:
-        yield f"{field} = {_text(columns[0])}{_others(columns)}"
+def _market_lines(facts: TableFacts, roles: ColumnRoles, field: str) -> Iterator[str]:
+    """Yield the line of the market: a column of codes, a column of names of countries, or a code to replace."""
+    named = facts.find(roles.country)
+    if roles.market:
+        yield f"{field} = {_text(roles.market[0])}{_others(roles.market)}"
+    elif named is not None:
+        codes = ", ".join(f'{_text(name)} = "{country_code(name)}"' for name in named.levels)
+        yield f"market = {{ column = {_text(named.name)}, values = {{ {codes} }} }}  # check the code of every name"
     else:
         yield 'market = "XX"  # replace XX by the country of the customers, two letters such as DE'
 
@@ -127,7 +133,7 @@ def _time_lines(facts: TableFacts, roles: ColumnRoles, reading: ReadingSpec) -> 
 
 def _feature_lines(facts: TableFacts, roles: ColumnRoles, leaks: Mapping[str, str]) -> Iterator[str]:
     """Yield a [[features]] table for each column that can be a feature, and a comment for each column that cannot."""
-    used = {roles.customer[0], roles.label[0], *roles.market[:1], *roles.time[:1]}
+    used = {roles.customer[0], roles.label[0], *(roles.market[:1] or [roles.country]), *roles.time[:1]}
     reasons = {
         one.name: reason
         for one in facts.columns
@@ -136,7 +142,7 @@ def _feature_lines(facts: TableFacts, roles: ColumnRoles, leaks: Mapping[str, st
     features = [one for one in facts.columns if one.name not in used and one.name not in reasons]
     if not features:
         raise DataInvalid(
-            f"{facts.name}: no column can be a feature; a feature is a number, or text with 2 to 50 values"
+            f"{facts.name}: no column can be a feature; a feature is a number, or text with 2 to 50 values; add such a column"
         )
     columns = [one.name for one in features]
     names = dict(zip(columns, feature_names(columns), strict=True))
@@ -190,12 +196,20 @@ def _log_lines(facts: TableFacts, roles: ColumnRoles, path: str, reading: Readin
     if time.time_formats[0] and reading.time_format is None:
         yield f"time_format = {_text(time.time_formats[0])}"
     if not roles.market:
-        yield 'market = "XX"  # replace XX by the country of the customers, two letters such as DE'
+        yield from _market_lines(facts, roles, "market")
     yield 'currency = "EUR"  # replace it by the currency of the amounts'
     if not roles.basket and not roles.product:
         yield 'duplicates = "keep"  # equal lines are several sales; "drop" if such lines were delivered twice'
     yield ""
     yield from _column_lines(roles, time.name)
+    days = (dt.date.fromisoformat(time.high) - dt.date.fromisoformat(time.low)).days + 1
+    if days < _HISTORY_DAYS + 2 * _HORIZON_DAYS:
+        horizon = max(1, (days - _HISTORY_DAYS) // 2)
+        yield ""
+        yield f"# The default horizon of {_HORIZON_DAYS} days would be too long for a log of {days} days."
+        yield "[snapshots]"
+        yield f"horizon_days = {horizon}  # a customer is bad who buys nothing in this number of days"
+        yield f"active_days = {2 * horizon}  # only customers who bought in this number of days are scored"
 
 
 def _column_lines(roles: ColumnRoles, time: str) -> Iterator[str]:

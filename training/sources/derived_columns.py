@@ -192,7 +192,7 @@ def _value_pairs(source: MappedColumn, field: str, folder: Path, temporary: Path
     pairs = open_file(folder / source.map, ReadingSpec(), temporary, option=f"{field}.map")
     if len(pairs.columns) != 2:  # noqa: PLR2004 - the old value and the new one
         raise DataInvalid(
-            f"{field}.map: {source.map} must have two columns, the value and its replacement, got {len(pairs.columns)}"
+            f"{field}.map: {source.map} must have two columns, the value and its replacement, got {len(pairs.columns)} columns; correct the file"
         )
     old, new = (text_cast(pairs, column.name, f"{field}.map").value for column in pairs.columns)
     with duckdb.connect() as connection:

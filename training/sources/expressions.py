@@ -41,7 +41,7 @@ def referenced_columns(field: str, expression: str, columns: Collection[str]) ->
             shown = function or kind.lower()
             raise SpecInvalid(
                 f"{field}: must compute a value from a single row, but uses {shown!r} in {expression!r}; subqueries, aggregates, "
-                "window functions, random numbers and the current time are not allowed"
+                "window functions, random numbers and the current time are not allowed: use columns of the same row"
             )
         if kind == "COLUMN_REF":
             names[".".join(node["column_names"])] = None
@@ -107,7 +107,7 @@ def _parse(field: str, expression: str) -> Any:
     if not is_single:
         problem = f": {tree['error_message']}" if tree["error"] else ""
         raise SpecInvalid(
-            f"{field}: must be one SQL expression such as Quantity * UnitPrice, got {expression!r}{problem}"
+            f"{field}: must be one SQL expression such as Quantity * UnitPrice, got {expression!r}{problem}; correct the expression"
         )
     return node
 

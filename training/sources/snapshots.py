@@ -29,6 +29,7 @@ from training.sources.incomplete_markets import (
     small_markets,
     too_small_label,
 )
+from training.sources.reader.raw_table import plain_reason
 from training.sources.samples import Sample, Samples, Waterfall, hash_bucket
 from training.sources.transaction_log import SourcePaths, TransactionLog, open_transaction_log
 from training.spec import SnapshotSpec, Spec, check_feature_names
@@ -270,7 +271,9 @@ def _add_derived_features(log: TransactionLog) -> None:
                 f"CREATE OR REPLACE TABLE customers AS SELECT *, CAST(({expression}\n) AS DOUBLE) AS {name} FROM customers"  # noqa: S608 - the expression is checked
             )
         except duckdb.Error as error:
-            raise SpecInvalid(f"{field}: the expression {expression!r} is invalid: {error}") from error
+            raise SpecInvalid(
+                f"{field}: the expression {expression!r} is invalid: {plain_reason(error)}; correct it"
+            ) from error
 
 
 def _read_histories(log: TransactionLog, snapshots: SnapshotSpec) -> pd.DataFrame:

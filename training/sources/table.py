@@ -230,7 +230,7 @@ def _check_columns(spec: Spec, loaded: LoadedTable, *, for_fit: bool) -> None:
     loaded.raw.require({field: name for field, name in wanted.items() if name is not None})
     label = spec.table.label.column
     if any(_column_name(feature) == label for feature in spec.features):
-        raise SpecInvalid(f"features: {label!r} is the label and cannot be a feature")
+        raise SpecInvalid(f"features: {label!r} is the label and cannot be a feature; remove it")
     if reserved := sorted(feature.name for feature in spec.features if feature.name in RESERVED_NAMES):
         raise SpecInvalid(
             f"features: {', '.join(reserved)} are names of columns that training adds; give these features other names, and "

@@ -45,11 +45,11 @@ def write_awkward_log(path: Path, customers: int = 300) -> None:
     """Write a transaction log with tabs, German dates and decimal commas, but without baskets or products."""
     random = np.random.default_rng(8)
     first = pd.Timestamp("2025-01-01")
-    lines = ["Kundennummer\tBuchungsdatum\tBetrag in EUR\tBemerkung"]
+    lines = ["Kundennummer\tBuchungsdatum\tBetrag in EUR\tLand\tBemerkung"]
     for number in range(customers):
         day, leaves = random.uniform(0, 20), random.exponential(250)
         while day < min(300, 60 + leaves):
             date = first + pd.Timedelta(days=int(day))
-            lines.append(f"{number + 100}\t{date:%d.%m.%Y}\t{german(random.lognormal(3, 1))}\t")
+            lines.append(f"{number + 100}\t{date:%d.%m.%Y}\t{german(random.lognormal(3, 1))}\tÖsterreich\t")
             day += random.exponential(9) + 1
     path.write_text("\n".join([*lines, ""]), encoding="utf-8")

@@ -155,7 +155,9 @@ def _open_parquet(path: Path) -> RawTable:
             )
             described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()  # noqa: S608 - quoted
     except (pa.ArrowException, OSError, duckdb.Error) as error:
-        raise DataInvalid(f"{path.name}: cannot be read as Parquet; the file is damaged or incomplete") from error
+        raise DataInvalid(
+            f"{path.name}: cannot be read as Parquet; the file is damaged or incomplete: export it again"
+        ) from error
     if repeated := sorted({name for name in names if name and names.count(name) > 1}):
         raise DataInvalid(f"{path.name}: duplicate columns: {', '.join(map(repr, repeated))}; rename all but one")
     columns = tuple(RawColumn(name, str(row[0]), str(row[1])) for name, row in zip(names, described, strict=True))
@@ -234,7 +236,9 @@ def _write_utf8(text: TextFormat, folder: Path) -> Path:
             pass
         raise DataInvalid(f"{text.path.name}: is not valid {text.encoding}; set encoding in the spec") from error
     except (EOFError, OSError) as error:
-        raise DataInvalid(f"{text.path.name}: the {text.compression} file is damaged or incomplete") from error
+        raise DataInvalid(
+            f"{text.path.name}: the {text.compression} file is damaged or incomplete; compress it again"
+        ) from error
     return target
 
 
@@ -277,7 +281,9 @@ def read_strictly(table: RawTable, folder: Path, read: Callable[[RawTable], _Res
     try:
         return read(replace(table, sql=source))
     except duckdb.Error as error:
-        raise DataInvalid(f"{table.name}: cannot be read as text with separator {table.text.separator_name}") from error
+        raise DataInvalid(
+            f"{table.name}: cannot be read as text with separator {table.text.separator_name}; set separator"
+        ) from error
 
 
 def _failure(table: RawTable, error: duckdb.Error) -> str:

@@ -124,11 +124,13 @@ class TextFormat:
                 raise DataInvalid(self._encoding_problem(line)) from error
             except csv.Error as error:
                 raise DataInvalid(
-                    f"{self.path.name}: line {line}: a quoted cell is malformed ({error}); a quotation mark inside a quoted "
-                    "cell must be doubled"
+                    f"{self.path.name}: line {line}: a quoted cell is malformed ({error}); double every quotation mark inside "
+                    "a quoted cell"
                 ) from error
             except (EOFError, OSError, lzma.LZMAError) as error:
-                raise DataInvalid(f"{self.path.name}: the {self.compression} file is damaged or incomplete") from error
+                raise DataInvalid(
+                    f"{self.path.name}: the {self.compression} file is damaged or incomplete; compress it again"
+                ) from error
 
     def _encoding_problem(self, line: int) -> str:
         """Return the message for text that the encoding cannot decode."""
@@ -186,7 +188,7 @@ def detect_text_format(path: Path, reading: ReadingSpec) -> TextFormat:
         encoding, digest, is_ascii = _detect_encoding(path, compression, start, reading.encoding)
     except (EOFError, OSError, lzma.LZMAError, pa.ArrowInvalid) as error:
         raise DataInvalid(
-            f"{path.name}: cannot be read with compression = {compression!r}; the file is damaged"
+            f"{path.name}: cannot be read with compression = {compression!r}; the file is damaged: export it again"
         ) from error
     text = _decode_sample(path, start, encoding, is_whole=len(start) < _CHUNK_BYTES)
     first_lines, declared = _declared_separator(text)
@@ -196,7 +198,7 @@ def detect_text_format(path: Path, reading: ReadingSpec) -> TextFormat:
     )
     records = _sample_records(body, separator, is_whole=len(start) < _CHUNK_BYTES)
     if not records:
-        raise DataInvalid(f"{path.name}: the file has no header; the first line must have the names of the columns")
+        raise DataInvalid(f"{path.name}: the file has no header; add a first line with the names of the columns")
     header = tuple(map(plain_name, records[0]))
     _check_header(path, header)
     sample = tuple(tuple(record) for record in records[1:])
@@ -218,7 +220,9 @@ def _check_is_text(path: Path, start: bytes) -> None:
     if start[:4] in {b"PAR1", b"PARE"}:
         raise DataInvalid(f"{path.name}: the file is a compressed Parquet file; decompress it first")
     if path.name.lower().endswith(".parquet"):
-        raise DataInvalid(f"{path.name}: cannot be read as Parquet: the first bytes are not those of a Parquet file")
+        raise DataInvalid(
+            f"{path.name}: cannot be read as Parquet: the first bytes are not those of a Parquet file; export it again"
+        )
 
 
 def _detect_encoding(path: Path, compression: Compression, start: bytes, stated: str | None) -> tuple[str, str, bool]:

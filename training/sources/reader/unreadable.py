@@ -115,14 +115,14 @@ def _market_hint(cast: ColumnCast, example: str) -> str:
     section, _, field = cast.field.partition(".")
     if section not in {"log", "table"}:
         return rule
-    code = _country_code(example)
+    code = country_code(example)
     return (
         f"{rule}; set market = {{ column = {_toml_text(cast.column.name)}, values = {{ {_toml_text(example[:_EXAMPLE_CHARACTERS])} = "
         f'"{code}" }} }} in [{section}] instead of {field}, with the code of every value, or map = "FILE.csv" with two columns'
     )
 
 
-def _country_code(name: str) -> str:
+def country_code(name: str) -> str:
     """Return the code of a country whose code or name in a usual language is known, otherwise XX."""
     if re.fullmatch("[A-Za-z]{2}", name):
         return {"UK": "GB"}.get(name.upper(), name.upper())
