@@ -85,7 +85,7 @@ def test_a_transaction_log_gets_a_starter_spec_that_fits(folder: Path, tmp_path:
     spec = read_spec(tmp_path / "log.toml")
     assert spec.log is not None
     assert spec.log.columns.model_dump(exclude_none=True) == {
-        "market": "Land (mapped for log.columns.market)",
+        "market": {"column": "Land", "values": {"Österreich": "AT"}},
         "customer_id": "Kundennummer",
         "time": "Buchungsdatum",
         "amount": "Betrag in EUR",
