@@ -6,7 +6,8 @@ from pathlib import Path
 
 import demo
 from grounds_client import Amount, Client
-from tests.conftest import key_environment, run
+from tests.conftest import key_settings, run
+from tests.e2e.processes import write_config
 
 SPEC = """
 family = "credit"
@@ -80,10 +81,13 @@ def test_an_own_csv_file_and_spec_lead_to_an_explained_score(tmp_path: Path) -> 
     write_csv(tmp_path / "kunden.csv")
     (tmp_path / "spec.toml").write_text(SPEC)
     (tmp_path / "policy.toml").write_text(POLICY)
-    config = tmp_path / "config.toml"
-    config.write_text(
-        f'bundles = "{tmp_path}/bundles"\npolicy = "{tmp_path}/policy.toml"\ndatabase = "sqlite:///{tmp_path}/own.db"\n'
-    )
+    settings = {
+        "bundles": tmp_path / "bundles",
+        "policy": tmp_path / "policy.toml",
+        "database": f"sqlite:///{tmp_path}/own.db",
+        **key_settings(tmp_path),
+    }
+    config = write_config(tmp_path / "config.toml", settings)
 
     run(
         *("training", "fit", str(tmp_path / "spec.toml"), "--data", str(tmp_path / "kunden.csv")),
@@ -92,13 +96,8 @@ def test_an_own_csv_file_and_spec_lead_to_an_explained_score(tmp_path: Path) -> 
     bundle_id = next(path.name for path in (tmp_path / "bundles" / "credit").iterdir() if path.is_dir())
     run("server", "activate", bundle_id[:12], "--config", str(config))
     run("server", "load", str(tmp_path / "files" / "credit.features.parquet"), "--config", str(config))
-    settings = {
-        "GROUNDS_BUNDLES": f"{tmp_path}/bundles",
-        "GROUNDS_POLICY": f"{tmp_path}/policy.toml",
-        "GROUNDS_DATABASE": f"sqlite:///{tmp_path}/own.db",
-        **key_environment(tmp_path),
-    }
-    with demo.serving(tmp_path / "log", **settings) as address, Client(address) as client:
+    environment = {f"GROUNDS_{name.upper()}": str(value) for name, value in settings.items()}
+    with demo.serving(tmp_path / "log", **environment) as address, Client(address) as client:
         decision = client.score_credit("AT", "K-1", Amount(Decimal(100), "EUR"), features={"seats": 55.0})
 
     assessment = decision.assessment

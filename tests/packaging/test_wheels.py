@@ -29,7 +29,7 @@ assert credit_pb2.ScoreCreditRequest.FromString(request.SerializeToString()) == 
 print(validate_pb2.__file__, credit_pb2.__file__, sys.modules["grounds_record"].__file__, sep="\\n")
 """
 SOURCES = {
-    ROOT: ("models", "server", "training"),
+    ROOT: ("console", "models", "server", "training"),
     ROOT / "client": ("grounds_client",),
     ROOT / "record": ("grounds_record",),
     ROOT / "protos": ("grounds",),
@@ -70,7 +70,7 @@ def test_a_wheel_installs_these_packages_and_nothing_else(wheels: dict[str, Path
 
     assert packages == {
         "grounds_client": {"grounds", "grounds_client", "grounds_record"},
-        "grounds": {"models", "server", "training"},
+        "grounds": {"console", "models", "server", "training"},
     }
 
 
@@ -91,7 +91,9 @@ def test_the_wheels_contain_every_file_that_is_read_at_run_time(wheels: dict[str
     client = files_of(wheels["grounds_client"])
 
     assert {"server/policy.toml", "server/retention.toml"} <= server
-    assert {f"{package}/py.typed" for package in ("server", "training", "models")} <= files_of(wheels["grounds"])
+    assert {f"{package}/py.typed" for package in ("console", "server", "training", "models")} <= files_of(
+        wheels["grounds"]
+    )
     assert {f"{package}/py.typed" for package in ("grounds", "grounds_client", "grounds_record")} <= client
     for folder in ("migrations", "key_migrations"):
         assert f"server/stores/{folder}/env.py" in server

@@ -9,11 +9,16 @@ from tests.e2e.processes import write_config
 from tests.server.commands.test_cli import run_server
 
 
+def config_file(settings: Settings, folder: Path) -> str:
+    """Write a configuration file with the settings that name files and databases; return its path."""
+    names = ("bundles", "policy", "database", "keys", "master_key", "signing_key")
+    return str(write_config(folder / "server.toml", {name: getattr(settings, name) for name in names}))
+
+
 def test_activate_policy_prints_every_change_and_a_rollback_needs_the_digest_only(
     small_settings: Settings, tmp_path: Path
 ) -> None:
-    names = ("bundles", "policy", "database", "keys", "master_key", "signing_key")
-    config = str(write_config(tmp_path / "server.toml", {name: getattr(small_settings, name) for name in names}))
+    config = config_file(small_settings, tmp_path)
     text = small_settings.policy.read_text().replace("test-1", "test-2").replace("valid_days = 14", "valid_days = 21")
     file = tmp_path / "new.toml"
     file.write_text(text)
@@ -33,7 +38,7 @@ def test_activate_policy_prints_every_change_and_a_rollback_needs_the_digest_onl
 
 
 def test_deactivate_stops_a_market_and_refuses_one_that_is_not_active(small_settings: Settings, tmp_path: Path) -> None:
-    config = str(write_config(tmp_path / "server.toml", {"bundles": small_settings.bundles}))
+    config = config_file(small_settings, tmp_path)
 
     done = run_server("deactivate", "FR", "--config", config)
     refused = run_server("deactivate", "FR", "--config", config)

@@ -58,7 +58,7 @@ async def ignore_change() -> None:
 async def serve_with_clock(
     settings: Settings, clock: Callable[[], dt.datetime]
 ) -> AsyncIterator[credit_pb2_grpc.CreditServiceStub]:
-    """Serve CreditService behind the interceptor, with a given clock."""
+    """Serve CreditService behind the interceptor. The given clock is that of requests, and not that of the start."""
     database, threads, models = Database(settings.database), StoreThreads(1), ModelRegistry(settings.bundles)
     database.migrate()
     log = open_log(
@@ -69,9 +69,9 @@ async def serve_with_clock(
     recording.repeat("recorder", recorder.step, seconds=0, until=lambda: recorder.is_finished)
     policies = PolicyRegistry(settings.policy, PolicyStore(database))
     policies.start()
-    activate_policy_of_file(log, policies.current, clock(), only_first=True)
+    activate_policy_of_file(log, policies.current, NOON, only_first=True)
     policies.refresh()
-    models.journal = ActivationJournal(log, settings.bundles, clock)
+    models.journal = ActivationJournal(log, settings.bundles, lambda: NOON)
     models.refresh()
     server = grpc.aio.server(interceptors=[CallInterceptor(settings.request_bytes_max)])
     features = FeatureStore(database)

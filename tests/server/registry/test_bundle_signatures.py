@@ -13,7 +13,7 @@ from models.errors import BundleInvalid
 from server.config import Settings
 from server.registry.bundle_signatures import BundleSignatures
 from server.registry.model_registry import ModelRegistry
-from tests.conftest import run
+from tests.conftest import key_settings, run
 from tests.e2e.processes import write_config
 from tests.server.commands.test_cli import run_server
 from tests.server.servers import serve
@@ -50,7 +50,12 @@ def test_the_command_sign_signs_a_bundle_that_then_serves_and_is_activated(
     printed = run("training", "sign", str(folder), "--key", str(tmp_path / "release.key"))
     public = printed.split("bundle_keys: ")[1].split()[0]
     (tmp_path / "release.pub").write_text(f"{public}\n")
-    settings = {"bundles": small_settings.bundles, "bundle_keys": [str(tmp_path / "release.pub")]}
+    settings = {
+        "bundles": small_settings.bundles,
+        "bundle_keys": [str(tmp_path / "release.pub")],
+        "database": small_settings.database,
+        **key_settings(tmp_path),
+    }
     config = str(write_config(tmp_path / "server.toml", settings))
 
     activated = run_server("activate", folder.name, "--config", config)
