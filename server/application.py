@@ -203,7 +203,7 @@ class Application:
         await self.housekeepers.run(policies.start)
         self._policies = policies
         self.log = await self.housekeepers.run_long(self._open_log)
-        await self.housekeepers.run(self._put_policy_in_force, policies, self.log)
+        await self.housekeepers.run(self._try_policy, policies, self.log)
         self.models.journal = ActivationJournal(
             self.log, self.settings.bundles, self.clock.now, four_eyes=self.settings.four_eyes
         )
@@ -324,6 +324,16 @@ class Application:
             raise
         self._warn_if_idle()
         return log
+
+    def _try_policy(self, policies: PolicyRegistry, log: RecordLog) -> None:
+        """Put the policy in force. If the log accepts no record now, nothing is decided until a later attempt succeeds.
+
+        The server starts nevertheless, so that its health states the problem, and evidence can be read.
+        """
+        try:
+            self._put_policy_in_force(policies, log)
+        except StoreUnavailable as error:
+            LOG.error("policy not in force", problem=str(error), version=policies.current.document.version)
 
     def _put_policy_in_force(self, policies: PolicyRegistry, log: RecordLog) -> None:
         """Record the activation of the policy, if it comes from the file and is not recorded yet.
@@ -486,7 +496,7 @@ class Application:
         self._recording.repeat("recorder", recorder.step, seconds=0, until=lambda: recorder.is_finished)
         reload = settings.reload_seconds
         repeat("catalog", lambda: self._reload(run_long(self.models.refresh)), seconds=reload, delay=reload)
-        repeat("policy", lambda: run_long(policies.refresh), seconds=reload, delay=reload)
+        repeat("policy", lambda: run_long(self._put_policy_in_force, policies, log), seconds=reload, delay=reload)
         repeat(
             "refusals",
             lambda: self.interceptor.refusals.record(recorder),

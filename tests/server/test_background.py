@@ -248,7 +248,7 @@ async def test_an_anchor_folder_that_disappears_is_visible_in_health_until_it_is
         folder.mkdir()
         await wait_until(lambda: task_is(serving, "anchor", SERVING))
 
-    assert [path.name for path in folder.iterdir()] == ["checkpoint-00000000000000000001.txt"]
+    assert [path.name for path in folder.iterdir()] == ["checkpoint-00000000000000000004.txt"]
 
 
 async def test_a_policy_file_that_cannot_be_read_for_a_while_is_checked_again(small_settings: Settings) -> None:

@@ -168,9 +168,12 @@ class DecisionMaker:
         Raises:
             NoActiveModel: No credit model serves the market.
             NoPolicy, CurrencyNotSupported, FeaturesInvalid: The policy or the model's schema rejects the request.
+            StoreUnavailable: The activation of the policy is not recorded yet.
         """
         model, activation_id = self._serving_model(request.customer.market)
         policy, at = self._policies.current, self._clock()
+        if decides and not policy.activation_id:
+            raise StoreUnavailable("the activation of the policy is not recorded yet; nothing was decided; retry")
         application, schema = application_from_request(request), model.bundle.schema
         section = applicable_section(policy, application, at)
         check_features(application.features, schema, decides=decides)

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import grpc
 import pytest
 from sqlalchemy import select
 from typer.testing import CliRunner
@@ -52,7 +53,7 @@ from server.stores.tables import RECORDS
 from tests.conftest import Serving
 from tests.server.audits import PURPOSE
 from tests.server.record_logs import NOW, open_test_log
-from tests.server.requests import score_request
+from tests.server.requests import call_error, score_request
 from tests.server.servers import copy_bundle, serve, swap_model
 from tests.small import POLICY, SmallFamily
 
@@ -454,3 +455,19 @@ def test_doctor_reports_a_file_that_differs_from_the_log(
         assert f"the record log states that bundle {bundle_id[:12]} serves DE" in problems()
     database.close()
     assert read_verifier_key(small_settings)
+
+
+async def test_nothing_is_decided_under_a_policy_whose_activation_is_not_recorded(small_settings: Settings) -> None:
+    async with serve(small_settings.model_copy(update={"reload_seconds": 3600})) as serving:
+        application = serving.application
+        policies, log = application._policies, application.log
+        assert policies is not None
+        assert log is not None
+        policies.current = replace(policies.current, activation_id="")
+
+        refused = await call_error(serving.credit.ScoreCredit(score_request()))
+        application._put_policy_in_force(policies, log)
+        answer = await serving.credit.ScoreCredit(score_request())
+
+    assert (refused.code, refused.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
+    assert answer.credit_decision.record_ref.decision_id

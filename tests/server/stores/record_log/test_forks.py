@@ -212,7 +212,7 @@ async def test_a_server_with_an_older_copy_never_becomes_healthy_and_scores_no_r
     assert len(answers) == 2
     damage = [line for line in lines if line["event"] == "log damaged"]
     assert len(damage) == 1, "said once, not by every probe"
-    assert "records 1 to 2 are missing" in damage[0]["problem"]
+    assert "records 4 to 5 are missing" in damage[0]["problem"]
 
 
 def test_doctor_reports_a_fork_until_an_operator_adopts_it(
