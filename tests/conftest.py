@@ -101,6 +101,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     first = min(training, default=None)
     rest = [item for item in items if item.path not in training]
     waiting = [item for item in items if item.path in training and item.path != first]
+    # The simulated runs are one file that takes minutes. It starts early, so that the other processes do not wait for it.
+    rest.sort(key=lambda item: "simulation" not in item.path.parts)
     half = len(rest) // 2
     items[:] = [*(item for item in items if item.path == first), *rest[:half], *waiting, *rest[half:]]
 
