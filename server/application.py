@@ -326,7 +326,7 @@ class Application:
         return log
 
     def _try_policy(self, policies: PolicyRegistry, log: RecordLog) -> None:
-        """Put the policy in force. If the log accepts no record now, nothing is decided until a later attempt succeeds.
+        """Activate the policy. If the log accepts no record now, nothing is decided until a later attempt succeeds.
 
         The server starts nevertheless, so that its health states the problem, and evidence can be read.
         """
