@@ -86,7 +86,7 @@ def test_after_a_thousand_calls_a_server_uses_little_memory_and_has_loaded_no_tr
     settings: dict[str, str], tmp_path: Path
 ) -> None:
     with demo.serving(tmp_path / "log", **settings) as address, Client(address) as client:
-        process = next(p for p in psutil.Process().children() if "server" in p.cmdline())
+        process = server_process()
         for number in range(500):
             client.score_credit("TW", str(number + 1), LIMIT)
             client.simulate_credit("TW", str(number + 1), LIMIT, features={"PAY_0": 2.0})
@@ -109,7 +109,7 @@ def test_after_sigterm_a_server_finishes_running_calls_and_exits_with_0(
     settings: dict[str, str], tmp_path: Path
 ) -> None:
     with demo.serving(tmp_path / "log", **settings) as address:
-        process = next(p for p in psutil.Process().children() if "server" in p.cmdline())
+        process = server_process()
         channel = grpc.insecure_channel(address)
         stub = credit_pb2_grpc.CreditServiceStub(channel)
         calls = [
@@ -129,10 +129,16 @@ def test_after_sigterm_a_server_finishes_running_calls_and_exits_with_0(
     assert statuses == {grpc.StatusCode.OK}
 
 
+def server_process() -> psutil.Process:
+    """Return the only server among the child processes. A child that has ended has no command line to read."""
+    children = [each for each in psutil.Process().children() if each.status() != psutil.STATUS_ZOMBIE]
+    return next(each for each in children if "server" in each.cmdline())
+
+
 def answer_and_kill(log: Path, settings: dict[str, str], answered: list[AnsweredRequest]) -> None:
     """Append 20 answers to `answered`, and then kill the server."""
     with demo.serving(log, **settings) as address, Client(address) as client:
-        process = next(p for p in psutil.Process().children() if "server" in p.cmdline())
+        process = server_process()
         for number in range(20):
             request_id = str(uuid.uuid4())
             decision = client.score_credit("TW", str(number + 1), LIMIT, request_id=request_id)

@@ -51,6 +51,9 @@ async def token_serving(small_settings: Settings, tmp_path: Path) -> AsyncIterat
         yield serving
 
 
+_ATTEMPTS_MAX = 5
+
+
 def metadata(caller: str | None) -> list[tuple[str, str]]:
     """Return the metadata of a caller; None is a caller without a token."""
     if caller is None:
@@ -75,7 +78,11 @@ def fill(message: Message, market: str, customer_id: str) -> bool:
 async def answer(serving: Serving, method: str, caller: str | None, message: Message) -> tuple[str, str, str]:
     """Return the code, the reason and the text of a call that fails."""
     multi_callable: Any = serving.channel.stream_stream(method)
-    call = multi_callable(iter([message.SerializeToString()]), metadata=metadata(caller), timeout=30)
+    for _ in range(_ATTEMPTS_MAX):
+        call = multi_callable(iter([message.SerializeToString()]), metadata=metadata(caller), timeout=30)
+        # The server may end the call before gRPC has sent the message, and gRPC then reports an error of its own.
+        if await call.trailing_metadata():
+            break
     error = await call_error(call.read())
     return error.code.name, error.reason, error.message
 
