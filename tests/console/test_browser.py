@@ -21,8 +21,9 @@ def chromium() -> Iterator[Browser]:
         assert "CHROMIUM_REQUIRED" not in os.environ, "install the Debian package chromium"
         pytest.skip("the Debian package chromium is not installed")
     with sync_playwright() as playwright:
-        # A container has no sandbox for Chromium; it opens only the pages under test.
-        yield playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        # A container has no sandbox for Chromium, and often little shared memory. Only the pages under test are opened.
+        options = ["--no-sandbox", "--disable-dev-shm-usage"]
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=options)
 
 
 def open_page(browser: Browser, width: int, scheme: str, problems: list[str]) -> Page:
