@@ -13,6 +13,7 @@ from typing import IO
 
 import numpy as np
 
+from models.isolation.core_dumps import forbid_core_dumps
 from models.isolation.frames import (
     FAILURE_BYTES_MAX,
     FrameKind,
@@ -36,7 +37,7 @@ def main(memory_bytes: int, cpu_seconds: int) -> None:
         cpu_seconds: Processor time for each request. If a request exceeds it, the kernel kills the process.
     """
     os.nice(_NICENESS)
-    _limit("RLIMIT_CORE", 0)
+    forbid_core_dumps()
     _limit("RLIMIT_FSIZE", 0)
     _limit("RLIMIT_NPROC", 0)
     _limit("RLIMIT_AS", memory_bytes)

@@ -5,6 +5,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from models.isolation.core_dumps import forbid_core_dumps
 from server.commands.backup import backup, restore
 from server.commands.catalog import activate, approve, deactivate, retire
 from server.commands.clock import confirm_clock
@@ -76,4 +77,5 @@ app.command(epilog="Example: python -m server confirm-clock --today 2026-11-30 -
 
 def main() -> int:
     """Run a command, and return the exit status."""
+    forbid_core_dumps()
     return run_command(app)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from models.isolation.core_dumps import forbid_core_dumps
 from server.application_log import configure_logging
 from server.config import read_settings
 from server.exit_status import exit_without_waiting, run_command
@@ -22,6 +23,7 @@ def run_worker(config: Path | None, overrides: Mapping[str, Any], worker: int, t
         worker: Number of the worker, from 0; every line of its application log contains the number.
         table: The status of all workers.
     """
+    forbid_core_dumps()
     from server.application import serve  # imported here so that the supervisor does not load the application
 
     supervisor = multiprocessing.parent_process()

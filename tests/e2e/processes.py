@@ -47,12 +47,19 @@ def write_config(path: Path, settings: Mapping[str, Any]) -> Path:
     return path
 
 
-def start(config: Path, number: int = 0, workers: int = 1) -> Process:
-    """Start a server, and wait until it accepts calls; `number` distinguishes the log files of several servers."""
+def start(config: Path, number: int = 0, workers: int = 1, folder: Path = ROOT) -> Process:
+    """Start a server in a working folder, and wait until it accepts calls.
+
+    Args:
+        config: Path of the configuration file. The application log is written beside it.
+        number: Number in the name of the log file, which distinguishes several servers.
+        workers: Number of workers.
+        folder: Working folder of the server.
+    """
     log = config.with_name(f"server-{number}.log")
     command = [sys.executable, "-m", "server", "--config", str(config), "--workers", str(workers)]
     with log.open("w") as lines:
-        process = subprocess.Popen(command, cwd=ROOT, stderr=lines)
+        process = subprocess.Popen(command, cwd=folder, stderr=lines)
     deadline = time.monotonic() + START_SECONDS_MAX
     while time.monotonic() < deadline and process.poll() is None:
         for line in log.read_text().splitlines():

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Row, bindparam, select
 from sqlalchemy.exc import IntegrityError
 
 from grounds_record.export import StoredRecord
+from models.isolation.core_dumps import forbid_core_dumps
 from server.stores.database import Database
 from server.stores.record_log.entries import as_bytes
 from server.stores.record_log.header_index import (
@@ -173,6 +174,7 @@ def _matches(connection: Connection, chunk: Row[Any], headers: Sequence[tuple[st
 
 def main() -> None:
     """Build the missing chunks. The task on standard input specifies the database and the number of records per chunk."""
+    forbid_core_dumps()
     task = INDEX_TASK.validate_json(sys.stdin.buffer.read())
     database = Database(task.url)
     build_chunks(database, task.length)

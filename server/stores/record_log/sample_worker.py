@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import duckdb
 import pyarrow as pa
 
+from models.isolation.core_dumps import forbid_core_dumps
 from server.stores.database import Database
 from server.stores.record_log.decision_index import CREDIT_DECISION, DecisionQuery
 from server.stores.record_log.header_chunks import HEADER_SCHEMA, decode_chunk, encode_chunk, read_headers
@@ -109,6 +110,7 @@ def _warm_up() -> None:
 
 def main() -> None:
     """Read a task from standard input, and draw the sample. If the input is empty, do nothing."""
+    forbid_core_dumps()
     _warm_up()
     content = sys.stdin.buffer.read()
     if not content:

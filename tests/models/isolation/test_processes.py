@@ -79,6 +79,7 @@ def test_the_process_has_no_environment_no_other_files_and_an_empty_working_dire
     assert str((status / "cwd").readlink()).endswith("(deleted)")
     limits = {line[:25].strip(): line[26:46].strip() for line in (status / "limits").read_text().splitlines()}
     assert (limits["Max open files"], limits["Max processes"], limits["Max file size"]) == ("3", "0", "0")
+    assert limits["Max core file size"] == "0"
     assert limits["Max address space"] == str(LIMITS.memory_bytes)
     assert limits["Max cpu time"] != "unlimited"
 
