@@ -8,11 +8,11 @@ from server.config import Settings
 from server.stores.database import Database
 from tests.conftest import LOAD_TIME
 from tests.e2e.processes import write_config
-from tests.server.conftest import database_url, other, postgres
+from tests.server.conftest import churn_family, database_url, other, postgres
 from tests.server.loading import load_file
 from tests.small import SmallFamily
 
-__all__ = ["database_url", "other", "postgres"]
+__all__ = ["churn_family", "database_url", "other", "postgres"]
 
 
 @pytest.fixture
