@@ -272,7 +272,7 @@ def _classify_lines(
 
     def create(table: RawTable, *, finds_rare: bool = False) -> RawTable:
         connection.execute(
-            f"""CREATE OR REPLACE TABLE classified_lines AS
+            f"""CREATE OR REPLACE TEMP TABLE classified_lines AS
             SELECT * EXCLUDE (is_unreadable, market_currency), CASE {reasons} END AS reason FROM (
             SELECT {", ".join(values)}, {own_currency} AS market_currency, {padded} AS is_padded, is_unreadable
             FROM ({staged_select(casts, table.sql, finds_rare=finds_rare)}))""",  # noqa: S608 - constant names, quoted text
