@@ -7,7 +7,7 @@ from pathlib import Path
 
 import duckdb
 
-from training.errors import DataInvalid
+from training.errors import DataInvalid, SpecInvalid
 from training.sources.database_query import write_query_rows
 from training.sources.reader.number_format import NumberFormat
 from training.sources.reader.raw_table import RawColumn, RawTable, open_file, quote_literal, read_strictly
@@ -69,11 +69,21 @@ def _open_query(
     numeric: Collection[str] | None,
     field: str,
 ) -> RawTable:
-    """Open the rows of a query."""
+    """Open the rows of a query.
+
+    The rows are text, also those of columns of numbers. A decimal mark or groups that the spec states for columns of text would
+    therefore change the values of columns of numbers.
+    """
+    if reading.decimal == "," or reading.thousands:
+        section = field.partition(".")[0]
+        raise SpecInvalid(
+            f"{section}: decimal and thousands describe the numbers of files, and {field} is a query; remove them, and convert text "
+            "to numbers in the query, such as CAST(REPLACE(amount, ',', '.') AS DECIMAL(18, 2))"
+        )
     target = temporary / f"{hashlib.sha256(field.encode()).hexdigest()[:16]}.query.csv"
     write_query_rows(query, folder, target, field)
     stated = reading.model_copy(
-        update={"separator": ",", "encoding": "utf-8", "compression": "none", "decimal": reading.decimal or "."}
+        update={"separator": ",", "encoding": "utf-8", "compression": "none", "decimal": ".", "thousands": ""}
     )
     table = open_file(target, stated, temporary, numeric)
     line = f"{field}: read {len(table.columns)} columns of the query from {query.url}"

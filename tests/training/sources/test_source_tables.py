@@ -147,6 +147,17 @@ def test_the_rows_of_a_query_arrive_without_loss(tmp_path: Path, monkeypatch: py
         assert found == [("A", "1.5", "9007199254740993", "10:30"), ("B%:x", "2", None, "10:30")]
 
 
+@pytest.mark.parametrize("fields", [{"decimal": ","}, {"thousands": "."}])
+def test_a_format_of_numbers_is_rejected_for_a_query_because_it_would_change_numbers(
+    fields: dict[str, Any], tmp_path: Path
+) -> None:
+    write_sqlite(tmp_path / "shop.db")
+    query = QuerySpec(sql="SELECT k, 1.234 AS x FROM lines", url="sqlite:///shop.db")
+
+    with pytest.raises(SpecInvalid, match="decimal and thousands describe the numbers of files"):
+        rows_of(query, tmp_path, **fields)
+
+
 def test_a_query_of_a_duckdb_file_is_read_without_write_access(tmp_path: Path) -> None:
     with duckdb.connect(str(tmp_path / "shop.duckdb")) as connection:
         connection.execute("CREATE TABLE lines AS SELECT 'A' AS k, 1.10::DECIMAL(18, 4) AS x, DATE '2024-01-02' AS d")

@@ -114,6 +114,16 @@ def detect_number_format(
     return NumberFormat(decimal, unusual[0] if unusual else _OTHER_MARK[decimal] if is_proved else "")
 
 
+def stated_number_format(reading: ReadingSpec) -> NumberFormat:
+    """Return the format that the spec states for numbers in columns of text, without looking at any cell.
+
+    Without a statement, only numbers with a decimal point and without groups are readable.
+    """
+    decimal = reading.decimal or _OTHER_MARK.get(reading.thousands or "", ".")
+    unstated = _OTHER_MARK[decimal] if reading.decimal is not None else ""
+    return NumberFormat(decimal, unstated if reading.thousands is None else reading.thousands)
+
+
 def _decimal_mark(name: str, separator: str, evidence: _Evidence, reading: ReadingSpec) -> str:
     """Return the decimal mark that the cells prove or that `thousands` implies; the point if there is none."""
     if len(evidence.decimals) > 1:

@@ -16,7 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from training.errors import DataInvalid, SpecInvalid
-from training.sources.reader.number_format import NumberFormat, detect_number_format, is_number_like
+from training.sources.reader.number_format import (
+    NumberFormat,
+    detect_number_format,
+    is_number_like,
+    stated_number_format,
+)
 from training.sources.reader.text_format import TextFormat, check_is_file, detect_text_format, is_parquet, plain_name
 from training.spec.reading import ReadingSpec
 
@@ -141,11 +146,11 @@ def open_file(
         DataInvalid: The file does not exist, is unreadable, or its format is ambiguous.
     """
     check_is_file(path, option)
-    return _open_parquet(path) if is_parquet(path) else _open_text(path, reading, folder, numeric)
+    return _open_parquet(path, reading) if is_parquet(path) else _open_text(path, reading, folder, numeric)
 
 
-def _open_parquet(path: Path) -> RawTable:
-    """Open a Parquet file."""
+def _open_parquet(path: Path, reading: ReadingSpec) -> RawTable:
+    """Open a Parquet file. The spec may state the format of numbers in columns of text."""
     try:
         names = [plain_name(name) for name in pq.read_schema(path).names]
         with duckdb.connect() as connection:
@@ -164,7 +169,7 @@ def _open_parquet(path: Path) -> RawTable:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     line = f"{path.name}: read as Parquet with {len(columns)} columns in their declared types"
-    return RawTable(path.name, source, columns, digest, NumberFormat(), line, row_places)
+    return RawTable(path.name, source, columns, digest, stated_number_format(reading), line, row_places)
 
 
 def row_places(records: Sequence[int]) -> list[str]:
