@@ -26,6 +26,7 @@ from server.edges.audit.decision_search import DecisionSearch
 from server.edges.audit.operation_history import OperationHistory
 from server.edges.audit.readings import ReadingRecorder
 from server.edges.audit.servicer import AuditServicer
+from server.edges.audit.stored_records import StoredRecords
 from server.edges.call_deadline import ANSWER_SECONDS
 from server.edges.churn.servicer import ChurnServicer
 from server.edges.credit.batches import DecisionBatches
@@ -412,8 +413,7 @@ class Application:
         rows = RunEvidenceReader(log)
         readings, messages = ReadingRecorder(recorder, clock=self.clock.now), BundleEvidenceCache(self.models)
         return AuditServicer(
-            proofs=proofs,
-            threads=threads,
+            records=StoredRecords(proofs, threads, self.interceptor.priority),
             decision_evidence=DecisionEvidenceReader(
                 readings=readings, log=log, proofs=proofs, policies=policies, bundles=messages, threads=threads
             ),
@@ -430,6 +430,7 @@ class Application:
                 proofs=proofs,
                 tokens=tokens,
                 threads=threads,
+                priority=self.interceptor.priority,
             ),
             churn_evidence=ChurnEvidenceReader(
                 readings=readings, rows=rows, proofs=proofs, bundles=messages, threads=threads

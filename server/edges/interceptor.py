@@ -17,7 +17,7 @@ from server.edges.call_end import CallEnd, CallEnds
 from server.edges.context import Context
 from server.edges.identity.callers import ANYONE_CALLER, UNIDENTIFIED_CALLER, Caller
 from server.edges.identity.identification import Identification, LocalIdentification
-from server.edges.limits import CallClass, CallLimits, class_of_method
+from server.edges.limits import CallClass, CallLimits, LoanDeskPriority, class_of_method
 from server.edges.received_request import (
     BatchDecoder,
     PendingRequests,
@@ -51,6 +51,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         draining: True if new calls are rejected. Calls in progress continue.
         calls_in_progress: Number of calls to our services whose request has arrived and which have not ended.
         refusals: The denied and refused calls that are not recorded yet.
+        priority: Lets auditors wait while a call of the loan desk is in progress.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         """
         self._request_bytes_max, self._answer_seconds_max = request_bytes_max, answer_seconds_max
         self._limits = limits or CallLimits(dict.fromkeys(CallClass, 2**31))
+        self.priority = LoanDeskPriority(self._limits)
         self._pending = PendingRequests(request_seconds_max)
         self._identification = identification or LocalIdentification()
         self._ends = CallEnds(meters or Meters(), slow_call_seconds)
@@ -147,6 +149,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 content = await self._receive_first(method, call_class, context, caller)
                 start_call()
                 try:
+                    if call_class is CallClass.AUDIT:
+                        await self.priority.wait()
                     received = await decoder.decode(content, caller, self._thread_runner(call_class), call_end.times)
                     call_end.request = received.message
                     answer = await servicer_method(received.message, received)

@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from google.type.money_pb2 import Money
 
 import demo
-from grounds.audit.v1 import audit_pb2, audit_pb2_grpc
+from grounds.audit.v1 import audit_pb2, audit_pb2_grpc, sample_pb2
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.credit.v1 import credit_pb2_grpc
 from grounds.customer.v1.customer_pb2 import Customer
@@ -44,7 +44,9 @@ _START_SECONDS_MAX = 120
 _DISTURBANCES = {
     "2,000 idle connections": ("idle",),
     "2,000 idle connections, and 500 calls over a limit every two seconds": ("idle", "waves"),
-    "four auditors that read all records": ("bulk",),
+    "four auditors that read all records": ("records",),
+    "four auditors that list all decisions": ("decisions",),
+    "four auditors that read the evidence of decision after decision": ("evidence",),
 }
 _WARM_UP_CALLS = 50
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
@@ -93,11 +95,11 @@ def measure_network(bundle_folder: Path, features: Path, calls: int, *, with_loa
 
 @contextmanager
 def disturbing(kind: str, address: str, credentials: ClientCredentials | None = None) -> Iterator[None]:
-    """Run a process that disturbs the server during the block, in one of three ways.
+    """Run a process that disturbs the server during the block, in one of several ways.
 
     Args:
         kind: "idle" for 2,000 connections that send nothing, "waves" for 500 calls at the same moment, of which most are
-            over the limit of their class, or "bulk" for four auditors that read all records.
+            over the limit of their class, or a name of _BULK_READERS for four auditors that read in bulk.
         address: Host and port of the server.
         credentials: The files for TLS; None connects without TLS.
     """
@@ -136,7 +138,7 @@ def _disturb(kind: str, address: str, credentials: ClientCredentials | None, rea
                 _send_wave(stub)
             return
         with ThreadPoolExecutor(_BULK_CALLERS) as callers:
-            list(callers.map(_list_records, [stub] * _BULK_CALLERS, [done] * _BULK_CALLERS))
+            list(callers.map(_BULK_READERS[kind], [stub] * _BULK_CALLERS, [done] * _BULK_CALLERS))
 
 
 def _add_tls(config: Path, folder: Path) -> ClientCredentials:
@@ -228,3 +230,24 @@ def _list_records(stub: audit_pb2_grpc.AuditServiceStub, done: Event) -> None:
     start = 0
     while not done.is_set():
         start = stub.ListRecords(audit_pb2.ListRecordsRequest(start=start), timeout=30).next_start
+
+
+def _list_decisions(stub: audit_pb2_grpc.AuditServiceStub, done: Event) -> None:
+    """List all decisions again and again, in pages of 1,000."""
+    token = ""
+    while not done.is_set():
+        request = sample_pb2.ListDecisionsRequest(page_size=1000, page_token=token)
+        token = stub.ListDecisions(request, timeout=30).next_page_token
+
+
+def _read_evidence(stub: audit_pb2_grpc.AuditServiceStub, done: Event) -> None:
+    """Read the evidence of the newest decisions, one after another, again and again."""
+    newest = stub.ListDecisions(sample_pb2.ListDecisionsRequest(page_size=100), timeout=30).decisions
+    for decision in itertools.cycle(newest):
+        if done.is_set():
+            return
+        request = audit_pb2.GetEvidenceRequest(decision_id=decision.decision_id, purpose="benchmark")
+        stub.GetEvidence(request, timeout=30)
+
+
+_BULK_READERS = {"records": _list_records, "decisions": _list_decisions, "evidence": _read_evidence}

@@ -1,12 +1,14 @@
 """Lists and random samples of decisions. Both read only record headers, which contain no personal data."""
 
 import hashlib
+from dataclasses import dataclass
 
 from grounds.audit.v1 import sample_pb2 as pb
 from grounds.credit.v1 import credit_pb2
 from server.edges.audit.proofs import check_tree_size
 from server.edges.explanations import time_from_timestamp, timestamp
 from server.edges.identity.callers import Caller
+from server.edges.limits import LoanDeskPriority
 from server.edges.page_tokens import INVALID_MESSAGE, PageTokens, page_size
 from server.edges.thread_pool import StoreThreads
 from server.errors import PageTokenInvalid, RequestInvalid, Violation, summarize_violations
@@ -18,12 +20,28 @@ from server.stores.record_log.sampling import SampleDrawer, SampleQuery
 # The largest number of decisions in all strata together, so that the answer fits into one gRPC message.
 _SAMPLE_MAX = 20_000
 _TOKEN_KIND = "decisions"  # noqa: S105 - part of page tokens
+_PART_ROWS = 50  # a part of a page takes about a millisecond
 _DECISION_PREFIX = "DECISION_"
 _STRATUM_COLUMNS = {  # strata are sorted by these columns, in this order
     pb.STRATUM_KEY_MARKET: "market",
     pb.STRATUM_KEY_DECISION: "decision",
     pb.STRATUM_KEY_GRADE: "grade",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _PagePart:
+    """An encoded part of a page of decisions.
+
+    Attributes:
+        content: The encoded decisions.
+        rows: Number of decisions.
+        following: Position after the last decision; None if no further decision matches.
+    """
+
+    content: bytes
+    rows: int
+    following: DecisionCursor | None
 
 
 class DecisionSearch:
@@ -37,20 +55,37 @@ class DecisionSearch:
         proofs: ProofReader,
         tokens: PageTokens,
         threads: StoreThreads,
+        priority: LoanDeskPriority,
     ) -> None:
         self._decisions, self._samples = decisions, samples
-        self._proofs, self._tokens, self._threads = proofs, tokens, threads
+        self._proofs, self._tokens, self._threads, self._priority = proofs, tokens, threads, priority
 
-    async def list_page(self, request: pb.ListDecisionsRequest, caller: Caller) -> pb.ListDecisionsResponse:
-        """Return one page, newest decisions first."""
-        tokens = self._tokens.for_caller(caller)
-        cursor, size = _read_cursor(request, tokens), page_size(request.page_size)
-        # Read one row more than the page has. If this row exists, there is a next page.
-        rows = await self._threads.run(self._decisions.read_page, _query(request.filter), cursor, size + 1)
-        token = ""
-        if len(rows) > size:
-            last = rows[size - 1]
-            token = _page_token(request.filter, DecisionCursor(last.time_us, last.record_index), tokens)
+    async def list_page(self, request: pb.ListDecisionsRequest, caller: Caller) -> bytes:
+        """Return an encoded page, newest decisions first.
+
+        The page is read and encoded in parts, so that calls of the loan desk wait for one part at most. The encoded parts
+        of a repeated field form one message if they are joined.
+        """
+        tokens, query = self._tokens.for_caller(caller), _query(request.filter)
+        cursor, missing = _read_cursor(request, tokens), page_size(request.page_size)
+        parts = list[bytes]()
+        while True:
+            part = await self._threads.run(self._encode_part, query, cursor, min(missing, _PART_ROWS))
+            parts.append(part.content)
+            cursor, missing = part.following, missing - part.rows
+            if cursor is None:
+                break
+            if not missing:
+                token = _page_token(request.filter, cursor, tokens)
+                parts.append(pb.ListDecisionsResponse(next_page_token=token).SerializeToString())
+                break
+            await self._priority.wait()
+        return b"".join(parts)
+
+    def _encode_part(self, query: DecisionQuery, cursor: DecisionCursor | None, count: int) -> "_PagePart":
+        """Read and encode the next `count` decisions of a page."""
+        # Read one row more than the part has. If this row exists, more decisions follow.
+        rows = self._decisions.read_page(query, cursor, count + 1)
         decisions = [
             pb.DecisionSummary(
                 decision_id=row.record_id,
@@ -62,9 +97,11 @@ class DecisionSearch:
                 grade=row.grade,
                 caller=row.caller,
             )
-            for row in rows[:size]
+            for row in rows[:count]
         ]
-        return pb.ListDecisionsResponse(decisions=decisions, next_page_token=token)
+        following = DecisionCursor(rows[count - 1].time_us, rows[count - 1].record_index) if len(rows) > count else None
+        content = pb.ListDecisionsResponse(decisions=decisions).SerializeToString()
+        return _PagePart(content, len(decisions), following)
 
     async def draw_sample(self, request: pb.SampleDecisionsRequest) -> pb.SampleDecisionsResponse:
         """Draw up to `request.size` random decisions from each stratum of the decisions in a tree.

@@ -33,7 +33,7 @@ from server.stores.record_log.record_reader import read_stored_record
 from server.stores.record_log.tree_hashes import TreeHashCache, TreeHashReader
 from server.stores.tables import LOG_HEAD, RECORDS
 
-_PAGE_ROWS = 500
+PAGE_ROWS = 500
 _PAGE_BYTES = 1_000_000
 Hashes = tuple[bytes, ...]
 InclusionHashes = Mapping[Node, bytes]
@@ -186,17 +186,26 @@ class ProofReader:
                 tuple((kept, _prove(consistency_proof, kept, size, read)) for kept in kept_sizes),
             )
 
-    def read_page(self, start: int, end: int) -> list[StoredRecord]:
-        """Return the first records of [start, end): at most 500 records and about 1 MB, but at least one record if there is any."""
+    def read_page(self, start: int, end: int, rows_max: int = PAGE_ROWS, bytes_before: int = 0) -> list[StoredRecord]:
+        """Return the first records of [start, end), or the next records of a page that already has some.
+
+        A page has at most 500 records and about 1 MB, but at least one record if there is any.
+
+        Args:
+            start: Index of the first record.
+            end: Index after the last record.
+            rows_max: Largest number of records to return.
+            bytes_before: Size of the records that the page already has; 0 for none.
+        """
         wanted = select(RECORDS).where(RECORDS.c.record_index >= start, RECORDS.c.record_index < end)
         records: list[StoredRecord] = []
-        size = 0
+        size = bytes_before
         with self._source.reading() as connection:
-            for row in connection.execute(wanted.order_by(RECORDS.c.record_index).limit(_PAGE_ROWS)):
+            for row in connection.execute(wanted.order_by(RECORDS.c.record_index).limit(rows_max)):
                 record = stored_record(row)
-                size += len(record.header) + len(record.ciphertext or b"") + HASH_BYTES * len(record.nodes)
+                size += stored_bytes(record)
                 # Return the first record even if it is larger than a page. Otherwise it could never be read.
-                if records and size > _PAGE_BYTES:
+                if (records or bytes_before) and size > _PAGE_BYTES:
                     break
                 records.append(record)
         return records
@@ -212,6 +221,11 @@ class ProofReader:
     def _hash_reader(self, connection: Connection, known: InclusionHashes | None = None) -> TreeHashReader:
         """Return a reader of tree hashes that uses the cache and the known hashes."""
         return TreeHashReader(connection, self.cache, known)
+
+
+def stored_bytes(record: StoredRecord) -> int:
+    """Return the size of header, ciphertext and hashes of a record."""
+    return len(record.header) + len(record.ciphertext or b"") + HASH_BYTES * len(record.nodes)
 
 
 def inclusion_from_hashes(frontier: Frontier, index: int, hashes: InclusionHashes) -> Hashes | None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import resource
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,9 +13,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from structlog.testing import capture_logs
 
+from grounds.audit.v1 import audit_pb2
 from grounds.churn.v1 import churn_pb2
 from server.config import Settings
-from server.edges.limits import CLASS_BY_SERVICE, CallClass, CallLimits, CallRate, class_of_method
+from server.edges.limits import CLASS_BY_SERVICE, CallClass, CallLimits, CallRate, LoanDeskPriority, class_of_method
 from server.edges.received_request import PendingRequests
 from server.edges.thread_pool import StoreThreads
 from server.errors import Overloaded, RateExceeded, RequestIncomplete
@@ -177,6 +179,44 @@ async def test_calls_of_the_crm_beyond_their_limit_do_not_keep_the_loan_desk_fro
 
     assert refused.limit == "class:crm"
     assert answer.credit_decision.decision
+
+
+async def test_work_of_auditors_waits_for_the_loan_desk_but_not_for_ever() -> None:
+    limits = CallLimits(dict.fromkeys(CallClass, 9))
+    priority, order = LoanDeskPriority(limits, seconds_max=0.3), list[str]()
+
+    async def work(name: str) -> None:
+        await priority.wait()
+        order.append(name)
+
+    begin = time.monotonic()
+    await work("while the loan desk was never busy")
+    undisturbed = time.monotonic() - begin
+    limits.begin(CallClass.LOAN_DESK, "desk")
+    waiting = [asyncio.create_task(work(name)) for name in ("first", "second")]
+    await asyncio.sleep(0.05)
+    before = list(order)
+    await asyncio.gather(*waiting)
+    busy = time.monotonic() - begin
+    limits.end(CallClass.LOAN_DESK)
+    await work("after the loan desk")
+
+    assert undisturbed < 0.3
+    assert before == ["while the loan desk was never busy"]
+    assert order == [*before, "first", "second", "after the loan desk"]
+    assert busy >= 0.6  # each of the two waited for its own 0.3 seconds
+
+
+async def test_an_auditor_is_answered_while_the_loan_desk_is_never_idle(changed: Changed) -> None:
+    async with serve(changed()) as serving:
+        with block_store_threads(serving):
+            desk = asyncio.ensure_future(serving.credit.ScoreCredit(score_request()))
+            await wait_for_calls(serving, CallClass.LOAN_DESK, 1)
+            page = await serving.audit.ListRecords(audit_pb2.ListRecordsRequest())
+            assert not desk.done()
+        await desk
+
+    assert page.records
 
 
 async def test_after_500_calls_beyond_the_limit_the_server_answers_again(changed: Changed) -> None:

@@ -16,6 +16,9 @@ from grounds_record.merkle import verify_consistency, verify_inclusion
 from grounds_record.note import parse_verifier_key
 from grounds_record.sealed_record import SealedRecord
 from server.config import Settings
+from server.edges.audit.proofs import record_message
+from server.edges.audit.stored_records import StoredRecords
+from server.stores.record_log.proofs import ProofReader, stored_bytes
 from tests.conftest import START_RECORDS, Serving
 from tests.server.requests import call_error, customer, field, numbers, raw_method, score_request
 from tests.server.servers import serve
@@ -70,6 +73,38 @@ async def test_pages_of_records_are_in_order_and_complete(serving: Serving) -> N
     assert [record.index for record in page.records] == [START_RECORDS + number for number in (2, 3, 4, 5)]
     assert [record.columns["record_id"] for record in page.records] == names[2:6]
     assert (page.next_start, nothing.next_start, len(nothing.records)) == (0, 0, 0)
+
+
+async def test_a_page_that_is_read_in_parts_or_ends_early_has_the_bytes_of_the_stored_records(serving: Serving) -> None:
+    await decide(serving, 60)
+    proofs, priority = ProofReader(serving.application.database), serving.application.interceptor.priority
+    expected = [record_message(record) for record in proofs.read_all(START_RECORDS + 60)]
+    hasty = StoredRecords(proofs, serving.application.readers, priority, page_seconds_max=0)
+
+    whole = await serving.audit.ListRecords(pb.ListRecordsRequest())
+    short, start = list[list[pb.StoredRecord]](), 0
+    while not short or start:
+        page = pb.ListRecordsResponse.FromString(await hasty.list_page(pb.ListRecordsRequest(start=start)))
+        short.append(list(page.records))
+        start = page.next_start
+
+    assert (list(whole.records), whole.next_start) == (expected, 0)
+    assert [record for page in short for record in page] == expected
+    assert [len(page) for page in short] == [25, 25, START_RECORDS + 10]
+
+
+async def test_a_page_ends_before_it_is_larger_than_a_megabyte(serving: Serving) -> None:
+    await decide(serving, 60)
+    proofs = ProofReader(serving.application.database)
+    everything = proofs.read_page(0, START_RECORDS + 60)
+
+    rest = proofs.read_page(30, START_RECORDS + 60, bytes_before=1_000_000 - stored_bytes(everything[30]))
+    nothing = proofs.read_page(30, START_RECORDS + 60, bytes_before=1_000_000)
+    alone = proofs.read_page(30, START_RECORDS + 60, rows_max=1)
+
+    assert [record.index for record in rest] == [30]
+    assert nothing == []
+    assert [record.index for record in alone] == [30]
 
 
 async def test_unknown_records_and_tree_sizes_are_rejected_with_a_reason(serving: Serving) -> None:
