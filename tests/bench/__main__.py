@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from tests.bench.audit import measure_audit as audited
+from tests.bench.checks import measure_checks
 from tests.bench.churn import LINES, measure_scoring
 from tests.bench.explanation import find_bundle, measure_grid, measure_model
 from tests.bench.feed import measure_feed
@@ -121,6 +122,23 @@ def network(
     for name, latency in found["latencies"].items():
         console.info(f"{name}: p50 {latency['p50_ms']:.2f} ms, p99 {latency['p99_ms']:.2f} ms")
     console.info(f"written: {write_results('network', measured_on, found).name}")
+    renew_readme()
+
+
+@app.command(epilog="Example: python -m tests.bench checks --pairs 60 --seconds 1")
+def checks(
+    bundles: Bundles = None,
+    files: Files = None,
+    pairs: Annotated[int, typer.Option(help="Pairs of slices with and without the checks.", min=4)] = 60,
+    seconds: Annotated[float, typer.Option(help="Duration of a slice.", min=0.2)] = 1.0,
+) -> None:
+    """Measure what the checks against failing disks, forks, wrong clocks and floods cost a served decision."""
+    console = Console(1)
+    measured_on = provenance()
+    with released_models(bundles, files, console) as (bundles_folder, files_folder):
+        features = files_folder / "credit.features.parquet"
+        found = measure_checks(find_bundle(bundles_folder, "credit"), features, seconds, pairs, console.info)
+    console.info(f"written: {write_results('checks', measured_on, found).name}")
     renew_readme()
 
 

@@ -32,6 +32,7 @@ def renew_readme() -> None:
         "feed": feed_block,
         "audit": audit_block,
         "reading": reading_block,
+        "checks": checks_block,
     }
     for name, block in blocks.items():
         begin, end = f"<!-- {name}: measured -->", f"<!-- {name}: end -->"
@@ -50,6 +51,27 @@ def network_block(found: dict[str, Any]) -> str:
     lines = [_provenance_text(found), "", f"{of['calls']:,} decisions for each row, one after another.", ""]
     lines += ["| loan desk | p50 ms | p99 ms |", "|---|---|---|"]
     lines += [f"| {name} | {each['p50_ms']:.2f} | {each['p99_ms']:.2f} |" for name, each in of["latencies"].items()]
+    return "\n".join(lines)
+
+
+def checks_block(found: dict[str, Any]) -> str:
+    """Return the block on the checks against failing infrastructure."""
+    of = found["results"]
+    lines = [
+        _provenance_text(found),
+        "",
+        f"{of['pairs']} pairs of slices of {of['seconds']:g} s, 32 calls in flight.",
+        "",
+    ]
+    lines += ["| database | decisions/s, checks on | off | throughput, on / off | CPU per decision, on / off |"]
+    lines += ["|---|---:|---:|---|---|"]
+    for name, each in of["databases"].items():
+        rates = f"{each['a_second']['true']:,.0f} | {each['a_second']['false']:,.0f}"
+        ratios = (
+            f"{each[f'{kind}_ratio']:.3f} ({each[f'{kind}_interval'][0]:.3f} to {each[f'{kind}_interval'][1]:.3f})"
+            for kind in ("throughput", "cpu")
+        )
+        lines.append(f"| {name} | {rates} | {' | '.join(ratios)} |")
     return "\n".join(lines)
 
 
