@@ -70,6 +70,8 @@ class FeatureSpec(_BundleDocument):
         texts: The part of the group's sentence that describes this feature, by locale. {value} is the customer's value,
             and {typical} is the baseline's median. After a colon, a placeholder may have a CLDR number pattern, as in
             {value:#,##0.0}, and one word for each CLDR plural category, as in {value:|one=day|other=days}.
+        names: What the value means, by locale, for notices to the person concerned. English has `description` instead. The
+            key is absent from the file if there are no names.
     """
 
     name: FeatureName
@@ -85,14 +87,21 @@ class FeatureSpec(_BundleDocument):
     sign: Literal[-1, 0, 1] = 0
     group: Code
     texts: dict[LocaleTag, str] = {}
+    names: dict[LocaleTag, str] = {}
 
     @model_serializer(mode="wrap")
-    def _omit_no_missing(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Omit `missing` if it is empty, so that readers of earlier releases accept the file."""
+    def _omit_empty(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Omit `missing` and `names` if they are empty, so that readers of earlier releases accept the file."""
         content: dict[str, Any] = serialize(self)
-        if not self.missing:
-            content.pop("missing", None)
+        for name in ("missing", "names"):
+            if not content.get(name):
+                content.pop(name, None)
         return content
+
+    def name_in(self, locale: str) -> str:
+        """Return what the value means, in the locale if there is such a name, else in English with the unit."""
+        own = self.names.get(locale)
+        return own if own is not None else f"{self.description}, {self.unit}" if self.unit else self.description
 
 
 class GroupSpec(_BundleDocument):

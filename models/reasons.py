@@ -12,12 +12,13 @@ nothing else. Numbers and plurals follow CLDR: https://unicode.org/reports/tr35/
 import decimal
 import math
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from typing import Any
 
 from babel import Locale
+from babel.core import get_global
 from babel.numbers import NumberPattern, get_decimal_symbol, get_group_symbol, parse_pattern
 
 from models.schema import FeatureInput, Schema
@@ -86,10 +87,36 @@ def _group_contribution(
     )
 
 
-def resolve_locale(schema: Schema, requested: str) -> str:
-    """Return the locale for all reasons: the requested one if available, else its language alone, else English."""
+def choose_locale(offered: Collection[str], requested: str, market: str) -> str:
+    """Return the locale of all texts of an answer.
+
+    It is the first of these that is offered: the requested locale, its language, the locales of the market, English.
+
+    Args:
+        offered: The locales in which every text exists.
+        requested: The requested locale as a BCP 47 tag; "" for English.
+        market: The market as an ISO 3166-1 alpha-2 code.
+    """
+    requested = requested or DEFAULT_LOCALE
+    if requested in offered:
+        return requested
     language = requested.split("-", maxsplit=1)[0]
-    return next((locale for locale in (requested, language) if locale in schema.locales), DEFAULT_LOCALE)
+    wanted = (*_likely_locales(requested), language, *_likely_locales(f"und-{market}"))
+    return next((locale for locale in wanted if locale in offered), DEFAULT_LOCALE)
+
+
+@lru_cache(maxsize=256)
+def _likely_locales(tag: str) -> tuple[str, ...]:
+    """Return the locales that a tag most likely means, most specific first; () if it is unknown.
+
+    The tag und-TW stands for the language that most people in Taiwan read. It gives zh-Hant-TW, zh-TW, zh-Hant and zh. Source: the
+    likely subtags of CLDR, https://unicode.org/reports/tr35/#Likely_Subtags.
+    """
+    likely = get_global("likely_subtags").get(tag.replace("-", "_"), "").split("_")
+    if len(likely) != len(("language", "script", "region")):
+        return ()
+    language, script, region = likely
+    return f"{language}-{script}-{region}", f"{language}-{region}", f"{language}-{script}", language
 
 
 def reason_text(
@@ -104,7 +131,7 @@ def reason_text(
     Args:
         schema: The schema with the sentences.
         group: A result of `principal_reasons`.
-        locale: A result of `resolve_locale`.
+        locale: A result of `choose_locale`.
         values: The customer's values by feature name; missing features are absent.
         typical: The baseline's medians by feature name; None if the median is missing.
 

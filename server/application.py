@@ -21,6 +21,7 @@ from server.config import Settings
 from server.edges.audit.churn_evidence import ChurnEvidenceReader
 from server.edges.audit.churn_replay import ChurnReplayer
 from server.edges.audit.decision_evidence import BundleEvidenceCache, DecisionEvidenceReader
+from server.edges.audit.decision_notice import NoticeWriter
 from server.edges.audit.decision_replay import DecisionReplayer, ReplaySources
 from server.edges.audit.decision_search import DecisionSearch
 from server.edges.audit.operation_history import OperationHistory
@@ -373,6 +374,8 @@ class Application:
         features = FeatureStore(self.database)
         clock = self.clock.now
         maker = DecisionMaker(self.models, policies, features, log, self.meters, clock)
+        bundles = BundleCaches(self.settings.bundles, self.graphs, self.models.find_serving)
+        sources = ReplaySources(bundles.for_family(CREDIT_FAMILY), PolicyStore(self.database), features)
         credit = CreditServicer(
             maker=maker,
             policies=policies,
@@ -381,10 +384,10 @@ class Application:
             log=log,
             threads=self.threads,
             batches=DecisionBatches(maker, recorder, self.batch_threads, clock, self.interceptor.refusals.count),
-            clock=clock,
+            write_notice=NoticeWriter(log, sources, self.replays).write,
         )
         churn = ChurnServicer(PredictionStore(self.database), ChangeStore(self.database), tokens, self.readers)
-        audit = self._build_audit_servicer(features, tokens, recorder, log)
+        audit = self._build_audit_servicer(sources, bundles, tokens, recorder, log)
         credit_pb2_grpc.add_CreditServiceServicer_to_server(credit, server)
         churn_pb2_grpc.add_ChurnServiceServicer_to_server(churn, server)
         audit_pb2_grpc.add_AuditServiceServicer_to_server(audit, server)
@@ -401,15 +404,10 @@ class Application:
         return grpc.aio.server(interceptors=[self.interceptor], options=options)
 
     def _build_audit_servicer(
-        self, features: FeatureStore, tokens: PageTokens, recorder: Recorder, log: RecordLog
+        self, sources: ReplaySources, bundles: BundleCaches, tokens: PageTokens, recorder: Recorder, log: RecordLog
     ) -> AuditServicer:
         """Build AuditService: evidence, replays and search, for decisions and for churn predictions."""
         proofs, policies, threads = ProofReader(self.database), PolicyStore(self.database), self.readers
-        bundles = BundleCaches(
-            self.settings.bundles,
-            self.graphs,
-            self.models.find_serving,
-        )
         rows = RunEvidenceReader(log)
         readings, messages = ReadingRecorder(recorder, clock=self.clock.now), BundleEvidenceCache(self.models)
         return AuditServicer(
@@ -421,7 +419,7 @@ class Application:
                 readings=readings,
                 log=log,
                 proofs=proofs,
-                sources=ReplaySources(bundles.for_family(CREDIT_FAMILY), policies, features),
+                sources=sources,
                 threads=self.replays,
             ),
             decision_search=DecisionSearch(

@@ -163,6 +163,10 @@ class BundleNotReadable(ServerError):
     """The catalog has the bundle, but the bundle is invalid or cannot be read."""
 
 
+class NoticeUnavailable(ServerError):
+    """No notice can be computed for the decision: the record, its bundle or its policy cannot be read, or they differ."""
+
+
 class NoActiveModel(ServerError):
     """No bundle is active for this market."""
 

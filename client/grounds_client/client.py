@@ -225,9 +225,15 @@ class Client:
         response: credit_pb2.SimulateCreditResponse = self._call(self._credit.SimulateCredit, request)
         return response
 
-    def get_credit_decision(self, decision_id: str) -> credit_pb2.GetCreditDecisionResponse:
-        """Return a decision as it was made, with the overrides and outcomes recorded since."""
-        request = credit_pb2.GetCreditDecisionRequest(decision_id=decision_id)
+    def get_credit_decision(self, decision_id: str, *, notice_locale: str = "") -> credit_pb2.GetCreditDecisionResponse:
+        """Return a decision as it was made, with the overrides and outcomes recorded since.
+
+        Args:
+            decision_id: The id of the decision.
+            notice_locale: The language in which `notice` states the reasons again, and what would have changed the decision; ""
+                for no notice.
+        """
+        request = credit_pb2.GetCreditDecisionRequest(decision_id=decision_id, notice_locale=notice_locale)
         response: credit_pb2.GetCreditDecisionResponse = self._call(self._credit.GetCreditDecision, request)
         return response
 

@@ -79,6 +79,10 @@ class CallFailed(Exception):
         return cls(code, reason, status.message, problems=problems, metadata=metadata)
 
 
+class LetterRefused(Exception):
+    """A letter cannot be written or printed. The message states every problem."""
+
+
 class ScoringRefused(Exception):
     """A file cannot be scored; the message states what to do next."""
 

@@ -11,7 +11,7 @@ import numpy as np
 from models.errors import AdditivityError
 from models.explained_score import ExplainedScore
 from models.model import Model
-from models.reasons import DEFAULT_LOCALE, REASONS_MAX, principal_reasons, reason_text, resolve_locale
+from models.reasons import REASONS_MAX, choose_locale, principal_reasons, reason_text
 from models.schema import UNSEEN, FeatureInput
 from models.sign_conflicts import sign_conflicts
 from server.decisions.policy import (
@@ -204,7 +204,7 @@ def _encoded_inputs(model: Model, question: CreditQuestion) -> dict[str, float]:
 
 def _unscored_assessment(model: Model, policy: Policy, question: CreditQuestion, missing: Sequence[str]) -> Assessment:
     """Return the assessment of a customer who cannot be scored, because features are missing."""
-    locale = resolve_locale(model.bundle.schema, question.locale or DEFAULT_LOCALE)
+    locale = choose_locale(model.bundle.schema.locales, question.locale, question.section.market)
     rule = RuleResult(MISSING_INPUT, PolicyOutcome.NOT_SCORABLE, {"features": ", ".join(missing)})
     reason = DecisionReason(MISSING_INPUT, "INPUT", policy.rule_text(MISSING_INPUT, locale, rule.facts), tuple(missing))
     return Assessment(
@@ -234,7 +234,7 @@ def _scored_assessment(
         score: The explained score of these inputs.
     """
     section = question.section
-    locale = resolve_locale(model.bundle.schema, question.locale or DEFAULT_LOCALE)
+    locale = choose_locale(model.bundle.schema.locales, question.locale, question.section.market)
     values = {name: given.value for name, given in question.inputs.items()}
     # A contribution that contradicts the expected effect of its feature prevents approval: the outcome is REFER or
     # worse.

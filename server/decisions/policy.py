@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from grounds_record.printable_text import hidden_text_problems
 from models.field_problems import field_path, field_problems
 from models.identifiers import Code, FeatureName, LocaleTag, Market
-from models.reasons import DEFAULT_LOCALE, PlaceholderValue, TextFormatter
+from models.reasons import DEFAULT_LOCALE, PlaceholderValue, TextFormatter, choose_locale
 from server.decisions.toml_positions import line_numbers, nearest_line
 from server.errors import PolicyRefused
 
@@ -257,14 +257,9 @@ class Policy:
         chosen = locale if locale in texts else DEFAULT_LOCALE
         return _render_text(texts[chosen], chosen, facts)
 
-    def reason_text(self, code: str, locale: str) -> tuple[str, str]:
-        """Return a locale, and the text of an override reason in this locale.
-
-        The returned locale is the first of these in which the text exists: the requested locale, the requested locale
-        without its region, English.
-        """
-        texts = self.document.texts[code]
-        chosen = next((each for each in (locale, locale.split("-", maxsplit=1)[0]) if each in texts), DEFAULT_LOCALE)
+    def reason_text(self, code: str, locale: str, market: str) -> tuple[str, str]:
+        """Return the chosen locale and the text of an override reason in this locale; see `choose_locale`."""
+        chosen = choose_locale(self.document.texts[code], locale, market)
         return chosen, self.rule_text(code, chosen, {})
 
 

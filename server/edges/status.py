@@ -67,6 +67,7 @@ ERROR_STATUSES: dict[type[ServerError], ErrorStatus] = {
     errors.TreeSizeUnknown: ErrorStatus(grpc.StatusCode.INVALID_ARGUMENT, "TREE_SIZE_UNKNOWN"),
     errors.BundleUnknown: ErrorStatus(grpc.StatusCode.NOT_FOUND, "BUNDLE_UNKNOWN"),
     errors.BundleNotReadable: ErrorStatus(grpc.StatusCode.FAILED_PRECONDITION, "BUNDLE_REFUSED"),
+    errors.NoticeUnavailable: ErrorStatus(grpc.StatusCode.FAILED_PRECONDITION, "NOTICE_UNAVAILABLE"),
     errors.NoActiveModel: ErrorStatus(grpc.StatusCode.FAILED_PRECONDITION, "NO_ACTIVE_MODEL"),
     errors.NoPolicy: ErrorStatus(grpc.StatusCode.FAILED_PRECONDITION, "NO_POLICY"),
     errors.NoRun: ErrorStatus(grpc.StatusCode.FAILED_PRECONDITION, "NO_RUN"),

@@ -44,15 +44,15 @@ class SwitchedChecks:
             (CallLimits, "end", lambda *_a: None),
         ]
         for owner, name, without in replaced:
-            setattr(owner, name, self._switched(getattr(owner, name), without))
+            setattr(owner, name, self._add_switch(getattr(owner, name), without))
 
     def switch(self) -> None:
         """Switch all checks off if they are on, and on if they are off."""
         self._are_on = not self._are_on
         structlog.get_logger().info("checks", are_on=self._are_on)
 
-    def _switched(self, check: Callable[..., Any], without: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a function that calls the check only while the checks are on."""
+    def _add_switch(self, check: Callable[..., Any], without: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function that calls the check while the checks are on, and otherwise the other function."""
 
         def call(*arguments: Any, **named: Any) -> Any:
             return (check if self._are_on else without)(*arguments, **named)

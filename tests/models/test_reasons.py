@@ -20,9 +20,9 @@ from models.reasons import (
     GroupContribution,
     PlaceholderValue,
     TextFormatter,
+    choose_locale,
     principal_reasons,
     reason_text,
-    resolve_locale,
 )
 from models.schema import Schema
 
@@ -139,29 +139,36 @@ def reason_texts(
 
 
 @pytest.mark.parametrize(
-    ("wanted", "offered", "chosen"),
+    ("offered", "requested", "market", "chosen"),
     [
-        ("de-AT", ("en", "de", "de-AT"), "de-AT"),
-        ("de-AT", ("en", "de"), "de"),
-        ("de-AT", ("en", "fr"), "en"),
-        ("de", ("en", "de-AT"), "en"),
-        ("de-CH-1996", ("en", "de"), "de"),
-        ("fr", ("en", "de"), "en"),
-        ("en-GB", ("en", "de"), "en"),
-        ("", ("en", "de"), "en"),
-        ("*", ("en", "de"), "en"),
+        ("en de", "de", "FR", "de"),
+        ("en de", "de-AT", "AT", "de"),
+        ("en de de-AT", "de-AT", "DE", "de-AT"),
+        ("en", "de", "DE", "en"),
+        ("en de", "", "DE", "en"),  # no requested locale means English
+        ("en de", "ja", "DE", "de"),  # the language of the market
+        ("en pt-BR", "ja", "BR", "pt-BR"),
+        ("en zh-Hant", "ja", "TW", "zh-Hant"),
+        ("en zh-Hant", "zh-TW", "DE", "zh-Hant"),  # Chinese in Taiwan is written in traditional characters
+        ("en zh-Hant", "zh", "DE", "en"),  # Chinese alone means simplified characters
+        ("en de", "ja", "ZZ", "en"),
+        ("en de", "xx-Abcd-99", "FR", "en"),
+        ("en de-AT", "de", "FR", "en"),
+        ("en de", "de-CH-1996", "FR", "de"),
+        ("en de", "en-GB", "DE", "en"),
+        ("en de", "*", "FR", "en"),
     ],
 )
-def test_the_locale_falls_back_to_its_language_and_then_to_english(
-    wanted: str, offered: tuple[str, ...], chosen: str
+def test_a_locale_that_is_not_offered_is_answered_in_its_language_or_that_of_the_market(
+    offered: str, requested: str, market: str, chosen: str
 ) -> None:
-    assert resolve_locale(schema_of({"ALL": dict.fromkeys(offered, "x")}, GROUP_OF), wanted) == chosen
+    assert choose_locale(frozenset(offered.split()), requested, market) == chosen
 
 
-def test_a_locale_that_one_group_lacks_is_not_used_so_that_all_reasons_have_one_language() -> None:
-    schema = schema_of({"ALL": {"en": "x", "de": "x"}, "MORE": {"en": "x"}}, {**GROUP_OF, "more": "MORE"})
+def test_a_locale_that_one_group_lacks_is_not_offered_so_that_all_reasons_have_one_language() -> None:
+    schema = schema_of({"A": {"en": "x", "de": "x"}, "B": {"en": "x"}}, {"late": "A", "orders": "B"})
 
-    assert resolve_locale(schema, "de") == "en"
+    assert schema.locales == {"en"}
 
 
 def test_a_text_has_the_customers_value_and_the_typical_one() -> None:

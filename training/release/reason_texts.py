@@ -10,7 +10,8 @@ from training.errors import SpecInvalid
 def check_reason_texts(schema: Schema) -> None:
     """Check that each reason text is valid and exists in English and in every other locale of the groups.
 
-    In a locale other than English, a feature needs a text if the text of its group contains {pushed}.
+    In a locale other than English, a feature needs a text if the text of its group contains {pushed}. If any feature has names,
+    every feature of an actionable group needs a name in each of these locales, because a notice may propose to change its value.
 
     Raises:
         SpecInvalid: A text is missing or invalid; the message lists every such text.
@@ -30,6 +31,13 @@ def check_reason_texts(schema: Schema) -> None:
         and "{pushed}" in schema.group[feature.group].texts.get(locale, "")
         and locale != DEFAULT_LOCALE
     ]
+    if any(feature.names for feature in schema.features):
+        problems += [
+            f"  features.{feature.name}.names: has no name in {locale!r}"
+            for feature in schema.features
+            for locale in locales
+            if schema.group[feature.group].actionable and locale not in feature.names and locale != DEFAULT_LOCALE
+        ]
     problems += [problem for locale in locales for problem in _text_problems(schema, locale)]
     if problems:
         raise SpecInvalid("\n".join(["groups: invalid reason texts:", *problems]))

@@ -152,6 +152,7 @@ class FeatureEntry(SpecPart):
         sign: Monotone constraint: 1 if a higher value must not lower the risk, -1 if a higher value must not raise the
             risk, 0 for no constraint.
         group: Code of the feature's reason group; if None, the code is derived from the name of the feature.
+        names: Description in other languages than English, by locale, for notices to the person concerned.
     """
 
     name: FeatureName
@@ -167,6 +168,7 @@ class FeatureEntry(SpecPart):
     sign: Literal[-1, 0, 1] = 0
     group: Code | None = None
     texts: dict[LocaleTag, str] = Field(default_factory=dict)
+    names: dict[LocaleTag, str] = Field(default_factory=dict)
 
 
 class GroupEntry(SpecPart):

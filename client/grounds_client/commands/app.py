@@ -5,10 +5,10 @@ from pathlib import Path
 
 import typer
 
-from grounds_client.commands import audit, churn, credit, models, record_log, witness
+from grounds_client.commands import audit, churn, credit, letter, models, record_log, witness
 from grounds_client.commands.connection import read_credentials
 from grounds_client.commands.output import print_message
-from grounds_client.errors import CallFailed, PullRefused, ScoringRefused, WitnessRefused
+from grounds_client.errors import CallFailed, LetterRefused, PullRefused, ScoringRefused, WitnessRefused
 from grounds_record.errors import RecordError
 
 # Shell completion is registered under the program's name. `python -m client` would change the completion of every
@@ -33,6 +33,10 @@ app.command(
     "--role CREDIT_MANAGER --limit 500000TWD"
 )(credit.override)
 app.command(epilog="Example: grounds outcome DECISION_ID dpd --days 31 --on 2026-11-22")(credit.outcome)
+app.command(
+    epilog='Example: grounds letter DECISION_ID --locale de --sender "Muster GmbH, Hauptstr. 1, 10115 Berlin" '
+    "--contact kredit@example.com --to letter.pdf"
+)(letter.letter)
 app.command(epilog="Example: grounds policy --market TW")(credit.policy)
 app.command(epilog="Example: grounds models 7a2de62f2b1a")(models.models)
 app.command(epilog="Example: grounds decisions --market TW --decision DECLINE --from 2026-01-01")(audit.decisions)
@@ -71,7 +75,7 @@ def main() -> int:
         for problem in error.problems:
             print_message(f"  {problem.field}: {problem.problem}", err=True)
         return 1
-    except (OSError, PullRefused, RecordError, ScoringRefused, WitnessRefused) as error:
+    except (OSError, LetterRefused, PullRefused, RecordError, ScoringRefused, WitnessRefused) as error:
         print_message(f"error: {error}", err=True)
         return 1
     return 0

@@ -5,7 +5,7 @@ The replay uses the bundle and the policy that the record states, not those that
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from grounds.audit.v1 import audit_pb2 as pb
@@ -204,7 +204,7 @@ class DecisionReplayer:
         """Assess the application again, and compare the fields that the mode SCORE or EXPLANATION covers."""
         model, policy = self._sources.open_model(recorded), self._sources.read_policy(recorded)
         try:
-            assessment = self._assess_again(recorded, model, policy)
+            assessment = assess_again(recorded, model, policy)
         except BundleInvalid as error:
             raise ReplayUnavailable(ev.UNAVAILABLE_REASON_ARTIFACT_MISSING, str(error)) from error
         except AdditivityError as error:
@@ -217,16 +217,6 @@ class DecisionReplayer:
             same_runtime=_is_same_runtime(recorded.body.runtime),
         )
 
-    def _assess_again(self, recorded: RecordedDecision, model: Model, policy: Policy) -> Assessment:
-        """Assess the recorded application with a model and a policy, as of the time of the decision."""
-        application, at = recorded.application, recorded.at
-        section = policy.section(application.market, application.product, at.date())
-        if section is None:
-            reason = "the policy has no section for the market, product and date of this decision"
-            raise ReplayUnavailable(ev.UNAVAILABLE_REASON_POLICY_MISSING, reason)
-        inputs = compatible_inputs(model.bundle.schema, recorded.inputs())
-        return assess(model, policy, application.question(section, inputs, at))
-
     def _what_if(self, recorded: RecordedDecision, other: Model) -> ev.ReplayResult:
         """Assess the recorded application with a different bundle and the recorded policy.
 
@@ -235,9 +225,31 @@ class DecisionReplayer:
         """
         bundle_id, policy = other.bundle.bundle_id, self._sources.read_policy(recorded)
         with refuse_unusable_bundle(bundle_id):
-            message = assessment_message(self._assess_again(recorded, other, policy))
+            message = assessment_message(assess_again(recorded, other, policy))
         what_if = ev.WhatIf(notice=WHAT_IF_NOTICE, bundle_id=bundle_id, assessment=message)
         return ev.ReplayResult(mode=ev.REPLAY_MODE_WHAT_IF, what_if=what_if)
+
+
+def assess_again(recorded: RecordedDecision, model: Model, policy: Policy, locale: str = "") -> Assessment:
+    """Assess the recorded application with a model and a policy, as of the time of the decision.
+
+    Args:
+        recorded: The decision.
+        model: The model.
+        policy: The policy.
+        locale: The language of the reasons; "" for the recorded one, which the rules of the release that decided have chosen.
+
+    Raises:
+        ReplayUnavailable: The policy has no section for the decision.
+    """
+    application, at = recorded.application, recorded.at
+    section = policy.section(application.market, application.product, at.date())
+    if section is None:
+        reason = "the policy has no section for the market, product and date of this decision"
+        raise ReplayUnavailable(ev.UNAVAILABLE_REASON_POLICY_MISSING, reason)
+    inputs = compatible_inputs(model.bundle.schema, recorded.inputs())
+    question = application.question(section, inputs, at)
+    return assess(model, policy, replace(question, locale=locale or recorded.decision.assessment.reasons.locale))
 
 
 @lru_cache(maxsize=8)

@@ -10,7 +10,7 @@ from sqlalchemy import Row
 from grounds.churn.v1 import churn_pb2 as pb
 from grounds.customer.v1 import customer_pb2
 from grounds.explain.v1 import explain_pb2
-from models.reasons import DEFAULT_LOCALE
+from models.reasons import DEFAULT_LOCALE, choose_locale
 from server.edges.explanations import (
     ContributionFacts,
     baseline_message,
@@ -106,7 +106,7 @@ class RiskWriter:
         risk.expected_spend.CopyFrom(money_from_minor(row.expected_spend_minor, self._currency))
         if row.decline_pd is not None:
             risk.decline_probability = row.decline_pd
-        risk.drivers.CopyFrom(_drivers_message(row.drivers, self._locale))
+        risk.drivers.CopyFrom(_drivers_message(row.drivers, self._locale, self._run.market))
 
 
 def risk_messages(run: ScoringRun, rows: Iterable[Row[Any]], locale: str) -> list[pb.ChurnRisk]:
@@ -115,21 +115,18 @@ def risk_messages(run: ScoringRun, rows: Iterable[Row[Any]], locale: str) -> lis
     return [writer.message(row) for row in rows]
 
 
-def _drivers_message(drivers: str, locale: str) -> explain_pb2.Reasons:
+def _drivers_message(drivers: str, locale: str, market: str) -> explain_pb2.Reasons:
     """Build the message of the drivers, which are the reason codes of a prediction.
-
-    The texts are in the requested locale. If any driver lacks a text in it, all texts are in
-    the locale's language, such as de for de-AT. If any driver lacks a text in that language too, all texts are in English.
 
     Args:
         drivers: The drivers as JSON, as in the run file.
-        locale: The requested locale as a BCP 47 tag; "" for English.
+        locale: The requested locale as a BCP 47 tag; "" for English. See `choose_locale` for a locale that is not offered.
+        market: The market of the run.
     """
     entries = json.loads(drivers)
     # Use only a locale in which every driver has a text, so that an answer never mixes languages.
     offered = set.intersection(*(set(entry["texts"]) for entry in entries)) if entries else {DEFAULT_LOCALE}
-    language = locale.split("-", maxsplit=1)[0]
-    chosen = next((name for name in (locale, language) if name in offered), DEFAULT_LOCALE)
+    chosen = choose_locale(offered, locale, market)
     reasons = [
         explain_pb2.Reason(
             code=entry["code"],

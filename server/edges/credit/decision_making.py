@@ -115,7 +115,11 @@ class DecisionRequest:
 
 
 class DecisionMaker:
-    """Decides with the model and the policy that are in use now. Its methods may be called from any thread."""
+    """Decides with the model and the policy that are in use now. Its methods may be called from any thread.
+
+    Attributes:
+        now: A function that returns the current time, with a time zone.
+    """
 
     def __init__(
         self,
@@ -127,7 +131,7 @@ class DecisionMaker:
         clock: Callable[[], dt.datetime],
     ) -> None:
         self._models, self._policies, self._features = models, policies, features
-        self._log, self._meters, self._clock = log, meters, clock
+        self._log, self._meters, self.now = log, meters, clock
 
     def decide(self, requests: Sequence[DecisionRequest]) -> None:
         """Set the outcome of each request. This method waits for the database."""
@@ -171,7 +175,7 @@ class DecisionMaker:
             StoreUnavailable: The activation of the policy is not recorded yet.
         """
         model, activation_id = self._serving_model(request.customer.market)
-        policy, at = self._policies.current, self._clock()
+        policy, at = self._policies.current, self.now()
         if decides and not policy.activation_id:
             raise StoreUnavailable("the activation of the policy is not recorded yet; nothing was decided; retry")
         application, schema = application_from_request(request), model.bundle.schema

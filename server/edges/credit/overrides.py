@@ -6,7 +6,6 @@ from decimal import Decimal
 from google.type.money_pb2 import Money
 
 from grounds.credit.v1 import credit_pb2 as pb
-from models.reasons import DEFAULT_LOCALE
 from server.decisions.overrides import CurrencyAmount, OverriddenDecision, OverrideProposal, judge_override
 from server.decisions.policy import STANDARD, Policy, PolicyOutcome
 from server.edges.credit.events import CREDIT_OVERRIDE, DecisionHistory, DecisionState, EventDraft
@@ -31,7 +30,7 @@ def draft_override(
     if section is None or section.overrides is None:
         raise NoPolicy(f"the policy allows no overrides for product {product} in market {market}", market=market)
     ruling = judge_override(_overridden_decision(state.history), _proposal(request, at, caller), section.overrides)
-    locale, text = policy.reason_text(request.reason_code, request.locale or DEFAULT_LOCALE)
+    locale, text = policy.reason_text(request.reason_code, request.locale, market)
     override = pb.Override(
         override_id=state.record_id,
         request_id=request.request_id,

@@ -64,7 +64,7 @@ def _section_message(policy: Policy, section: PolicySection, locale: str, today:
         hard_rules=[_rule_message(rule) for rule in section.rules],
     )
     if section.overrides is not None:
-        message.overrides.CopyFrom(_override_message(policy, section.overrides, section.currency, locale))
+        message.overrides.CopyFrom(_override_message(policy, section, section.overrides, locale))
     return message
 
 
@@ -82,14 +82,16 @@ def _rule_message(rule: HardRule) -> pb.HardRule:
     )
 
 
-def _override_message(policy: Policy, overrides: OverridePolicy, currency: str, locale: str) -> pb.OverrideRules:
-    """Build the message of the rules for overrides."""
+def _override_message(
+    policy: Policy, section: PolicySection, overrides: OverridePolicy, locale: str
+) -> pb.OverrideRules:
+    """Build the message of the rules for overrides of a section."""
     high_side, low_side = (
-        [pb.OverrideReason(code=code, text=policy.reason_text(code, locale)[1]) for code in codes]
+        [pb.OverrideReason(code=code, text=policy.reason_text(code, locale, section.market)[1]) for code in codes]
         for codes in (overrides.high_side, overrides.low_side)
     )
     return pb.OverrideRules(
-        second_person_above=money_from_amount(overrides.second_person_above, currency),
+        second_person_above=money_from_amount(overrides.second_person_above, section.currency),
         high_side_reasons=high_side,
         low_side_reasons=low_side,
     )

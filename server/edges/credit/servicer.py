@@ -1,7 +1,7 @@
 """CreditService: assesses applications, records every decision, and answers only after the record is durable."""
 
 import datetime as dt
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -17,6 +17,7 @@ from server.edges.credit.overrides import draft_override
 from server.edges.credit.policy import policy_response
 from server.edges.credit.recourse import RecourseFinder
 from server.edges.gathered_work import GatheredWork
+from server.edges.identity.callers import Caller
 from server.edges.received_request import ReceivedRequest
 from server.edges.recorder import Recorder
 from server.edges.thread_pool import StoreThreads
@@ -40,7 +41,7 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         log: RecordLog,
         threads: StoreThreads,
         batches: DecisionBatches,
-        clock: Callable[[], dt.datetime],
+        write_notice: Callable[[str, str, Caller], Awaitable[pb.DecisionNotice]],
     ) -> None:
         """Create the servicer.
 
@@ -52,14 +53,15 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
             log: The record log, from which decisions and events are read.
             threads: The threads for work that waits for the database.
             batches: Answers batches.
-            clock: A function that returns the current time, with a time zone.
+            write_notice: Computes the notice of a decision for a locale and a caller.
         """
         self._maker, self._policies = maker, policies
         self._features, self._recorder = features, recorder
-        self._threads, self._clock = threads, clock
+        self._threads = threads
+        self._write_notice = write_notice
         self._recourse = RecourseFinder()
         self._decisions, self._batches = GatheredWork(maker.decide, threads, _GROUP_MAX), batches
-        self._events = DecisionEvents(log, recorder, threads, clock)
+        self._events = DecisionEvents(log, recorder, threads, maker.now)
 
     async def ScoreCredit(self, _request: pb.ScoreCreditRequest, received: ReceivedRequest) -> bytes:
         """Decide once per request_id. Answer a repeated request with the recorded decision.
@@ -67,7 +69,7 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         Returns:
             An encoded ScoreCreditResponse.
         """
-        decided = DecisionRequest(received, self._clock())
+        decided = DecisionRequest(received, self._maker.now())
         await self._decisions.run(decided)
         outcome = decided.outcome
         if isinstance(outcome, Exception):
@@ -104,10 +106,14 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         self, request: pb.GetCreditDecisionRequest, received: ReceivedRequest
     ) -> pb.GetCreditDecisionResponse:
         """Return a decision as the caller of ScoreCredit received it, with its overrides and outcomes."""
-        history = await self._threads.run(self._events.read_history, request.decision_id.lower(), received.caller)
-        return pb.GetCreditDecisionResponse(
+        decision_id = request.decision_id.lower()
+        history = await self._threads.run(self._events.read_history, decision_id, received.caller)
+        answer = pb.GetCreditDecisionResponse(
             credit_decision=history.decision, overrides=history.overrides, outcomes=history.outcomes
         )
+        if request.notice_locale:
+            answer.notice.CopyFrom(await self._write_notice(decision_id, request.notice_locale, received.caller))
+        return answer
 
     async def RecordOverride(
         self, request: pb.RecordOverrideRequest, received: ReceivedRequest
@@ -128,4 +134,4 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
 
     async def GetPolicy(self, request: pb.GetPolicyRequest, _received: ReceivedRequest) -> pb.GetPolicyResponse:
         """Return the sections of the policy: products, mandatory inputs, cut-offs, limits and rules."""
-        return policy_response(self._policies.current, request, self._clock().astimezone(dt.UTC).date())
+        return policy_response(self._policies.current, request, self._maker.now().astimezone(dt.UTC).date())

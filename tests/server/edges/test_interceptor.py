@@ -12,8 +12,11 @@ from structlog.testing import capture_logs
 
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.credit.v1 import credit_pb2_grpc
+from models.isolation.processes import GraphProcesses
 from server.background import BackgroundTasks
 from server.config import Settings
+from server.edges.audit.decision_notice import NoticeWriter
+from server.edges.audit.decision_replay import ReplaySources
 from server.edges.credit.batches import DecisionBatches
 from server.edges.credit.decision_making import DecisionMaker
 from server.edges.credit.servicer import CreditServicer
@@ -23,9 +26,10 @@ from server.edges.refusals import RefusalCounter
 from server.edges.thread_pool import StoreThreads
 from server.monitoring.meters import Meters
 from server.registry.bundle_activation import ActivationJournal
-from server.registry.model_registry import ModelRegistry
+from server.registry.model_registry import CREDIT_FAMILY, ModelRegistry
 from server.registry.policy_activation import activate_policy_of_file
 from server.registry.policy_registry import PolicyRegistry
+from server.stores.catalog.bundle_cache import BundleCaches
 from server.stores.catalog.policies import PolicyStore
 from server.stores.database import Database
 from server.stores.features import FeatureStore
@@ -64,7 +68,7 @@ async def serve_with_clock(
     log = open_log(
         database, KeyLocations(settings.keys, settings.master_key, settings.signing_key, settings.log_origin)
     )
-    recorder = Recorder(log, ignore_change)
+    recorder, graphs = Recorder(log, ignore_change), GraphProcesses()
     recording = BackgroundTasks()
     recording.repeat("recorder", recorder.step, seconds=0, until=lambda: recorder.is_finished)
     policies = PolicyRegistry(settings.policy, PolicyStore(database))
@@ -76,6 +80,7 @@ async def serve_with_clock(
     server = grpc.aio.server(interceptors=[CallInterceptor(settings.request_bytes_max)])
     features = FeatureStore(database)
     maker = DecisionMaker(models, policies, features, log, Meters(), clock)
+    bundles = BundleCaches(settings.bundles, graphs, models.find_serving).for_family(CREDIT_FAMILY)
     servicer = CreditServicer(
         maker=maker,
         policies=policies,
@@ -84,7 +89,7 @@ async def serve_with_clock(
         log=log,
         threads=threads,
         batches=DecisionBatches(maker, recorder, threads, clock, RefusalCounter(clock).count),
-        clock=clock,
+        write_notice=NoticeWriter(log, ReplaySources(bundles, PolicyStore(database), features), threads).write,
     )
     credit_pb2_grpc.add_CreditServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -94,6 +99,7 @@ async def serve_with_clock(
     await server.stop(None)
     await recorder.close()
     await recording.stop()
+    graphs.close()
     log.close()
     threads.close()
     database.close()

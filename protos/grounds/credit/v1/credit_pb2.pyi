@@ -177,30 +177,44 @@ class Counterfactual(_message.Message):
     def __init__(self, changes: _Optional[_Iterable[_Union[FeatureChange, _Mapping]]] = ..., pd: _Optional[float] = ..., score: _Optional[int] = ...) -> None: ...
 
 class FeatureChange(_message.Message):
-    __slots__ = ("feature", "current", "proposed")
+    __slots__ = ("feature", "current", "proposed", "text")
     FEATURE_FIELD_NUMBER: _ClassVar[int]
     CURRENT_FIELD_NUMBER: _ClassVar[int]
     PROPOSED_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
     feature: str
     current: _explain_pb2.FeatureValue
     proposed: _explain_pb2.FeatureValue
-    def __init__(self, feature: _Optional[str] = ..., current: _Optional[_Union[_explain_pb2.FeatureValue, _Mapping]] = ..., proposed: _Optional[_Union[_explain_pb2.FeatureValue, _Mapping]] = ...) -> None: ...
+    text: str
+    def __init__(self, feature: _Optional[str] = ..., current: _Optional[_Union[_explain_pb2.FeatureValue, _Mapping]] = ..., proposed: _Optional[_Union[_explain_pb2.FeatureValue, _Mapping]] = ..., text: _Optional[str] = ...) -> None: ...
 
 class GetCreditDecisionRequest(_message.Message):
-    __slots__ = ("decision_id",)
+    __slots__ = ("decision_id", "notice_locale")
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    NOTICE_LOCALE_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
-    def __init__(self, decision_id: _Optional[str] = ...) -> None: ...
+    notice_locale: str
+    def __init__(self, decision_id: _Optional[str] = ..., notice_locale: _Optional[str] = ...) -> None: ...
 
 class GetCreditDecisionResponse(_message.Message):
-    __slots__ = ("credit_decision", "overrides", "outcomes")
+    __slots__ = ("credit_decision", "overrides", "outcomes", "notice")
     CREDIT_DECISION_FIELD_NUMBER: _ClassVar[int]
     OVERRIDES_FIELD_NUMBER: _ClassVar[int]
     OUTCOMES_FIELD_NUMBER: _ClassVar[int]
+    NOTICE_FIELD_NUMBER: _ClassVar[int]
     credit_decision: CreditDecision
     overrides: _containers.RepeatedCompositeFieldContainer[Override]
     outcomes: _containers.RepeatedCompositeFieldContainer[Outcome]
-    def __init__(self, credit_decision: _Optional[_Union[CreditDecision, _Mapping]] = ..., overrides: _Optional[_Iterable[_Union[Override, _Mapping]]] = ..., outcomes: _Optional[_Iterable[_Union[Outcome, _Mapping]]] = ...) -> None: ...
+    notice: DecisionNotice
+    def __init__(self, credit_decision: _Optional[_Union[CreditDecision, _Mapping]] = ..., overrides: _Optional[_Iterable[_Union[Override, _Mapping]]] = ..., outcomes: _Optional[_Iterable[_Union[Outcome, _Mapping]]] = ..., notice: _Optional[_Union[DecisionNotice, _Mapping]] = ...) -> None: ...
+
+class DecisionNotice(_message.Message):
+    __slots__ = ("reasons", "recourse")
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    RECOURSE_FIELD_NUMBER: _ClassVar[int]
+    reasons: _explain_pb2.Reasons
+    recourse: Recourse
+    def __init__(self, reasons: _Optional[_Union[_explain_pb2.Reasons, _Mapping]] = ..., recourse: _Optional[_Union[Recourse, _Mapping]] = ...) -> None: ...
 
 class RecordOverrideRequest(_message.Message):
     __slots__ = ("request_id", "decision_id", "decision", "granted_amount", "reason_code", "user_id", "user_role", "authority_limit", "second_user_id", "comment", "locale")

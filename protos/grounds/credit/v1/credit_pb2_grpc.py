@@ -173,10 +173,14 @@ class CreditServiceServicer:
 
     def GetCreditDecision(self, request, context):
         """Returns a decision byte for byte as it was first returned, independent of the
-        model that serves today. Also returns its overrides and outcomes.
+        model that serves today. Also returns its overrides and outcomes, and on
+        request the texts of a notice to the person concerned.
 
         Reasons: DECISION_UNKNOWN (NOT_FOUND), RECORD_REMOVED (FAILED_PRECONDITION),
-        RECORD_DAMAGED (DATA_LOSS: the record is not what was written).
+        RECORD_DAMAGED (DATA_LOSS: the record is not what was written),
+        NOTICE_UNAVAILABLE (FAILED_PRECONDITION: no notice can be computed, because
+        the bundle or the policy of the decision cannot be read or gives other
+        reasons).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,0 +1,44 @@
+"""PDF of a letter, printed by a browser that is installed on this machine."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from grounds_client.errors import LetterRefused
+
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")
+_SECONDS_MAX = 60
+
+
+def print_pdf(page: str) -> bytes:
+    """Return a page of HTML as PDF.
+
+    The page goes through a folder that only this user can read, and the browser gets an empty profile there.
+
+    Raises:
+        LetterRefused: No browser is installed, or it failed.
+    """
+    browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    if browser is None:
+        raise LetterRefused(
+            f"a PDF needs one of these browsers, and none is installed: {', '.join(_BROWSERS)}; write an .html file instead, and "
+            "print it"
+        )
+    with tempfile.TemporaryDirectory(prefix="grounds-letter-") as name:
+        folder = Path(name)
+        (folder / "letter.html").write_text(page, encoding="utf-8")
+        command = [browser, "--headless", "--disable-gpu", "--disable-dev-shm-usage", "--no-pdf-header-footer"]
+        command += [f"--user-data-dir={folder / 'profile'}", f"--print-to-pdf={folder / 'letter.pdf'}"]
+        # The sandbox of Chromium does not work for root. The page is our own and contains no script.
+        command += ["--no-sandbox"] if os.geteuid() == 0 else []
+        try:
+            subprocess.run(  # noqa: S603 - a browser, with files of our own folder
+                [*command, (folder / "letter.html").as_uri()], check=True, capture_output=True, timeout=_SECONDS_MAX
+            )
+            return (folder / "letter.pdf").read_bytes()
+        except (subprocess.SubprocessError, OSError) as error:
+            raise LetterRefused(
+                f"{browser} did not print the letter; write an .html file instead, and print it"
+            ) from error

@@ -1,0 +1,84 @@
+"""Notices to the person concerned: the reasons of a recorded decision in the person's language, and what would have changed it."""
+
+from grounds.credit.v1 import credit_pb2
+from models.errors import AdditivityError, BundleInvalid
+from models.model import Model
+from models.reasons import PlaceholderValue
+from server.decisions.assessment import Assessment
+from server.edges.audit.decision_evidence import find_decision
+from server.edges.audit.decision_replay import ReplaySources, assess_again
+from server.edges.audit.replay_results import ReplayUnavailable, flat_fields
+from server.edges.credit.messages import assessment_message
+from server.edges.credit.recourse import RecourseFinder
+from server.edges.explanations import feature_value
+from server.edges.identity.callers import Caller
+from server.edges.thread_pool import StoreThreads
+from server.errors import NoticeUnavailable
+from server.stores.record_log.log import RecordLog
+
+_VALUE_PATTERN = "#,##0.##"
+
+
+class NoticeWriter:
+    """Computes notices from records, with the recorded bundles and policies."""
+
+    def __init__(self, log: RecordLog, sources: ReplaySources, threads: StoreThreads) -> None:
+        self._log, self._sources, self._threads = log, sources, threads
+        self._recourse = RecourseFinder()
+
+    async def write(self, decision_id: str, locale: str, caller: Caller) -> credit_pb2.DecisionNotice:
+        """Return the notice of a decision.
+
+        Args:
+            decision_id: The id of the decision.
+            locale: The requested language as a BCP 47 tag.
+            caller: The caller, who must be allowed to ask about the market of the decision.
+
+        Raises:
+            DecisionUnknown: There is no such decision, or the caller may not ask about its market.
+            NoticeUnavailable: The record, its bundle or its policy cannot be read, or they do not give the recorded decision.
+        """
+        return await self._threads.run_long(self._write, decision_id, locale, caller)
+
+    def _write(self, decision_id: str, locale: str, caller: Caller) -> credit_pb2.DecisionNotice:
+        """Compute the recorded decision again, compare it, and then compute its texts in the requested language."""
+        found = find_decision(self._log.reader, decision_id, caller)
+        try:
+            recorded = self._sources.decode(found)
+            model, policy = self._sources.open_model(recorded), self._sources.read_policy(recorded)
+            again = assess_again(recorded, model, policy)
+            translated = assess_again(recorded, model, policy, locale)
+        except (ReplayUnavailable, BundleInvalid, AdditivityError) as error:
+            raise _unavailable(decision_id, str(error)) from error
+        reasons = recorded.decision.assessment.reasons
+        # A notice states the reasons of the recorded decision. Reasons that were computed again are these reasons only if all of
+        # their codes, contributions and texts are equal to the recorded ones.
+        if flat_fields("", assessment_message(again).reasons) != flat_fields("", reasons):
+            raise _unavailable(decision_id, "its reasons, computed again, differ from the record; replay the decision")
+        notice = credit_pb2.DecisionNotice(reasons=assessment_message(translated).reasons)
+        if recorded.decision.decision != credit_pb2.DECISION_APPROVE:
+            notice.recourse.CopyFrom(self._recourse.find(translated))
+            _write_changes(notice.recourse, translated)
+        return notice
+
+
+def _write_changes(recourse: credit_pb2.Recourse, assessment: Assessment) -> None:
+    """Write each change of each counterfactual in words."""
+    for counterfactual in recourse.counterfactuals:
+        for change in counterfactual.changes:
+            change.text = _change_text(change, assessment.model, assessment.locale)
+
+
+def _change_text(change: credit_pb2.FeatureChange, model: Model, locale: str) -> str:
+    """Return what a feature means, its recorded value, and its proposed value."""
+    schema = model.bundle.schema
+    name = schema.features[schema.position[change.feature]].name_in(locale)
+    current = feature_value(change.current) if change.HasField("current") else None
+    values = (PlaceholderValue(value, None, locale) for value in (current, feature_value(change.proposed)))
+    now, proposed = (format(value, _VALUE_PATTERN) for value in values)
+    return f"{name}: {now} → {proposed}"
+
+
+def _unavailable(decision_id: str, problem: str) -> NoticeUnavailable:
+    """Return the error of a decision for which no notice can be computed."""
+    return NoticeUnavailable(f"no notice can be computed for this decision: {problem}", decision_id=decision_id)
