@@ -15,6 +15,8 @@ from training.errors import ModelRejected
 
 _STEPS_MAX = 50
 _STEP_MIN = 1e-10
+_HALVINGS_MAX = 40
+_LOSS_ROUNDING = 1e-9  # near the minimum, rounding alone can change the loss by a small share
 _NEARLY_PERFECT_AUC = 0.99
 _ROWS_OF_OUTCOME_MIN = 30  # with fewer rows of one outcome, chance alone can turn the slope of a useful model negative
 
@@ -37,7 +39,8 @@ def fit_calibration(margins: NDArray[np.float64], labels: NDArray[np.int64]) -> 
     _check_margins(margins, labels)
     slope, intercept = 1.0, 0.0
     for _ in range(_STEPS_MAX):
-        pd = 1.0 / (1.0 + np.exp(-(slope * margins + intercept)))
+        with np.errstate(over="ignore"):  # exp may be infinite, and the probability is then 0
+            pd = 1.0 / (1.0 + np.exp(-(slope * margins + intercept)))
         # The gradient and the negative Hessian of the log-likelihood. fsum rounds each sum only once, at the end, so
         # the result does not depend on the order of the rows.
         error, weight = labels - pd, pd * (1.0 - pd)
@@ -49,12 +52,34 @@ def fit_calibration(margins: NDArray[np.float64], labels: NDArray[np.int64]) -> 
         # The Newton step solves the 2 x 2 system by Cramer's rule.
         step_slope = (curvature[2] * gradient[0] - curvature[1] * gradient[1]) / determinant
         step_intercept = (curvature[0] * gradient[1] - curvature[1] * gradient[0]) / determinant
-        slope, intercept = slope + step_slope, intercept + step_intercept
+        size = _step_size(margins, labels, (slope, intercept), (step_slope, step_intercept))
+        slope, intercept = slope + size * step_slope, intercept + size * step_intercept
         if max(abs(step_slope), abs(step_intercept)) < _STEP_MIN:
             if slope > 0.0:
                 return slope, intercept
             break
     raise ModelRejected(_failure(margins, labels))
+
+
+def _step_size(
+    margins: NDArray[np.float64], labels: NDArray[np.int64], start: tuple[float, float], step: tuple[float, float]
+) -> float:
+    """Return 1, or the largest power of 1/2 with which the step does not increase the loss.
+
+    If the margins are too extreme, as those of an overfitted model are, full Newton steps diverge.
+    """
+    least = _loss(margins, labels, *start) * (1.0 + _LOSS_ROUNDING)
+    for halvings in range(_HALVINGS_MAX):
+        size = 0.5**halvings
+        if _loss(margins, labels, start[0] + size * step[0], start[1] + size * step[1]) <= least:
+            return size
+    return 0.5**_HALVINGS_MAX
+
+
+def _loss(margins: NDArray[np.float64], labels: NDArray[np.int64], slope: float, intercept: float) -> float:
+    """Return the negative log-likelihood of a calibration."""
+    log_odds = slope * margins + intercept
+    return float(np.sum(np.logaddexp(0.0, np.where(labels == 1, -log_odds, log_odds))))
 
 
 def _failure(margins: NDArray[np.float64], labels: NDArray[np.int64]) -> str:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from training.errors import ModelRejected
 from training.fitting.calibration import fit_calibration
@@ -35,3 +36,13 @@ def test_a_model_that_ranks_gets_a_slope_above_0() -> None:
     slope, _ = fit_calibration(MARGINS, OUTCOMES)
 
     assert slope > 0.5
+
+
+@pytest.mark.parametrize("scale", [1.0, 8.0, 40.0, 200.0])
+def test_margins_that_are_far_too_extreme_are_calibrated_as_by_logistic_regression(scale: float) -> None:
+    reference = LogisticRegression(C=1e12, tol=1e-10, max_iter=10_000).fit(MARGINS[:, None], OUTCOMES)
+
+    slope, intercept = fit_calibration(scale * MARGINS, OUTCOMES)
+
+    assert slope * scale == pytest.approx(reference.coef_[0, 0], rel=1e-5)
+    assert intercept == pytest.approx(reference.intercept_[0], abs=1e-5)
