@@ -1,6 +1,5 @@
 """Exports a LightGBM model that was fitted elsewhere to ONNX files that are proved equal to the model."""
 
-import io
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -24,11 +23,11 @@ from training.equivalence.check import (
     reference_base_margin,
 )
 from training.equivalence.probes import RANDOM_ROW_COUNT
-from training.errors import DataInvalid, ModelRejected
+from training.errors import DataInvalid
 from training.export.explain import explain_onnx
 from training.export.score import score_onnx
-from training.export.trees import read_ensemble
-from training.foreign_models import describe_foreign_file
+from training.export.trees import Ensemble, read_ensemble
+from training.model_file import read_model_file
 from training.sources.loaded_table import RECORD, load_table
 from training.sources.reader.casts import number_cast
 from training.sources.reader.raw_table import shorten_list
@@ -68,14 +67,14 @@ def export_model(
             model.
     """
     _check_target(to)
-    text = _read_text(model)
-    booster = _read_model(model, text)
+    file = read_model_file(model)
+    text, booster = file.text, file.booster
     population = None if baseline is None else _read_baseline(baseline, booster)
     ensemble = read_ensemble(booster)
     console.info(f"{model.name}: {len(ensemble.trees)} trees, {ensemble.feature_count} features")
     code_columns = _nameless_categories(booster)
     score, explain = (
-        _add_metadata(graph, booster, code_columns)
+        _add_metadata(graph, booster, ensemble, code_columns)
         for graph in (score_onnx(ensemble), explain_onnx(ensemble, population))
     )
     console.info("check that the exported files equal the model")
@@ -102,46 +101,6 @@ def _check_target(to: Path) -> None:
         raise DataInvalid(f"{to}: cannot be created: {error.strerror}; specify a different folder with --to") from error
     if not os.access(to.parent, os.W_OK):
         raise DataInvalid(f"{to}: cannot be created: {to.parent} is not writable; specify a different folder with --to")
-
-
-def _read_text(path: Path) -> str:
-    """Read the text of a model without a byte order mark, and with line feeds as the only line ends.
-
-    The export stores the text that this function returns. LightGBM would terminate the process if it read a file with
-    other line ends, or a truncated file.
-
-    Raises:
-        ModelRejected: The file is unreadable or truncated.
-    """
-    try:
-        content = path.read_bytes()
-        foreign = describe_foreign_file(content)
-        if foreign is not None:
-            raise ModelRejected(f"{path}: {foreign}")
-        text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig").read()
-    except (OSError, ValueError) as error:
-        raise _rejection(path, error) from error
-    if "end of trees" not in text.splitlines():
-        raise _rejection(path, "the line 'end of trees' is missing, so the file is truncated or not a model")
-    return text
-
-
-def _read_model(path: Path, text: str) -> lightgbm.Booster:
-    """Return the model of a text in LightGBM's format; raise ModelRejected if the text is not a valid model."""
-    try:
-        booster = lightgbm.Booster(model_str=text)
-        booster.dump_model()  # this call parses every number; the constructor does not
-    except (ValueError, lightgbm.basic.LightGBMError) as error:
-        raise _rejection(path, error) from error
-    return booster
-
-
-def _rejection(path: Path, error: Exception | str) -> ModelRejected:
-    """Return the error for a file that is not a LightGBM model."""
-    return ModelRejected(
-        f"{path}: cannot be read as a LightGBM model: {error}; write the file with booster.save_model(PATH) "
-        "(scikit-learn: model.booster_.save_model(PATH))"
-    )
 
 
 def _nameless_categories(booster: lightgbm.Booster) -> list[str]:
@@ -171,11 +130,11 @@ def _gate_bytes(report: EquivalenceReport, code_columns: Sequence[str]) -> bytes
     return json.dumps(document, indent=1, ensure_ascii=False).encode() + b"\n"
 
 
-def _add_metadata(graph: bytes, booster: lightgbm.Booster, code_columns: Sequence[str]) -> bytes:
+def _add_metadata(graph: bytes, booster: lightgbm.Booster, ensemble: Ensemble, code_columns: Sequence[str]) -> bytes:
     """Return a graph whose metadata have the keys that `export_model` describes."""
     model = onnx.load_from_string(graph)
-    sigmoid = str(booster.dump_model()["objective"]).partition("sigmoid:")[2].split(" ")[0] or "1"
-    metadata = {"columns": json.dumps(booster.feature_name()), "sigmoid": sigmoid}
+    factor = ensemble.sigmoid / ensemble.averaged_trees
+    metadata = {"columns": json.dumps(booster.feature_name()), "sigmoid": repr(factor).removesuffix(".0")}
     if code_columns:
         metadata["code_columns"] = json.dumps(list(code_columns))
     for key, value in metadata.items():

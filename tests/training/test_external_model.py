@@ -24,6 +24,14 @@ from training.external_model import export_model
 NAMES = ["age", "amount", "sector", "delay"]
 SECTORS = 12
 FEW = 2_000  # number of random rows of a short equivalence check
+RF = {"boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.5}
+SUPPORTED: dict[str, dict[str, object]] = {
+    "rf": RF,
+    "rf, sigmoid": {**RF, "sigmoid": 0.7},
+    "rf, cross_entropy": {**RF, "objective": "cross_entropy"},
+    "cross_entropy": {"objective": "cross_entropy"},
+    "xentropy": {"objective": "xentropy"},
+}
 
 
 def external_rows(count: int, seed: int) -> FloatArray:
@@ -122,6 +130,22 @@ def test_the_graphs_name_their_columns_and_sigmoid_in_their_metadata(tmp_path: P
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
+@pytest.mark.parametrize("name", SUPPORTED)
+def test_margins_of_other_objectives_and_of_averaged_trees_equal_lightgbms_to_the_bit(
+    tmp_path: Path, name: str
+) -> None:
+    booster, rows = external_model(**SUPPORTED[name]), external_rows(300, 9)
+    pd.DataFrame(external_rows(60, 5), columns=NAMES).to_parquet(tmp_path / "rows.parquet")
+
+    for kind, baseline in (("path_dependent", None), ("interventional", tmp_path / "rows.parquet")):
+        export_model(Path(save_model(tmp_path, booster)), tmp_path / kind, baseline, Console(1), FEW)
+
+        answers_as(booster, tmp_path / kind, kind)
+    factor = {prop.key: prop.value for prop in onnx.load(tmp_path / "interventional" / "score.onnx").metadata_props}
+    probabilities = 1 / (1 + np.exp(-float(factor["sigmoid"]) * margins(booster, rows)))
+    assert np.abs(probabilities - booster.predict(rows)).max() < 1e-12
+
+
 def test_columns_with_blanks_match_the_names_that_lightgbm_writes(tmp_path: Path) -> None:
     names = ["age", "limit bal", "sector code", "delay"]
     booster = external_model(names)
@@ -155,6 +179,8 @@ FOREIGN_FILES = {
     "binf": b"binf\x00\x00\x00\x3f",
     "scikit-learn": pickle.dumps(DecisionTreeClassifier().fit([[0.0], [1.0]], [0, 1])),
     "pickle of a LightGBM model": pickle.dumps(external_model()),
+    "ONNX": onnx.helper.make_model(onnx.helper.make_graph([], "empty", [], [])).SerializeToString(),
+    "JSON text of a LightGBM model": json.dumps(external_model().dump_model()).encode(),
     "compressed": zlib.compress(b"a model"),
     "pickles are not opened": pickle.dumps({"weights": [1.0]}),
 }
@@ -182,10 +208,9 @@ def test_an_error_is_one_line_with_exit_status_1(tmp_path: Path) -> None:
 
 REFUSED: dict[str, dict[str, object]] = {
     "linear_tree": {"linear_tree": True},
-    "rf": {"boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.5},
     "regression": {"objective": "regression"},
     "multiclass": {"objective": "multiclass", "num_class": 2},
-    "cross_entropy": {"objective": "cross_entropy"},
+    "cross_entropy_lambda": {"objective": "cross_entropy_lambda"},
 }
 
 

@@ -16,6 +16,7 @@ from training.errors import ModelRejected
 # LightGBM treats a value x with |x| <= kZeroThreshold as 0.0. kZeroThreshold is a float32 constant, compared as a double.
 ZERO_THRESHOLD = 1.0000000180025095e-35
 CODE_MAX = 2147483647.0  # LightGBM casts a category to a 32-bit integer
+_OBJECTIVES = ("binary", "cross_entropy")  # of both, the probability is the logistic function of the margin
 CODE_SHIFT = 1  # the graphs add 1 to every category code, so that 0 can mean "no code"
 
 
@@ -86,12 +87,17 @@ class Ensemble:
         feature_count: Number of columns of a row, in the order of the booster's feature names.
         zero_as_missing: Columns in which |x| <= ZERO_THRESHOLD is missing (LightGBM's `zero_as_missing`).
         categorical: Columns whose values are category codes.
+        sigmoid: Factor by which LightGBM multiplies the margin, or the mean of the trees, before it computes the probability.
+        averaged_trees: Number of trees by which LightGBM divides the margin before it computes the probability: all trees for
+            boosting 'rf', which averages, otherwise 1.
     """
 
     trees: tuple[Tree, ...]
     feature_count: int
     zero_as_missing: frozenset[int]
     categorical: frozenset[int]
+    sigmoid: float = 1.0
+    averaged_trees: int = 1
 
 
 def read_ensemble(booster: lightgbm.Booster) -> Ensemble:
@@ -112,6 +118,8 @@ def read_ensemble(booster: lightgbm.Booster) -> Ensemble:
         feature_count=dump["max_feature_idx"] + 1,
         zero_as_missing=_columns_where(structures, _is_zero_as_missing, "take zero as missing in some trees only"),
         categorical=_columns_where(structures, _is_categorical, "are split as numbers and as categories"),
+        sigmoid=_sigmoid(dump),
+        averaged_trees=len(structures) if dump.get("average_output") else 1,
     )
 
 
@@ -135,14 +143,18 @@ def tree_leaves(tree: Tree) -> Iterator[Leaf]:
 def _check_supported(dump: dict[str, Any]) -> None:
     """Raise ModelRejected for a kind of model that the export does not support."""
     objective = str(dump.get("objective", "")).split(" ")[0]
-    if objective != "binary":
+    if objective not in _OBJECTIVES:
         raise ModelRejected(
-            f"objective is {objective or 'custom'!r}; only 'binary' is supported: fit with objective='binary'"
+            f"objective is {objective or 'custom'!r}; only 'binary' and 'cross_entropy' are supported, whose margins are the "
+            "log-odds of one outcome: fit with objective='binary'"
         )
-    if dump.get("average_output"):
-        raise ModelRejected("boosting is 'rf', which averages its trees; fit with boosting='gbdt', 'goss' or 'dart'")
     if not dump["tree_info"]:
         raise ModelRejected("the model has no trees; fit with num_iterations of at least 1")
+
+
+def _sigmoid(dump: dict[str, Any]) -> float:
+    """Return the parameter `sigmoid` of the objective; an objective without this parameter has the factor 1."""
+    return float(str(dump["objective"]).partition("sigmoid:")[2].split(" ")[0] or 1.0)
 
 
 def _trees_text(booster: lightgbm.Booster) -> str:
