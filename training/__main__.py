@@ -160,24 +160,44 @@ def sign(
     sign_released_bundle(bundle, key, name)
 
 
-@app.command(epilog="Example: python -m training export my_model.txt --baseline applicants.parquet --to my_model")
+@app.command(epilog="Example: python -m training export my_model.txt --spec applicants.toml --data applicants.parquet")
 def export(
     model: Annotated[Path, typer.Argument(metavar="MODEL.txt", help="Text file that Booster.save_model wrote.")],
+    spec: Annotated[
+        Path | None,
+        typer.Option(help="Spec file of the model family; the command writes a bundle.", metavar="SPEC.toml"),
+    ] = None,
+    data: _Data = None,
+    status: _Status = None,
+    bundles: _Bundles = Path("models/bundles"),
+    files: _Files = Path("files"),
     to: Annotated[
-        Path, typer.Option(help="New folder for score.onnx, explain.onnx, gate.json and model.txt.", metavar="DIR")
-    ],
+        Path | None,
+        typer.Option(
+            help="Without --spec: new folder for score.onnx, explain.onnx, gate.json and model.txt.", metavar="DIR"
+        ),
+    ] = None,
     baseline: Annotated[
         Path | None,
         typer.Option(
-            help="Rows that explanations compare with; default: none, explanations equal LightGBM's pred_contrib.",
+            help="With --to: rows that explanations compare with; default: none, explanations equal LightGBM's pred_contrib.",
             metavar="FILE",
         ),
     ] = None,
+    threads: _Threads = _CORES,
 ) -> None:
-    """Export a binary LightGBM model that was fitted elsewhere to ONNX, and prove that the files equal the model."""
-    from training.commands.export import export_booster
+    """Export a binary LightGBM model that was fitted elsewhere, and prove that the exported files equal the model.
 
-    export_booster(model, to, baseline)
+    With --spec, the model is calibrated and measured on the data, and a bundle is written, as `fit` does. With --to, only
+    the ONNX files are written.
+    """
+    from training.commands.export import check_export_options, export_booster, export_bundle
+
+    check_export_options(to, spec, baseline, data, status)
+    if spec is not None:
+        export_bundle(model, spec, bundles, files, data, status, threads)
+    elif to is not None:
+        export_booster(model, to, baseline)
 
 
 def main() -> int:

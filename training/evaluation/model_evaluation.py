@@ -55,6 +55,7 @@ class ModelEvaluation:
         equivalence: Report of the check that the exported files equal the model.
         search: The kinds of model that the search compared on its folds, the chosen one first.
         remarks: Sentences on figures that could not be measured, and on groups that were pooled.
+        fitted_elsewhere: Whether the model was fitted by other software, so that it may have been fitted on the hold-out.
     """
 
     parameters: Mapping[str, Any]
@@ -79,6 +80,7 @@ class ModelEvaluation:
     equivalence: EquivalenceReport
     search: tuple[SearchCandidate, ...]
     remarks: tuple[str, ...]
+    fitted_elsewhere: bool
 
     @property
     def test_quality(self) -> Quality:
@@ -122,6 +124,7 @@ def evaluate_model(spec: Spec, samples: Samples, exported: CandidateModel, threa
         equivalence=exported.equivalence,
         search=exported.search,
         remarks=tuple(remarks),
+        fitted_elsewhere=exported.fitted_elsewhere,
     )
 
 

@@ -48,7 +48,12 @@ def select_baseline(spec: BaselineSpec, rows: pd.DataFrame, pds: NDArray[np.floa
 
 
 def baseline_document(
-    spec: BaselineSpec, chosen: pd.DataFrame, samples: Samples, ensemble: Ensemble, booster: lightgbm.Booster
+    spec: BaselineSpec,
+    chosen: pd.DataFrame,
+    samples: Samples,
+    ensemble: Ensemble,
+    booster: lightgbm.Booster,
+    fit_rows: int,
 ) -> BaselineDocument:
     """Return the baseline as a bundle stores it: representatives of the selected rows, and typical values.
 
@@ -58,6 +63,7 @@ def baseline_document(
         samples: All samples.
         ensemble: The trees of the model.
         booster: The model in LightGBM.
+        fit_rows: Number of rows that the model was fitted on.
     """
     typical = {name: _typical_value(chosen[name], samples.levels.get(name)) for name in samples.names}
     if spec.method == "path_dependent":
@@ -68,7 +74,7 @@ def baseline_document(
             definition="the rows that the model was fitted on, by the covers of its splits",
             rows=(),
             base_margin=base,
-            row_count=len(samples.part("FIT")),
+            row_count=fit_rows,
             typical=typical,
         )
     frozen = representative_rows(ensemble, samples.features(chosen))

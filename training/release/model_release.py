@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightgbm
 import numpy as np
@@ -64,6 +65,27 @@ class Release:
     gate_results: tuple[GateResult, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class FittedModel:
+    """A fitted model that is not yet calibrated, exported and measured.
+
+    Attributes:
+        booster: The model.
+        ensemble: Its trees.
+        parameters: Its hyperparameters, for the report.
+        search: The kinds of model that the search compared, the chosen one first; empty if the model was fitted elsewhere.
+        remarks: Sentences on how the model was fitted.
+        file_sha256: SHA-256 of the text of a model that was fitted elsewhere; None if training fitted the model.
+    """
+
+    booster: lightgbm.Booster
+    ensemble: Ensemble
+    parameters: Mapping[str, Any]
+    search: tuple[SearchCandidate, ...] = ()
+    remarks: tuple[str, ...] = ()
+    file_sha256: str | None = None
+
+
 def release_model(
     spec: Spec, spec_sha256: str, samples: Samples, bundles: Path, console: Console, rejected: Path | None = None
 ) -> Release:
@@ -82,16 +104,46 @@ def release_model(
         DataInvalid: A feature contains the outcome, or the parameter search has no rows to fit on.
         ModelRejected: An exported file differs from the model, or a release gate failed.
     """
-    check_leakage(samples, spec.leak_reasons)
-    schema = Schema(schema_document(spec, samples.levels))
-    check_reason_texts(schema)
+    schema = checked_schema(spec, samples)
     signs = tuple(feature.sign for feature in schema.features)
     candidates = _search_candidates(spec, samples, signs, console)
     chosen = dict(candidates[0].parameters)
     console.info(f"fit, calibrate and export the model: {candidates[0].name}")
     parameters = fixed_parameters(signs, console.threads) | chosen
     booster = fit_model(parameters, samples, training_data(samples), weight_of(samples.part("FIT")))
-    exported, candidate, baseline = _export_candidate(spec, samples, booster, candidates, console)
+    fitted = FittedModel(booster, read_ensemble(booster), chosen, candidates, validation_remarks(samples, spec))
+    return release_fitted_model(spec, spec_sha256, samples, schema, fitted, bundles, console, rejected)
+
+
+def checked_schema(spec: Spec, samples: Samples) -> Schema:
+    """Return the schema of a model, after the checks that do not need the model.
+
+    Raises:
+        SpecInvalid: A reason text is invalid.
+        DataInvalid: A feature contains the outcome.
+    """
+    check_leakage(samples, spec.leak_reasons)
+    schema = Schema(schema_document(spec, samples.levels))
+    check_reason_texts(schema)
+    return schema
+
+
+def release_fitted_model(
+    spec: Spec,
+    spec_sha256: str,
+    samples: Samples,
+    schema: Schema,
+    fitted: FittedModel,
+    bundles: Path,
+    console: Console,
+    rejected: Path | None = None,
+) -> Release:
+    """Calibrate, export, check and measure a model, and write its bundle; the arguments are those of `release_model`.
+
+    Raises:
+        ModelRejected: The model cannot be calibrated, an exported file differs from the model, or a release gate failed.
+    """
+    exported, candidate, baseline = _export_candidate(spec, samples, fitted, console)
     console.info("measure on the hold-out")
     card, ensemble = candidate.card, candidate.ensemble
     evaluation = evaluate_model(spec, samples, candidate, console.threads)
@@ -112,10 +164,11 @@ def release_model(
         "baseline.json": document_bytes(baseline),
         "golden.json": document_bytes(golden),
         "gate.json": document_bytes(gate_document(candidate.equivalence)),
-        "model.txt": _model_text(booster),
+        "model.txt": _model_text(fitted.booster),
         **documents,
     }
-    return Release(write_bundle(bundles, _manifest(spec, spec_sha256, samples), files), evaluation, results)
+    manifest = _manifest(spec, spec_sha256, samples, fitted.file_sha256)
+    return Release(write_bundle(bundles, manifest, files), evaluation, results)
 
 
 def _search_candidates(
@@ -129,16 +182,12 @@ def _search_candidates(
 
 
 def _export_candidate(
-    spec: Spec,
-    samples: Samples,
-    booster: lightgbm.Booster,
-    candidates: tuple[SearchCandidate, ...],
-    console: Console,
+    spec: Spec, samples: Samples, fitted: FittedModel, console: Console
 ) -> tuple[ExportedModel, CandidateModel, BaselineDocument]:
     """Calibrate and export a model, and check the exported files; also return the frozen baseline."""
-    ensemble = read_ensemble(booster)
-    card = calibrated_scorecard(spec, booster, samples)
-    baseline = freeze_baseline(spec, booster, ensemble, card, samples)
+    booster, ensemble = fitted.booster, fitted.ensemble
+    card = calibrated_scorecard(spec, booster, samples, ensemble.sigmoid / ensemble.averaged_trees)
+    baseline = freeze_baseline(spec, fitted, card, samples)
     population = None if baseline.method == "path_dependent" else _baseline_rows(baseline)
     score, explain = score_onnx(ensemble), explain_onnx(ensemble, population)
     # The server runs the exported files, so the checks and the evaluation use these files to score rows.
@@ -152,10 +201,11 @@ def _export_candidate(
         base_margin=baseline.base_margin,
         ensemble=ensemble,
         gain=gain_shares(booster),
-        parameters=dict(candidates[0].parameters),
+        parameters=dict(fitted.parameters),
         equivalence=equivalence,
-        search=candidates,
-        remarks=validation_remarks(samples, spec),
+        search=fitted.search,
+        remarks=fitted.remarks,
+        fitted_elsewhere=fitted.file_sha256 is not None,
     )
     return exported, candidate, baseline
 
@@ -198,18 +248,27 @@ def training_data(samples: Samples) -> tuple[NDArray[np.float64], NDArray[np.int
     return samples.features(rows), label_of(rows)
 
 
-def calibrated_scorecard(spec: Spec, booster: lightgbm.Booster, samples: Samples) -> Scorecard:
-    """Fit the calibration on the calibration part, and return it with the scale and the grades of the spec."""
+def calibrated_scorecard(
+    spec: Spec, booster: lightgbm.Booster, samples: Samples, log_odds_factor: float = 1.0
+) -> Scorecard:
+    """Fit the calibration on the calibration part, and return it with the scale and the grades of the spec.
+
+    Args:
+        spec: The spec.
+        booster: The model.
+        samples: The samples.
+        log_odds_factor: Factor by which LightGBM converts a margin to log-odds. The calibration is fitted to these log-odds,
+            because margins of another scale can be too large for Newton's method.
+    """
     rows = samples.part("CALIBRATION")
-    margins = booster.predict(samples.features(rows), raw_score=True, num_threads=1)
-    slope, intercept = fit_calibration(np.asarray(margins), label_of(rows))
-    return Scorecard(slope=slope, intercept=intercept, **spec.score.model_dump())
+    margins = np.asarray(booster.predict(samples.features(rows), raw_score=True, num_threads=1)) * log_odds_factor
+    slope, intercept = fit_calibration(margins, label_of(rows))
+    return Scorecard(slope=slope * log_odds_factor, intercept=intercept, **spec.score.model_dump())
 
 
-def freeze_baseline(
-    spec: Spec, booster: lightgbm.Booster, ensemble: Ensemble, card: Scorecard, samples: Samples
-) -> BaselineDocument:
+def freeze_baseline(spec: Spec, fitted: FittedModel, card: Scorecard, samples: Samples) -> BaselineDocument:
     """Select the baseline from the development rows, and return the baseline as a bundle stores it."""
+    booster, ensemble = fitted.booster, fitted.ensemble
     rows = samples.part("FIT", "CALIBRATION")
     if spec.log is not None:  # use the newest development snapshot only, so that each customer has one row
         if spec.snapshots is None or spec.snapshots.calibration:
@@ -218,7 +277,8 @@ def freeze_baseline(
     margins = booster.predict(samples.features(rows), raw_score=True, num_threads=1)
     pds = np.array([pd_from_log_odds(log_odds_from_margin(card, margin)) for margin in np.asarray(margins).tolist()])
     chosen = select_baseline(spec.baseline, rows, pds)
-    return baseline_document(spec.baseline, chosen, samples, ensemble, booster)
+    fit_rows = len(samples.part("FIT")) if fitted.file_sha256 is None else ensemble.trees[0].count
+    return baseline_document(spec.baseline, chosen, samples, ensemble, booster, fit_rows)
 
 
 def _baseline_rows(baseline: BaselineDocument) -> NDArray[np.float64]:
@@ -237,11 +297,13 @@ def _model_text(booster: lightgbm.Booster) -> bytes:
     return re.sub(r"\[num_threads: \d+\]", "[num_threads: 0]", booster.model_to_string()).encode()
 
 
-def _manifest(spec: Spec, spec_sha256: str, samples: Samples) -> Manifest:
+def _manifest(spec: Spec, spec_sha256: str, samples: Samples, model_sha256: str | None) -> Manifest:
     """Return the manifest: the family, the markets, the digests of the inputs, and the versions of the libraries."""
     markets = sorted({str(market) for market in samples.rows["market"]})
     libraries = {name: importlib.metadata.version(name) for name in ("lightgbm", "onnx", "onnxruntime")}
     made_from = {"spec_sha256": spec_sha256, "data_sha256": samples.data_sha256, **libraries}
+    if model_sha256 is not None:
+        made_from["model_sha256"] = model_sha256
     if spec.snapshots is not None:
         made_from |= row_definition(spec.snapshots)
     made_from |= feature_expressions(spec)

@@ -37,9 +37,16 @@ def ranking_sentence(evaluation: ModelEvaluation) -> str:
     between = f", 95 % interval {interval.low:.4f} to {interval.high:.4f}" if interval else ""
     return (
         f"of two customers, one good and one bad, the bad one has the higher probability in {test.auc:.1%} of all pairs "
-        f"(AUC {test.auc:.4f}{between}; Gini {test.gini:.4f}, KS {test.ks:.4f}), measured on {test.rows:,} rows that the "
-        f"model was not fitted on, {test.bads:,} of them bad."
+        f"(AUC {test.auc:.4f}{between}; Gini {test.gini:.4f}, KS {test.ks:.4f}), measured on {test.rows:,} rows "
+        f"{_fitted_on(evaluation)}, {test.bads:,} of them bad."
     )
+
+
+def _fitted_on(evaluation: ModelEvaluation) -> str:
+    """Return whether the model was fitted on the hold-out."""
+    if evaluation.fitted_elsewhere:
+        return "(the model was fitted elsewhere, so this command cannot know whether it was fitted on them)"
+    return "that the model was not fitted on"
 
 
 def calibration_sentence(evaluation: ModelEvaluation) -> str:

@@ -60,6 +60,13 @@ def report_page(
     )
 
 
+def _hold_out_rows(evaluation: ModelEvaluation) -> str:
+    """Return what is known about the rows of the hold-out."""
+    if evaluation.fitted_elsewhere:
+        return "the rows of the hold-out (the model was fitted elsewhere, possibly on these rows)"
+    return "rows that the model was not fitted on"
+
+
 def _first_screen(spec: Spec, evaluation: ModelEvaluation, lines: Sequence[GateResult]) -> str:
     """Return the summary: the quality of the model, its purpose, its forbidden uses, and the release gates."""
     pairs = round(100 * evaluation.test_quality.auc)
@@ -70,7 +77,7 @@ def _first_screen(spec: Spec, evaluation: ModelEvaluation, lines: Sequence[GateR
             f"The model ranks {pairs} of 100 pairs of a good and a bad customer correctly. A random ranking would rank 50 correctly."
         ),
         paragraph(
-            f"On rows that the model was not fitted on, the mean probability is {percent(evaluation.test_quality.mean_pd)}, "
+            f"On {_hold_out_rows(evaluation)}, the mean probability is {percent(evaluation.test_quality.mean_pd)}, "
             f"and {percent(evaluation.test_quality.bad_rate)} of the customers turned out bad."
         ),
         *(paragraph(line) for line in _decision_sentences(evaluation, spec)),

@@ -20,6 +20,7 @@ _PART_TITLES = {
     "HOLD_OUT": "hold-out: evaluated once",
     "OUT_OF_TIME": "out of time: later, evaluated once",
 }
+_EXTERNAL_PART_TITLES = {"FIT": "fit: rivals and baseline (the model was fitted elsewhere)"}
 # Titles of the cells of a swap set, by name of the cell.
 CELL_TITLES = {
     "both_approved": "both approve",
@@ -61,7 +62,8 @@ def column_table(samples: Samples) -> str:
 
 def part_table(evaluation: ModelEvaluation) -> str:
     """Return the table of the parts of the split."""
-    named = [(_PART_TITLES[part], found) for part, found in evaluation.parts.items()]
+    titles = _PART_TITLES | (_EXTERNAL_PART_TITLES if evaluation.fitted_elsewhere else {})
+    named = [(titles[part], found) for part, found in evaluation.parts.items()]
     named += [(f"hold-out, snapshot {period}", found) for period, found in evaluation.periods.items()]
     rows = [
         (
@@ -76,6 +78,11 @@ def part_table(evaluation: ModelEvaluation) -> str:
         for name, found in named
     ]
     reading = "The model was fitted on the first part. A much lower AUC on the hold-out indicates overfitting."
+    if evaluation.fitted_elsewhere:
+        reading = (
+            "The model was fitted elsewhere. Figures of rows that it was fitted on are too good. Training cannot know which rows "
+            "these are."
+        )
     return table("Samples.", reading, ("part", "rows", "bad", "bad rate", "mean pd", "AUC", "Gini"), rows)
 
 

@@ -96,9 +96,12 @@ def read_table_samples(spec: Spec, source: SourceEntry, folder: Path = _HERE) ->
     unused = int((rows["sample"] == "NONE").sum())  # these rows are not used, but they are in the feature file
     if unused:
         waterfall = (*waterfall, ("left out: OUT_OF_TIME_OF_A_KNOWN_CUSTOMER", -unused))
-    categories = [feature.name for feature in spec.features if feature.kind == "category"]
-    levels = {name: _levels(cells[f"feature:{name}"][rows["sample"] == "FIT"]) for name in categories}
-    codes = {name: _level_codes(cells[f"feature:{name}"], levels[name]) for name in categories}
+    levels = {
+        feature.name: feature.levels or _levels(cells[f"feature:{feature.name}"][rows["sample"] == "FIT"])
+        for feature in spec.features
+        if feature.kind == "category"
+    }
+    codes = {name: _level_codes(cells[f"feature:{name}"], levels[name]) for name in levels}
     rows = rows.assign(**attribute_columns(spec, cells), **codes)
     waterfall = (*waterfall, ("rows used", len(rows) - unused))
     samples = Samples(

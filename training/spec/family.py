@@ -148,6 +148,8 @@ class FeatureEntry(SpecPart):
             column has the name of the feature. In a log, the expression uses the features of features.sql.
         missing: Values that stand for a missing value in addition to table.missing, e.g. [96, 98] for special codes of
             a count. The server also treats these values as missing.
+        levels: Levels of a category in the order of their codes. If None, they are the levels of an exported model, or the
+            levels that occur in the fit part, sorted.
         description: Description for the report; if empty, the report shows the name of the feature.
         sign: Monotone constraint: 1 if a higher value must not lower the risk, -1 if a higher value must not raise the
             risk, 0 for no constraint.
@@ -159,6 +161,7 @@ class FeatureEntry(SpecPart):
     kind: Literal["number", "category"] = "number"
     column: str | None = None
     missing: tuple[Marker, ...] = ()
+    levels: tuple[str, ...] | None = Field(default=None, min_length=1)
     description: str = ""
     unit: str = ""
     min: float | None = None
@@ -169,6 +172,17 @@ class FeatureEntry(SpecPart):
     group: Code | None = None
     texts: dict[LocaleTag, str] = Field(default_factory=dict)
     names: dict[LocaleTag, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check_levels(self) -> "FeatureEntry":
+        """Reject levels of a number, and duplicate levels."""
+        if self.levels is None:
+            return self
+        if self.kind != "category":
+            raise ValueError("levels: only for kind = 'category'; set the kind, or remove the levels")
+        if duplicates := sorted({level for level in self.levels if self.levels.count(level) > 1}):
+            raise ValueError(f"levels: duplicate levels: {', '.join(duplicates)}; list each level once")
+        return self
 
 
 class GroupEntry(SpecPart):

@@ -31,7 +31,7 @@ def schema_document(spec: Spec, levels: Mapping[str, tuple[str, ...]]) -> Schema
             raise SpecInvalid(
                 f"features.{entry.name}.group: must be the code of one of the [[groups]], got {entry.group!r}"
             )
-        known = entry.model_dump(exclude={"column", "group", "description"})
+        known = entry.model_dump(exclude={"column", "group", "description", "levels"})
         features.append(
             FeatureSpec(
                 **known, levels=levels.get(entry.name, ()), group=code, description=entry.description or entry.name

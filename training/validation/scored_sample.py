@@ -35,6 +35,7 @@ class CandidateModel:
         equivalence: The report of the equivalence check.
         search: The kinds of model that the search compared on its folds, the chosen one first.
         remarks: Sentences on how the model was searched.
+        fitted_elsewhere: Whether the model was fitted by other software, so that it may have been fitted on the hold-out.
     """
 
     scorer: Scorer
@@ -46,6 +47,7 @@ class CandidateModel:
     equivalence: EquivalenceReport
     search: tuple[SearchCandidate, ...] = ()
     remarks: tuple[str, ...] = ()
+    fitted_elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

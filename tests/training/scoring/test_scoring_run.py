@@ -22,7 +22,13 @@ from tests.training.conftest import AT, Trained
 from training.console import Console
 from training.errors import DataInvalid, ModelRejected, SpecInvalid
 from training.export.trees import read_ensemble
-from training.release.model_release import calibrated_scorecard, freeze_baseline, release_model, training_data
+from training.release.model_release import (
+    FittedModel,
+    calibrated_scorecard,
+    freeze_baseline,
+    release_model,
+    training_data,
+)
 from training.scoring.drivers import DriverTexts
 from training.scoring.scoring_run import RunOptions, score_feature_file, score_transaction_log
 from training.sources.snapshots import read_log_samples
@@ -237,9 +243,8 @@ def test_the_newest_of_two_calibration_snapshots_is_the_baseline(trained: Traine
     settings = {"objective": "binary", "num_leaves": 4, "num_threads": 1, "verbose": -1}
     booster = lightgbm.train(settings, lightgbm.Dataset(*training_data(samples)), 3)
 
-    baseline = freeze_baseline(
-        spec, booster, read_ensemble(booster), calibrated_scorecard(spec, booster, samples), samples
-    )
+    fitted = FittedModel(booster, read_ensemble(booster), {})
+    baseline = freeze_baseline(spec, fitted, calibrated_scorecard(spec, booster, samples), samples)
 
     assert baseline.row_count == len(samples.rows[samples.rows["period"] == "2025-08-20"]) > 50
     assert set(samples.part("CALIBRATION")["period"]) == {"2025-08-01", "2025-08-20"}

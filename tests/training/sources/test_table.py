@@ -258,3 +258,35 @@ def test_a_feature_that_ranks_inversely_to_the_label_is_a_leak(tmp_path: Path) -
 
     with pytest.raises(DataInvalid, match="orders"):
         check_leakage(samples)
+
+
+LEVELS = (
+    SMALL
+    + """
+[[features]]
+name = "country"
+kind = "category"
+levels = ["FR", "AT", "DE"]
+"""
+)
+
+
+def test_levels_of_the_spec_determine_the_codes_and_other_levels_are_unseen(tmp_path: Path) -> None:
+    table = customers(lambda t: t.assign(country=["AT", "DE", "CH"] * 100))
+    spec, path = write(tmp_path, LEVELS, table)
+
+    _, samples = read_table_samples(read_spec(spec), path)
+
+    assert samples.levels == {"country": ("FR", "AT", "DE")}
+    assert samples.rows["country"].tolist() == [1.0, 2.0, -1.0] * 100
+
+
+def test_levels_of_a_number_and_duplicate_levels_are_rejected(tmp_path: Path) -> None:
+    for change, message in (
+        (lambda text: text.replace('kind = "category"', ""), "only for kind = 'category'"),
+        (lambda text: text.replace('"AT"', '"DE"'), "duplicate levels: DE"),
+    ):
+        (tmp_path / "spec.toml").write_text(change(LEVELS))
+
+        with pytest.raises(SpecInvalid, match=message):
+            read_spec(tmp_path / "spec.toml")
