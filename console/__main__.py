@@ -3,6 +3,7 @@
 import ipaddress
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -55,22 +56,35 @@ def serve(
     ] = "",
 ) -> None:
     """Serve the console on http://HOST:PORT until it is interrupted."""
+    _check_hosts(host, allowed_host or [])
     _check_options(host, ca, certificate, key, tokens_from_proxy=tokens_from_proxy)
     if tokens_from_proxy:
         assert ca is not None, "checked above"
         source: SharedClient | TokenClients = TokenClients(address, ca)
     else:
         source = SharedClient(Client(address, credentials=ClientCredentials(ca, certificate, key) if ca else None))
-    hosts = [host, "localhost", *(allowed_host or [])]
-    console = create_app(source, _read_log_key(log_key), hosts)
-    family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET  # noqa: PLR2004 - the version of IP
-    with socket.create_server((host, port), family=family) as listener:
-        name = f"[{host}]" if family == socket.AF_INET6 else host
+    is_ipv6 = ipaddress.ip_address(host).version == 6  # noqa: PLR2004 - the version of IP
+    name = f"[{host}]" if is_ipv6 else host  # as it is written in an address and in the header Host
+    console = create_app(source, _read_log_key(log_key), [name, "localhost", *(allowed_host or [])])
+    with socket.create_server((host, port), family=socket.AF_INET6 if is_ipv6 else socket.AF_INET) as listener:
         typer.echo(f"console: http://{name}:{listener.getsockname()[1]}")
         config = uvicorn.Config(
             console, access_log=False, server_header=False, log_config=_LOG_CONFIG, log_level="warning"
         )
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def _check_hosts(host: str, allowed: Sequence[str]) -> None:
+    """Raise an error if the address to listen on is not an IP address, or if an allowed name stands for many names."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError as error:
+        raise typer.BadParameter("must be an IP address, such as 127.0.0.1 or ::1", param_hint="--host") from error
+    if any("*" in name for name in allowed):
+        raise typer.BadParameter(
+            "must be a complete host name; with a wildcard, a foreign page could read the console through its own name",
+            param_hint="--allowed-host",
+        )
 
 
 def _check_options(

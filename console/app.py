@@ -23,7 +23,7 @@ from console.connections import ClientSource, NotSignedIn
 from console.pages import churn, credit, evidence, home, models
 from console.pages.form import FormInvalid
 from console.pages.purpose_form import set_purpose, show_purpose_form
-from console.purpose import PurposeMissing
+from console.purpose import PURPOSE_PATH, PurposeMissing
 from console.rendering import render_page
 from grounds_client import CallFailed, Client
 from grounds_record.note import VerifierKey
@@ -84,8 +84,8 @@ def create_app(source: ClientSource, key: VerifierKey | None, hosts: Sequence[st
     app = Starlette(
         routes=[
             *(Route(path, _endpoint(path, page, source)) for path, page in _ROUTES.items()),
-            Route("/purpose", show_purpose_form, methods=["GET"]),
-            Route("/purpose", set_purpose, methods=["POST"]),
+            Route(PURPOSE_PATH, show_purpose_form, methods=["GET"]),
+            Route(PURPOSE_PATH, set_purpose, methods=["POST"]),
             Route("/static/{name}", _send_file),
         ],
         middleware=[Middleware(_HeadersMiddleware), Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))],

@@ -5,7 +5,10 @@ from urllib.parse import quote, unquote
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from console.query import current_page
+
 COOKIE = "purpose"
+PURPOSE_PATH = "/purpose"
 
 
 class PurposeMissing(Exception):
@@ -13,8 +16,7 @@ class PurposeMissing(Exception):
 
     def redirect(self, request: Request) -> Response:
         """Return an answer that leads to the form, and from there back to the requested page."""
-        wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        return RedirectResponse(f"/purpose?next={quote(wanted, safe='')}", 303)
+        return RedirectResponse(f"{PURPOSE_PATH}?next={quote(current_page(request), safe='')}", 303)
 
 
 def current_purpose(request: Request) -> str:

@@ -8,20 +8,26 @@ from markupsafe import Markup as SafeMarkup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from console.purpose import current_purpose
+from console.purpose import PURPOSE_PATH, current_purpose
+from console.query import current_page, query_entries
 from grounds_client.evidence.markup import Markup
 from grounds_client.formatting import (
     BUNDLE_ID_SHOWN,
+    approvable_text,
     author_text,
     band_name,
     change_text,
     contact_text,
+    counterfactual_text,
+    cut_offs_text,
     decision_name,
     money_text,
     number_text,
+    policy_lines,
+    policy_title,
+    recourse_text,
     score_text,
     time_text,
-    value_text,
 )
 from grounds_record.printable_text import escape_text
 
@@ -53,16 +59,21 @@ def _environment() -> Environment:
         finalize=_escape_hidden,
     )
     environment.filters.update(
+        approvable=approvable_text,
         author=author_text,
         band=band_name,
         change=change_text,
         contact=contact_text,
+        counterfactual=counterfactual_text,
+        cut_offs=cut_offs_text,
         decision=decision_name,
         money=money_text,
         number=number_text,
+        policy_lines=policy_lines,
+        policy_title=policy_title,
+        recourse=recourse_text,
         score=score_text,
         time=time_text,
-        value=value_text,
         short=lambda text: text[:BUNDLE_ID_SHOWN],
     )
     return environment
@@ -82,7 +93,13 @@ def render_page(request: Request, template: str, title: str, *, status: int = 20
         values: The variables of the template.
     """
     html = _ENVIRONMENT.get_template(template).render(
-        title=title, menu=_MENU, path=request.url.path, purpose=current_purpose(request), **values
+        title=title,
+        menu=_MENU,
+        path=request.url.path,
+        page=current_page(request),
+        query={} if request.url.path == PURPOSE_PATH else query_entries(request),
+        purpose=current_purpose(request),
+        **values,
     )
     return HTMLResponse(html, status, headers={"cache-control": "no-store"})
 

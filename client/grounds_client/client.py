@@ -480,6 +480,18 @@ class Client:
         response: model_pb2.GetModelResponse = self._call(self._models.GetModel, request)
         return response.model
 
+    def find_model(self, bundle_id: str) -> model_pb2.Model | None:
+        """Return the bundle that an answer names, to describe the answer's features; None if it cannot be read.
+
+        No failure is raised, because the answer is complete without the descriptions. The usual reasons for None: the
+        answer has no score and names no bundle (bundle_id ""), the catalog no longer has the bundle, or this caller may not
+        read models.
+        """
+        try:
+            return self.get_model(bundle_id) if bundle_id else None
+        except CallFailed:
+            return None
+
     # AuditService
 
     def get_checkpoint(self) -> audit_pb2.GetCheckpointResponse:

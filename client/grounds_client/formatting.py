@@ -1,6 +1,7 @@
-"""Texts for parts of the server's messages, shared by the terminal and the evidence page."""
+"""Texts for parts of the server's messages, shared by the terminal, the evidence page and the console."""
 
 import re
+from collections.abc import Iterator
 
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -20,10 +21,21 @@ _OVERRIDE_SIDES = {
     credit_pb2.OVERRIDE_SIDE_REFERRAL: "a case that the policy referred",
     credit_pb2.OVERRIDE_SIDE_WITHDRAWAL: "back to the policy",
 }
+_RECOURSE_TEXTS = {
+    credit_pb2.RECOURSE_STATUS_FOUND: "each was scored; not a promise, because the policy or a later model may decide otherwise",
+    credit_pb2.RECOURSE_STATUS_NO_RECOURSE_FOUND: "none found among the features that a customer can change",
+    credit_pb2.RECOURSE_STATUS_NOT_NEEDED: "the customer is already there",
+    credit_pb2.RECOURSE_STATUS_NOT_SCORABLE: "too little is known to score",
+}
 
 
 def enum_name(enum: EnumTypeWrapper, number: int) -> str:
-    """Return the name of an enum value without the name of its type: DECISION_APPROVE becomes APPROVE."""
+    """Return the name of an enum value without the name of its type: DECISION_APPROVE becomes APPROVE.
+
+    A value that a newer server added has no name here, so it is shown as UNKNOWN and its number.
+    """
+    if number not in enum.values():
+        return f"UNKNOWN_{number}"
     prefix = re.sub(r"(?<!^)(?=[A-Z])", "_", enum.DESCRIPTOR.name).upper()
     return str(enum.Name(number)).removeprefix(f"{prefix}_")
 
@@ -69,6 +81,76 @@ def score_text(assessment: credit_pb2.CreditAssessment) -> str:
     if not assessment.HasField("model_output"):
         return "no score"
     return f"{output.score} points, probability of default {output.pd:.2%}, grade {output.grade}"
+
+
+def cut_offs_text(recommendation: credit_pb2.Recommendation) -> str:
+    """Return the probabilities of default up to which the policy approves and refers."""
+    approve, refer = (_percent_text(share) for share in (recommendation.approve_max_pd, recommendation.refer_max_pd))
+    return f"approve up to {approve}, refer up to {refer}"
+
+
+def approvable_text(result: credit_pb2.PolicyResult) -> str:
+    """Return the amount that needs no person, and the expected loss of the requested amount."""
+    return (
+        f"approvable without a person: {money_text(result.approvable_amount)}; "
+        f"expected loss of the requested amount: {money_text(result.expected_loss)}"
+    )
+
+
+def recourse_text(recourse: credit_pb2.Recourse) -> str:
+    """Return what the search for changes that lead to the approve cut-off found."""
+    found = _RECOURSE_TEXTS.get(recourse.status, "a result that this version of the client does not know")
+    return f"Ways to the approve cut-off: {found}"
+
+
+def counterfactual_text(counterfactual: credit_pb2.Counterfactual) -> str:
+    """Return the changes of one counterfactual, and its score and probability of default."""
+    changes = "; ".join(
+        f"{change.feature} from {value_text(change.current)} to {value_text(change.proposed)}"
+        for change in counterfactual.changes
+    )
+    return f"{changes}: {counterfactual.score} points, {counterfactual.pd:.2%}"
+
+
+def policy_title(section: credit_pb2.PolicySection) -> str:
+    """Return the market, the product and the period of a section."""
+    since = "from" if section.in_force else "not before"
+    until = f" until {section.effective_until}" if section.effective_until else ""
+    return f"{section.market} {section.product}, {since} {section.effective_from}{until}"
+
+
+def policy_lines(section: credit_pb2.PolicySection) -> Iterator[tuple[str, str]]:
+    """Yield the name and the value of each entry of a section: cut-offs, limits, ages, hard rules, override reasons."""
+    yield "approve", f"pd up to {number_text(section.approve_max_pd)}"
+    yield "refer", f"pd up to {number_text(section.refer_max_pd)}"
+    yield "largest amount", money_text(section.largest_amount)
+    yield from ((f"grade {limit.grade}", money_text(limit.largest_amount)) for limit in section.limits)
+    if section.limits:
+        yield "other grades", "always referred to a person"
+    if section.mandatory_inputs:
+        yield "mandatory inputs", ", ".join(section.mandatory_inputs)
+    yield "stored features", f"at most {section.features_max_age_days} days old"
+    yield "decision valid", f"{section.valid_days} days"
+    for rule in section.hard_rules:
+        yield f"fact {rule.fact}", _rule_text(rule)
+    if section.HasField("overrides"):
+        yield "second person", f"for an override above {money_text(section.overrides.second_person_above)}"
+    for reason in (*section.overrides.high_side_reasons, *section.overrides.low_side_reasons):
+        yield f"override {reason.code}", reason.text
+
+
+def _rule_text(rule: credit_pb2.HardRule) -> str:
+    """Return when a hard rule applies, and what it leads to."""
+    condition = rule.WhichOneof("condition") or ""
+    bound = f"{condition} {number_text(getattr(rule, condition))}" if condition in {"below", "above"} else rule.level
+    passing = f"; otherwise {', '.join(rule.passing_levels)}" if rule.passing_levels else ""
+    missing = f"; if missing {decision_name(rule.best_decision_if_missing)}"
+    return f"{bound}: {decision_name(rule.best_decision)}{passing}{missing} [{rule.code}]"
+
+
+def _percent_text(share: float) -> str:
+    """Return a share as a percentage with as many digits as it has, at most six: 0.15 becomes 15%."""
+    return f"{number_text(100 * share)}%"
 
 
 def contact_text(risk: churn_pb2.ChurnRisk) -> str:

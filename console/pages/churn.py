@@ -5,16 +5,16 @@ from itertools import islice
 from starlette.requests import Request
 from starlette.responses import Response
 
+from console.log_key import choose_log_key
 from console.pages.form import Form
 from console.purpose import require_purpose
 from console.rendering import render_page, render_parts
 from grounds.churn.v1 import churn_pb2
 from grounds_client import Client
-from grounds_client.evidence.checks import check_churn_evidence, describe_key
+from grounds_client.evidence.checks import check_churn_evidence
 from grounds_client.evidence.churn_page import churn_parts
 from grounds_client.evidence.waterfall import churn_waterfall
 from grounds_client.formatting import band_name, enum_name
-from grounds_record.note import parse_verifier_key
 
 _CUSTOMERS = 50
 _CUSTOMERS_MAX = 1000
@@ -56,8 +56,9 @@ def show_customer(request: Request, client: Client) -> Response:
     form, market = Form(request), request.path_params["market"]
     risk = client.get_churn_risk(market, form.text("customer"), locale=form.text("locale"))
     is_scored = risk.status == churn_pb2.CHURN_STATUS_SCORED
-    drawing = churn_waterfall(risk.explanation, risk.log_odds, {}) if is_scored else None
-    runs = {run.market: run.run_id for run in client.list_churn_runs()}
+    model = client.find_model(risk.bundle_id) if is_scored else None
+    described = {each.name: each for each in model.features} if model else {}
+    drawing = churn_waterfall(risk.explanation, risk.log_odds, described) if is_scored else None
     return render_page(
         request,
         "customer.html",
@@ -66,7 +67,6 @@ def show_customer(request: Request, client: Client) -> Response:
         is_scored=is_scored,
         standing=band_name(risk.risk_band) if is_scored else enum_name(churn_pb2.ChurnStatus, risk.status),
         waterfall=drawing,
-        run_id=runs.get(market, ""),
     )
 
 
@@ -76,8 +76,7 @@ def show_evidence(request: Request, client: Client) -> Response:
     run_id, customer = form.text("run"), form.text("customer")
     evidence = client.get_churn_evidence(run_id, market, customer, purpose, locale=form.text("locale"))
     replay = client.replay_churn_risk(run_id, market, customer, purpose)
-    given = request.app.state.log_key
-    key = given or parse_verifier_key(evidence.verifier_key)
-    text = describe_key(key, given=given is not None)
-    parts = churn_parts(evidence, replay, check_churn_evidence(evidence, key), purpose=purpose, key=text)
+    key = choose_log_key(request, evidence.verifier_key)
+    checks = check_churn_evidence(evidence, key.key, given=key.is_given)
+    parts = churn_parts(evidence, replay, checks, purpose=purpose, key=key.description)
     return render_parts(request, f"Evidence of the churn risk of customer {market} {customer}", parts)

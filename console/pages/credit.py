@@ -20,7 +20,7 @@ def show_decision(request: Request, client: Client) -> Response:
     found = client.get_credit_decision(request.path_params["decision_id"])
     history = [*map(override_text, found.overrides), *map(outcome_text, found.outcomes)]
     decision = found.credit_decision
-    model = _serving_model(client, decision.customer.market)
+    model = client.find_model(decision.assessment.model_output.bundle_id)
     return render_page(
         request,
         "decision.html",
@@ -40,14 +40,21 @@ def show_what_if(request: Request, client: Client) -> Response:
         form.amount("amount"),
         form.values("set."),
     )
-    facts, locale = form.values("fact."), form.text("locale")
+    facts, locale, product = form.values("fact."), form.text("locale"), form.text("product")
     form.check()
     model = _serving_model(client, market) if market else None
-    sections = client.get_policy(market=market).sections if market else ()
+    sections = client.get_policy(market=market, product=product).sections if market else ()
     answer = None
     if market and customer and amount is not None:
         answer = client.simulate_credit(
-            market, customer, amount, features=values, facts=facts, locale=locale, counterfactuals=True
+            market,
+            customer,
+            amount,
+            features=values,
+            product=product,
+            facts=facts,
+            locale=locale,
+            counterfactuals=True,
         )
     return render_page(
         request,
@@ -57,9 +64,22 @@ def show_what_if(request: Request, client: Client) -> Response:
         model=model,
         facts=_facts(sections, model),
         answer=answer,
-        drawings=[_draw(each, model) for each in (answer.known, answer.simulated)] if answer else [],
+        drawings=_draw_both(client, answer, model) if answer else [],
         category=model_pb2.FEATURE_KIND_CATEGORY,
     )
+
+
+def _draw_both(
+    client: Client, answer: credit_pb2.SimulateCreditResponse, form_model: model_pb2.Model | None
+) -> list[Markup | None]:
+    """Return the waterfalls as known and with other values, each described by the model that computed it."""
+    models = {form_model.summary.bundle_id: form_model} if form_model else {}
+    drawings = []
+    for assessment in (answer.known, answer.simulated):
+        bundle_id = assessment.model_output.bundle_id
+        # Another bundle may have begun to serve the market since the form was read.
+        drawings.append(_draw(assessment, models.get(bundle_id) or client.find_model(bundle_id)))
+    return drawings
 
 
 def _draw(assessment: credit_pb2.CreditAssessment, model: model_pb2.Model | None) -> Markup | None:
@@ -74,7 +94,7 @@ def _serving_model(client: Client, market: str) -> model_pb2.Model | None:
     try:
         for each in client.list_models("credit"):
             if market in each.serving_markets:
-                return client.get_model(each.bundle_id)
+                return client.find_model(each.bundle_id)
     except CallFailed:
         return None
     return None

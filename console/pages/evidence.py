@@ -1,23 +1,22 @@
 """The auditor's pages: lists and samples of decisions, and the evidence of one decision."""
 
-import datetime as dt
 from itertools import islice
 from typing import Any
+from urllib.parse import quote, urlencode
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from console.log_key import choose_log_key
 from console.pages.form import Form
 from console.purpose import require_purpose
 from console.rendering import render_page, render_parts
 from grounds.audit.v1 import sample_pb2
 from grounds.credit.v1 import credit_pb2
 from grounds_client import Client
-from grounds_client.evidence.checks import check_decision_evidence, describe_key
+from grounds_client.evidence.checks import check_decision_evidence
 from grounds_client.evidence.decision_page import decision_parts
 from grounds_client.formatting import enum_name
-from grounds_record.note import parse_verifier_key
 
 _PAGE_SIZE = 50
 _SAMPLE_MAX = 1000
@@ -29,7 +28,7 @@ def list_decisions(request: Request, client: Client) -> Response:
     """Show decisions, newest first, or the one decision whose id was typed."""
     form = Form(request)
     if decision_id := form.text("decision_id"):
-        return RedirectResponse(f"/evidence/{decision_id}" if "/" not in decision_id else "/decisions", 303)
+        return RedirectResponse(f"/evidence/{quote(decision_id, safe='')}", 303)
     wanted = _filter(form)
     form.check()
     page = client.list_decisions_page(wanted, page_size=_PAGE_SIZE, page_token=form.text("page_token"))
@@ -40,21 +39,19 @@ def list_decisions(request: Request, client: Client) -> Response:
         form=form,
         outcomes=OUTCOMES,
         decisions=page.decisions,
-        next_query=str(request.url.include_query_params(page_token=page.next_page_token).query)
-        if page.next_page_token
-        else "",
+        next_query=urlencode(form.entries | {"page_token": page.next_page_token}) if page.next_page_token else "",
     )
 
 
 def list_activations(request: Request, client: Client) -> Response:
     """Show which bundles and policies were made active, by whom and why, or what was in force at the end of a day."""
     form = Form(request)
-    day = form.day("day")
+    end = form.end_of_day("day")
     form.check()
     changes = client.list_activations(
         market=form.text("market"),
         family=form.text("family"),
-        at=None if day is None else day + dt.timedelta(days=1),
+        at=end,
         page_size=_CHANGES_MAX,
     )
     shown = list(islice(changes, _CHANGES_MAX))
@@ -84,11 +81,9 @@ def show_evidence(request: Request, client: Client) -> Response:
     purpose, decision_id = require_purpose(request), request.path_params["decision_id"]
     evidence = client.get_evidence(decision_id, purpose)
     replay = client.replay_decision(decision_id, purpose)
-    given = request.app.state.log_key
-    key = given or parse_verifier_key(evidence.verifier_key)
-    text = describe_key(key, given=given is not None)
-    checks = check_decision_evidence(evidence, key)
-    parts = decision_parts(evidence, replay, checks, purpose=purpose, key=text)
+    key = choose_log_key(request, evidence.verifier_key)
+    checks = check_decision_evidence(evidence, key.key, given=key.is_given)
+    parts = decision_parts(evidence, replay, checks, purpose=purpose, key=key.description)
     return render_parts(request, f"Evidence of credit decision {decision_id}", parts)
 
 
@@ -106,9 +101,9 @@ def _filter(form: Form) -> sample_pb2.DecisionFilter:
         grade=form.text("grade"),
         caller=form.text("caller"),
     )
-    for name, field in (("start", "start_time"), ("end", "end_time")):
-        if (day := form.day(name)) is not None:
-            time = Timestamp()
-            time.FromDatetime(day)
-            getattr(found, field).CopyFrom(time)
+    start, end = form.day("start"), form.end_of_day("end")
+    if start is not None:
+        found.start_time.FromDatetime(start)
+    if end is not None:
+        found.end_time.FromDatetime(end)
     return found

@@ -7,10 +7,12 @@ from typing import Any, TypeVar
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from starlette.requests import Request
 
+from console.query import query_entries
 from grounds_client import Amount
 from grounds_client.client import Value, parse_value
 from grounds_client.formatting import enum_name
 
+_DAY_EXPECTED = "a day such as 2026-11-30"
 _Value = TypeVar("_Value")
 
 
@@ -30,12 +32,17 @@ class Form:
     """The fields of one form. Call `check` after reading all of them, so that all problems are reported at once."""
 
     def __init__(self, request: Request) -> None:
-        self._fields = request.query_params
+        self._fields = query_entries(request)
         self._problems: list[str] = []
 
     def text(self, name: str) -> str:
         """Return a field as text without spaces around it; "" if it is empty."""
-        return self._fields.get(name, "").strip()
+        return self._fields.get(name, "")
+
+    @property
+    def entries(self) -> dict[str, str]:
+        """Return the fields that are not empty, by name."""
+        return dict(self._fields)
 
     def number(self, name: str, default: int, largest: int) -> int:
         """Return a whole number from 1 to `largest`."""
@@ -50,12 +57,11 @@ class Form:
 
     def day(self, name: str) -> dt.datetime | None:
         """Return the beginning of a day in UTC; None if the field is empty."""
-        return self._parse(
-            name,
-            lambda text: dt.datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=dt.UTC),
-            "a day such as 2026-11-30",
-            None,
-        )
+        return self._parse(name, _parse_day, _DAY_EXPECTED, None)
+
+    def end_of_day(self, name: str) -> dt.datetime | None:
+        """Return the end of a day in UTC, which is the beginning of the next; None if the field is empty."""
+        return self._parse(name, lambda text: _parse_day(text) + dt.timedelta(days=1), _DAY_EXPECTED, None)
 
     def choice(self, name: str, enum: EnumTypeWrapper) -> Any:  # the type of an enum's numbers, which has no name here
         """Return the number of an enum value; 0 if the field is empty."""
@@ -68,10 +74,8 @@ class Form:
 
     def values(self, prefix: str) -> dict[str, Value]:
         """Return the values of all fields whose names begin with a prefix, without the prefix. Empty fields are skipped."""
-        found = {
-            name.removeprefix(prefix): text.strip() for name, text in self._fields.items() if name.startswith(prefix)
-        }
-        return {name: parse_value(text) for name, text in found.items() if text}
+        found = {name.removeprefix(prefix): text for name, text in self._fields.items() if name.startswith(prefix)}
+        return {name: parse_value(text) for name, text in found.items()}
 
     def check(self) -> None:
         """Raise FormInvalid if a field that was read is invalid."""
@@ -85,6 +89,15 @@ class Form:
             return default
         try:
             return parse(text)
-        except (ValueError, KeyError):
+        except (
+            ValueError,
+            KeyError,
+            OverflowError,
+        ):  # OverflowError: the end of the last day that Python can represent
             self._problems.append(f"{name}: must be {expected}, got {text!r}")
             return default
+
+
+def _parse_day(text: str) -> dt.datetime:
+    """Return the beginning of a day in UTC."""
+    return dt.datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=dt.UTC)

@@ -1,11 +1,13 @@
 """The first page, and the page of the record log."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from console.log_key import LogKey, choose_log_key
 from console.pages.form import Form
 from console.rendering import render_page
 from grounds.audit.v1 import audit_pb2
@@ -14,9 +16,23 @@ from grounds_client import CallFailed, Client
 from grounds_record.checkpoint import Checkpoint, open_checkpoint
 from grounds_record.errors import RecordError
 from grounds_record.key_history import trace_keys
-from grounds_record.note import VerifierKey, parse_verifier_key
 
 _Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class _CheckedLog:
+    """The newest checkpoint of the record log, as checked with a key.
+
+    Attributes:
+        key: The key, and where it comes from; None if the server reports none that can be read, and none was given.
+        checkpoint: The checkpoint; None if its signature is invalid.
+        problem: Why the signature is invalid; "" if it is valid.
+    """
+
+    key: LogKey | None
+    checkpoint: Checkpoint | None
+    problem: str
 
 
 def show_home(request: Request, client: Client) -> Response:
@@ -36,44 +52,33 @@ def show_home(request: Request, client: Client) -> Response:
     models = read("models", client.list_models) or []
     runs = read("scoring runs", client.list_churn_runs) or []
     head = read("record log", client.get_checkpoint)
-    checkpoint = None if head is None else _verify(head, _log_key(request, head))[0]
+    log = None if head is None else _verify(request, head)
     serving = [each for each in models if each.state == model_pb2.MODEL_STATE_SERVING]
-    return render_page(
-        request, "home.html", "Grounds", serving=serving, runs=runs, checkpoint=checkpoint, missing=missing
-    )
+    return render_page(request, "home.html", "Grounds", serving=serving, runs=runs, log=log, missing=missing)
 
 
 def show_record_log(request: Request, client: Client) -> Response:
     """Show the newest checkpoint, whether the log's key signed it, and the calls that were refused."""
     form = Form(request)
-    start, end = form.day("start"), form.day("end")
+    start, end = form.day("start"), form.end_of_day("end")
     form.check()
     head = client.get_checkpoint()
-    key = _log_key(request, head)
-    checkpoint, problem = _verify(head, key)
     return render_page(
         request,
         "log.html",
         "Record log",
-        checkpoint=checkpoint,
-        problem=problem,
+        log=_verify(request, head),
         note=head.checkpoint,
-        key=key.text(),
-        is_given=request.app.state.log_key is not None,
         refusals=client.count_refused_calls(start, end),
         form=form,
     )
 
 
-def _log_key(request: Request, head: audit_pb2.GetCheckpointResponse) -> VerifierKey:
-    """Return the key that the operator gave to the console, or else the key that the server reports."""
-    key: VerifierKey | None = request.app.state.log_key
-    return key or parse_verifier_key(head.verifier_key)
-
-
-def _verify(head: audit_pb2.GetCheckpointResponse, key: VerifierKey) -> tuple[Checkpoint | None, str]:
-    """Return the newest checkpoint and "", or None and why its signature is invalid."""
+def _verify(request: Request, head: audit_pb2.GetCheckpointResponse) -> _CheckedLog:
+    """Return the newest checkpoint if its signature is valid, or why it is not, and the key that checked it."""
+    key: LogKey | None = None
     try:
-        return open_checkpoint(head.checkpoint, trace_keys(key, head.key_rotations)), ""
+        key = choose_log_key(request, head.verifier_key)
+        return _CheckedLog(key, open_checkpoint(head.checkpoint, trace_keys(key.key, head.key_rotations)), "")
     except RecordError as error:
-        return None, str(error)
+        return _CheckedLog(key, None, str(error))

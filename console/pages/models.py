@@ -33,5 +33,5 @@ def show_model(request: Request, client: Client) -> Response:
 def show_policy(request: Request, client: Client) -> Response:
     """Show the sections of the policy that are in force or begin later."""
     form = Form(request)
-    policy = client.get_policy(market=form.text("market"), locale=form.text("locale"))
+    policy = client.get_policy(market=form.text("market"), product=form.text("product"), locale=form.text("locale"))
     return render_page(request, "policy.html", "Policy", form=form, policy=policy)

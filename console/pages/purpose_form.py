@@ -1,7 +1,9 @@
 """The form in which a person states why evidence is read."""
 
+from http import HTTPStatus
 from urllib.parse import quote
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -21,6 +23,10 @@ async def set_purpose(request: Request) -> Response:
 
     A browser sends the cookie only with requests that come from the console's own pages, so no other page can cause a reading.
     """
+    if not _is_own_form(request):
+        raise HTTPException(
+            HTTPStatus.FORBIDDEN, "A form of another origin cannot set the purpose. Use the console's own form."
+        )
     form = await request.form()
     purpose, wanted = str(form.get("purpose", "")).strip(), _local_path(str(form.get("next", "/")))
     if not purpose or len(purpose) > _PURPOSE_LENGTH_MAX:
@@ -29,6 +35,19 @@ async def set_purpose(request: Request) -> Response:
     secure = request.headers.get("x-forwarded-proto", request.url.scheme) == "https"
     answer.set_cookie(COOKIE, quote(purpose, safe=""), httponly=True, samesite="strict", secure=secure)
     return answer
+
+
+def _is_own_form(request: Request) -> bool:
+    """Return False if a browser states that a page of another origin sent the form.
+
+    Browsers send Sec-Fetch-Site to loopback addresses and over TLS. Older ones send Origin, which is "null" for a page that
+    hides its address. A request without either header does not come from a page in a browser.
+    """
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site in {"same-origin", "none"}  # none: the person caused the request in the browser, not a page
+    origin = request.headers.get("origin")
+    return origin is None or origin.partition("://")[2] == request.headers.get("host")
 
 
 def _local_path(text: str) -> str:

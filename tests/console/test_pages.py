@@ -16,7 +16,7 @@ from console.app import create_app
 from grounds_client import Amount, Client
 from grounds_client.formatting import money_text
 from tests.console.browsing import Browser
-from tests.console.conftest import SCRIPT, Pages
+from tests.console.conftest import SCRIPT, Pages, open_console
 
 PURPOSE = "Annual review 2026, case 17"
 MENU = ("/", "/decisions", "/sample", "/what-if", "/churn", "/models", "/policy", "/activations", "/log")
@@ -176,6 +176,13 @@ def test_a_request_for_another_host_name_is_rejected(pages: Pages) -> None:
     assert "decision" not in refused.html.lower()
 
 
+def test_the_console_listens_on_a_loopback_address_of_ipv6(pages: Pages) -> None:
+    with open_console("--address", pages.address, "--host", "::1") as url:
+        assert url.startswith("http://[::1]:")
+        assert Browser(url).get("/decisions").status == 200
+        assert Browser(url, host="[::2]").get("/decisions").status == 400
+
+
 class FailingSource:
     """A source of clients with a bug: the message of its error contains a customer's data."""
 
@@ -224,6 +231,9 @@ def test_the_console_refuses_to_listen_on_a_network_without_tokens() -> None:
         (["--tokens-from-proxy", "--ca", "ca.pem", "--certificate", "a.pem"], "not both"),
         (["--ca", "ca.pem", "--certificate", "a.pem"], "specify both --certificate and --key"),
         (["--log-key", "nonsense"], "must be a public key or a file"),
+        (["--host", "localhost"], "must be an IP address"),
+        (["--allowed-host", "*"], "must be a complete host name"),
+        (["--allowed-host", "a.example.com", "--allowed-host", "*.example.com"], "must be a complete host name"),
     ):
         done = CliRunner().invoke(command, options)
         assert done.exit_code == 2

@@ -83,7 +83,7 @@ def evidence(
         pack = subject.read(client, purpose, locale)
         verdicts = subject.replay(client, purpose, [], "")
     verifier_key = given_key or parse_verifier_key(pack.verifier_key)
-    checks = subject.check(pack, verifier_key)
+    checks = subject.check(pack, verifier_key, given=given_key is not None)
     if html is not None:
         key_text = describe_key(verifier_key, given=given_key is not None)
         page = subject.render(pack, verdicts, checks, purpose=purpose, key=key_text)

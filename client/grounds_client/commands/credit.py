@@ -7,9 +7,8 @@ from typing import Annotated
 import typer
 
 from grounds.credit.v1 import credit_pb2
-from grounds.model.v1 import model_pb2
 from grounds_client.channel import DEFAULT_ADDRESS
-from grounds_client.client import Client, OutcomeEvent
+from grounds_client.client import OutcomeEvent
 from grounds_client.commands.connection import connect
 from grounds_client.commands.options import (
     Address,
@@ -25,7 +24,6 @@ from grounds_client.commands.options import (
 from grounds_client.commands.output import print_json, print_message
 from grounds_client.commands.parsers import check_market, parse_amount, parse_choice, parse_values
 from grounds_client.commands.score_file import score_file
-from grounds_client.errors import CallFailed
 from grounds_client.formatting import outcome_text, override_text
 from grounds_client.money import Amount as AmountOfMoney
 from grounds_client.terminal.console import make_console
@@ -103,7 +101,7 @@ def score(
         if as_json:
             print_json(decision)
         else:
-            model = _read_model(client, decision.assessment.model_output.bundle_id)
+            model = client.find_model(decision.assessment.model_output.bundle_id)
             show_decision(make_console(), decision, model)
 
 
@@ -134,7 +132,7 @@ def simulate(
         if as_json:
             print_json(simulation)
         else:
-            model = _read_model(client, simulation.simulated.model_output.bundle_id)
+            model = client.find_model(simulation.simulated.model_output.bundle_id)
             show_simulation(make_console(), simulation, model)
 
 
@@ -145,7 +143,7 @@ def decision(decision_id: DecisionId, address: Address = DEFAULT_ADDRESS, as_jso
         if as_json:
             print_json(history)
             return
-        model = _read_model(client, history.credit_decision.assessment.model_output.bundle_id)
+        model = client.find_model(history.credit_decision.assessment.model_output.bundle_id)
         show_decision(make_console(), history.credit_decision, model)
         show_history(make_console(), history)
 
@@ -256,13 +254,3 @@ def _outcome_event(what: str, *, amount: AmountOfMoney | None, days: int | None,
     if days is not None:
         return credit_pb2.DaysPastDue(days=days)
     return credit_pb2.Cure() if trigger is None else credit_pb2.Default(trigger_code=trigger)
-
-
-def _read_model(client: Client, bundle_id: str) -> model_pb2.Model | None:
-    """Return the bundle that computed the score; None if there is no score or the catalog no longer has the bundle."""
-    if not bundle_id:
-        return None
-    try:
-        return client.get_model(bundle_id)
-    except CallFailed:
-        return None

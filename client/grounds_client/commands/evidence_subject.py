@@ -35,7 +35,7 @@ class EvidenceSubject(Protocol):
     def replay(self, client: Client, purpose: str, modes: _Modes, bundle_id: str) -> Any:
         """Return the verdicts of a replay."""
 
-    def check(self, evidence: Any, key: VerifierKey) -> list[EvidenceCheck]:
+    def check(self, evidence: Any, key: VerifierKey, *, given: bool) -> list[EvidenceCheck]:
         """Check the evidence on the reader's side."""
 
     def render(self, evidence: Any, replay: Any, checks: Sequence[EvidenceCheck], *, purpose: str, key: str) -> str:
@@ -64,9 +64,9 @@ class _DecisionSubject:
         """Return the verdicts of a replay."""
         return client.replay_decision(self.decision_id, purpose, modes=modes, bundle_id=bundle_id)
 
-    def check(self, evidence: audit_pb2.Evidence, key: VerifierKey) -> list[EvidenceCheck]:
+    def check(self, evidence: audit_pb2.Evidence, key: VerifierKey, *, given: bool) -> list[EvidenceCheck]:
         """Check the evidence on the reader's side."""
-        return check_decision_evidence(evidence, key)
+        return check_decision_evidence(evidence, key, given=given)
 
     def render(
         self,
@@ -108,9 +108,9 @@ class _ChurnRiskSubject:
             self.run_id, self.market, self.customer_id, purpose, modes=modes, bundle_id=bundle_id
         )
 
-    def check(self, evidence: audit_pb2.ChurnEvidence, key: VerifierKey) -> list[EvidenceCheck]:
+    def check(self, evidence: audit_pb2.ChurnEvidence, key: VerifierKey, *, given: bool) -> list[EvidenceCheck]:
         """Check the evidence on the reader's side."""
-        return check_churn_evidence(evidence, key)
+        return check_churn_evidence(evidence, key, given=given)
 
     def render(
         self,

@@ -26,6 +26,7 @@ from grounds_record.rows_root import RowsRoot, parse_rows_root
 from grounds_record.sealed_record import SealedRecord
 
 _RESIDUAL_MAX = 1e-9  # rounding error allowed in the sum of the contributions
+REPORTED_KEY_TEXT = "as this server reports it, which proves only that the server agrees with itself"
 _ROW_NOT_CHECKED = "the row is in the run (not checked: an earlier release loaded the run, and its record proves the rows only all together)"
 
 
@@ -42,32 +43,33 @@ class EvidenceCheck:
     holds: bool
 
 
-def check_decision_evidence(evidence: audit_pb2.Evidence, key: VerifierKey) -> list[EvidenceCheck]:
+def check_decision_evidence(
+    evidence: audit_pb2.Evidence, key: VerifierKey, *, given: bool = True
+) -> list[EvidenceCheck]:
     """Check the evidence of a credit decision.
 
     Args:
         evidence: The evidence as the server returned it.
-        key: The log's public key, obtained out of band.
+        key: The log's public key.
+        given: Whether the key was obtained out of band. False if the server under audit reported it, which proves less;
+            the claim about the signature then states this.
     """
     same_record = _record_id(evidence.proof.record.header) == evidence.decision_id
     return [
-        *_record_checks(evidence.proof, key),
+        *_record_checks(evidence.proof, key, given=given),
         EvidenceCheck("the record is the one of this decision", holds=same_record),
         *_decision_checks(evidence),
     ]
 
 
-def check_churn_evidence(evidence: audit_pb2.ChurnEvidence, key: VerifierKey) -> list[EvidenceCheck]:
-    """Check the evidence of a churn prediction.
-
-    Args:
-        evidence: The evidence as the server returned it.
-        key: The log's public key, obtained out of band.
-    """
+def check_churn_evidence(
+    evidence: audit_pb2.ChurnEvidence, key: VerifierKey, *, given: bool = True
+) -> list[EvidenceCheck]:
+    """Check the evidence of a churn prediction. The arguments are those of `check_decision_evidence`."""
     # A run_id is the record's UUID without hyphens.
     same_record = _record_id(evidence.proof.record.header).replace("-", "") == evidence.run_id
     return [
-        *_record_checks(evidence.proof, key),
+        *_record_checks(evidence.proof, key, given=given),
         EvidenceCheck("the record is the one of this run", holds=same_record),
         _row_check(evidence),
         *_risk_checks(evidence),
@@ -77,18 +79,26 @@ def check_churn_evidence(evidence: audit_pb2.ChurnEvidence, key: VerifierKey) ->
 
 def describe_key(key: VerifierKey, *, given: bool) -> str:
     """Return the key that checked a proof as text, with its source: the reader, or the server under audit."""
-    return f"{key.text()}, {'given by you' if given else 'as this server reports it; specify yours with --key'}"
+    source = "given by you" if given else f"{REPORTED_KEY_TEXT}; specify your own copy with --key"
+    return f"{key.text()}, {source}"
 
 
-def _record_checks(proof: audit_pb2.GetInclusionProofResponse, key: VerifierKey) -> Iterator[EvidenceCheck]:
+def describe_signer(*, given: bool) -> str:
+    """Return whose signature was checked, as the end of a sentence."""
+    return "the log's key" if given else "the key that this server reports"
+
+
+def _record_checks(
+    proof: audit_pb2.GetInclusionProofResponse, key: VerifierKey, *, given: bool
+) -> Iterator[EvidenceCheck]:
     """Check the path from the stored bytes to the signed root."""
-    record = proof.record
+    record, signer = proof.record, describe_signer(given=given)
     try:
         checkpoint = open_checkpoint(proof.checkpoint, trace_keys(key, proof.key_rotations))
     except RecordError as error:
-        yield EvidenceCheck(f"the checkpoint is signed by the log's key: {error}", holds=False)
+        yield EvidenceCheck(f"the checkpoint is signed by {signer}: {error}", holds=False)
         return
-    yield EvidenceCheck(f"the checkpoint of {checkpoint.size:,} records is signed by the log's key", holds=True)
+    yield EvidenceCheck(f"the checkpoint of {checkpoint.size:,} records is signed by {signer}", holds=True)
     # If the customer was erased, the ciphertext is missing, so the proof is checked with the stored leaf hash.
     leaf = record.nodes[0] if record.nodes else b""
     if record.HasField("ciphertext"):

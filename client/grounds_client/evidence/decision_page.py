@@ -19,6 +19,8 @@ from grounds_client.evidence.page import (
 from grounds_client.evidence.verdicts import DECISION_MODES
 from grounds_client.evidence.waterfall import credit_waterfall
 from grounds_client.formatting import (
+    approvable_text,
+    cut_offs_text,
     decision_name,
     money_text,
     outcome_text,
@@ -92,13 +94,19 @@ def _opening(evidence: audit_pb2.Evidence) -> Markup:
     text = (
         f"On {time.day} {time:%B %Y} at {time:%H:%M} UTC, {evidence.record.caller} requested "
         f"{money_text(decision.requested_amount)} for customer {decision.customer.customer_id} in market "
-        f"{decision.customer.market}. The policy {_VERBS[decision_name(decision.decision)]}."
+        f"{decision.customer.market}. The policy {_verb(decision.decision)}."
     )
     if assessment.HasField("model_output"):
         text += f" The model expects this customer to default with a probability of {assessment.model_output.pd:.1%}."
     if evidence.overrides:
-        text += " A person decided differently later; see overrides and outcomes."
+        text += " A person has recorded an override since; see overrides and outcomes."
     return tag("p", text)
+
+
+def _verb(decision: credit_pb2.Decision) -> str:
+    """Return what the policy did, as the predicate of a sentence."""
+    name = decision_name(decision)
+    return _VERBS.get(name, f"decided {name}")
 
 
 def _summary(decision: credit_pb2.CreditDecision) -> Markup:
@@ -149,9 +157,8 @@ def _decision_section(evidence: audit_pb2.Evidence) -> Markup:
         recommendation = assessment.recommendation
         recommendation_text = tag(
             "p",
-            f"The probability of default alone suggests {decision_name(recommendation.decision)}: approve up to "
-            f"{recommendation.approve_max_pd:.2%}, refer up to {recommendation.refer_max_pd:.2%}. Expected loss "
-            f"{money_text(result.expected_loss)}; approvable without manual review {money_text(result.approvable_amount)}. "
+            f"The probability of default alone suggests {decision_name(recommendation.decision)}: "
+            f"{cut_offs_text(recommendation)}; {approvable_text(result)}. "
             f"Rounding error of the sum: {evidence.record.numbers.residual!r}.",
         )
     rules = [

@@ -55,8 +55,8 @@ def show_checks(console: Console, checks: Sequence[EvidenceCheck], *, given: boo
     for check in checks:
         print_line(console, f"  {'holds' if check.holds else 'FAILS'}  {check.claim}")
     if not given:
-        note = "the public key is the one that this server reports; specify yours with --key"
-        print_line(console, f"  note   {note}", style="dim")
+        note = "the public key is the one that this server reports, so the checks prove only that the server agrees with itself"
+        print_line(console, f"  note   {note}; specify your own copy with --key", style="dim")
 
 
 def show_replay(console: Console, replay: audit_pb2.ReplayDecisionResponse | audit_pb2.ReplayChurnRiskResponse) -> None:

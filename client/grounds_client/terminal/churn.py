@@ -13,6 +13,7 @@ from grounds_client.terminal.console import add_row, lines_cell, make_table, pri
 from grounds_client.terminal.credit import show_reasons
 
 _BAND_COLOURS = {"LOW": "green", "MEDIUM": "yellow", "HIGH": "red", "CRITICAL": "bold red"}
+_UNKNOWN_COLOUR = "magenta"  # of a band that this version does not know
 
 
 def show_risk(console: Console, risk: churn_pb2.ChurnRisk) -> None:
@@ -35,7 +36,7 @@ def show_risks(console: Console, risks: Sequence[churn_pb2.ChurnRisk]) -> None:
             table,
             _customer(risk),
             f"{risk.churn_probability:.1%}",
-            Text(band, _BAND_COLOURS[band]),
+            Text(band, _BAND_COLOURS.get(band, _UNKNOWN_COLOUR)),
             _day(risk.band_since_time),
             money_text(risk.value_at_risk),
             lines_cell(reason.text for reason in risk.drivers.reasons),
@@ -49,7 +50,7 @@ def _show_standing(console: Console, risk: churn_pb2.ChurnRisk) -> None:
     if risk.status == churn_pb2.CHURN_STATUS_SCORED:
         band = band_name(risk.risk_band)
         before = f", before that {band_name(risk.previous_band)}" if risk.previous_band else ""
-        head = (f" {band} ", f"reverse {_BAND_COLOURS[band]}")
+        head = (f" {band} ", f"reverse {_BAND_COLOURS.get(band, _UNKNOWN_COLOUR)}")
         standing = f"  customer {_customer(risk)}, rank {risk.rank}, {band} since {_day(risk.band_since_time)}{before}"
         print_line(console, head, standing)
         print_line(

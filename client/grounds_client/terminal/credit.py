@@ -1,7 +1,5 @@
 """Terminal output of credit decisions and what-ifs: the decision, the reasons, and the points that add up."""
 
-from collections.abc import Iterator
-
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -11,15 +9,18 @@ from grounds.explain.v1.explain_pb2 import Reasons
 from grounds.model.v1 import model_pb2
 from grounds_client.evidence.waterfall import BASE_LABEL, point_steps
 from grounds_client.formatting import (
+    approvable_text,
+    counterfactual_text,
+    cut_offs_text,
     decision_name,
-    enum_name,
     money_text,
-    number_text,
     outcome_text,
     override_text,
+    policy_lines,
+    policy_title,
+    recourse_text,
     score_text,
     time_text,
-    value_text,
 )
 from grounds_client.terminal.console import add_row, make_table, print_line
 
@@ -31,12 +32,7 @@ _COLOURS = {
     "DECLINE": "red",
     "NOT_SCORABLE": "magenta",
 }
-_RECOURSE_TEXTS = {
-    "FOUND": "each was scored; not a promise, because the policy or a later model may decide otherwise",
-    "NO_RECOURSE_FOUND": "none found among the features that a customer can change",
-    "NOT_NEEDED": "the customer is already there",
-    "NOT_SCORABLE": "too little is known to score",
-}
+_UNKNOWN_COLOUR = "magenta"  # of a decision that this version does not know
 
 
 def show_decision(console: Console, decision: credit_pb2.CreditDecision, model: model_pb2.Model | None) -> None:
@@ -44,7 +40,7 @@ def show_decision(console: Console, decision: credit_pb2.CreditDecision, model: 
     name = decision_name(decision.decision)
     customer = f"customer {decision.customer.market} {decision.customer.customer_id}"
     amount = money_text(decision.requested_amount)
-    print_line(console, (f" {name} ", f"reverse bold {_COLOURS[name]}"), f"  {customer}, {amount}")
+    print_line(console, (f" {name} ", f"reverse bold {_COLOURS.get(name, _UNKNOWN_COLOUR)}"), f"  {customer}, {amount}")
     _show_assessment(console, decision.assessment, model)
     ref = decision.record_ref
     print_line(console, f"decision {ref.decision_id}, {time_text(ref.decide_time)} UTC", style="dim")
@@ -59,39 +55,21 @@ def show_history(console: Console, history: credit_pb2.GetCreditDecisionResponse
 def show_policy(console: Console, policy: credit_pb2.GetPolicyResponse) -> None:
     """Print each section of a policy: its limits, the facts that its rules need, and the reasons for overrides."""
     for section in policy.sections:
-        since = "from" if section.in_force else "not before"
-        until = f" until {section.effective_until}" if section.effective_until else ""
-        print_line(console, f"{section.market} {section.product}, {since} {section.effective_from}{until}")
+        print_line(console, policy_title(section))
         table = make_table()
         for title in ("what", "value"):
             table.add_column(title)
-        for name, value in _policy_lines(section):
+        for name, value in policy_lines(section):
             add_row(table, name, value)
         console.print(table)
     print_line(console, f"policy {policy.policy_version}, sha256 {policy.policy_sha256}", style="dim")
-
-
-def _policy_lines(section: credit_pb2.PolicySection) -> Iterator[tuple[str, str]]:
-    """Yield the name and the value of each entry of a section."""
-    yield "approve", f"pd up to {number_text(section.approve_max_pd)}"
-    yield "refer", f"pd up to {number_text(section.refer_max_pd)}"
-    yield "largest amount", money_text(section.largest_amount)
-    yield from ((f"grade {limit.grade}", money_text(limit.largest_amount)) for limit in section.limits)
-    for rule in section.hard_rules:
-        condition = rule.WhichOneof("condition") or ""
-        bound = rule.level if condition == "level" else f"{condition} {number_text(getattr(rule, condition))}"
-        passing = f"; otherwise {', '.join(rule.passing_levels)}" if rule.passing_levels else ""
-        missing = f"; if missing {decision_name(rule.best_decision_if_missing)}"
-        yield f"fact {rule.fact}", f"{bound}: {decision_name(rule.best_decision)}{passing}{missing}"
-    for reason in (*section.overrides.high_side_reasons, *section.overrides.low_side_reasons):
-        yield f"override {reason.code}", reason.text
 
 
 def show_simulation(console: Console, answer: credit_pb2.SimulateCreditResponse, model: model_pb2.Model | None) -> None:
     """Print a what-if: both results, then how the simulated score adds up."""
     for title, assessment in (("as known", answer.known), ("what if", answer.simulated)):
         name = decision_name(assessment.policy_result.decision)
-        styled = (f" {name} ", f"reverse {_COLOURS[name]}")
+        styled = (f" {name} ", f"reverse {_COLOURS.get(name, _UNKNOWN_COLOUR)}")
         print_line(console, f"{title:<9}", styled, f"  {score_text(assessment)}")
     print_line(console, "what if (decides nothing, records nothing):", style="dim")
     _show_assessment(console, answer.simulated, model)
@@ -101,15 +79,9 @@ def show_simulation(console: Console, answer: credit_pb2.SimulateCreditResponse,
 
 def _show_recourse(console: Console, recourse: credit_pb2.Recourse) -> None:
     """Print the changes that would bring the customer to the approve cut-off."""
-    status = enum_name(credit_pb2.RecourseStatus, recourse.status)
-    print_line(console, f"Ways to the approve cut-off: {_RECOURSE_TEXTS[status]}")
+    print_line(console, recourse_text(recourse))
     for number, counterfactual in enumerate(recourse.counterfactuals, start=1):
-        changes = "; ".join(
-            f"{change.feature} from {value_text(change.current)} to {value_text(change.proposed)}"
-            for change in counterfactual.changes
-        )
-        result = f"{counterfactual.score} points, {counterfactual.pd:.2%}"
-        print_line(console, f"  {number}. {changes}: {result}")
+        print_line(console, f"  {number}. {counterfactual_text(counterfactual)}")
 
 
 def show_reasons(console: Console, reasons: Reasons, title: str) -> None:
@@ -151,18 +123,8 @@ def _points_table(assessment: credit_pb2.CreditAssessment, model: model_pb2.Mode
 def _show_assessment(console: Console, assessment: credit_pb2.CreditAssessment, model: model_pb2.Model | None) -> None:
     """Print score, reasons, and the points that add up."""
     if assessment.HasField("model_output"):
-        recommendation = assessment.recommendation
-        print_line(
-            console,
-            f"{score_text(assessment)} (approve up to {recommendation.approve_max_pd:.0%}, "
-            f"refer up to {recommendation.refer_max_pd:.0%})",
-        )
-        policy = assessment.policy_result
-        print_line(
-            console,
-            f"approvable without a person: {money_text(policy.approvable_amount)}; "
-            f"expected loss of the requested amount: {money_text(policy.expected_loss)}",
-        )
+        print_line(console, f"{score_text(assessment)} ({cut_offs_text(assessment.recommendation)})")
+        print_line(console, approvable_text(assessment.policy_result))
     show_reasons(console, assessment.reasons, "What speaks against")
     if assessment.HasField("explanation"):
         console.print(_points_table(assessment, model))

@@ -31,7 +31,7 @@ def show_model(console: Console, model: model_pb2.Model) -> None:
         low = number_text(feature.min) if feature.HasField("min") else ""
         high = number_text(feature.max) if feature.HasField("max") else ""
         source = enum_name(model_pb2.FeatureSource, feature.source)
-        sign = {1: "+", -1: "-", 0: ""}[feature.monotone_sign]
+        sign = {1: "+", -1: "-"}.get(feature.monotone_sign, "")
         name = feature.name + (" *" if feature.mandatory else "")
         add_row(table, name, feature.unit, low, high, source, sign, feature.description)
     console.print(table)
