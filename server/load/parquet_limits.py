@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from server.errors import LoadRefused
-from server.load.parquet_pages import read_page_headers
+from server.load.parquet_pages import PageHeaderInvalid, read_page_headers
 
 _FOOTER_BYTES_MAX = 16 * 1024 * 1024
 _COLUMNS_MAX = 2_000
@@ -152,23 +152,38 @@ def _footer_problems(path: Path, footer: pq.FileMetaData) -> Iterator[str]:
         if count > limit:
             yield f"must have at most {limit:,} {what} for its size, found {count:,}"
             return
+    stored = sum(
+        column.total_compressed_size
+        for group in map(footer.row_group, range(footer.num_row_groups))
+        for column in map(group.column, range(min(group.num_columns, footer.num_columns)))
+    )
+    if stored > path.stat().st_size:
+        yield f"the columns of all row groups must have at most the {path.stat().st_size:,} bytes of the file, the footer states {stored:,}"
+        return
     for number in range(footer.num_row_groups):
         group = footer.row_group(number)
         if group.num_columns != footer.num_columns:  # PyArrow would read memory that does not belong to the footer
             yield f"row group {number} must have the {footer.num_columns} columns of the schema, found {group.num_columns}"
             return
-        for column in (group.column(index) for index in range(group.num_columns)):
-            size = max(column.total_uncompressed_size, column.total_compressed_size)
-            if size > _CHUNK_BYTES_MAX:
-                yield f"column {column.path_in_schema!r}: must have at most {_CHUNK_BYTES_MAX:,} bytes per row group, found {size:,}"
+        for column in map(group.column, range(group.num_columns)):
+            if problem := _chunk_problem(column, group.num_rows):
+                yield f"column {column.path_in_schema!r}: {problem}"
                 return
-            values_max = min(_VALUES_MAX, max(1, group.num_rows) * _VALUES_PER_ROW_MAX)
-            if column.num_values > values_max:
-                yield (
-                    f"column {column.path_in_schema!r}: must have at most {_VALUES_PER_ROW_MAX:,} values per row and "
-                    f"{_VALUES_MAX:,} per row group, found {column.num_values:,} in {group.num_rows:,} rows"
-                )
-                return
+
+
+def _chunk_problem(column: pq.ColumnChunkMetaData, rows: int) -> str:
+    """Return which limit a column exceeds in one row group, according to the footer; "" if none."""
+    sizes = (column.total_uncompressed_size, column.total_compressed_size, column.num_values)
+    if min(sizes) < 0:
+        return "must have no negative size"
+    if max(sizes[:2]) > _CHUNK_BYTES_MAX:
+        return f"must have at most {_CHUNK_BYTES_MAX:,} bytes per row group, found {max(sizes[:2]):,}"
+    if column.num_values > min(_VALUES_MAX, max(1, rows) * _VALUES_PER_ROW_MAX):
+        return (
+            f"must have at most {_VALUES_PER_ROW_MAX:,} values per row and {_VALUES_MAX:,} per row group, found "
+            f"{column.num_values:,} in {rows:,} rows"
+        )
+    return ""
 
 
 def _page_problems(path: Path, footer: pq.FileMetaData) -> Iterator[str]:
@@ -177,7 +192,7 @@ def _page_problems(path: Path, footer: pq.FileMetaData) -> Iterator[str]:
     The footer may state smaller sizes than the pages have.
 
     Raises:
-        PageHeaderInvalid: A page header cannot be parsed.
+        PageHeaderInvalid: A page header cannot be parsed, or the pages contradict the footer.
         OSError: The file cannot be read.
     """
     # A reader has one page and the dictionary of every column in memory. Pages of real files are not much larger than the file.
@@ -201,15 +216,20 @@ def _measure_pages(descriptor: int, column: pq.ColumnChunkMetaData) -> tuple[int
     """Read the headers of all pages of a column chunk.
 
     Returns:
-        The bytes of all pages; the bytes of the dictionary and the largest other page; and the problem of the dictionary, "" if it
-        has none.
+        The bytes of all pages and headers; the bytes of the dictionary and the largest other page; and the problem of the
+        dictionary, "" if it has none.
+
+    Raises:
+        PageHeaderInvalid: A page header cannot be parsed, or the pages contradict the footer.
     """
+    if not column.num_values:  # a reader reads no page then
+        return 0, 0, ""
     starts = [column.data_page_offset]
     if column.has_dictionary_page and column.dictionary_page_offset:
         starts.append(column.dictionary_page_offset)
     total = dictionary = largest = 0
     for page in read_page_headers(descriptor, min(starts), column.total_compressed_size, column.num_values):
-        total += page.uncompressed_bytes
+        total += page.header_bytes + page.uncompressed_bytes
         if page.is_dictionary:
             dictionary += page.uncompressed_bytes
             if page.values > page.uncompressed_bytes:
@@ -217,7 +237,12 @@ def _measure_pages(descriptor: int, column: pq.ColumnChunkMetaData) -> tuple[int
         else:
             largest = max(largest, page.uncompressed_bytes)
         if total > _CHUNK_BYTES_MAX:
-            break
+            return total, dictionary + largest, ""
+    if total != column.total_uncompressed_size:
+        raise PageHeaderInvalid(
+            f"the pages of column {column.path_in_schema!r} have {total:,} bytes, but the footer states "
+            f"{column.total_uncompressed_size:,}"
+        )
     return total, dictionary + largest, ""
 
 

@@ -3,6 +3,9 @@
 The footer of a Parquet file states how large a column is, but a reader allocates memory for the size in the header of each page.
 In a crafted file, the two differ. PyArrow does not return page headers, so this module parses them: they are structures of
 Thrift's compact protocol. See https://parquet.apache.org/docs/file-format/metadata/.
+
+The module accepts only headers that every reader must understand in the same way. A header with a repeated field, a size of
+another type, or an unknown kind of page could state one size here and a different one to PyArrow, so it is invalid.
 """
 
 import os
@@ -17,10 +20,16 @@ _VARINT_BYTES_MAX = 10
 _SEVEN_BITS = 127
 _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 12
 _INTEGERS = (4, 5, 6)
+_INT32, _INT32_MAX = 5, 2**31 - 1
 _LONG_LIST = 15  # the size of a longer list follows its first byte
-_UNCOMPRESSED, _COMPRESSED = 2, 3  # fields of a page header
-_COUNTED = {5: False, 7: True, 8: False}  # fields with a number of values: whether the page is a dictionary
+_TYPE, _UNCOMPRESSED, _COMPRESSED = 1, 2, 3  # fields of a page header
+_CHECKSUM = 4
+_DATA, _DICTIONARY, _DATA_2 = 0, 2, 3  # types of pages
+_COUNTED = {_DATA: 5, _DICTIONARY: 7, _DATA_2: 8}  # the field with the number of values, by type of the page
 _NUMBER_OF_VALUES = 1  # field of each of these
+_Fields = dict[
+    int, tuple[int, Any]
+]  # type and value of each field; the value is None if it is not an integer or structure
 
 
 class PageHeaderInvalid(ValueError):
@@ -32,12 +41,14 @@ class PageHeader:
     """The header of a page.
 
     Attributes:
-        uncompressed_bytes: Size of the page in memory.
+        header_bytes: Size of the header itself.
+        uncompressed_bytes: Size of the page in memory, without the header.
         compressed_bytes: Size of the page in the file, without the header.
-        values: Number of values in the page; 0 if the header states none.
+        values: Number of values in the page.
         is_dictionary: Whether the page contains the dictionary of the column.
     """
 
+    header_bytes: int
     uncompressed_bytes: int
     compressed_bytes: int
     values: int
@@ -45,7 +56,7 @@ class PageHeader:
 
 
 def read_page_headers(descriptor: int, start: int, length: int, values: int) -> Iterator[PageHeader]:
-    """Yield the header of each page of a column chunk, until the data pages contain all of its values.
+    """Yield the header of each page of a column chunk. The pages fill the chunk, and contain exactly its values.
 
     Args:
         descriptor: Descriptor of the file.
@@ -54,21 +65,23 @@ def read_page_headers(descriptor: int, start: int, length: int, values: int) -> 
         values: Number of values of the column chunk, according to the footer.
 
     Raises:
-        PageHeaderInvalid: A header cannot be parsed, or contains a negative number.
+        PageHeaderInvalid: A header cannot be parsed or is ambiguous, or the pages contradict the length or the values.
         OSError: The file cannot be read.
     """
     position, end = start, start + length
-    while values > 0 and position < end:
-        header, size = _read_header(descriptor, position, end)
-        if min(header.uncompressed_bytes, header.compressed_bytes, header.values) < 0:
-            raise PageHeaderInvalid(f"the page at byte {position} states a negative size")
+    while position < end:
+        header = _read_header(descriptor, position, end)
         yield header
         values -= 0 if header.is_dictionary else header.values
-        position += size + header.compressed_bytes
+        position += header.header_bytes + header.compressed_bytes
+    if position != end or values:
+        raise PageHeaderInvalid(
+            "the pages of a column must have the size and the number of values that the footer states"
+        )
 
 
-def _read_header(descriptor: int, position: int, end: int) -> tuple[PageHeader, int]:
-    """Return the page header at a position, and its length."""
+def _read_header(descriptor: int, position: int, end: int) -> PageHeader:
+    """Return the page header at a position."""
     wanted = _FIRST_READ_BYTES
     while True:
         content = os.pread(descriptor, min(wanted, end - position), position)
@@ -80,21 +93,35 @@ def _read_header(descriptor: int, position: int, end: int) -> tuple[PageHeader, 
             wanted *= 8
             continue
         break
-    counted, is_dictionary = next(
-        ((fields[field], found) for field, found in _COUNTED.items() if field in fields), ({}, False)
+    kind = _read_int32(fields, _TYPE, position)
+    counted = _COUNTED.get(kind, 0)
+    if not set(fields) <= {_TYPE, _UNCOMPRESSED, _COMPRESSED, _CHECKSUM, counted}:
+        raise PageHeaderInvalid(f"the page at byte {position} has an unknown type, or fields of another type")
+    structure, inner = fields.get(counted, (0, None))
+    if structure != _STRUCT:
+        raise PageHeaderInvalid(f"the page at byte {position} states no number of values")
+    return PageHeader(
+        header_bytes=size,
+        uncompressed_bytes=_read_int32(fields, _UNCOMPRESSED, position),
+        compressed_bytes=_read_int32(fields, _COMPRESSED, position),
+        values=_read_int32(inner, _NUMBER_OF_VALUES, position),
+        is_dictionary=kind == _DICTIONARY,
     )
-    values = counted.get(_NUMBER_OF_VALUES, 0) if isinstance(counted, dict) else None
-    uncompressed, compressed = fields.get(_UNCOMPRESSED), fields.get(_COMPRESSED)
-    if not (isinstance(uncompressed, int) and isinstance(compressed, int) and isinstance(values, int)):
-        raise PageHeaderInvalid(f"the page at byte {position} has no sizes")
-    return PageHeader(uncompressed, compressed, values, is_dictionary), size
 
 
-def _read_struct(content: bytes, position: int, depth: int) -> tuple[dict[int, Any], int]:
-    """Return the integers and structures of a structure by field number, and the position after it."""
+def _read_int32(fields: _Fields, number: int, position: int) -> int:
+    """Return a field that must be an integer of 32 bits and not negative. A reader ignores a field of another type."""
+    kind, value = fields.get(number, (0, None))
+    if kind != _INT32 or not 0 <= value <= _INT32_MAX:
+        raise PageHeaderInvalid(f"the page at byte {position} has an invalid size, type or number of values")
+    return int(value)
+
+
+def _read_struct(content: bytes, position: int, depth: int) -> tuple[_Fields, int]:
+    """Return the fields of a structure by number, and the position after it."""
     if depth > _DEPTH_MAX:
         raise PageHeaderInvalid("a page header is nested too deeply")
-    fields: dict[int, Any] = {}
+    fields: _Fields = {}
     number = 0
     while head := content[position]:
         position += 1
@@ -102,9 +129,10 @@ def _read_struct(content: bytes, position: int, depth: int) -> tuple[dict[int, A
             number += head >> 4
         else:
             number, position = _read_integer(content, position)
+        if number in fields:
+            raise PageHeaderInvalid("a page header contains a field twice")
         value, position = _read_value(content, position, head & 15, depth)
-        if value is not None:
-            fields[number] = value
+        fields[number] = head & 15, value
     return fields, position + 1
 
 

@@ -196,6 +196,65 @@ def test_the_page_headers_of_files_of_every_form_are_read(tmp_path: Path) -> Non
                 assert sum(page.uncompressed_bytes for page in headers) <= column.total_uncompressed_size
 
 
+def data_header(kind: bytes = b"\x15\x00", size: bytes = b"\x15\x50", values: bytes = b"\x2c\x15\x0a") -> bytes:
+    """Return the header of a data page with 40 bytes and 5 values, in which one part may be replaced."""
+    return kind + size + b"\x15\x50" + values + bytes.fromhex("1500150615060000")
+
+
+# Each header is valid for a reader that ignores what it does not know, and states other sizes to it.
+AMBIGUOUS = {
+    "size of 64 bits": data_header(size=b"\x16\x50"),
+    "size of 16 bits": data_header(size=b"\x14\x50"),
+    "size beyond 32 bits": data_header(size=b"\x15" + varint(2**31)),
+    "negative size": data_header(size=b"\x15\x01"),
+    "size twice": data_header(size=b"\x15" + varint(2**30) + b"\x05\x04\x50"),
+    "checksum of another type twice": data_header(size=b"\x15\x50\x28\x00\x08\x08\x00\x05\x06\x50"),
+    "index page": data_header(kind=b"\x15\x02"),
+    "unknown page": data_header(kind=b"\x15\x0e"),
+    "no type": data_header()[2:],
+    "type of 64 bits": data_header(kind=b"\x16\x00"),
+    "dictionary page with the fields of a data page": data_header(kind=b"\x15\x04"),
+    "values of 64 bits": data_header(values=b"\x2c\x16\x0a"),
+    "values twice": data_header(values=b"\x2c\x15\x0a\x05\x02\x0a"),
+    "fields of two kinds of pages": data_header()[:-1] + b"\x3c\x15\x0a\x00\x00",
+}
+
+
+@pytest.mark.parametrize("header", AMBIGUOUS.values(), ids=AMBIGUOUS)
+def test_a_page_header_that_two_readers_may_understand_differently_is_refused(tmp_path: Path, header: bytes) -> None:
+    path = tmp_path / "pages"
+
+    def read(one: bytes, values: int = 5, more: int = 0) -> int:
+        path.write_bytes(one + bytes(40))
+        with path.open("rb") as file:
+            return len(list(read_page_headers(file.fileno(), 0, len(one) + 40 + more, values)))
+
+    assert read(data_header()) == 1
+    for values, more in ((4, 0), (6, 0), (5, 1), (5, -1)):
+        with pytest.raises(ValueError, match="page"):
+            read(data_header(), values, more)
+    with pytest.raises(ValueError, match="page"):
+        read(header)
+
+
+def test_a_footer_that_names_the_same_bytes_many_times_is_refused(tmp_path: Path) -> None:
+    """The rows of one row group are named 31 times, so that the file states far more than it has."""
+    path, footer_path = write_repeated(tmp_path / "file.parquet", 300, 1), tmp_path / "footer.parquet"
+    table = pq.read_table(path).set_column(3, "f0", pa.array(np.random.default_rng(0).random(300)))
+    pq.write_table(table, path)
+    content = path.read_bytes()
+    footer = pq.read_metadata(path)
+    for _ in range(30):
+        footer.append_row_groups(pq.read_metadata(path))
+    footer.write_metadata_file(footer_path)
+    start = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    path.write_bytes(content[:start] + footer_path.read_bytes()[4:])
+    assert pq.read_table(path).num_rows == 31 * 300
+
+    with pytest.raises(LoadRefused, match="the columns of all row groups must have at most"), open_parquet(path):
+        pass
+
+
 def test_damaged_page_headers_are_refused_and_never_take_long(tmp_path: Path) -> None:
     path, random_ = write_repeated(tmp_path / "file.parquet", 500, 3), random.Random(3)  # noqa: S311 - draws damage, not secrets
     whole = path.read_bytes()
