@@ -134,15 +134,16 @@ class DecisionBatches:
             for _ in entries:
                 self._count_refusal(caller.name, _METHOD, error)
         try:
-            # 500 answers take too long for the event loop.
+            # Encoding a chunk delays the event loop, so a thread does it if one is free.
             return await self._threads.run(self._encode_recorded, first, outcomes, recorded)
-        except StoreUnavailable as error:
-            return list(_encode_parts([_encode_result(index, error) for index in range(first, first + len(outcomes))]))
+        except Exception:  # noqa: BLE001 - whatever keeps the thread from answering, the decisions are recorded
+            # An error would let the caller believe that nothing was decided.
+            return self._encode_recorded(first, outcomes, recorded)
 
     def _encode_recorded(
         self, first: int, outcomes: Sequence[_Outcome], results: Iterable[AppendResult]
     ) -> list[bytes]:
-        """Return encoded messages BatchScoreCreditResponse with the results of a chunk. This method runs in a thread.
+        """Return encoded messages BatchScoreCreditResponse with the results of a chunk.
 
         Args:
             first: Index of the first request in the batch.

@@ -2,7 +2,8 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -285,3 +286,36 @@ async def test_batches_have_their_own_limit_and_take_no_place_of_single_calls(sm
     assert (second.reason, second.limit) == ("OVERLOADED", "class:batch")
     assert alone.credit_decision.decision
     assert reason(results[0]) == ("", "")
+
+
+class EndingExecutor(Executor):
+    """Runs its first work in a thread. Later work is lost, or refused as by a pool that was closed."""
+
+    def __init__(self, *, refuses: bool) -> None:
+        self._pool, self._refuses, self.lost = ThreadPoolExecutor(1), refuses, 0
+
+    def submit(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        if not self.lost:
+            self.lost = 1
+            return self._pool.submit(work, *args, **kwargs)
+        self.lost += 1
+        if self._refuses:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        return Future()
+
+
+@pytest.mark.parametrize("refuses", [True, False], ids=["closed", "busy"])
+async def test_a_recorded_decision_is_answered_if_the_thread_that_encodes_it_is_busy_or_ends(
+    serving: Serving, *, refuses: bool
+) -> None:
+    asked = [*questions(3), score_request(customer=customer("DE", UNKNOWN_CUSTOMER))]
+    threads, executor = serving.application.batch_threads, EndingExecutor(refuses=refuses)
+    threads._pool, threads._seconds_max = executor, 2.0
+
+    results = await send(serving, asked)
+
+    assert executor.lost == 2
+    assert [reason(result) for result in results[:3]] == [("", "")] * 3
+    threads._pool = ThreadPoolExecutor(1)
+    again = await send(serving, asked)
+    assert [each.credit_decision for each in again[:3]] == [each.credit_decision for each in results[:3]]
