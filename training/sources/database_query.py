@@ -48,11 +48,13 @@ def write_query_rows(query: QuerySpec, folder: Path, target: Path, field: str) -
         with _open_rows(url, query.sql, field) as (names, batches):
             _check_names(names, field)
             writer.writerow(names)
+            first = 1
             for batch in batches:
                 try:
                     writer.writerows([_cell(value) for value in row] for row in batch)
                 except ValueError:
-                    raise DataInvalid(_cell_problem(names, batch, field)) from None
+                    raise DataInvalid(_cell_problem(names, batch, first, field)) from None
+                first += len(batch)
 
 
 def _database_url(query: QuerySpec, folder: Path, field: str) -> URL:
@@ -103,6 +105,7 @@ def _open_rows(url: URL, sql: str, field: str) -> Iterator[tuple[Sequence[str], 
     try:
         with engine.connect() as connection:
             _forbid_writes(connection)
+            _keep_invalid_text(connection)
             streaming = connection.execution_options(stream_results=True)
             with closing(streaming.execute(sqlalchemy.text(_escape_binds(sql)))) as result:
                 yield list(result.keys()), iter(result.partitions(_BATCH_ROWS))
@@ -126,14 +129,26 @@ def _execute_select(
         raise SpecInvalid(
             f"{field}.sql: write one SELECT statement; DuckDB must not write, and other statements are ignored"
         )
-    described = connection.execute(f"DESCRIBE {statements[0].query}").fetchall()
+    query = _without_end(statements[0].query)
+    described = connection.execute(f"DESCRIBE {query}").fetchall()
     aliases = ", ".join(f"c{number}" for number in range(len(described)))
     values = ", ".join(
         f"CAST(c{number} AS VARCHAR)" if str(column[1]).startswith(("DATE", "TIME")) else f"c{number}"
         for number, column in enumerate(described)
     )
-    cursor = connection.execute(f"SELECT {values} FROM ({statements[0].query}\n) AS query({aliases})")  # noqa: S608 - the query of the spec, in a database without write access
+    cursor = connection.execute(f"SELECT {values} FROM ({query}\n) AS query({aliases})")  # noqa: S608 - the query of the spec, in a database without write access
     return [str(column[0]) for column in described], cursor
+
+
+def _without_end(query: str) -> str:
+    """Return a statement of DuckDB without the semicolons and comments after it, so that it can be a subquery."""
+    content = query.encode()  # the positions of tokens count bytes
+    end = len(content)
+    for position, kind in reversed(duckdb.tokenize(query)):
+        if kind != duckdb.token_type.comment and content[position : position + 1] != b";":
+            break
+        end = position
+    return content[:end].decode()
 
 
 def _check_names(names: Sequence[str], field: str) -> None:
@@ -145,19 +160,36 @@ def _check_names(names: Sequence[str], field: str) -> None:
         )
 
 
-def _cell_problem(names: Sequence[str], batch: Sequence[Sequence[Any]], field: str) -> str:
-    """Return the message for the first value of a batch that is not a single value of text, number or time."""
-    for row in batch:
+def _cell_problem(names: Sequence[str], batch: Sequence[Sequence[Any]], first: int, field: str) -> str:
+    """Return the message for the first value of a batch that is not a single value of text, number or time.
+
+    Args:
+        names: The names of the columns.
+        batch: The rows.
+        first: Number of the first row of the batch among the rows of the query.
+        field: Field of the spec.
+    """
+    for number, row in enumerate(batch, first):
         for name, value in zip(names, row, strict=True):
-            try:
-                _cell(value)
-            except ValueError:
-                kind = "bytes that are not UTF-8" if isinstance(value, bytes | memoryview) else "lists or records"
+            if kind := _value_problem(value):
                 return (
-                    f"{field}: column {name!r} has {kind}; select a single value with text, a number or a time in the query, or "
-                    "leave out the column"
+                    f"{field}: column {name!r} has {kind} in row {number:,} of the query; select a single value with text, a "
+                    "number or a time in the query, or leave out the column"
                 )
     raise AssertionError("every value of the batch is readable")
+
+
+def _value_problem(value: object) -> str:
+    """Return what a value is instead of a single value of text, number or time; "" if it is one."""
+    try:
+        _cell(value).encode()
+    except UnicodeEncodeError:
+        return "a text with half of a surrogate pair, which no character has,"
+    except ValueError:
+        if isinstance(value, bytes | memoryview):
+            return "bytes that are not UTF-8"
+        return "a record" if isinstance(value, dict) else "a list"
+    return ""
 
 
 def _forbid_writes(connection: sqlalchemy.Connection) -> None:
@@ -167,6 +199,21 @@ def _forbid_writes(connection: sqlalchemy.Connection) -> None:
     )
     if statement is not None:
         connection.execute(sqlalchemy.text(statement))
+
+
+def _keep_invalid_text(connection: sqlalchemy.Connection) -> None:
+    """Make SQLite return a text that is not UTF-8 as bytes, so that the error can state the row; PostgreSQL stores no such text."""
+    if connection.dialect.name == "sqlite":
+        driver: Any = connection.connection.driver_connection
+        driver.text_factory = _text_or_bytes
+
+
+def _text_or_bytes(content: bytes) -> str | bytes:
+    """Return text, or the bytes if they are not UTF-8."""
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return content
 
 
 def _escape_binds(sql: str) -> str:
@@ -189,7 +236,8 @@ def _cell(value: object) -> str:
     """Return a value as text without loss; "" for a missing value.
 
     Raises:
-        ValueError: The value consists of several values, or of bytes that are not UTF-8.
+        ValueError: The value consists of several values, or of bytes that are not UTF-8. A text with half of a surrogate pair
+            is returned; writing it raises a ValueError.
     """
     if value is None or (isinstance(value, float | Decimal) and math.isnan(value)):
         return ""

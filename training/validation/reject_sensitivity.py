@@ -70,10 +70,17 @@ def measure_reject_scenarios(
 ) -> RejectFindings | None:
     """Fit the model again for each assumed share of bad outcomes; return None if the spec has no rejected applicants.
 
-    A scenario that cannot be fitted is left out, and its reason is appended to the remarks.
+    A scenario that cannot be fitted is left out, and its reason is appended to the remarks. If no rejected applicant is left,
+    this is a remark too.
     """
     rejected = samples.rejected
     if rejected is None or spec.table is None or spec.table.reject is None:
+        return None
+    if rejected.empty:
+        remarks.append(
+            "rejected applicants: not measured: no row of [table.reject] is left, because all of them are in markets that were "
+            "left out as too small"
+        )
         return None
     own = _pds(model.card, model.scorer.margins(samples.features(rejected)))
     unseen = rejected["sample"].to_numpy() == "HOLD_OUT"

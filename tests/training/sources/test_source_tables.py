@@ -171,6 +171,31 @@ def test_a_query_of_a_duckdb_file_is_read_without_write_access(tmp_path: Path) -
     assert not (tmp_path / "copy.csv").exists()
 
 
+@pytest.mark.parametrize(
+    "end",
+    [";", " ; ", "; -- all lines", " -- all; lines", ";\n-- ä\n", "; /* a; b */ ;", "\n;;\n"],
+)
+def test_a_query_may_end_with_a_semicolon_or_a_comment(end: str, tmp_path: Path) -> None:
+    duckdb.connect(str(tmp_path / "shop.duckdb")).close()
+    write_sqlite(tmp_path / "shop.db")
+    urls = [
+        "duckdb:///shop.duckdb",
+        *([] if end.count(";") > 1 else ["sqlite:///shop.db"]),
+    ]  # SQLite allows one semicolon
+    for url in urls:
+        assert rows_of(QuerySpec(sql=f"-- ;\nSELECT 'ö; -- x' AS k{end}", url=url), tmp_path) == [("ö; -- x",)]
+
+
+def test_the_error_about_a_value_states_its_row_beyond_the_first_batch(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "shop.db") as connection:
+        connection.execute("CREATE TABLE lines (k INTEGER PRIMARY KEY, x)")
+        connection.executemany("INSERT INTO lines VALUES (?, ?)", [(number, "A") for number in range(1, 20_006)])
+        connection.execute("UPDATE lines SET x = x'ff' WHERE k = 20004")
+
+    with pytest.raises(DataInvalid, match=r"column 'x' has bytes that are not UTF-8 in row 20,004 of the query"):
+        rows_of(QuerySpec(sql="SELECT k, x FROM lines ORDER BY k", url="sqlite:///shop.db"), tmp_path)
+
+
 # Awkward expressions of SQL by database: the text that the reader gets, or a part of the refusal.
 AWKWARD: dict[str, dict[str, str | None]] = {
     "sqlite": {
@@ -178,7 +203,9 @@ AWKWARD: dict[str, dict[str, str | None]] = {
         "9007199254740993.0": "9.0071992547409920e+15",
         "9e999": "inf",
         "CAST(x'c3a4' AS BLOB)": "ä",
-        "x'ff41'": "column 'a' has bytes that are not UTF-8; select a single value",
+        "x'ff41'": "column 'a' has bytes that are not UTF-8 in row 1 of the query; select a single value",
+        "CAST(x'41ff' AS TEXT)": "column 'a' has bytes that are not UTF-8 in row 1 of the query; select a single value",
+        "CAST(x'eda080' AS TEXT)": "column 'a' has bytes that are not UTF-8 in row 1 of the query; select a single value",
         "1 AS a, 2": "several columns with the name 'a'; give each column a name of its own with AS",
         "x": "the query failed: no such column: x; correct the query or the URL",
     },
@@ -189,8 +216,9 @@ AWKWARD: dict[str, dict[str, str | None]] = {
         "'infinity'::DATE": "infinity",
         "'NaN'::DOUBLE": None,
         "'b'::ENUM('a', 'b')": "b",
-        "[1, 2]": "column 'a' has lists or records; select a single value",
-        "{'x': 1}": "column 'a' has lists or records; select a single value",
+        "[1, 2]": "column 'a' has a list in row 1 of the query; select a single value",
+        "{'x': 1}": "column 'a' has a record in row 1 of the query; select a single value",
+        "'\\xFF'::BLOB": "column 'a' has bytes that are not UTF-8 in row 1 of the query; select a single value",
         "1 AS a, 2": "several columns with the name 'a'; give each column a name of its own with AS",
         "CAST('x' AS INTEGER)": "the query failed: Could not convert string 'x' to INT32; correct the query",
     },
@@ -201,8 +229,9 @@ AWKWARD: dict[str, dict[str, str | None]] = {
         "'-0'::float8": "0",
         "timestamptz '2017-03-01 10:00+02' AT TIME ZONE 'UTC'": "2017-03-01T08:00:00",
         "'ab'::bytea": "ab",
-        "ARRAY[1, 2]": "column 'a' has lists or records; select a single value",
-        "'{\"k\": 1}'::jsonb": "column 'a' has lists or records; select a single value",
+        "ARRAY[1, 2]": "column 'a' has a list in row 1 of the query; select a single value",
+        "'{\"k\": 1}'::jsonb": "column 'a' has a record in row 1 of the query; select a single value",
+        """'"\\ud800"'::json""": "column 'a' has a text with half of a surrogate pair, which no character has, in row 1 of the query",
         "'infinity'::date": "date too large (after year 10K): 'infinity'; correct the query or the URL",
         "1 AS a, 2": "several columns with the name 'a'; give each column a name of its own with AS",
         "nosuch": 'the query failed: column "nosuch" does not exist; correct the query or the URL',

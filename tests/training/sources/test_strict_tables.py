@@ -140,6 +140,28 @@ def test_customers_that_were_stored_as_numbers_keep_every_digit(
     assert samples.rows["customer_id"].nunique() == ROWS
 
 
+def test_a_column_of_bytes_is_text_only_if_every_value_is_utf_8(tmp_path: Path) -> None:
+    """Old writers store text as bytes. A column with other bytes harms nobody as long as the spec does not use it."""
+    sectors = [("bär".encode(), b"inn", None)[index % 3] for index in range(ROWS)]
+    noise = [bytes([index, 255]) for index in range(ROWS)]
+    table = pa.Table.from_pandas(small_table(), preserve_index=False)
+    for name, values in (("sector", sectors), ("noise", noise)):
+        table = table.append_column(name, pa.array(values, pa.binary()))
+    table = table.set_column(0, "number", table.column("number").cast(pa.binary()))
+
+    spec, samples = read(tmp_path, table)
+
+    assert [feature.name for feature in spec.features] == ["size", "sector"]
+    assert samples.levels["sector"] == ("bär", "inn")
+    assert summaries(samples)["noise"][0] == "left out"
+    one_bad = table.set_column(3, "sector", pa.array([*sectors[:-1], b"\xff"], pa.binary()))
+    with pytest.raises(DataInvalid, match=r"column 'sector': .* are in a column of bytes that are not all UTF-8"):
+        read(tmp_path, one_bad, SPEC + category("sector"))
+    numbers = [*table.column("number").to_pylist()[:-1], b"C\xff"]
+    with pytest.raises(DataInvalid, match=r"column 'number': .* not a valid customer, .*row 100"):
+        read(tmp_path, table.set_column(0, "number", pa.array(numbers, pa.binary())))
+
+
 REJECTED: dict[str, tuple[Callable[[], pd.DataFrame | pa.Table | str], str, str]] = {
     "a customer with decimals": (
         lambda: pa.Table.from_pandas(small_table().assign(number=np.arange(ROWS) + 0.5), preserve_index=False),

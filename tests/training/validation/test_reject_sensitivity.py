@@ -68,6 +68,21 @@ def test_the_model_is_fitted_on_the_same_rows_with_and_without_rejected_applican
     assert without.rejected is None
 
 
+def test_rejected_applicants_of_small_markets_only_are_a_remark(tmp_path: Path) -> None:
+    """The rejected applicants are all in a market that is too small, so none is left."""
+    table = made_customers(900)
+    small = table[table["country"] == "FR"].head(40)
+    decisions = ["R"] * 5 + ["A"] * 35
+    table = pd.concat([table[table["country"] == "DE"].assign(decision="A"), small.assign(decision=decisions)])
+    part = f'{REJECT}[markets]\non_problem = "leave_out"\nrows_min = 200\n'
+    family = write_small_family(tmp_path, SMALL.replace("[search]", f"{part}\n[search]"), table)
+
+    metrics = MetricsDocument.model_validate_json((family.bundle_folder / "metrics.json").read_bytes()).metrics
+    assert not [name for name in metrics if name.startswith("reject.")]
+    report = (family.bundle_folder / "report.html").read_text()
+    assert "rejected applicants: not measured: no row of [table.reject] is left" in report
+
+
 @pytest.mark.long
 def test_the_released_model_is_the_same_with_and_without_rejected_applicants(
     family: SmallFamily, tmp_path: Path

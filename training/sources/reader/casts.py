@@ -212,8 +212,9 @@ def text_cast(
     value = _log_text(table, column, missing) if is_log and column.is_text else written
     if not column.is_text:
         value = _unless_marked(_whole_text(column), column, missing)
-    if column.is_nested:
-        return ColumnCast(column, field, "text", "CAST(NULL AS VARCHAR)", _not_null(column, "NOT_A_TEXT"), written)
+    if column.is_nested or column.is_binary:
+        problem = _not_null(column, "NOT_UTF8" if column.is_binary else "NOT_A_TEXT")
+        return ColumnCast(column, field, "text", "CAST(NULL AS VARCHAR)", problem, written)
     return ColumnCast(column, field, "text", value, _NO_PROBLEM, written)
 
 

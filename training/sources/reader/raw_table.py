@@ -56,6 +56,11 @@ class RawColumn:
         return self.type.startswith("DECIMAL") and not self.is_nested
 
     @property
+    def is_binary(self) -> bool:
+        """Return whether the values are bytes, of which not all are UTF-8."""
+        return self.type == "BLOB"
+
+    @property
     def is_nested(self) -> bool:
         """Return whether a value consists of several values, as in a list."""
         return self.type.endswith("]") or self.type.startswith(("STRUCT", "MAP", "UNION"))
@@ -154,10 +159,7 @@ def _open_parquet(path: Path, reading: ReadingSpec) -> RawTable:
     try:
         names = [plain_name(name) for name in pq.read_schema(path).names]
         with duckdb.connect() as connection:
-            source = aliased_sql(
-                f"read_parquet({quote_literal(str(path))}, hive_partitioning = false, binary_as_string = true)",
-                len(names),
-            )
+            source = _parquet_sql(connection, path, len(names))
             described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()  # noqa: S608 - quoted
     except (pa.ArrowException, OSError, duckdb.Error) as error:
         raise DataInvalid(
@@ -170,6 +172,24 @@ def _open_parquet(path: Path, reading: ReadingSpec) -> RawTable:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     line = f"{path.name}: read as Parquet with {len(columns)} columns in their declared types"
     return RawTable(path.name, source, columns, digest, stated_number_format(reading), line, row_places)
+
+
+def _parquet_sql(connection: duckdb.DuckDBPyConnection, path: Path, count: int) -> str:
+    """Return the table expression of a Parquet file.
+
+    Old writers store text as bytes without saying that it is text. A column of bytes is read as text if all of its values are
+    UTF-8; otherwise it stays a column of bytes, so that only a spec that uses it is refused.
+    """
+    source = aliased_sql(f"read_parquet({quote_literal(str(path))}, hive_partitioning = false)", count)
+    described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()  # noqa: S608 - quoted
+    binary = [str(row[0]) for row in described if row[1] == "BLOB"]
+    if not binary:
+        return source
+    checks = ", ".join(f"COUNT(*) FILTER ({name} IS NOT NULL AND TRY(decode({name})) IS NULL)" for name in binary)
+    invalid = connection.execute(f"SELECT {checks} FROM {source}").fetchall()[0]  # noqa: S608 - constant names
+    texts = {name for name, count in zip(binary, invalid, strict=True) if not count}
+    values = ", ".join(f"decode({row[0]})" if row[0] in texts else str(row[0]) for row in described)
+    return aliased_sql(f"(SELECT {values} FROM {source})", count)  # noqa: S608 - constant names
 
 
 def row_places(records: Sequence[int]) -> list[str]:

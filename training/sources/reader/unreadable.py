@@ -17,6 +17,10 @@ _EXAMPLE_CHARACTERS = 40
 _LANGUAGES = ("en", "de", "fr", "es", "it", "nl", "pl")
 _PROBLEMS = {
     "NOT_A_TEXT": ("is not a single value", "are not single values"),
+    "NOT_UTF8": (
+        "is in a column of bytes that are not all UTF-8",
+        "are in a column of bytes that are not all UTF-8",
+    ),
     "NOT_A_NUMBER": ("is not a number", "are not numbers"),
     "TOO_MANY_DECIMALS": ("has more decimals than the currency", "have more decimals than the currency"),
     "TOO_LARGE": ("is too large", "are too large"),
@@ -37,6 +41,7 @@ _PROBLEMS = {
     "INVALID_MARKET": ("is not a valid market", "are not valid markets"),
 }
 _HINTS = {
+    "NOT_UTF8": "write the column as text",
     "TOO_LARGE": "correct the value",
     "NOT_FINITE": "correct the value, or leave the cell empty",
     "NOT_WHOLE": "write customers as text or as whole numbers",
