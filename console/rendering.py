@@ -1,6 +1,7 @@
 """Renders templates. Every text from outside is escaped, including invisible characters that could mislead a reader."""
 
 from collections.abc import Iterable
+from http import HTTPStatus
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -92,12 +93,13 @@ def render_page(request: Request, template: str, title: str, *, status: int = 20
         status: The HTTP status.
         values: The variables of the template.
     """
+    is_answer = status == HTTPStatus.OK and request.url.path != PURPOSE_PATH
     html = _ENVIRONMENT.get_template(template).render(
         title=title,
         menu=_MENU,
         path=request.url.path,
         page=current_page(request),
-        query={} if request.url.path == PURPOSE_PATH else query_entries(request),
+        query=query_entries(request) if is_answer else {},
         purpose=current_purpose(request),
         **values,
     )

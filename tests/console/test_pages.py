@@ -76,6 +76,8 @@ def test_the_evidence_page_shows_every_input_contribution_rule_reason_and_proof(
         money_text(evidence.decision.requested_amount),
         evidence.record.bundle_id,
         evidence.record.policy_sha256,
+        f"activation of the bundle {evidence.record.activation_id}",
+        f"activation of the policy {evidence.record.policy_activation_id}",
         evidence.decision.record_ref.content_sha256,
         evidence.proof.record.header.decode(),
     ]

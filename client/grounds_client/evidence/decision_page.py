@@ -128,6 +128,8 @@ def _request_facts(evidence: audit_pb2.Evidence) -> Iterator[tuple[str, str | No
     yield "received", record.receive_time.ToDatetime().strftime(_TIME_FORMAT)
     yield "decided", record.decide_time.ToDatetime().strftime(_TIME_FORMAT)
     yield "decision expires", evidence.decision.expire_time.ToDatetime().strftime(_TIME_FORMAT)
+    yield "activation of the bundle", record.activation_id
+    yield "activation of the policy", record.policy_activation_id
     yield "bytes received, bytes sent", f"{len(record.request):,} and {len(record.answer):,}, both in the record"
     yield "SHA-256 of the request", ref.content_sha256
     runtime = record.runtime

@@ -30,12 +30,17 @@ def show_decision_evidence(console: Console, evidence: audit_pb2.Evidence) -> No
     show_decision(console, evidence.decision, evidence.bundle.model if evidence.HasField("bundle") else None)
     lines = (
         f"caller {record.caller}, request {evidence.decision.record_ref.request_id}",
-        f"bundle {record.bundle_id}",
-        f"policy {record.policy_version}, {record.policy_sha256}",
+        f"bundle {record.bundle_id}{_activation_text(record.activation_id)}",
+        f"policy {record.policy_version}, {record.policy_sha256}{_activation_text(record.policy_activation_id)}",
         f"computed by Grounds {runtime.grounds}, ONNX Runtime {runtime.onnxruntime}, Python {runtime.python}",
     )
     for line in lines:
         print_line(console, line)
+
+
+def _activation_text(activation_id: str) -> str:
+    """Return the activation under which a decision was made, as the end of a line; "" for decisions of earlier releases."""
+    return f", activation {activation_id}" if activation_id else ""
 
 
 def show_churn_evidence(console: Console, evidence: audit_pb2.ChurnEvidence) -> None:
