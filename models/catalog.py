@@ -5,7 +5,7 @@
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from models.isolation.processes import check_bundle
 
 ACTIVE = "ACTIVE.toml"
 _MARKET_COUNT = "market_count"  # key of ACTIVE.toml, by which a half-written file is detected
-_PREFIX_LENGTH_MIN = 8
+PREFIX_LENGTH_MIN = 8  # characters of an id that a command accepts instead of the whole id
 _ACTIVE_BYTES_MAX = 1_000_000
 
 
@@ -117,22 +117,23 @@ def _write_active(bundles: Path, family: str, markets: Mapping[str, str]) -> Non
     write_file(bundles / family / ACTIVE, "\n".join([*lines, ""]).encode())
 
 
+def match_prefix(prefix: str, ids: Iterable[str]) -> list[str]:
+    """Return the ids that begin with a prefix; none if the prefix is too short to be meant for one id."""
+    return [each for each in ids if each.startswith(prefix)] if len(prefix) >= PREFIX_LENGTH_MIN else []
+
+
 def find_bundle(bundles: Path, name: str) -> Path:
     """Return the folder of the bundle with this bundle_id, or with this unambiguous prefix of 8 or more characters.
 
     Raises:
         ActivationRejected: The prefix is too short, or matches no bundle or several.
     """
-    if len(name) < _PREFIX_LENGTH_MIN:
+    if len(name) < PREFIX_LENGTH_MIN:
         raise ActivationRejected(
-            f"{name!r}: too short; specify at least {_PREFIX_LENGTH_MIN} characters of the bundle_id"
+            f"{name!r}: too short; specify at least {PREFIX_LENGTH_MIN} characters of the bundle_id"
         )
-    found = [
-        path
-        for family in list_families(bundles)
-        for path in list_bundle_folders(bundles, family)
-        if path.name.startswith(name)
-    ]
+    folders = [path for family in list_families(bundles) for path in list_bundle_folders(bundles, family)]
+    found = [path for path in folders if match_prefix(name, [path.name])]
     if len(found) != 1:
         count = f"{len(found)} bundles" if found else "no bundle"
         advice = "specify more characters" if found else "check the bundle_id"
@@ -157,13 +158,13 @@ def check_activation(bundles: Path, name: str, markets: tuple[str, ...] = ()) ->
     """
     bundle = read_bundle(find_bundle(bundles, name))
     check_bundle(bundle)
-    chosen = markets or bundle.manifest.markets
+    chosen = tuple(dict.fromkeys(markets or bundle.manifest.markets))  # a repeated market is meant once
     outside = sorted(set(chosen) - set(bundle.manifest.markets))
     if outside:
         raise ActivationRejected(
             f"the bundle may serve {', '.join(bundle.manifest.markets)}, not {', '.join(outside)}; choose from its markets"
         )
-    return bundle, tuple(chosen)
+    return bundle, chosen
 
 
 def select_bundles(bundles: Path, family: str, markets: Mapping[str, str]) -> None:
@@ -187,16 +188,23 @@ def activate(bundles: Path, name: str, markets: tuple[str, ...] = ()) -> tuple[B
     return bundle, chosen
 
 
-def check_deactivation(bundles: Path, family: str, markets: tuple[str, ...]) -> None:
+def check_deactivation(bundles: Path, family: str, markets: tuple[str, ...], recorded: Collection[str] = ()) -> None:
     """Check that a bundle of the family is active for each market.
+
+    Args:
+        bundles: The catalog.
+        family: The model family.
+        markets: The markets to stop.
+        recorded: The markets that the family serves according to the record log. A market counts as active also if only its
+            line in ACTIVE.toml is missing.
 
     Raises:
         ActivationRejected: No bundle of the family is active for one of the markets.
     """
-    activations = read_activations(bundles, family)
-    unknown = sorted(market for market in markets if not activations.get(market))
+    served = {*read_active(bundles, family), *recorded}
+    unknown = sorted(set(markets) - served)
     if unknown:
-        active = ", ".join(sorted(read_active(bundles, family))) or "none"
+        active = ", ".join(sorted(served)) or "none"
         raise ActivationRejected(f"no {family} bundle is active for {', '.join(unknown)}; active markets: {active}")
 
 

@@ -96,6 +96,7 @@ class ActivationHistory:
     served: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     policies: set[str] = field(default_factory=set)
     _by_id: dict[str, RecordedChange] = field(default_factory=dict)
+    _rollbacks: set[str] = field(default_factory=set)  # record_ids
 
     def add(self, index: int, header: Header) -> None:
         """Add the next record of the log. A record of another kind changes nothing."""
@@ -107,15 +108,31 @@ class ActivationHistory:
         if proposal := header.labels.get(PROPOSAL_LABEL):
             self.approved.add(proposal)
         if header.kind in (BUNDLE_ACTIVATED, BUNDLE_DEACTIVATED):
-            key = (change.family, change.market)
-            self.serving[key] = change
-            if change.bundle_id:
-                self.served.setdefault(key, set()).add(change.bundle_id)
+            self._add_bundle(change)
         elif header.kind == BUNDLE_RETIRED:
             self.retired.add(change.bundle_id)
         elif header.kind == POLICY_ACTIVATED:
-            self.policy = change
-            self.policies.add(change.policy_sha256)
+            self._add_policy(change)
+
+    def _add_bundle(self, change: RecordedChange) -> None:
+        """Add an activation or a deactivation of a bundle."""
+        key = (change.family, change.market)
+        before = self.serving[key].bundle_id if key in self.serving else ""
+        self.serving[key] = change
+        if not change.bundle_id:
+            return
+        served = self.served.setdefault(key, set())
+        if change.bundle_id != before and change.bundle_id in served:
+            self._rollbacks.add(change.record_id)
+        served.add(change.bundle_id)
+
+    def _add_policy(self, change: RecordedChange) -> None:
+        """Add an activation of a policy."""
+        before = self.policy.policy_sha256 if self.policy else ""
+        if change.policy_sha256 != before and change.policy_sha256 in self.policies:
+            self._rollbacks.add(change.record_id)
+        self.policy = change
+        self.policies.add(change.policy_sha256)
 
     def find(self, record_id: str) -> RecordedChange | None:
         """Return a change by the id of its record; None if there is none among the records so far."""
@@ -139,16 +156,11 @@ class ActivationHistory:
         return sorted(found, key=lambda change: change.index)
 
     def is_rollback(self, change: RecordedChange) -> bool:
-        """Return whether a change activates a bundle or a policy that had been activated before its predecessor."""
-        if change.header.kind not in (BUNDLE_ACTIVATED, POLICY_ACTIVATED):
-            return False
-        return any(
-            each.index < change.index
-            and each.header.kind == change.header.kind
-            and (each.family, each.market) == (change.family, change.market)
-            and (each.bundle_id, each.policy_sha256) == (change.bundle_id, change.policy_sha256)
-            for each in self.changes
-        )
+        """Return whether a change activates a bundle or a policy that had been activated before its predecessor.
+
+        A change that confirms what serves already, for example a policy that a server had put in force, is no rollback.
+        """
+        return change.record_id in self._rollbacks
 
     def decision_problem(self, header: Header) -> str:
         """Return how a decision contradicts the activations before it; "" if it does not.

@@ -72,21 +72,21 @@ def deactivate(
 ) -> None:
     """Stop serving markets, and record who decided this. One person may stop a market, even if four_eyes is set.
 
-    A market whose line is only missing from ACTIVE.toml keeps its bundle.
+    A market can be stopped if it serves according to ACTIVE.toml or according to the record log. A market whose line is only
+    missing from ACTIVE.toml keeps its bundle while the server runs.
     """
-    from models.catalog import check_deactivation  # the import loads ONNX Runtime, which is slow
-    from server.registry.bundle_activation import record_deactivation
+    from server.registry.bundle_activation import record_deactivation  # the import loads ONNX Runtime, which is slow
     from server.registry.change_origin import ChangeOrigin, operator_account
     from server.stores.clock import utc_now
 
     settings = read_settings(config)
     _check_reason(reason)
     warn_missing_bundles(settings)
-    check_deactivation(settings.bundles, family, tuple(market))
+    stopped = list(dict.fromkeys(market))
     with open_record_log(settings) as log:
         origin = ChangeOrigin(operator_account())
-        record_deactivation(log, settings.bundles, family, market, origin, reason, utc_now())
-    print_line(f"{family} serves {', '.join(market)} no longer")
+        record_deactivation(log, settings.bundles, family, stopped, origin, reason, utc_now())
+    print_line(f"{family} serves {', '.join(stopped)} no longer")
 
 
 def retire(bundle: _Bundle, reason: _Reason = "", config: Config = None) -> None:

@@ -110,7 +110,7 @@ def _check_options(purpose: str, policy: Path | None, bundle: str, start: dt.dat
     """
     from server.maintenance.erasure import check_reason
 
-    check_reason(purpose, None)
+    check_reason(purpose, None, "--purpose")
     if policy is None and not bundle:
         raise typer.BadParameter("specify a policy to try with --policy, a bundle with --bundle, or both")
     if end <= start:

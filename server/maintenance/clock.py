@@ -13,7 +13,7 @@ from server.errors import ClockRefused
 from server.stores.clock import CLOCK_CONFIRMED, Clock, read_newest_record
 from server.stores.database import Database
 from server.stores.record_log.entries import LogEntry, new_record_id
-from server.stores.record_log.holds import OPERATOR, append_entry
+from server.stores.record_log.holds import OPERATOR
 from server.stores.record_log.log import RecordLog
 
 
@@ -84,7 +84,7 @@ def confirm_clock(log: RecordLog, reason: str, clock: Clock) -> None:
     with log.database.writing() as connection:
         if problem := clock.database_problem(connection):
             raise ClockRefused(problem)
-        append_entry(log, connection, entry)
+        log.append_or_raise(connection, [entry])
 
 
 def _written_files(mark: Path | None, anchor_folder: Path | None) -> list[Path]:

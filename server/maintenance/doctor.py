@@ -69,7 +69,7 @@ def diagnose(database: Database, settings: Settings) -> Diagnosis:
         problems = [
             *find_key_and_run_problems(database, locations),
             *missing_artifacts(database, BundleCache(settings.bundles, CREDIT_FAMILY, processes)),
-            *activation_problems(database, settings.bundles),
+            *activation_problems(database, settings.bundles, four_eyes=settings.four_eyes),
             *_policy_problems(database, settings.policy),
         ]
     return Diagnosis(passed and not problems, (*sentences, *problems))

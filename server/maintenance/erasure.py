@@ -28,7 +28,7 @@ from server.errors import ErasureRefused, LogRefused, RequestInvalid, StoreUnava
 from server.stores.erasure_list import ListedErasure
 from server.stores.record_log.entries import LogEntry, new_record_id
 from server.stores.record_log.erased_customers import ERASURE, KEY_LABEL, destroyed_keys, read_recorded_erasures
-from server.stores.record_log.holds import OPERATOR, Hold, append_entry, read_active_holds
+from server.stores.record_log.holds import OPERATOR, Hold, read_active_holds
 from server.stores.record_log.key_store import LOG_OWNER
 from server.stores.record_log.log import RecordLog
 from server.stores.record_log.record_reader import read_related_headers
@@ -104,7 +104,7 @@ def check_customer(market: str, customer_id: str) -> CustomerKey:
     return market, customer_id
 
 
-def check_reason(reason: str, customer: CustomerKey | None) -> None:
+def check_reason(reason: str, customer: CustomerKey | None, option: str = "--reason") -> None:
     """Raise ErasureRefused if a reason is empty, is too long, has hidden characters, or contains the customer's number.
 
     The reason is recorded permanently, so a customer number in it could never be erased.
@@ -112,14 +112,15 @@ def check_reason(reason: str, customer: CustomerKey | None) -> None:
     Args:
         reason: The reason for an erasure or a hold.
         customer: The customer whose number the reason must not contain; None skips this check.
+        option: The option of the command that contains the reason.
     """
     if not reason.strip() or len(reason) > _REASON_CHARACTERS_MAX:
-        raise ErasureRefused(f"--reason must contain 1 to {_REASON_CHARACTERS_MAX} characters that are not all spaces")
+        raise ErasureRefused(f"{option} must contain 1 to {_REASON_CHARACTERS_MAX} characters that are not all spaces")
     if hidden := hidden_characters(reason):
-        raise ErasureRefused(f"--reason must not contain control or invisible characters, found {', '.join(hidden)}")
+        raise ErasureRefused(f"{option} must not contain control or invisible characters, found {', '.join(hidden)}")
     if customer is not None and customer[1] in reason:
         raise ErasureRefused(
-            "--reason must not contain the customer number, because the reason is never erased; state the case instead"
+            f"{option} must not contain the customer number, because the reason is never erased; state the case instead"
         )
 
 
@@ -213,7 +214,9 @@ def erase_customer(log: RecordLog, customer: CustomerKey, reason: str, at: dt.da
         plan = read_plan(connection, log, customer)
         _check_allowed(plan, customer)
         if plan.is_new:
-            append_entry(log, connection, _erasure_entry(plan, log.customer_tag(*customer), customer[0], reason, at))
+            log.append_or_raise(
+                connection, [_erasure_entry(plan, log.customer_tag(*customer), customer[0], reason, at)]
+            )
             connection.execute(delete(FEATURES).where(*_feature_condition(customer)))
             erase_predictions(connection, *customer, at)
         erasures = read_recorded_erasures(connection, log.customer_tag(*customer))
@@ -288,7 +291,7 @@ def _erase_again(log: RecordLog, erasure: ListedErasure, customer: CustomerKey |
             subject_tag=erasure.customer_tag,
             labels=labels,
         )
-        append_entry(log, connection, entry)
+        log.append_or_raise(connection, [entry])
         log.key_store.retire(erasure.key_ids)
     log.key_store.destroy(erasure.key_ids)
 

@@ -21,7 +21,7 @@ from server.decisions.retention import ALL_MARKETS, PERMANENT_KINDS, RetentionCu
 from server.errors import ClockRefused, RetentionRefused
 from server.stores.clock import Clock
 from server.stores.record_log.entries import LogEntry, new_record_id, stored_record, us_since_epoch
-from server.stores.record_log.holds import OPERATOR, append_entry, read_tags_on_hold
+from server.stores.record_log.holds import OPERATOR, read_tags_on_hold
 from server.stores.record_log.log import RecordLog
 from server.stores.runs.records import timestamp
 from server.stores.secure_delete import reclaim_deleted_rows
@@ -120,7 +120,7 @@ def remove_due_content(
             log.lock_head(connection)
             rows = _rows_still_due(connection, lines, indexes[start : start + batch])
             if rows:
-                append_entry(log, connection, _retention_entry(rows, table, now))
+                log.append_or_raise(connection, [_retention_entry(rows, table, now)])
                 removal = update(RECORDS).where(RECORDS.c.record_index.in_([row.record_index for row, _ in rows]))
                 connection.execute(removal.values(ciphertext=None))
         if rows:

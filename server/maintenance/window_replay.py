@@ -29,7 +29,7 @@ from server.stores.catalog.bundle_cache import BundleCache, refuse_unusable_bund
 from server.stores.catalog.policies import PolicyStore
 from server.stores.record_log.decision_index import DecisionIndex, DecisionQuery
 from server.stores.record_log.entries import LogEntry, Record, new_record_id
-from server.stores.record_log.holds import OPERATOR, append_entry
+from server.stores.record_log.holds import OPERATOR
 from server.stores.record_log.log import RecordLog
 
 METHOD = "replay-window"  # in the record of the reading
@@ -210,8 +210,14 @@ class WindowReplayer:
             groups.setdefault((case.model.bundle.bundle_id, case.policy.sha256), []).append(case)
         for group in groups.values():
             model = group[0].model
-            with refuse_unusable_bundle(model.bundle.bundle_id):
-                results = assess_several(model, group[0].policy, [case.question for case in group])
+            try:
+                with refuse_unusable_bundle(model.bundle.bundle_id):
+                    results = assess_several(model, group[0].policy, [case.question for case in group])
+            except BundleNotReadable:
+                if self._candidate.bundle_id:
+                    raise
+                self.counts.left_out[_NO_BUNDLE] += len(group)  # a recorded bundle; the other decisions can be replayed
+                continue
             for case, result in zip(group, results, strict=True):
                 if isinstance(result, AdditivityError):
                     self.counts.left_out[_NOT_ADDITIVE] += 1
@@ -245,7 +251,7 @@ class WindowReplayer:
             labels={"method": METHOD},
         )
         with self._log.database.writing() as connection:
-            append_entry(self._log, connection, entry)
+            self._log.append_or_raise(connection, [entry])
 
 
 def _section(policy: Policy, application: CreditApplication, day: dt.date) -> PolicySection:

@@ -10,8 +10,6 @@ import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from sqlalchemy import Connection
-
 from grounds.audit.v1 import bodies_pb2 as pb
 from grounds_record.activations import (
     BUNDLE_ACTIVATED,
@@ -24,7 +22,8 @@ from grounds_record.activations import (
     ActivationHistory,
 )
 from models.bundle import Bundle
-from models.catalog import read_activations, select_bundles
+from models.catalog import check_deactivation, read_activations, select_bundles
+from models.errors import ActivationRejected
 from server.errors import ChangeRefused
 from server.registry.change_origin import BY_SERVER, ChangeOrigin
 from server.stores.record_log.activations import read_history
@@ -64,28 +63,35 @@ class ActivationJournal:
     def take_over(self, wanted: Mapping[ServedMarket, Bundle | None]) -> ActivationHistory:
         """Record which bundles serve from now on, unless it is recorded already; return the history with these records.
 
-        A market whose line in ACTIVE.toml has changed since the file was read is left out.
+        A market whose line in ACTIVE.toml has changed since the file was read is left out, and so is every market of a
+        family whose ACTIVE.toml became invalid.
 
         Args:
             wanted: The bundle of each market; None if the market was deactivated.
 
         Raises:
             StoreUnavailable: It is unknown whether the changes were recorded, so they must not take effect.
-            ActivationRejected: ACTIVE.toml became invalid.
         """
         at = self._clock()
         with self._log.database.writing() as connection:
             # Lock the head before reading. Another server, or a command, may be recording the same change.
             self._log.lock_head(connection)
             self._history = read_history(connection, self._history)
-            files = {family: read_activations(self._bundles, family) for family, _ in wanted}
+            files = {family: self._read_file(family) for family, _ in wanted}
             entries = [
                 _activation_entry(self._history, key, bundle, BY_SERVER, "", at)
                 for key, bundle in sorted(wanted.items(), key=lambda item: item[0])
                 if files[key[0]].get(key[1]) == _id_of(bundle) != served_bundle(self._history, key)
             ]
-            append_entries(self._log, connection, entries)
+            self._log.append_or_raise(connection, entries)
         return self.read()
+
+    def _read_file(self, family: str) -> dict[str, str]:
+        """Return the lines of a family's ACTIVE.toml; none if it became invalid, so that other families are not affected."""
+        try:
+            return read_activations(self._bundles, family)
+        except ActivationRejected:
+            return {}
 
 
 def served_bundle(history: ActivationHistory, key: ServedMarket) -> str:
@@ -118,22 +124,29 @@ def record_activation(
         expected: The bundle that must serve each market now, or ""; None for no check.
 
     Returns:
-        The markets for which a record was written. No record is written for a market that the bundle serves already.
+        The markets for which a record was written. No record is written for a market that the bundle serves already, unless
+        the change was approved: the record then closes the proposal.
 
     Raises:
-        ChangeRefused: The bundle was retired, or a market is not served by the bundle that `expected` states.
+        ChangeRefused: The bundle was retired, a market is not served by the bundle that `expected` states, or the
+            proposal was approved already.
         StoreUnavailable: It is unknown whether the change was recorded.
     """
     family = bundle.manifest.family
     with log.database.writing() as connection:
         log.lock_head(connection)
         history = read_history(connection)
+        check_not_approved(history, origin)
         if bundle.bundle_id in history.retired:
             raise ChangeRefused(f"bundle {bundle.bundle_id[:12]} was retired; activate a different bundle")
         _check_expected(history, family, expected or {})
-        changed = [market for market in markets if served_bundle(history, (family, market)) != bundle.bundle_id]
+        changed = [
+            market
+            for market in dict.fromkeys(markets)  # each market once
+            if origin.proposal_id or served_bundle(history, (family, market)) != bundle.bundle_id
+        ]
         entries = [_activation_entry(history, (family, market), bundle, origin, reason, at) for market in changed]
-        append_entries(log, connection, entries)
+        log.append_or_raise(connection, entries)
         # The file is written while the head is locked, so that no server can read the record and then the old file.
         select_bundles(bundles, family, dict.fromkeys(markets, bundle.bundle_id))
     return changed
@@ -151,14 +164,20 @@ def record_deactivation(
     """Record that no bundle of a family serves some markets from now on, and write ACTIVE.toml.
 
     Raises:
+        ActivationRejected: A market is served neither according to ACTIVE.toml nor according to the record log.
         StoreUnavailable: It is unknown whether the change was recorded.
     """
     with log.database.writing() as connection:
         log.lock_head(connection)
         history = read_history(connection)
-        served = [market for market in markets if served_bundle(history, (family, market))]
+        recorded = [
+            market for name, market in history.serving if name == family and served_bundle(history, (name, market))
+        ]
+        check_deactivation(bundles, family, tuple(markets), recorded)
+        # A market that only the file names needs no record, because the log states no bundle for it.
+        served = [market for market in dict.fromkeys(markets) if market in recorded]
         entries = [_activation_entry(history, (family, market), None, origin, reason, at) for market in served]
-        append_entries(log, connection, entries)
+        log.append_or_raise(connection, entries)
         select_bundles(bundles, family, dict.fromkeys(markets, ""))
 
 
@@ -168,16 +187,19 @@ def record_retirement(
     """Record that a bundle cannot be activated again.
 
     Returns:
-        False if the bundle was retired already. Nothing is changed then.
+        False if the bundle was retired already. Nothing is changed then, unless the change was approved: the record then
+        closes the proposal.
 
     Raises:
-        ChangeRefused: The bundle serves a market.
+        ChangeRefused: The bundle serves a market, or the proposal was approved already.
         StoreUnavailable: It is unknown whether the change was recorded.
     """
     with log.database.writing() as connection:
         log.lock_head(connection)
         history = read_history(connection)
-        if bundle_id in history.retired:
+        check_not_approved(history, origin)
+        was_retired = bundle_id in history.retired
+        if was_retired and not origin.proposal_id:
             return False
         markets = {market for name, market in history.serving if served_bundle(history, (name, market)) == bundle_id}
         markets |= {market for market, active in read_activations(bundles, family).items() if active == bundle_id}
@@ -188,8 +210,18 @@ def record_retirement(
             )
         body = pb.BundleRetirementRecord(family=family, bundle_id=bundle_id, reason=reason, author=origin.message())
         labels = {FAMILY_LABEL: family, BUNDLE_LABEL: bundle_id}
-        append_entries(log, connection, [change_entry(BUNDLE_RETIRED, body, labels, origin, at)])
-    return True
+        log.append_or_raise(connection, [change_entry(BUNDLE_RETIRED, body, labels, origin, at)])
+    return not was_retired
+
+
+def check_not_approved(history: ActivationHistory, origin: ChangeOrigin) -> None:
+    """Check that the proposal of an approved change is still open. The caller has locked the head of the log.
+
+    Raises:
+        ChangeRefused: The proposal was approved already.
+    """
+    if origin.proposal_id and origin.proposal_id in history.approved:
+        raise ChangeRefused(f"{origin.proposal_id}: the proposal was approved already; propose the change again")
 
 
 def _activation_entry(
@@ -203,12 +235,13 @@ def _activation_entry(
     """Return the entry of an activation, or of a deactivation if `bundle` is None."""
     family, market = key
     previous, bundle_id = served_bundle(history, key), _id_of(bundle)
+    is_rollback = bundle_id != previous and bundle_id in history.served.get(key, ())
     body = pb.BundleActivationRecord(
         family=family,
         market=market,
         bundle_id=bundle_id,
         previous_bundle_id=previous,
-        rollback=bundle_id in history.served.get(key, ()),
+        rollback=is_rollback,
         release_verdict=release_verdict(bundle) if bundle else "",
         reason=reason,
         author=origin.message(),
@@ -233,14 +266,6 @@ def change_entry(
         body=body.SerializeToString(deterministic=True),
         labels={name: value for name, value in {**labels, **origin.labels}.items() if value},
     )
-
-
-def append_entries(log: RecordLog, connection: Connection, entries: Sequence[LogEntry]) -> None:
-    """Append entries as part of a transaction; raise the error if one is rejected."""
-    if entries:
-        for result in log.append_within(connection, entries)[0]:
-            if isinstance(result, Exception):
-                raise result
 
 
 def release_verdict(bundle: Bundle) -> str:

@@ -7,6 +7,7 @@ A bundle serves only under an activation in the record log. If ACTIVE.toml selec
 recorded, for example because a person edited the file, the registry records it first.
 """
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,11 +15,12 @@ from pathlib import Path
 
 import structlog
 
-from grounds_record.activations import ActivationHistory
+from grounds_record.activations import ActivationHistory, RecordedChange
 from grounds_record.errors import RecordError
 from models.bundle import Bundle, read_bundle
 from models.catalog import ACTIVE, CatalogEntry, list_bundle_folders, list_families, read_activations, read_entry
 from models.errors import ActivationRejected, BundleInvalid, BundleNotRunnable
+from models.identifiers import MARKET_PATTERN
 from models.isolation.processes import check_bundle
 from models.model import Model, open_model
 from server.errors import StoreUnavailable
@@ -28,6 +30,7 @@ from server.registry.bundle_signatures import BundleSignatures
 LOG = structlog.get_logger()
 CREDIT_FAMILY = "credit"  # the family that answers CreditService
 _RETRY_SECONDS = 60.0
+_MARKET = re.compile(MARKET_PATTERN)
 _Fingerprint = tuple[tuple[str, int, int], ...]
 
 
@@ -116,7 +119,7 @@ class ModelRegistry:
         for family in sorted({*list_families(self._bundles), *(name for name, _ in self.current.serving)}):
             for market, model in self._models_of_family(family, entries, problems, stopped).items():
                 serving[family, market] = model
-        serving, activations = self._record_changes(serving, stopped, problems)
+        serving, activations = self._record_changes(serving, stopped, entries, problems)
         if (names := _serving_names(serving)) != _serving_names(self.current.serving):
             LOG.info("serving models", serving=names)
         self._report_problems(problems)
@@ -125,31 +128,29 @@ class ModelRegistry:
         return self.current
 
     def _record_changes(
-        self, serving: dict[ServedMarket, Model], stopped: set[ServedMarket], problems: dict[str, str]
+        self,
+        serving: dict[ServedMarket, Model],
+        stopped: set[ServedMarket],
+        entries: dict[tuple[str, str], CatalogEntry],
+        problems: dict[str, str],
     ) -> tuple[dict[ServedMarket, Model], dict[ServedMarket, str]]:
         """Record activations that are not recorded yet, and return the models that may serve, with their activations.
 
-        If a change cannot be recorded, the market keeps its model. A deactivation takes effect nevertheless, and is
-        recorded as soon as possible.
+        If a change cannot be recorded, the market keeps its model. At the start of a server, this is the model of the
+        activation that is recorded. A deactivation takes effect nevertheless, and is recorded as soon as possible.
 
         Args:
             serving: The models that ACTIVE.toml selects.
             stopped: The markets that ACTIVE.toml deactivates.
+            entries: The catalog entries of all bundles.
             problems: Receives a problem for each change that does not take effect.
         """
         if self.journal is None:
             return serving, {}
-        before, refusal = self.current, ""
+        before = self.current
         self._unrecorded_stops |= stopped & set(before.serving) if self._is_started else stopped
         self._unrecorded_stops &= stopped
-        history = ActivationHistory()
-        try:
-            history = self.journal.read()
-            if changes := self._unrecorded_changes(history, serving):
-                history = self.journal.take_over(changes)
-            self._unrecorded_stops.clear()
-        except (StoreUnavailable, RecordError, ActivationRejected) as error:
-            refusal = f"its activation cannot be recorded: {error}"
+        history, refusal = self._take_over(self.journal, serving)
         confirmed: dict[ServedMarket, Model] = {}
         activations: dict[ServedMarket, str] = {}
         for key, model in serving.items():
@@ -159,11 +160,39 @@ class ModelRegistry:
                 continue
             if _is_recorded(before, key, history) or (refusal and key in before.activations):
                 confirmed[key], activations[key] = before.serving[key], before.activations[key]
+            elif recorded is not None and (kept := self._open_recorded(key, recorded, entries)):
+                confirmed[key], activations[key] = kept, recorded.record_id
             if not _is_served(before, key, model):
                 reason = refusal or self._refusal(history, model) or f"{ACTIVE} is being changed"
-                problems["/".join(key)] = _unrecorded_problem(model, reason, before, key)
+                problems["/".join(key)] = _unrecorded_problem(model, reason, confirmed.get(key))
         self._report_differences(history, confirmed, problems)
         return confirmed, activations
+
+    def _take_over(
+        self, journal: ActivationJournal, serving: Mapping[ServedMarket, Model]
+    ) -> tuple[ActivationHistory, str]:
+        """Record the changes that must be recorded; return the history, and why they cannot be recorded, or ""."""
+        history = ActivationHistory()
+        try:
+            history = journal.read()
+            if changes := self._unrecorded_changes(history, serving):
+                history = journal.take_over(changes)
+            self._unrecorded_stops.clear()
+        except (StoreUnavailable, RecordError) as error:
+            return history, f"its activation cannot be recorded: {error}"
+        return history, ""
+
+    def _open_recorded(
+        self, key: ServedMarket, recorded: RecordedChange, entries: dict[tuple[str, str], CatalogEntry]
+    ) -> Model | None:
+        """Return the model that serves a market according to the record log, although ACTIVE.toml selects another bundle.
+
+        None if the log states no bundle, or if its bundle cannot be opened.
+        """
+        family, bundle_id = key[0], recorded.bundle_id
+        if not bundle_id:
+            return None
+        return self.find_serving(family, bundle_id) or self._open_bundle(family, bundle_id, entries)
 
     def _unrecorded_changes(
         self, history: ActivationHistory, serving: Mapping[ServedMarket, Model]
@@ -196,18 +225,17 @@ class ModelRegistry:
     ) -> None:
         """Add a problem for each market for which the log has stated another bundle at two refreshes in a row.
 
-        While a command changes ACTIVE.toml, the log states the new bundle for a moment before the file does.
+        While a command changes ACTIVE.toml, the log states the new bundle for a moment before the file does. A market that
+        the log states and that this server does not serve is a difference too: its line in ACTIVE.toml may be missing.
         """
-        differing = {
-            key
-            for key, model in confirmed.items()
-            if key in history.serving and served_bundle(history, key) != model.bundle.bundle_id
-        }
+        served = {key: model.bundle.bundle_id for key, model in confirmed.items()}
+        differing = {key for key in history.serving if served_bundle(history, key) != served.get(key, "")}
         for key in differing & self._differing:
+            effect = f"bundle {served[key][:12]}, as its {ACTIVE} selects" if key in served else "none"
             problems.setdefault(
                 "/".join(key),
-                f"the record log states bundle {served_bundle(history, key)[:12] or 'none'}, but this server serves bundle "
-                f"{confirmed[key].bundle.bundle_id[:12]}, as its {ACTIVE} selects; give all servers of the log the same {ACTIVE}",
+                f"the record log states bundle {served_bundle(history, key)[:12] or 'none'}, but this server serves {effect}; "
+                f"give all servers of the log the same {ACTIVE}, or run `activate` or `deactivate`",
             )
         self._differing = differing
 
@@ -260,6 +288,11 @@ class ModelRegistry:
         opened: dict[str, Model] = {model.bundle.bundle_id: model for model in before.values()}
         serving: dict[str, Model] = {}
         for market, bundle_id in activations.items():
+            if not _MARKET.fullmatch(market):
+                problems[f"{family}/{market}"] = (
+                    f"{family}/{ACTIVE}: {market!r} must be two uppercase letters, such as TW"
+                )
+                continue
             if not bundle_id:
                 stopped.add((family, market))
                 continue
@@ -343,9 +376,14 @@ def _is_recorded(current: ServingModels, key: ServedMarket, history: ActivationH
     return key in current.activations and history.find(current.activations[key]) is not None
 
 
-def _unrecorded_problem(model: Model, reason: str, before: ServingModels, key: ServedMarket) -> str:
-    """Return the problem of a bundle that cannot serve a market, because its activation is not recorded."""
-    served = before.serving.get(key)
+def _unrecorded_problem(model: Model, reason: str, served: Model | None) -> str:
+    """Return the problem of a bundle that cannot serve a market, because its activation is not recorded.
+
+    Args:
+        model: The model of the bundle.
+        reason: Why the activation is not recorded.
+        served: The model that serves the market; None if there is none.
+    """
     effect = f"bundle {served.bundle.bundle_id} continues to serve" if served else "no bundle serves the market"
     return f"bundle {model.bundle.bundle_id} does not serve: {reason}; {effect}"
 

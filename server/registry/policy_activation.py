@@ -6,18 +6,16 @@ from pathlib import Path
 
 from grounds.audit.v1 import bodies_pb2 as pb
 from grounds_record.activations import POLICY_ACTIVATED, POLICY_LABEL, PREVIOUS_LABEL
+from models.catalog import PREFIX_LENGTH_MIN, match_prefix
 from server.decisions.policy import Policy, read_policy
 from server.errors import ChangeRefused, PolicyRefused, RecordDamaged
-from server.registry.bundle_activation import change_entry
+from server.registry.bundle_activation import change_entry, check_not_approved
 from server.registry.change_origin import BY_SERVER, ChangeOrigin
 from server.registry.policy_registry import check_version, find_policy_in_force, read_stored_policy
-from server.stores.catalog.policies import PolicyStore
-from server.stores.record_log.activations import read_activated_policy
+from server.stores.catalog.policies import PolicyStore, read_versions
+from server.stores.record_log.activations import read_activated_policy, read_history
 from server.stores.record_log.entries import LogEntry
-from server.stores.record_log.holds import append_entry
 from server.stores.record_log.log import RecordLog
-
-_PREFIX_LENGTH_MIN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +52,17 @@ def plan_activation(store: PolicyStore, wanted: str, configured: Path) -> Policy
         before = None
     if Path(wanted).exists():
         after = read_policy(Path(wanted))
-        check_version(store, after)
+        check_version(store.find_versions(), after)
         if before is not None and _is_same_version(before, after):
             raise PolicyRefused(
                 f"{wanted}: version {after.document.version} is in force with different content; change `version` in the file"
             )
         return PolicyChange(before, after)
-    found = [sha256 for sha256 in store.find_versions() if sha256.startswith(wanted)]
-    if len(wanted) < _PREFIX_LENGTH_MIN or len(found) != 1:
+    found = match_prefix(wanted, store.find_versions())
+    if len(found) != 1:
         raise PolicyRefused(
-            f"{wanted}: there is no such file, and {len(found)} stored policies have a SHA-256 that begins with it; specify the path "
-            f"of a policy file, or at least {_PREFIX_LENGTH_MIN} characters of the SHA-256 of a policy that was in force"
+            f"{wanted}: there is no such file, and {len(found)} policies that were in force have a SHA-256 that begins with it; "
+            f"specify the path of a policy file, or at least {PREFIX_LENGTH_MIN} characters of the SHA-256 of a policy that was in force"
         )
     return PolicyChange(before, read_stored_policy(store, found[0]))
 
@@ -89,10 +87,12 @@ def activate_policy(
         expected: SHA-256 of the policy that must be in force now, or "" for none; None for no check.
 
     Returns:
-        Whether the policy was activated. If it was activated already, nothing is changed.
+        Whether the policy was activated. If it was activated already, nothing is changed, unless the change was approved:
+        the record then closes the proposal.
 
     Raises:
-        ChangeRefused: Another policy is in force than `expected` states.
+        ChangeRefused: Another policy is in force than `expected` states, or the proposal was approved already.
+        PolicyRefused: A different policy with the same version came into force after the change was planned.
         StoreUnavailable: It is unknown whether the policy was activated.
     """
     policy, store = change.after, PolicyStore(log.database)
@@ -103,7 +103,9 @@ def activate_policy(
         # Lock the head before reading, so that two operators cannot both replace the same policy.
         log.lock_head(connection)
         previous = read_activated_policy(connection)
-        if previous is not None and previous.policy_sha256 == policy.sha256 and not previous.is_by_server:
+        if origin.proposal_id:
+            check_not_approved(read_history(connection), origin)
+        elif previous is not None and previous.policy_sha256 == policy.sha256 and not previous.is_by_server:
             return False
         before = previous.policy_sha256 if previous else ""
         if expected is not None and before != expected:
@@ -111,7 +113,8 @@ def activate_policy(
                 f"since the proposal, the policy in force has changed from {expected[:12] or 'none'} to {before[:12] or 'none'}; "
                 "propose the change again"
             )
-        append_entry(log, connection, _policy_entry(policy, before, reason, at, origin))
+        check_version(read_versions(connection), policy)
+        log.append_or_raise(connection, [_policy_entry(policy, before, reason, at, origin)])
     return True
 
 
@@ -136,7 +139,7 @@ def activate_policy_of_file(log: RecordLog, policy: Policy, at: dt.datetime, *, 
             if only_first or is_in_force or not previous.is_by_server:
                 return
         before = previous.policy_sha256 if previous else ""
-        append_entry(log, connection, _policy_entry(policy, before, "", at, BY_SERVER))
+        log.append_or_raise(connection, [_policy_entry(policy, before, "", at, BY_SERVER)])
 
 
 def _policy_entry(policy: Policy, previous: str, reason: str, at: dt.datetime, origin: ChangeOrigin) -> LogEntry:

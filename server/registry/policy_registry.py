@@ -6,6 +6,7 @@ decision names the activation of its policy.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -95,7 +96,7 @@ class PolicyRegistry:
             self.problem = ""
             return
         policy = parse_policy_file(content, str(self._path))
-        check_version(self._store, policy)
+        check_version(self._store.find_versions(), policy)
         raise PolicyRefused(
             f"{self._path}: version {policy.document.version} is not in force; run: python -m server activate-policy {self._path}"
         )
@@ -128,7 +129,7 @@ def find_policy_in_force(store: PolicyStore, path: Path, *, follows_file: bool =
     # A file that was in force under an earlier release may lack its last line.
     parse = parse_policy_file if store.find(hashlib.sha256(content).hexdigest()) is None else parse_policy
     policy = parse(content, str(path))
-    check_version(store, policy)
+    check_version(store.find_versions(), policy)
     return policy
 
 
@@ -145,14 +146,17 @@ def read_stored_policy(store: PolicyStore, sha256: str) -> Policy:
     return parse_policy(content, f"policy {sha256}")
 
 
-def check_version(store: PolicyStore, policy: Policy) -> None:
+def check_version(others: Mapping[str, str], policy: Policy) -> None:
     """Check that no different policy with the same version was ever in force.
+
+    Args:
+        others: The version of each policy that was ever in force, by SHA-256.
+        policy: The policy to check.
 
     Raises:
         PolicyRefused: The version belongs to a different policy.
     """
     version = policy.document.version
-    others = store.find_versions()
     if policy.sha256 not in others and version in others.values():
         raise PolicyRefused(
             f"version {version} belongs to a policy with different content that was in force earlier; "

@@ -13,12 +13,12 @@ from pathlib import Path
 from grounds.audit.v1 import bodies_pb2 as pb
 from grounds_record.activations import BUNDLE_LABEL, CHANGE_PROPOSED, FAMILY_LABEL, POLICY_LABEL, ActivationHistory
 from models.bundle import Bundle
-from models.catalog import check_activation, find_bundle
+from models.catalog import PREFIX_LENGTH_MIN, check_activation, find_bundle, match_prefix
 from server.decisions.policy import Policy
 from server.errors import ChangeRefused
 from server.registry.bundle_activation import (
-    append_entries,
     change_entry,
+    check_not_approved,
     record_activation,
     record_retirement,
     release_verdict,
@@ -31,8 +31,6 @@ from server.registry.policy_registry import read_stored_policy
 from server.stores.catalog.policies import PolicyStore
 from server.stores.record_log.activations import read_history
 from server.stores.record_log.log import RecordLog
-
-_PREFIX_LENGTH_MIN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,7 @@ def propose_activation(
     Raises:
         StoreUnavailable: It is unknown whether the proposal was recorded.
     """
-    family, ordered = bundle.manifest.family, sorted(markets)
+    family, ordered = bundle.manifest.family, sorted(set(markets))
     with log.database.reading() as connection:
         history = read_history(connection)
     body = pb.ChangeProposalRecord(
@@ -109,7 +107,9 @@ def propose_policy(log: RecordLog, policy: Policy, operator: str, reason: str, a
 def approve(
     log: RecordLog, bundles: Path, signatures: BundleSignatures, wanted: str, operator: str, at: dt.datetime
 ) -> ApprovedChange:
-    """Make a proposed change. The bundle and its signature are checked again.
+    """Make a proposed change. The bundle and its signature, or the version of the policy, are checked again.
+
+    The records of the change close the proposal, also if they change nothing because the same bundle or policy serves already.
 
     Args:
         log: The record log.
@@ -123,10 +123,14 @@ def approve(
         ChangeRefused: There is no such proposal, it was approved already, the proposer is the approver, or other
             bundles or another policy serve than when the change was proposed.
         ActivationRejected, BundleInvalid: The bundle cannot be activated any longer.
+        PolicyRefused: A different policy with the same version came into force since the proposal.
         StoreUnavailable: It is unknown whether the change was made.
     """
     with log.database.reading() as connection:
-        proposal_id = _find_proposal(read_history(connection), wanted)
+        history = read_history(connection)
+    proposal_id = _find_proposal(history, wanted)
+    # Refuse early. The change checks this again while it has locked the log, because two people may approve at a time.
+    check_not_approved(history, ChangeOrigin(proposal_id=proposal_id))
     record = log.find_by_id(proposal_id)
     assert record is not None, "the record was read from the log"
     proposal = pb.ChangeProposalRecord.FromString(record.body)
@@ -153,19 +157,14 @@ def approve(
 
 
 def _find_proposal(history: ActivationHistory, wanted: str) -> str:
-    """Return the id of a proposal that was not approved yet."""
-    found = [
-        change.record_id
-        for change in history.changes
-        if change.header.kind == CHANGE_PROPOSED and change.record_id.startswith(wanted.lower())
-    ]
-    if len(wanted) < _PREFIX_LENGTH_MIN or len(found) != 1:
+    """Return the id of a proposal, approved or not."""
+    proposals = [change.record_id for change in history.changes if change.header.kind == CHANGE_PROPOSED]
+    found = match_prefix(wanted.lower(), proposals)
+    if len(found) != 1:
         raise ChangeRefused(
             f"{wanted}: {len(found)} proposals begin with it; specify the id that the proposal printed, or at least "
-            f"{_PREFIX_LENGTH_MIN} characters of it"
+            f"{PREFIX_LENGTH_MIN} characters of it"
         )
-    if found[0] in history.approved:
-        raise ChangeRefused(f"{wanted}: the proposal was approved already; propose the change again")
     return found[0]
 
 
@@ -173,5 +172,5 @@ def _append_proposal(log: RecordLog, body: pb.ChangeProposalRecord, labels: dict
     """Append the record of a proposal; return its id."""
     entry = change_entry(CHANGE_PROPOSED, body, labels, ChangeOrigin(body.operator), at)
     with log.database.writing() as connection:
-        append_entries(log, connection, [entry])
+        log.append_or_raise(connection, [entry])
     return entry.record_id

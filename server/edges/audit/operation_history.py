@@ -99,14 +99,24 @@ class OperationHistory:
                 continue
             if request.family and change.family not in (request.family, ""):
                 continue
-            message = self._message(history, change)
-            if not _concerns_market(message, request.market):
+            if not self._concerns_market(change, request.market):
                 continue
             if len(page) == size:
                 token = tokens.sign([_TOKEN_KIND, _condition_digest(request), page[-1].index])
                 return pb.ListActivationsResponse(activations=page, next_page_token=token)
-            page.append(message)
+            page.append(self._message(history, change))
         return pb.ListActivationsResponse(activations=page)
+
+    def _concerns_market(self, change: RecordedChange, market: str) -> bool:
+        """Return whether a change concerns a market. A policy concerns every market, and a retirement none.
+
+        Only the markets of a proposal are in the body of its record. All others are decided without opening the record.
+        """
+        if not market or change.policy_sha256:
+            return True
+        if change.header.kind == CHANGE_PROPOSED:
+            return market in self._read_body(change.record_id, change.header.kind).proposal.markets
+        return change.market == market
 
     def _message(self, history: ActivationHistory, change: RecordedChange) -> pb.Activation:
         """Return the message of a change."""
@@ -160,11 +170,6 @@ class OperationHistory:
             bodies.ChangeProposalRecord.FromString(content.get(CHANGE_PROPOSED, b"")),
             bodies.PolicyActivationRecord.FromString(b"" if kind in known else record.body),
         )
-
-
-def _concerns_market(message: pb.Activation, market: str) -> bool:
-    """Return whether a change concerns a market. A policy concerns every market, and a retirement none."""
-    return not market or bool(message.policy_sha256) or market in message.markets
 
 
 def _read_cursor(request: pb.ListActivationsRequest, tokens: PageTokens) -> int | None:

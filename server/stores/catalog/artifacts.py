@@ -3,11 +3,12 @@
 A decision can be replayed only if its bundle can be opened and its policy file is intact.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from sqlalchemy import func, select
 
+from grounds_record.activations import ActivationHistory
 from models.catalog import ACTIVE, list_families, read_activations, read_entry
 from models.errors import ActivationRejected
 from server.errors import BundleNotReadable, BundleUnknown, RecordDamaged
@@ -47,7 +48,7 @@ def missing_artifacts(database: Database, bundles: BundleCache) -> Iterator[str]
             yield f"policy {sha256}: {error}"
 
 
-def activation_problems(database: Database, bundles: Path) -> Iterator[str]:
+def activation_problems(database: Database, bundles: Path, *, four_eyes: bool = False) -> Iterator[str]:
     """Yield one sentence for each ACTIVE.toml that is invalid, empty or different from the record log, and each bad bundle.
 
     An active bundle is bad if it is missing or invalid.
@@ -57,6 +58,7 @@ def activation_problems(database: Database, bundles: Path) -> Iterator[str]:
     Args:
         database: The database with the decisions. If there are any, the credit family must have an ACTIVE.toml.
         bundles: The catalog.
+        four_eyes: Whether a change of a bundle needs the approval of a second person.
 
     Raises:
         StoreUnavailable: The database does not answer.
@@ -65,7 +67,7 @@ def activation_problems(database: Database, bundles: Path) -> Iterator[str]:
         history = read_history(connection)
         decision = select(RECORDS.c.record_index).where(RECORDS.c.kind == CREDIT_DECISION).limit(1)
         has_decisions = connection.execute(decision).first() is not None
-    for family in list_families(bundles):
+    for family in sorted({*list_families(bundles), *(family for family, _ in history.serving)}):
         try:
             activations = read_activations(bundles, family)
         except ActivationRejected as error:
@@ -80,13 +82,36 @@ def activation_problems(database: Database, bundles: Path) -> Iterator[str]:
                 yield f"{family}/{ACTIVE}: bundle {bundle_id} of market {market} is not in the catalog; restore its folder"
             elif bundle_id and (problem := read_entry(folder).problem):
                 yield f"{family}/{ACTIVE}: bundle {bundle_id} of market {market} is invalid: {problem}"
-            recorded = history.serving.get((family, market))
-            if recorded is not None and recorded.bundle_id != bundle_id:
-                yield (
-                    f"{family}/{ACTIVE}: the record log states that {_bundle_text(recorded.bundle_id)} serves {market}, but the file "
-                    f"selects {_bundle_text(bundle_id)}; the next server that reads the file records the change without an operator: "
-                    "to prevent this, run: python -m server activate"
-                )
+        yield from _differences(history, family, activations, four_eyes=four_eyes)
+
+
+def _differences(
+    history: ActivationHistory, family: str, activations: Mapping[str, str], *, four_eyes: bool
+) -> Iterator[str]:
+    """Yield one sentence for each market of a family for which ACTIVE.toml and the record log differ, and what follows."""
+    recorded = {market: change.bundle_id for (name, market), change in history.serving.items() if name == family}
+    for market in sorted({market for market, bundle_id in recorded.items() if bundle_id} - set(activations)):
+        yield (
+            f"{family}/{ACTIVE}: the record log states that {_bundle_text(recorded[market])} serves {market}, but the file has no line "
+            "for it, so a server that is started does not serve it; restore the line, or run: python -m server activate, "
+            "or python -m server deactivate"
+        )
+    for market, bundle_id in activations.items():
+        if recorded.get(market, bundle_id) == bundle_id:
+            continue
+        if bundle_id and (four_eyes or bundle_id in history.retired):
+            why = (
+                "was retired"
+                if bundle_id in history.retired
+                else "needs an approved proposal, because four_eyes is set"
+            )
+            effect = f"servers keep the recorded bundle, because the other one {why}: correct the file, or"
+        else:
+            effect = "the next server that reads the file records the change without an operator: to prevent this,"
+        yield (
+            f"{family}/{ACTIVE}: the record log states that {_bundle_text(recorded[market])} serves {market}, but the file "
+            f"selects {_bundle_text(bundle_id)}; {effect} run: python -m server activate"
+        )
 
 
 def _bundle_text(bundle_id: str) -> str:

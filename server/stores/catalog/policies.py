@@ -6,13 +6,13 @@ A decision can be replayed only with the policy file that was in force when the 
 import hashlib
 import tomllib
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import Connection, bindparam, select
 from sqlalchemy.exc import IntegrityError
 
-from grounds_record.activations import RecordedChange
+from grounds_record.activations import CHANGE_PROPOSED, RecordedChange
 from server.errors import RecordDamaged
 from server.stores.database import ConnectionSource, Database
-from server.stores.record_log.activations import read_activated_policy
+from server.stores.record_log.activations import read_activated_policy, read_history
 from server.stores.tables import POLICIES
 
 _SELECT_CONTENT = select(POLICIES.c.content).where(POLICIES.c.sha256 == bindparam("wanted"))  # built once
@@ -72,16 +72,28 @@ class PolicyStore:
             return read_activated_policy(connection)
 
     def find_versions(self) -> dict[str, str]:
-        """Return the version of every stored policy, by SHA-256."""
+        """Return the version of every policy that was ever in force, by SHA-256."""
         with self._database.reading() as connection:
-            contents = connection.execute(select(POLICIES.c.sha256, POLICIES.c.content)).all()
-        return {row.sha256: _read_version(bytes(row.content)) for row in contents}
+            return read_versions(connection)
 
     def _read(self, sha256: str, source: ConnectionSource) -> bytes | None:
         """Return the content that is stored for a digest, without checking it; None if no content is stored."""
         with source.reading() as connection:
             found = connection.execute(_SELECT_CONTENT, {"wanted": sha256}).scalar()
         return None if found is None else bytes(found)
+
+
+def read_versions(connection: Connection) -> dict[str, str]:
+    """Return the version of every stored policy that was ever in force, by SHA-256.
+
+    A policy that was proposed and never approved is stored too, but was never in force. Every other stored policy was, also
+    under an earlier release, which recorded no activation.
+    """
+    history = read_history(connection)
+    proposed = {change.policy_sha256 for change in history.changes if change.header.kind == CHANGE_PROPOSED}
+    never = proposed - history.policies
+    contents = connection.execute(select(POLICIES.c.sha256, POLICIES.c.content)).all()
+    return {row.sha256: _read_version(bytes(row.content)) for row in contents if row.sha256 not in never}
 
 
 def _read_version(content: bytes) -> str:

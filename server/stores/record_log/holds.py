@@ -31,7 +31,7 @@ def place_hold(log: RecordLog, market: str, customer_id: str, reason: str, at: d
     hold_id = new_record_id(at)
     entry = _hold_entry(LEGAL_HOLD, hold_id, log.customer_tag(market, customer_id), reason, at, {"market": market})
     with log.database.writing() as connection:
-        append_entry(log, connection, entry)
+        log.append_or_raise(connection, [entry])
     return hold_id
 
 
@@ -60,14 +60,7 @@ def release_hold(log: RecordLog, hold_id: str, reason: str, at: dt.datetime) -> 
             raise ErasureRefused("this hold was already released")
         labels = {_HOLD_LABEL: hold_id, "market": header.labels["market"]}
         release = _hold_entry(_RELEASE, new_record_id(at), header.customer_tag, reason, at, labels)
-        append_entry(log, connection, release)
-
-
-def append_entry(log: RecordLog, connection: Connection, entry: LogEntry) -> None:
-    """Append one entry as part of a transaction; raise the error if the entry is rejected."""
-    (result,), _ = log.append_within(connection, [entry])
-    if isinstance(result, Exception):
-        raise result
+        log.append_or_raise(connection, [release])
 
 
 def read_active_holds(connection: Connection, customer_tag: str) -> list[Hold]:

@@ -178,6 +178,12 @@ class RecordLog:
             after_commit(connection, lambda: self._confirm_duplicates(results, before))
         return [result for result in results if result is not None], after
 
+    def append_or_raise(self, connection: Connection, entries: Sequence[LogEntry]) -> None:
+        """Append entries as part of a larger transaction, as `append_within`; raise the error if one is rejected."""
+        for result in self.append_within(connection, entries)[0] if entries else ():
+            if isinstance(result, Exception):
+                raise result
+
     def lock_head(self, connection: Connection) -> Frontier:
         """Lock the head against other writers until the transaction ends; return the frontier of the tree.
 

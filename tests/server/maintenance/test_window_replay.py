@@ -18,7 +18,11 @@ from typer.testing import CliRunner
 
 from grounds.audit.v1 import evidence_pb2
 from grounds.credit.v1 import credit_pb2
+from models.isolation.processes import GraphProcesses
 from server.commands.cli import app
+from server.decisions.policy import parse_policy
+from server.maintenance.window_replay import Candidate, WindowReplayer
+from server.stores.catalog.bundle_cache import BundleCache
 from server.stores.record_log.decision_index import DecisionIndex, DecisionQuery
 from server.stores.tables import RECORDS
 from tests.conftest import Serving
@@ -182,6 +186,36 @@ async def test_a_candidate_bundle_gets_the_answers_that_single_what_ifs_get(
     await swap_model(serving, other.bundle_folder)
     for decision_id, each in lines.items():
         assert each["after"] == await simulate(serving, asked[decision_id])
+
+
+async def test_a_recorded_bundle_that_can_no_longer_be_run_is_counted_and_the_rest_is_replayed(
+    serving: Serving, other: SmallFamily
+) -> None:
+    """The graphs of one bundle run in a process that ends after the bundle was opened."""
+    first = serving.settings.bundles / "credit"
+    await decide(serving, requests(6))
+    await swap_model(serving, other.bundle_folder)
+    await decide(serving, requests(4))
+    log, year = serving.application.log, dt.datetime.now(dt.UTC).year
+    assert log is not None
+    ended, working = GraphProcesses(), GraphProcesses()
+    query = DecisionQuery(start=dt.datetime(year, 1, 1, tzinfo=dt.UTC), end=dt.datetime(year + 1, 1, 2, tzinfo=dt.UTC))
+
+    def replay(candidate: Candidate) -> tuple[int, WindowReplayer]:
+        cache = BundleCache(first.parent, "credit", working)
+        failing = BundleCache(first.parent, "credit", ended).open_model(other.bundle_folder.name)
+        cache._models[other.bundle_folder.name] = failing
+        ended.close()
+        replayer = WindowReplayer(log, cache, candidate)
+        return len(list(replayer.replay(query, PURPOSE, "ana", dt.datetime.now(dt.UTC)))), replayer
+
+    with working:
+        count, replayer = await asyncio.to_thread(
+            replay, Candidate(policy=parse_policy(CANDIDATE.encode(), "candidate"))
+        )
+
+    assert count == replayer.counts.replayed == 6
+    assert dict(replayer.counts.left_out) == {"the recorded bundle is missing or invalid": 4}
 
 
 async def test_erased_customers_are_counted_and_the_reading_is_recorded_with_its_purpose(
