@@ -174,6 +174,8 @@ async def test_the_terminal_shows_the_evidence_and_json_is_one_document(serving:
     assert "the public key is the one that this server reports" in printed
     found = Parse(content, audit_pb2.Evidence())
     assert found.decision == decision
+    assert f"bundle {found.record.bundle_id}, activation {found.record.activation_id}" in printed
+    assert f"{found.record.policy_sha256}, activation {found.record.policy_activation_id}" in " ".join(printed.split())
 
 
 async def test_a_key_other_than_the_logs_key_fails_the_check_and_the_command(serving: Serving) -> None:

@@ -1,0 +1,79 @@
+"""Texts for messages: percentages in full, and values that a newer server added."""
+
+import pytest
+
+from grounds.audit.v1 import audit_pb2
+from grounds.churn.v1 import churn_pb2
+from grounds.credit.v1 import credit_pb2
+from grounds.model.v1 import model_pb2
+from grounds_client.evidence.decision_page import decision_parts
+from grounds_client.formatting import (
+    band_name,
+    counterfactual_text,
+    cut_offs_text,
+    decision_name,
+    enum_name,
+    policy_lines,
+    recourse_text,
+)
+from grounds_client.terminal.churn import show_risk, show_risks
+from grounds_client.terminal.console import make_console
+from grounds_client.terminal.credit import show_decision, show_simulation
+from grounds_client.terminal.models import show_model
+
+NEWER = 77  # a number that no enum of this version has
+
+
+@pytest.mark.parametrize(
+    ("approve", "refer", "text"),
+    [
+        (0.15, 0.35, "approve up to 15%, refer up to 35%"),
+        (0.145, 0.3333, "approve up to 14.5%, refer up to 33.33%"),
+        (0.004, 1.0, "approve up to 0.4%, refer up to 100%"),
+    ],
+)
+def test_cut_offs_are_not_rounded_to_whole_percentages(approve: float, refer: float, text: str) -> None:
+    assert cut_offs_text(credit_pb2.Recommendation(approve_max_pd=approve, refer_max_pd=refer)) == text
+
+
+def test_a_value_that_a_newer_server_added_is_shown_with_its_number() -> None:
+    assert decision_name(NEWER) == "UNKNOWN_77"  # type: ignore[arg-type] # a newer value
+    assert band_name(NEWER) == "UNKNOWN_77"  # type: ignore[arg-type] # a newer value
+    assert enum_name(model_pb2.ModelState, NEWER) == "UNKNOWN_77"
+    assert "does not know" in recourse_text(credit_pb2.Recourse(status=NEWER))  # type: ignore[arg-type] # a newer value
+    assert counterfactual_text(credit_pb2.Counterfactual(score=5, pd=0.1)) == ": 5 points, 10.00%"
+
+
+def test_nothing_raises_an_error_at_a_value_that_a_newer_server_added() -> None:
+    decision = credit_pb2.CreditDecision()
+    decision.decision = decision.assessment.policy_result.decision = NEWER  # type: ignore[assignment] # a newer value
+    simulation = credit_pb2.SimulateCreditResponse(known=decision.assessment, simulated=decision.assessment)
+    simulation.recourse.status = NEWER  # type: ignore[assignment] # a newer value
+    risk = churn_pb2.ChurnRisk(status=churn_pb2.CHURN_STATUS_SCORED, risk_band=NEWER, previous_band=NEWER)  # type: ignore[arg-type] # newer values
+    model = model_pb2.Model(features=[model_pb2.Feature(name="a", monotone_sign=NEWER, source=NEWER)])  # type: ignore[arg-type] # newer values
+    rule = credit_pb2.HardRule(code="R", fact="f", best_decision=NEWER)  # type: ignore[arg-type] # a newer value
+
+    console = make_console()
+    with console.capture() as capture:
+        show_decision(console, decision, None)
+        show_simulation(console, simulation, None)
+        show_risk(console, risk)
+        show_risks(console, [risk])
+        show_model(console, model)
+    lines = dict(policy_lines(credit_pb2.PolicySection(hard_rules=[rule])))
+
+    assert capture.get().count("UNKNOWN_77") >= 6
+    assert lines["fact f"] == ": UNKNOWN_77; if missing UNSPECIFIED [R]"
+
+
+def test_the_opening_sentence_is_neutral_about_overrides_and_knows_newer_decisions() -> None:
+    """An override may also confirm the policy, so the sentence does not claim that a person decided differently."""
+    evidence = audit_pb2.Evidence(overrides=[credit_pb2.Override(override_id="o")])
+    evidence.record.caller = "desk"
+    evidence.decision.decision = NEWER  # type: ignore[assignment] # a newer value
+    parts = decision_parts(evidence, audit_pb2.ReplayDecisionResponse(), [], purpose="p", key="k")
+
+    page = "".join(parts)
+    assert "The policy decided UNKNOWN_77." in page
+    assert "A person has recorded an override since" in page
+    assert "differently" not in page
