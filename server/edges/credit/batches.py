@@ -136,7 +136,7 @@ class DecisionBatches:
         try:
             # Encoding a chunk delays the event loop, so a thread does it if one is free.
             return await self._threads.run(self._encode_recorded, first, outcomes, recorded)
-        except Exception:  # noqa: BLE001 - whatever keeps the thread from answering, the decisions are recorded
+        except Exception:  # noqa: BLE001 - the decisions are recorded, whichever way the thread fails
             # An error would let the caller believe that nothing was decided.
             return self._encode_recorded(first, outcomes, recorded)
 
