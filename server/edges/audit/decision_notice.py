@@ -1,10 +1,13 @@
 """Notices to the person concerned: the reasons of a recorded decision in the person's language, and what would have changed it."""
 
+from dataclasses import replace
+
 from grounds.credit.v1 import credit_pb2
 from models.errors import AdditivityError, BundleInvalid
 from models.model import Model
 from models.reasons import PlaceholderValue
-from server.decisions.assessment import Assessment
+from server.decisions.assessment import Assessment, SourcedValue, assess
+from server.decisions.policy import PolicyOutcome
 from server.edges.audit.decision_evidence import find_decision
 from server.edges.audit.decision_replay import ReplaySources, assess_again
 from server.edges.audit.replay_results import ReplayUnavailable, flat_fields
@@ -57,16 +60,33 @@ class NoticeWriter:
             raise _unavailable(decision_id, "its reasons, computed again, differ from the record; replay the decision")
         notice = credit_pb2.DecisionNotice(reasons=assessment_message(translated).reasons)
         if recorded.decision.decision != credit_pb2.DECISION_APPROVE:
-            notice.recourse.CopyFrom(self._recourse.find(translated))
-            _write_changes(notice.recourse, translated)
+            notice.recourse.CopyFrom(_approved_changes(self._recourse.find(translated), translated))
         return notice
 
 
-def _write_changes(recourse: credit_pb2.Recourse, assessment: Assessment) -> None:
-    """Write each change of each counterfactual in words."""
-    for counterfactual in recourse.counterfactuals:
+def _approved_changes(found: credit_pb2.Recourse, assessment: Assessment) -> credit_pb2.Recourse:
+    """Return the counterfactuals that the whole policy approves, with each change in words.
+
+    A search for counterfactuals looks at the cut-off of the probability of default only. A rule or a limit of the policy may prevent
+    an approval all the same, and a notice must not promise one.
+    """
+    approved = [each for each in found.counterfactuals if _is_approved(each, assessment)]
+    for counterfactual in approved:
         for change in counterfactual.changes:
             change.text = _change_text(change, assessment.model, assessment.locale)
+    is_lost = found.counterfactuals and not approved
+    status = credit_pb2.RECOURSE_STATUS_NO_RECOURSE_FOUND if is_lost else found.status
+    return credit_pb2.Recourse(status=status, counterfactuals=approved)
+
+
+def _is_approved(counterfactual: credit_pb2.Counterfactual, assessment: Assessment) -> bool:
+    """Return whether the policy approves the application with the proposed values."""
+    proposed = {}
+    for change in counterfactual.changes:
+        value, known = feature_value(change.proposed), assessment.inputs.get(change.feature)
+        proposed[change.feature] = known._replace(value=value) if known else SourcedValue(value, "CALLER", None)
+    question = replace(assessment.question, inputs={**assessment.inputs, **proposed})
+    return assess(assessment.model, assessment.policy, question).outcome is PolicyOutcome.APPROVE
 
 
 def _change_text(change: credit_pb2.FeatureChange, model: Model, locale: str) -> str:

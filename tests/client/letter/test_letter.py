@@ -13,6 +13,7 @@ from google.type.money_pb2 import Money
 
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.customer.v1.customer_pb2 import Customer
+from grounds.explain.v1.explain_pb2 import FeatureValue
 from grounds_client.errors import LetterRefused
 from grounds_client.letter.page import Sender, render_letter
 from grounds_client.letter.wording import offered_languages, parse_wording, read_wording
@@ -102,11 +103,29 @@ async def test_a_letter_is_complete_and_in_one_language_in_every_language_that_i
         assert all(" ".join(reason.text.split()) in text for reason in notice.reasons.reasons)
         changes = [change for each in notice.recourse.counterfactuals for change in each.changes]
         assert changes
+        for counterfactual in notice.recourse.counterfactuals:
+            proposed = {change.feature: change.proposed for change in counterfactual.changes}
+            simulated = await desk.credit.SimulateCredit(
+                pb.SimulateCreditRequest(
+                    customer=decision.customer, requested_amount=decision.requested_amount, features=proposed
+                )
+            )
+            assert simulated.simulated.policy_result.decision == pb.DECISION_APPROVE
         assert all(" ".join(change.text.split()) in text for change in changes)
         assert decision_id in text
         assert "credit@example.com" in text
         assert re.search(r"120[.,\s]?000[.,]00\sTWD", text.replace("\u00a0", " ").replace("\u202f", " "))
         assert "{" not in text
+
+
+async def test_no_change_is_promised_that_a_rule_of_the_policy_prevents(desk: Serving) -> None:
+    decision = await decline(desk, facts={"blocked": FeatureValue(level="yes")})
+
+    answer = await desk.credit.GetCreditDecision(
+        pb.GetCreditDecisionRequest(decision_id=decision.record_ref.decision_id, notice_locale="en")
+    )
+
+    assert answer.notice.recourse == pb.Recourse(status=pb.RECOURSE_STATUS_NO_RECOURSE_FOUND)
 
 
 async def test_a_person_who_decided_is_named_as_a_person_and_their_reason_is_the_first(
