@@ -9,6 +9,9 @@ from server.config import Settings
 TRANSPORT_LIMIT_FACTOR = 4
 # Pings that a caller sends every N seconds can arrive a little earlier than N seconds after the previous one.
 _PING_TOLERANCE = 0.8
+# Calls in progress on one connection. While too many calls wait for Python, gRPC cancels new calls of every connection.
+_STREAMS_MAX = 512
+_READ_BYTES_MAX = 65_536  # one read from a connection; larger buffers would only help callers that flood the server
 _NO_COMPRESSION = 1  # a bit set of algorithms; bit 0 is "identity"
 
 
@@ -23,6 +26,8 @@ def server_options(settings: Settings, *, shares_port: bool = False) -> list[tup
     """
     options: list[tuple[str, Any]] = [
         ("grpc.so_reuseport", int(shares_port)),
+        ("grpc.max_concurrent_streams", _STREAMS_MAX),
+        ("grpc.experimental.tcp_max_read_chunk_size", _READ_BYTES_MAX),
         ("grpc.max_receive_message_length", TRANSPORT_LIMIT_FACTOR * settings.request_bytes_max),
         ("grpc.compression_enabled_algorithms_bitset", _NO_COMPRESSION),
         # Between the two limits, gRPC would reject metadata at random.

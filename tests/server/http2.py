@@ -44,7 +44,7 @@ class BareConnection:
 
     def _write_frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
         """Write one frame to the socket."""
-        self._writer.write(_frame(kind, flags, stream_id, payload))
+        self._writer.write(frame(kind, flags, stream_id, payload))
 
     async def read_frames(self, reader: asyncio.StreamReader) -> None:
         """Read frames until the connection ends; acknowledge settings."""
@@ -81,7 +81,7 @@ async def connect(port: int, window_bytes: int = 65_535) -> AsyncIterator[BareCo
 
 def opening_frames(window_bytes: int = 65_535) -> bytes:
     """Return the bytes with which a caller opens a connection; see `connect` for the argument."""
-    return _PREFACE + _frame(_SETTINGS, 0, 0, struct.pack(">HI", _INITIAL_WINDOW_SIZE, window_bytes))
+    return _PREFACE + frame(_SETTINGS, 0, 0, struct.pack(">HI", _INITIAL_WINDOW_SIZE, window_bytes))
 
 
 def call_frames(stream_id: int, method: str, message: bytes | None = None, **metadata: str) -> bytes:
@@ -95,18 +95,18 @@ def call_frames(stream_id: int, method: str, message: bytes | None = None, **met
         "content-type": "application/grpc",
         **metadata,
     }
-    frames = _frame(_HEADERS, _END_HEADERS, stream_id, b"".join(_header(*each) for each in names.items()))
+    frames = frame(_HEADERS, _END_HEADERS, stream_id, b"".join(header_field(*each) for each in names.items()))
     if message is None:
         return frames
-    return frames + _frame(_DATA, _END_STREAM, stream_id, b"\x00" + struct.pack(">I", len(message)) + message)
+    return frames + frame(_DATA, _END_STREAM, stream_id, b"\x00" + struct.pack(">I", len(message)) + message)
 
 
-def _frame(kind: int, flags: int, stream_id: int, payload: bytes) -> bytes:
+def frame(kind: int, flags: int, stream_id: int, payload: bytes) -> bytes:
     """Return one frame."""
     return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream_id) + payload
 
 
-def _header(name: str, value: str) -> bytes:
+def header_field(name: str, value: str) -> bytes:
     """Return a header field in the literal form of HPACK, which needs no compression."""
     texts = (name.encode(), value.encode())
     return b"\x00" + b"".join(_length(len(text)) + text for text in texts)
