@@ -23,6 +23,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pyarrow.parquet as pq
+from google.rpc import status_pb2
 from google.type.money_pb2 import Money
 
 import demo
@@ -223,6 +224,13 @@ def _send_wave(stub: audit_pb2_grpc.AuditServiceStub) -> None:
     refused = [call for call in calls if call.exception() is not None]
     assert refused, "no call of the wave was refused"
     assert all(call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED for call in refused)
+    assert all(_details(call) == {"ErrorInfo", "QuotaFailure", "RetryInfo"} for call in refused)
+
+
+def _details(call: grpc.Call) -> set[str]:
+    """Return the names of the messages that the error of a call contains."""
+    content = dict(call.trailing_metadata() or ()).get("grpc-status-details-bin", b"")
+    return {detail.TypeName().rpartition(".")[2] for detail in status_pb2.Status.FromString(content).details}
 
 
 def _list_records(stub: audit_pb2_grpc.AuditServiceStub, done: Event) -> None:
