@@ -10,7 +10,7 @@ If the command is killed before the commit, nothing has changed. If it is killed
 recorded but its keys may still exist. In both cases, running the same command again completes the erasure. A decision
 that is made between the commit and the end of the command is encrypted under a new key.
 
-The erasure list is a file outside the databases. If both databases are restored from older copies,
+The erasure list is a file outside the databases. If one of the databases, or both, are restored from older copies,
 `apply_listed_erasures` erases the listed customers again before the server answers.
 """
 
@@ -44,6 +44,8 @@ _RESTORED_REASON = (
 )
 _REASON_CHARACTERS_MAX = 500
 _ROWS_PER_FETCH = 10_000
+_KEYS_PER_QUERY = 1000
+_KEY_TABLES = ("wrapped_keys",)
 _PLAINTEXT_TABLES = (
     "features",
     "risks",
@@ -236,9 +238,10 @@ def _read_missing_erasures(log: RecordLog) -> list[ListedErasure]:
 
 
 def apply_listed_erasures(log: RecordLog, clock: Callable[[], dt.datetime]) -> int:
-    """Erase again the listed customers whose erasure the record log lost; return their number.
+    """Erase again the listed customers whose erasure the record log lost, or whose key exists again; return their number.
 
-    Erasures in the log that the list lacks, for example those of earlier releases, are added to the list.
+    A key exists again if only the key database was restored, or if the erasure was interrupted before it destroyed
+    the key. Erasures in the log that the list lacks, for example those of earlier releases, are added to the list.
 
     Raises:
         LogRefused: The erasure list is damaged, or the erasures cannot be applied now. The message states what to do.
@@ -249,7 +252,7 @@ def apply_listed_erasures(log: RecordLog, clock: Callable[[], dt.datetime]) -> i
         log.key_store.erasure_list.add(recorded)
     missing = _read_missing_erasures(log)
     if not missing:
-        return 0
+        return _destroy_returned_keys(log)
     try:
         with lock_loading(log.database):
             delete_unfinished_runs(log.database)
@@ -263,7 +266,27 @@ def apply_listed_erasures(log: RecordLog, clock: Callable[[], dt.datetime]) -> i
             "the databases were restored from older copies, and they cannot be applied again now; if records are missing "
             f"too, run adopt-fork, otherwise correct the problem and start again: {error}"
         ) from error
-    return len(missing)
+    return len(missing) + _destroy_returned_keys(log)
+
+
+def _destroy_returned_keys(log: RecordLog) -> int:
+    """Destroy the keys of listed erasures that exist; return the number of these erasures."""
+    erasures = log.key_store.erasure_list.read()
+    listed = [key for each in erasures for key in each.key_ids]
+    returned: set[str] = set()
+    for start in range(0, len(listed), _KEYS_PER_QUERY):
+        returned |= set(log.key_store.find_by_id(listed[start : start + _KEYS_PER_QUERY]))
+    if not returned:
+        return 0
+    try:
+        log.key_store.destroy(returned)
+        rewrite_tables(log.key_store.database, _KEY_TABLES)
+    except StoreUnavailable as error:
+        raise LogRefused(
+            f"{len(returned)} keys of erased customers exist again, because the key database was restored from an older copy, and "
+            f"they cannot be destroyed now; correct the problem and start again: {error}"
+        ) from error
+    return sum(not returned.isdisjoint(each.key_ids) for each in erasures)
 
 
 def _erase_again(log: RecordLog, erasure: ListedErasure, customer: CustomerKey | None, at: dt.datetime) -> None:
@@ -318,7 +341,7 @@ def rewrite_files(log: RecordLog) -> None:
     Raises:
         StoreUnavailable: A database is busy for too long. The operator can retry.
     """
-    rewrite_tables(log.key_store.database, ("wrapped_keys",))
+    rewrite_tables(log.key_store.database, _KEY_TABLES)
     rewrite_tables(log.database, _PLAINTEXT_TABLES)
 
 

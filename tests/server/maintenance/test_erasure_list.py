@@ -98,6 +98,32 @@ def test_after_a_restore_of_both_databases_the_customer_is_erased_again(
         assert apply_listed_erasures(log, lambda: NOW) == 0
 
 
+def test_after_a_restore_of_the_key_database_alone_the_keys_of_erased_customers_are_destroyed_again(
+    database_url: str, tmp_path: Path
+) -> None:
+    ids = {}
+    with open_test_log(database_url, tmp_path) as log:
+        for customer in (C1, C2):
+            ids[customer] = (decision := entry(customer=customer)).record_id
+            log.append([decision])
+    shutil.copy(tmp_path / "keys.db", tmp_path / "keys.backup")
+    with open_test_log(database_url, tmp_path) as log:
+        erase(log, C1)
+    shutil.copy(tmp_path / "keys.backup", tmp_path / "keys.db")
+
+    with open_test_log(database_url, tmp_path) as log:
+        assert log.find_by_id(ids[C1]) is not None, "the restored key decrypts the record again"
+        assert apply_listed_erasures(log, lambda: NOW) == 1
+        with pytest.raises(RecordRemoved):
+            log.find_by_id(ids[C1])
+        log.append([later := entry(customer=C1)])
+        assert log.find_by_id(later.record_id) is not None
+        assert log.find_by_id(ids[C2]) is not None
+        assert find_erasure_problems(log)[0] == []
+        assert apply_listed_erasures(log, lambda: NOW) == 0
+        assert log.find_by_id(later.record_id) is not None
+
+
 def test_the_list_contains_no_customer_number_and_only_its_owner_can_read_it(tmp_path: Path) -> None:
     with open_test_log(f"sqlite:///{tmp_path / 'log.db'}", tmp_path) as log:
         log.append([entry(customer=("DE", "WHOLESALE-4711"))])
