@@ -29,6 +29,7 @@ from server.stores.catalog.bundle_cache import BundleCache
 from server.stores.catalog.policies import PolicyStore
 from server.stores.database import Database, Snapshot
 from server.stores.keys.places import open_place
+from server.stores.record_log.anchors import read_anchor_folder
 from server.stores.record_log.forks import RememberedCheckpoint, fork_problem, fork_problems, is_given_up, read_given_up
 from server.stores.record_log.header_chunks import check_chunks
 from server.stores.record_log.high_water_mark import HighWaterMark
@@ -108,7 +109,7 @@ def check_log(
     """
     # Read anchors and mark before the snapshot of the database, because a checkpoint that was written after the
     # snapshot may have more records than the tree in the snapshot.
-    anchors = _read_anchors(anchor_folder)
+    anchors = read_anchor_folder(anchor_folder)
     try:
         with database.reading() as connection:
             keys = read_key_history(connection, verifier)
@@ -229,10 +230,3 @@ def _frontier_problems(head: LogHead, verifier: LogKeys) -> list[str]:
     if signed.size == head.size and complete and frontier.root() == signed.root:
         return []
     return ["the frontier in the head of the record log does not match its records"]
-
-
-def _read_anchors(folder: Path | None) -> list[str]:
-    """Return the texts of the checkpoints in the anchor folder, smallest tree first."""
-    if folder is None:
-        return []
-    return [path.read_text(encoding="utf-8") for path in sorted(folder.glob("checkpoint-*.txt"))]

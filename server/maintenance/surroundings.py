@@ -23,6 +23,7 @@ from server.stores.catalog.policies import PolicyStore
 from server.stores.certificates import certificate_end
 from server.stores.clock import Clock
 from server.stores.database import Database
+from server.stores.record_log.anchors import read_anchored_size
 from server.stores.record_log.opening import KeyLocations
 from server.stores.tables import CHECKPOINTS, FEATURES, LOG_HEAD, RUNS
 
@@ -180,10 +181,9 @@ def _anchor_findings(database: Database, settings: Settings) -> Iterator[Finding
             "no anchor is configured; set anchor_folder or anchor_command, so that a restored database is noticed",
         )
         return
-    found = sorted(settings.anchor_folder.glob("checkpoint-*.txt"))[-1:] if settings.anchor_folder is not None else []
-    anchored = (
-        int(found[0].stem.removeprefix("checkpoint-")) if found else stored if settings.anchor_folder is None else 0
-    )
+    anchored = stored
+    if settings.anchor_folder is not None and size:
+        anchored = read_anchored_size(database, settings.anchor_folder)
     if anchored < size:
         yield Finding(
             "anchors",

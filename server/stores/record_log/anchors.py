@@ -1,16 +1,19 @@
 """Anchors checkpoints in a table, a folder and a command, so that a log that is changed later contradicts them."""
 
+import errno
 import os
+import select
 import shlex
 import signal
+import stat
 import subprocess
 import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
 
+import sqlalchemy
 import structlog
-from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from grounds_record.checkpoint import open_checkpoint
@@ -27,6 +30,10 @@ from server.stores.tables import CHECKPOINTS
 _EVENTS = structlog.get_logger()
 _COMMAND_SECONDS_MAX = 30
 CHECKED_ANCHORS = 100  # the newest anchored checkpoints, which are compared with the log before its first append
+_ANCHOR_FILES = "checkpoint-*.txt"
+_ANCHOR_BYTES_MAX = 65536
+_PROBLEM_BYTES_MAX = 500  # of the standard error of a command
+_POLL_SECONDS = 0.05
 
 
 class AnchorContradicted(Exception):
@@ -86,7 +93,7 @@ class CheckpointAnchor:
                 for rotation in head.key_rotations:
                     size = open_rotation(rotation).size
                     write_exclusively(self._folder / f"key-rotation-{size:020d}.txt", rotation)
-                write_exclusively(self._folder / f"checkpoint-{head.size:020d}.txt", head.checkpoint)
+                write_exclusively(self._folder / _anchor_name(head.size), head.checkpoint)
             if self._command:
                 self._run_command(head.checkpoint, seconds)
         except (AnchorContradicted, OSError, RecordError, ServerError, subprocess.SubprocessError) as error:
@@ -109,23 +116,28 @@ class CheckpointAnchor:
     def _run_command(self, note: str, seconds: float) -> None:
         """Run the operator's command, with the checkpoint as standard input.
 
-        The command has a process group of its own, so that its own children end with it.
+        The command has a process group of its own, so that its own children end with it. Its standard error is read, so
+        that it neither fills nor breaks the application log of the server.
 
         Raises:
             OSError: The command cannot be started.
             SubprocessError: The command failed, was killed, or exceeded the time limit.
         """
         with subprocess.Popen(  # noqa: S603 - the operator's own command
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
         ) as process:
             self._running = process
             try:
-                process.communicate(note.encode(), seconds)
+                printed = _serve_command(process, note.encode(), seconds)
             finally:
                 self._running = None
                 _kill_group(process)
         if process.returncode:
-            raise subprocess.CalledProcessError(process.returncode, self._command)
+            raise subprocess.CalledProcessError(process.returncode, self._command, stderr=printed)
 
     def _check_continuity(self, head: LogHead, folder: Path) -> None:
         """Check that the log extends the newest checkpoint in the folder.
@@ -142,7 +154,7 @@ class CheckpointAnchor:
     def _store(self, size: int, note: str) -> None:
         """Store a checkpoint in the database, so that `doctor` can compare it with the log."""
         with self._database.reading() as connection:
-            if connection.execute(select(CHECKPOINTS.c.size).where(CHECKPOINTS.c.size == size)).first():
+            if connection.execute(sqlalchemy.select(CHECKPOINTS.c.size).where(CHECKPOINTS.c.size == size)).first():
                 return
         try:
             with self._database.writing() as connection:
@@ -156,21 +168,64 @@ def read_newest_anchors(
 ) -> list[RememberedCheckpoint]:
     """Read the newest checkpoints in the anchor folder. Their order is determined by the tree size in the file names.
 
-    Files without a checkpoint of this log are ignored; `doctor` reports them.
+    Files without a checkpoint of this log, or with a name that states a different size, are ignored and not counted;
+    `doctor` reports files without a checkpoint.
 
     Args:
         folder: The anchor folder; None if there is none.
         key: Public keys of the log, which verify the signatures.
-        count: Maximum number of files to read; None for all files.
+        count: Maximum number of checkpoints to return; None for all of them.
     """
     if folder is None or not folder.is_dir():
         return []
-    found = []
-    paths = sorted(folder.glob("checkpoint-*.txt"))
-    for path in paths if count is None else paths[-count:]:
-        with suppress(OSError, RecordError, UnicodeDecodeError):
-            found.append(RememberedCheckpoint(str(path), open_checkpoint(path.read_text(encoding="utf-8"), key)))
-    return found
+    found: list[RememberedCheckpoint] = []
+    for path in sorted(folder.glob(_ANCHOR_FILES), reverse=True):
+        if len(found) == count:
+            break
+        with suppress(OSError, RecordError):
+            checkpoint = open_checkpoint(_read_anchor(path), key)
+            # A copy of an old checkpoint under a large number must not displace a newer checkpoint.
+            if path.name == _anchor_name(checkpoint.size):
+                found.append(RememberedCheckpoint(str(path), checkpoint))
+    return found[::-1]
+
+
+def read_anchored_size(database: Database, folder: Path) -> int:
+    """Return the number of records that the newest checkpoint of the log in a folder covers; 0 without one."""
+    head = ProofReader(database).read_head()
+    keys = trace_keys(parse_verifier_key(head.verifier_key), head.key_rotations)
+    return max((each.checkpoint.size for each in read_newest_anchors(folder, keys, count=1)), default=0)
+
+
+def read_anchor_folder(folder: Path | None) -> list[str]:
+    """Return the texts of all files with the name of an anchor, smallest tree first; "" for a file that cannot be read."""
+    if folder is None:
+        return []
+    texts = []
+    for path in sorted(folder.glob(_ANCHOR_FILES)):
+        try:
+            texts.append(_read_anchor(path))
+        except OSError:
+            texts.append("")
+    return texts
+
+
+def _read_anchor(path: Path) -> str:
+    """Return the text of an anchor. Bytes that are not UTF-8 are replaced, so that the signature is invalid.
+
+    Other programs write to the folder, too. A pipe, a device or a huge file must not delay or fill the reader.
+
+    Raises:
+        OSError: The file cannot be read, is not a regular file, or is too large for a checkpoint.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        content = file.read(_ANCHOR_BYTES_MAX + 1)
+    if len(content) > _ANCHOR_BYTES_MAX:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+    return content.decode("utf-8", "replace")
 
 
 def write_exclusively(path: Path, note: str) -> None:
@@ -190,7 +245,7 @@ def write_exclusively(path: Path, note: str) -> None:
         try:
             os.link(name, path)  # unlike a rename, a link fails if the name exists
         except FileExistsError:
-            if path.read_text(encoding="utf-8") != note:
+            if _read_anchor(path) != note:
                 raise AnchorContradicted(f"{path} contains a different checkpoint of the same size") from None
     finally:
         Path(name).unlink(missing_ok=True)
@@ -200,7 +255,43 @@ def _problem_of(error: Exception) -> str:
     """Return why a checkpoint was not anchored: the contradiction, or the path and the reason of the operating system."""
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+    if isinstance(error, subprocess.CalledProcessError):
+        printed = error.stderr.decode("utf-8", "backslashreplace").strip()
+        return f"anchor_command: exit status {error.returncode}" + (f": {printed}" if printed else "")
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"anchor_command: did not end within {error.timeout:g} seconds"
     return str(error) if isinstance(error, AnchorContradicted) else ""
+
+
+def _anchor_name(size: int) -> str:
+    """Return the name of the file with the checkpoint of this size."""
+    return f"checkpoint-{size:020d}.txt"
+
+
+def _serve_command(process: subprocess.Popen[bytes], note: bytes, seconds: float) -> bytes:
+    """Write the note to a process, and wait for its end; return the first bytes of its standard error.
+
+    The rest of its standard error is discarded. A descendant that keeps the pipe open is not waited for.
+
+    Raises:
+        TimeoutExpired: The process did not end in time.
+    """
+    assert process.stdin is not None
+    assert process.stderr is not None
+    with suppress(BrokenPipeError), process.stdin:  # the pipe is larger than any checkpoint, so this does not wait
+        process.stdin.write(note)
+    end, printed, is_open = time.monotonic() + seconds, b"", True
+    while process.poll() is None:
+        if time.monotonic() >= end:
+            raise subprocess.TimeoutExpired(process.args, seconds)
+        if not is_open:
+            time.sleep(_POLL_SECONDS)
+        elif select.select([process.stderr], [], [], _POLL_SECONDS)[0]:
+            chunk = os.read(process.stderr.fileno(), _ANCHOR_BYTES_MAX)
+            is_open, printed = bool(chunk), (printed + chunk)[:_PROBLEM_BYTES_MAX]
+    if is_open and select.select([process.stderr], [], [], 0)[0]:
+        printed += os.read(process.stderr.fileno(), _ANCHOR_BYTES_MAX)
+    return printed[:_PROBLEM_BYTES_MAX]
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

@@ -7,11 +7,15 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 from structlog.testing import capture_logs
 
 from grounds_record.checkpoint import open_checkpoint
 from server.config import Settings
+from server.stores.database import Database
+from server.stores.record_log.anchors import CheckpointAnchor
 from tests.conftest import START_RECORDS
+from tests.server.record_logs import entry, open_test_log
 from tests.server.requests import score_request
 from tests.server.servers import serve, wait_until
 
@@ -98,3 +102,38 @@ def is_running(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+@pytest.mark.parametrize(
+    ("script", "problem"),
+    [
+        ("head -c 20000000 /dev/zero >&2; exit 3", "exit status 3"),
+        ("echo 'no route to the notary' >&2; exit 1", "exit status 1: no route to the notary"),
+        ("exec 2>&-; sleep 97", "did not end within 0.5 seconds"),
+    ],
+)
+def test_what_a_command_prints_does_not_reach_the_application_log_unbounded(
+    script: str, problem: str, database: Database, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with open_test_log(database.engine.url.render_as_string(hide_password=False), tmp_path) as log:
+        log.append([entry()])
+    capfd.readouterr()
+
+    with capture_logs() as lines:
+        CheckpointAnchor(database, None, f"sh -c {shlex.quote(script)}").push(seconds=0.5 if "97" in script else 30)
+
+    assert problem in lines[-1]["problem"]
+    assert len(lines[-1]["problem"]) < 3000
+    assert capfd.readouterr().err == ""
+
+
+def test_a_descendant_that_keeps_the_pipe_of_a_command_open_does_not_delay_the_anchor(
+    database: Database, tmp_path: Path
+) -> None:
+    with open_test_log(database.engine.url.render_as_string(hide_password=False), tmp_path) as log:
+        log.append([entry()])
+    anchor = CheckpointAnchor(database, None, "sh -c 'setsid sleep 8 & exit 0'")
+    start = time.monotonic()
+
+    assert anchor.push(seconds=30)
+    assert time.monotonic() - start < 7

@@ -1,6 +1,7 @@
 """Forks: a log that contradicts a remembered checkpoint is refused, until an operator accepts the fork."""
 
 import asyncio
+import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,14 @@ from server.errors import ForkRefused, StoreUnavailable
 from server.maintenance.doctor import check_log
 from server.maintenance.forks import adopt_fork
 from server.stores.database import Database
-from server.stores.record_log.anchors import AnchorContradicted, CheckpointAnchor, write_exclusively
+from server.stores.record_log.anchors import (
+    CHECKED_ANCHORS,
+    AnchorContradicted,
+    CheckpointAnchor,
+    read_anchor_folder,
+    read_anchored_size,
+    write_exclusively,
+)
 from server.stores.record_log.high_water_mark import HighWaterMark
 from tests.conftest import Serving, key_settings
 from tests.server.record_logs import NOW, ORIGIN, entry, newest_checkpoint, open_test_log
@@ -180,6 +188,58 @@ def test_a_fork_is_detected_by_an_anchor_alone_and_is_not_anchored(
     assert anchor.failures == 1
     assert "at least one of the first 5 records" in lines[-1]["problem"]
     assert {path.name: path.read_text() for path in folder.iterdir()} == anchored
+
+
+@pytest.mark.parametrize("strange", ["damaged", "other content", "copies", "pipe", "endless", "no number"])
+def test_files_that_are_no_anchors_do_not_hide_the_newest_anchor(
+    strange: str, database_url: str, copy_database: Copy, tmp_path: Path
+) -> None:
+    folder = tmp_path / "anchors"
+    folder.mkdir()
+    append(database_url, tmp_path, 1)
+    _push(database_url, folder)
+    append(database_url, tmp_path, 2)
+    older = copy_database(database_url)
+    append(database_url, tmp_path, 2)
+    _push(database_url, folder)
+    (tmp_path / "signing.mark").unlink()
+    append(older, tmp_path, 3)
+    for number in range(7, 7 + CHECKED_ANCHORS):
+        _write_strange_file(folder / f"checkpoint-{number:020d}.txt", strange, folder)
+
+    problem = refusal_of_append(older, tmp_path, anchor_folder=folder)
+
+    assert "checkpoint-00000000000000000005.txt has 5" in problem
+    anchor, problem = _push(older, folder)
+    assert (anchor.failures, anchor.pushed_size) == (1, 0)
+    assert "at least one of the first 5 records" in problem
+    database = Database(older)
+    assert read_anchored_size(database, folder) == 5
+    assert "" in read_anchor_folder(folder) or strange not in {"pipe", "endless"}
+    database.close()
+
+
+def _push(url: str, folder: Path) -> tuple[CheckpointAnchor, str]:
+    """Anchor the newest checkpoint; return the anchor, and the problem in the application log."""
+    database = Database(url)
+    anchor = CheckpointAnchor(database, folder, None)
+    with capture_logs() as lines:
+        anchor.push()
+    database.close()
+    return anchor, str(lines[-1]["problem"]) if lines else ""
+
+
+def _write_strange_file(path: Path, strange: str, folder: Path) -> None:
+    """Write a file with the name of an anchor that is newer than all anchors, or with a similar name."""
+    first = next(iter(sorted(folder.glob("checkpoint-*1.txt")))).read_bytes()
+    if strange == "pipe":
+        os.mkfifo(path)
+    elif strange == "endless":
+        path.symlink_to("/dev/zero")
+    elif strange == "no number":
+        path.with_name(f"checkpoint-x{path.stem}.txt").write_bytes(first)
+    else:
+        path.write_bytes({"damaged": first[:40], "other content": b"\xff\xfe", "copies": first}[strange])
 
 
 async def _health(serving: Serving, service: str = "grounds.credit.v1.CreditService") -> Any:
