@@ -30,8 +30,9 @@ _CONNECT_OPTIONS = {
 _WATCH_SECONDS = 0.25
 _SYNCHRONOUS_COMMIT = "synchronous_commit"  # key in the info of a connection record
 # These statements are sent in one message, so they cost only one round trip. An administrator may change
-# synchronous_commit while the server runs, so each transaction sets its own value.
-_BEGIN_WRITING = "SHOW fsync; SHOW full_page_writes; BEGIN; SET LOCAL synchronous_commit = {}"
+# synchronous_commit while the server runs, so each transaction sets its own value. PostgreSQL empties an unlogged table after a crash.
+_UNLOGGED = "SELECT MIN(relname) FROM pg_class WHERE relpersistence <> 'p' AND relkind = 'r' AND relnamespace = current_schema()::regnamespace"
+_BEGIN_WRITING = f"SHOW fsync; SHOW full_page_writes; {_UNLOGGED}; BEGIN; SET LOCAL synchronous_commit = {{}}"
 _BEGIN_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
@@ -172,7 +173,7 @@ def _begin(connection: Connection) -> None:
 
 
 def _begin_writing(connection: Connection) -> None:
-    """Begin a transaction whose commit waits for the disk, and check that fsync and full_page_writes are on."""
+    """Begin a transaction whose commit waits for the disk, and check that a crash loses nothing that was committed."""
     with connection.exec_driver_sql(_BEGIN_WRITING.format(connection.info[_SYNCHRONOUS_COMMIT])) as result:
         cursor: Any = result.cursor
         for name in ("fsync", "full_page_writes"):
@@ -183,6 +184,11 @@ def _begin_writing(connection: Connection) -> None:
                     "configuration"
                 )
             cursor.nextset()
+        (unlogged,) = cursor.fetchone()
+        if unlogged is not None:
+            raise StoreUnavailable(
+                f"the table {unlogged} is unlogged, so PostgreSQL empties it after a crash; run ALTER TABLE {unlogged} SET LOGGED"
+            )
 
 
 def _hide_values(context: ExceptionContext) -> None:

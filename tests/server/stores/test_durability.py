@@ -70,6 +70,28 @@ def _start(url: str, folder: Path) -> None:
 
 
 @NEW_DATABASE
+@pytest.mark.parametrize("table", ["records", "log_head"])
+def test_a_table_that_a_crash_would_empty_is_rejected_at_start_and_while_running(
+    database_url: str, tmp_path: Path, table: str
+) -> None:
+    plain = sqlalchemy.create_engine(database_url, isolation_level="AUTOCOMMIT")
+    with open_test_log(database_url, tmp_path) as log, plain.connect() as connection:
+        log.append([entry()])
+        connection.exec_driver_sql(f"ALTER TABLE {table} SET UNLOGGED")
+        for work in (lambda: log.append([entry()]), log.probe, lambda: _start(database_url, tmp_path)):
+            with pytest.raises(
+                ServerError, match=f"the table {table} is unlogged.* run ALTER TABLE {table} SET LOGGED"
+            ):
+                work()
+        connection.exec_driver_sql(f"ALTER TABLE {table} SET LOGGED")
+        (record,) = log.append([entry()])
+    plain.dispose()
+
+    assert not isinstance(record, Exception)
+    assert record.index == 1
+
+
+@NEW_DATABASE
 def test_a_key_database_that_does_not_protect_its_files_is_rejected(
     database_url: str, postgres: sqlalchemy.Engine, tmp_path: Path
 ) -> None:
