@@ -21,9 +21,20 @@ def adopt_fork(reason: Reason, apply: Apply = False, config: Config = None) -> N
         lost = adopt(log, reason, utc_now()) if apply else find_lost_range(log)
         if apply:
             apply_listed_erasures(log, utc_now)
+        listed, list_path = log.key_store.erasure_list.read(), log.key_store.erasure_list.path
     first, last = lost.start - 1, lost.stop - 2
     print_line(
         f"records {first:,} to {last:,} {'are given up' if apply else 'would be given up'}: they are missing, or were replaced"
     )
+    if listed:
+        newest = max(each.time for each in listed)
+        print_line(
+            f"erasure list {list_path}: {len(listed):,} erasures, the newest of {newest:%Y-%m-%d %H:%M} UTC, are applied again"
+        )
+    else:
+        print_line(
+            f"erasure list {list_path}: lists no erasure. If customers were erased, the file is lost, and they are back in the restored "
+            "databases: restore the file before you use --apply, or erase them again"
+        )
     if not apply:
         print_line("nothing was changed; to accept the present database, add --apply")

@@ -426,6 +426,7 @@ def test_the_command_lists_the_lost_records_and_adopts_the_fork_only_with_apply(
 
     assert "must not contain control or invisible characters" in str(hostile.exception)
     assert "records 0 to 4 would be given up" in shown.output
+    assert "lists no erasure. If customers were erased, the file is lost" in shown.output
     assert "add --apply" in shown.output
     assert "records 0 to 4 are given up" in done.output
     assert isinstance(again.exception, ForkRefused)
