@@ -1,4 +1,4 @@
-"""The query of a request: what a page was asked for."""
+"""The query of a request: the fields that a person filled in."""
 
 from urllib.parse import urlencode
 
@@ -6,14 +6,15 @@ from starlette.requests import Request
 
 
 def query_entries(request: Request) -> dict[str, str]:
-    """Return the fields of a request's query by name, without spaces around them. Empty fields are left out.
+    """Return the fields of a request's query by name, without leading and trailing spaces. Omit empty fields.
 
-    A form sends every field, also those that a person left empty. The last of several fields with one name counts.
+    A form also sends the fields that a person left empty. If a name occurs more than once, the last value that is not
+    empty is returned.
     """
     return {name: text.strip() for name, text in request.query_params.multi_items() if text.strip()}
 
 
 def current_page(request: Request) -> str:
-    """Return the path and the query of a request, to return to the same page later."""
+    """Return the path and the query of a request, as the target of a link back to the same page."""
     query = urlencode(query_entries(request))
     return request.url.path + (f"?{query}" if query else "")

@@ -70,8 +70,8 @@ class FeatureSpec(_BundleDocument):
         texts: The part of the group's sentence that describes this feature, by locale. {value} is the customer's value,
             and {typical} is the baseline's median. After a colon, a placeholder may have a CLDR number pattern, as in
             {value:#,##0.0}, and one word for each CLDR plural category, as in {value:|one=day|other=days}.
-        names: What the value means, by locale, for notices to the person concerned. English has `description` instead. The
-            key is absent from the file if there are no names.
+        names: Names of the value by locale, for notices to the person concerned. Notices in English use `description`
+            and `unit` instead. If there are no names, the file does not contain this key.
     """
 
     name: FeatureName
@@ -99,7 +99,7 @@ class FeatureSpec(_BundleDocument):
         return content
 
     def name_in(self, locale: str) -> str:
-        """Return what the value means, in the locale if there is such a name, else in English with the unit."""
+        """Return the name of the value in a locale; without one, the English description and the unit."""
         own = self.names.get(locale)
         return own if own is not None else f"{self.description}, {self.unit}" if self.unit else self.description
 

@@ -12,8 +12,8 @@ _CATBOOST_JSON_KEYS: Final = (b'"oblivious_trees"', b'"features_info"')
 # Beginnings of XGBoost's files: JSON, Universal Binary JSON, and the older binary format.
 _XGBOOST_JSON_KEY, _XGBOOST_UBJSON_MARK, _XGBOOST_BINARY_MARK = b'"learner"', b"{L", b"binf"
 _LIGHTGBM_JSON_KEY: Final = b'"tree_info"'
-# An ONNX file is a protobuf message. It begins with field 1 (ir_version, a small number), and fields 2 (producer), 7 (graph)
-# or 8 (operator sets) follow.
+# An ONNX file is a protobuf message. It begins with field 1 (ir_version, a small number). The next field is 2
+# (producer), 7 (graph) or 8 (operator sets).
 _ONNX_FIRST_TAG, _ONNX_VERSION_MAX, _ONNX_NEXT_TAGS = 0x08, 0x20, (0x12, 0x3A, 0x42)
 
 
@@ -36,7 +36,7 @@ def describe_foreign_file(content: bytes) -> str | None:
 
 
 def _library_of_model(content: bytes) -> str | None:
-    """Return the library that wrote a model in a format of its own, with an article; None if it is another file."""
+    """Return the library whose own model format the file has, with its article, as in "a CatBoost"; None if unknown."""
     is_json = content[:1_000].lstrip().startswith(b"{")
     if content.startswith(_CATBOOST_MARK) or (is_json and any(key in content for key in _CATBOOST_JSON_KEYS)):
         return "a CatBoost"

@@ -32,7 +32,7 @@ _RECOURSE_TEXTS = {
 def enum_name(enum: EnumTypeWrapper, number: int) -> str:
     """Return the name of an enum value without the name of its type: DECISION_APPROVE becomes APPROVE.
 
-    A value that a newer server added has no name here, so it is shown as UNKNOWN and its number.
+    This version has no name for a value that a newer server added. Such a value becomes UNKNOWN_ and its number.
     """
     if number not in enum.values():
         return f"UNKNOWN_{number}"
@@ -90,7 +90,7 @@ def cut_offs_text(recommendation: credit_pb2.Recommendation) -> str:
 
 
 def approvable_text(result: credit_pb2.PolicyResult) -> str:
-    """Return the amount that needs no person, and the expected loss of the requested amount."""
+    """Return the amount that can be approved without a person, and the expected loss of the requested amount."""
     return (
         f"approvable without a person: {money_text(result.approvable_amount)}; "
         f"expected loss of the requested amount: {money_text(result.expected_loss)}"
@@ -140,7 +140,7 @@ def policy_lines(section: credit_pb2.PolicySection) -> Iterator[tuple[str, str]]
 
 
 def _rule_text(rule: credit_pb2.HardRule) -> str:
-    """Return when a hard rule applies, and what it leads to."""
+    """Return the condition of a hard rule, and the best decision that it allows."""
     condition = rule.WhichOneof("condition") or ""
     bound = f"{condition} {number_text(getattr(rule, condition))}" if condition in {"below", "above"} else rule.level
     passing = f"; otherwise {', '.join(rule.passing_levels)}" if rule.passing_levels else ""
@@ -149,7 +149,7 @@ def _rule_text(rule: credit_pb2.HardRule) -> str:
 
 
 def _percent_text(share: float) -> str:
-    """Return a share as a percentage with as many digits as it has, at most six: 0.15 becomes 15%."""
+    """Return a share as a percentage with up to six significant digits, without trailing zeros: 0.15 becomes 15%."""
     return f"{number_text(100 * share)}%"
 
 

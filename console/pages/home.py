@@ -25,9 +25,9 @@ class _CheckedLog:
     """The newest checkpoint of the record log, as checked with a key.
 
     Attributes:
-        key: The key, and where it comes from; None if the server reports none that can be read, and none was given.
-        checkpoint: The checkpoint; None if its signature is invalid.
-        problem: Why the signature is invalid; "" if it is valid.
+        key: The key, and where it comes from; None if no key was given and the server reports no valid key.
+        checkpoint: The checkpoint; None if it cannot be verified.
+        problem: Why the checkpoint cannot be verified; "" if it was verified.
     """
 
     key: LogKey | None
@@ -75,7 +75,7 @@ def show_record_log(request: Request, client: Client) -> Response:
 
 
 def _verify(request: Request, head: audit_pb2.GetCheckpointResponse) -> _CheckedLog:
-    """Return the newest checkpoint if its signature is valid, or why it is not, and the key that checked it."""
+    """Verify the newest checkpoint; return it, or the reason why it is invalid, with the key that was used."""
     key: LogKey | None = None
     try:
         key = choose_log_key(request, head.verifier_key)

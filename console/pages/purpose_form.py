@@ -40,12 +40,13 @@ async def set_purpose(request: Request) -> Response:
 def _is_own_form(request: Request) -> bool:
     """Return False if a browser states that a page of another origin sent the form.
 
-    Browsers send Sec-Fetch-Site to loopback addresses and over TLS. Older ones send Origin, which is "null" for a page that
-    hides its address. A request without either header does not come from a page in a browser.
+    Current browsers send Sec-Fetch-Site over TLS and to loopback addresses. Older browsers send only Origin, which is
+    "null" if the page hides its address. A request with neither header is accepted, because programs other than
+    browsers send it.
     """
     site = request.headers.get("sec-fetch-site")
     if site is not None:
-        return site in {"same-origin", "none"}  # none: the person caused the request in the browser, not a page
+        return site in {"same-origin", "none"}  # none: the person caused the request, for example with a bookmark
     origin = request.headers.get("origin")
     return origin is None or origin.partition("://")[2] == request.headers.get("host")
 

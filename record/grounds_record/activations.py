@@ -158,7 +158,8 @@ class ActivationHistory:
     def is_rollback(self, change: RecordedChange) -> bool:
         """Return whether a change activates a bundle or a policy that had been activated before its predecessor.
 
-        A change that confirms what serves already, for example a policy that a server had put in force, is no rollback.
+        A change that only confirms what already serves is no rollback. For example, an operator may confirm a policy
+        that a server had put in force.
         """
         return change.record_id in self._rollbacks
 

@@ -258,7 +258,7 @@ class Policy:
         return _render_text(texts[chosen], chosen, facts)
 
     def reason_text(self, code: str, locale: str, market: str) -> tuple[str, str]:
-        """Return the chosen locale and the text of an override reason in this locale; see `choose_locale`."""
+        """Choose a locale as `choose_locale` does; return it, and the text of an override reason in it."""
         chosen = choose_locale(self.document.texts[code], locale, market)
         return chosen, self.rule_text(code, chosen, {})
 

@@ -4,8 +4,8 @@ Every method belongs to one class, and every class has its own limit. Calls of o
 another class from being served: health checks are answered even if callers hold many streams open, and the loan desk is
 served even while the CRM exports all of its predictions.
 
-Calls of different classes still compete for the processor. Therefore auditors, who may read the whole log, wait while a
-call of the loan desk is in progress, but only for a short time; see LoanDeskPriority.
+Calls of different classes still compete for the processor. Therefore the calls of auditors, who may read the whole log,
+wait for a short time while a call of the loan desk is in progress; see LoanDeskPriority.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from server.errors import Overloaded, RateExceeded
 _RETRY_SECONDS = (0.1, 1.0)  # a random time between these, so that rejected callers do not all retry at the same moment
 _HEALTH_CALLS_MAX = 256  # a health check ends without waiting for anything, so checks in progress do not accumulate
 _BUCKETS_MAX = 10_000
-# A loan desk that is never idle slows auditors down to 40 steps of work in a second, but cannot stop them.
+# If the loan desk is never idle, the work of auditors proceeds at 40 steps a second, and does not stop.
 _YIELD_SECONDS_MAX = 0.025
 _IDLE_SECONDS = 0.002  # the loan desk counts as idle after this time without a call
 
@@ -127,30 +127,30 @@ class CallLimits:
             self._loan_desk_end = time.monotonic()
 
     def loan_desk_idle_seconds(self) -> float:
-        """Return for how long no call of the loan desk has been in progress; 0 while one is."""
+        """Return the seconds since the newest call of the loan desk ended; 0 while one is in progress."""
         return 0.0 if self._in_progress[CallClass.LOAN_DESK] else time.monotonic() - self._loan_desk_end
 
 
 class LoanDeskPriority:
-    """Lets the work of auditors wait while the loan desk is busy. Used only on the event loop.
+    """Delays the work of auditors while the loan desk is busy. Use it on the event loop only.
 
     Python runs the code of one thread at a time. A thread that encodes many records delays each step of a decision by
     milliseconds, and several such threads delay it by tens of milliseconds. Therefore long work is divided into steps
-    of about a millisecond, and waits here before each step.
+    of about a millisecond, and calls `wait` before each step.
     """
 
     def __init__(self, limits: CallLimits, seconds_max: float = _YIELD_SECONDS_MAX) -> None:
         """Create a priority.
 
         Args:
-            limits: Counts the calls of the loan desk.
+            limits: The limits, which count the calls of the loan desk.
             seconds_max: Longest time in seconds that one step waits.
         """
         self._limits, self._seconds_max = limits, seconds_max
         self._order = asyncio.Lock()
 
     async def wait(self) -> None:
-        """Wait until a step of work may begin. Steps begin in the order of the calls of this method, one at a time."""
+        """Wait until a step of work may begin. Steps begin one at a time, in the order of their calls."""
         async with self._order:
             deadline = time.monotonic() + self._seconds_max
             # A caller of the loan desk often sends its next request as soon as it has its answer.

@@ -9,9 +9,11 @@ from server.config import Settings
 TRANSPORT_LIMIT_FACTOR = 4
 # Pings that a caller sends every N seconds can arrive a little earlier than N seconds after the previous one.
 _PING_TOLERANCE = 0.8
-# Calls in progress on one connection. While too many calls wait for Python, gRPC cancels new calls of every connection.
+# Calls in progress on one connection. If too many calls wait for Python, gRPC cancels new calls on every connection, so
+# one connection must not be able to cause this.
 _STREAMS_MAX = 512
-_READ_BYTES_MAX = 65_536  # one read from a connection; larger buffers would only help callers that flood the server
+# Size of one read from a connection. A larger one would mainly help callers that flood the server.
+_READ_BYTES_MAX = 65_536
 _NO_COMPRESSION = 1  # a bit set of algorithms; bit 0 is "identity"
 
 

@@ -216,13 +216,13 @@ def _measure_pages(descriptor: int, column: pq.ColumnChunkMetaData) -> tuple[int
     """Read the headers of all pages of a column chunk.
 
     Returns:
-        The bytes of all pages and headers; the bytes of the dictionary and the largest other page; and the problem of the
-        dictionary, "" if it has none.
+        The bytes of all pages and headers; the bytes of the dictionary and the largest other page together; and the
+        problem of the dictionary, "" if it has none.
 
     Raises:
         PageHeaderInvalid: A page header cannot be parsed, or the pages contradict the footer.
     """
-    if not column.num_values:  # a reader reads no page then
+    if not column.num_values:  # in this case, a reader reads no page
         return 0, 0, ""
     starts = [column.data_page_offset]
     if column.has_dictionary_page and column.dictionary_page_offset:

@@ -10,7 +10,7 @@ If the command is killed before the commit, nothing has changed. If it is killed
 recorded but its keys may still exist. In both cases, running the same command again completes the erasure. A decision
 that is made between the commit and the end of the command is encrypted under a new key.
 
-The erasure list is a file outside the databases. If one of the databases, or both, are restored from older copies,
+The erasure list is a file outside the databases. If one or both databases are restored from older copies,
 `apply_listed_erasures` erases the listed customers again before the server answers.
 """
 
@@ -114,7 +114,7 @@ def check_reason(reason: str, customer: CustomerKey | None, option: str = "--rea
     Args:
         reason: The reason for an erasure or a hold.
         customer: The customer whose number the reason must not contain; None skips this check.
-        option: The option of the command that contains the reason.
+        option: The command-line option that has the reason, for the error message.
     """
     if not reason.strip() or len(reason) > _REASON_CHARACTERS_MAX:
         raise ErasureRefused(f"{option} must contain 1 to {_REASON_CHARACTERS_MAX} characters that are not all spaces")
@@ -238,7 +238,7 @@ def _read_missing_erasures(log: RecordLog) -> list[ListedErasure]:
 
 
 def apply_listed_erasures(log: RecordLog, clock: Callable[[], dt.datetime]) -> int:
-    """Erase again the listed customers whose erasure the record log lost, or whose key exists again; return their number.
+    """Erase listed customers again if the log lacks their erasure or their key exists again; return their number.
 
     A key exists again if only the key database was restored, or if the erasure was interrupted before it destroyed
     the key. Erasures in the log that the list lacks, for example those of earlier releases, are added to the list.
@@ -270,7 +270,7 @@ def apply_listed_erasures(log: RecordLog, clock: Callable[[], dt.datetime]) -> i
 
 
 def _destroy_returned_keys(log: RecordLog) -> int:
-    """Destroy the keys of listed erasures that exist; return the number of these erasures."""
+    """Destroy keys of erased customers that exist again; return the number of erasures that are concerned."""
     erasures = log.key_store.erasure_list.read()
     listed = [key for each in erasures for key in each.key_ids]
     returned: set[str] = set()

@@ -136,8 +136,9 @@ class ModelRegistry:
     ) -> tuple[dict[ServedMarket, Model], dict[ServedMarket, str]]:
         """Record activations that are not recorded yet, and return the models that may serve, with their activations.
 
-        If a change cannot be recorded, the market keeps its model. At the start of a server, this is the model of the
-        activation that is recorded. A deactivation takes effect nevertheless, and is recorded as soon as possible.
+        If a change cannot be recorded, the market keeps its model. If this happens while a server starts, the market
+        gets the model that the record log states. A deactivation takes effect even if it cannot be recorded, and is
+        recorded as soon as possible.
 
         Args:
             serving: The models that ACTIVE.toml selects.
@@ -171,7 +172,7 @@ class ModelRegistry:
     def _take_over(
         self, journal: ActivationJournal, serving: Mapping[ServedMarket, Model]
     ) -> tuple[ActivationHistory, str]:
-        """Record the changes that must be recorded; return the history, and why they cannot be recorded, or ""."""
+        """Record the unrecorded changes; return the history, and why they cannot be recorded ("" if they were)."""
         history = ActivationHistory()
         try:
             history = journal.read()
@@ -187,7 +188,7 @@ class ModelRegistry:
     ) -> Model | None:
         """Return the model that serves a market according to the record log, although ACTIVE.toml selects another bundle.
 
-        None if the log states no bundle, or if its bundle cannot be opened.
+        Return None if the log states no bundle, or if the stated bundle cannot be opened.
         """
         family, bundle_id = key[0], recorded.bundle_id
         if not bundle_id:
@@ -225,8 +226,9 @@ class ModelRegistry:
     ) -> None:
         """Add a problem for each market for which the log has stated another bundle at two refreshes in a row.
 
-        While a command changes ACTIVE.toml, the log states the new bundle for a moment before the file does. A market that
-        the log states and that this server does not serve is a difference too: its line in ACTIVE.toml may be missing.
+        While a command changes ACTIVE.toml, the log states the new bundle for a moment before the file does. A market
+        also differs if the log states a bundle for it and this server does not serve it: its line in ACTIVE.toml may be
+        missing.
         """
         served = {key: model.bundle.bundle_id for key, model in confirmed.items()}
         differing = {key for key in history.serving if served_bundle(history, key) != served.get(key, "")}

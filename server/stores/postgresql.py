@@ -30,7 +30,8 @@ _CONNECT_OPTIONS = {
 _WATCH_SECONDS = 0.25
 _SYNCHRONOUS_COMMIT = "synchronous_commit"  # key in the info of a connection record
 # These statements are sent in one message, so they cost only one round trip. An administrator may change
-# synchronous_commit while the server runs, so each transaction sets its own value. PostgreSQL empties an unlogged table after a crash.
+# synchronous_commit while the server runs, so each transaction sets its own value. The SELECT finds an unlogged table,
+# which PostgreSQL empties after a crash.
 _UNLOGGED = "SELECT MIN(relname) FROM pg_class WHERE relpersistence <> 'p' AND relkind = 'r' AND relnamespace = current_schema()::regnamespace"
 _BEGIN_WRITING = f"SHOW fsync; SHOW full_page_writes; {_UNLOGGED}; BEGIN; SET LOCAL synchronous_commit = {{}}"
 _BEGIN_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
@@ -173,7 +174,7 @@ def _begin(connection: Connection) -> None:
 
 
 def _begin_writing(connection: Connection) -> None:
-    """Begin a transaction whose commit waits for the disk, and check that a crash loses nothing that was committed."""
+    """Begin a transaction whose commit waits for the disk; refuse settings and tables that lose commits in a crash."""
     with connection.exec_driver_sql(_BEGIN_WRITING.format(connection.info[_SYNCHRONOUS_COMMIT])) as result:
         cursor: Any = result.cursor
         for name in ("fsync", "full_page_writes"):

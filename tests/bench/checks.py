@@ -1,4 +1,4 @@
-"""Benchmark of the checks against failing disks, forks, wrong clocks and floods: one server, with and without them."""
+"""Benchmark of one server with and without its checks against failing disks, forks, wrong clocks and floods."""
 
 import itertools
 import signal
@@ -22,7 +22,7 @@ from tests.conftest import ROOT
 
 IN_FLIGHT = 32
 _WARM_UP_SECONDS = 3.0
-# Slices with the checks on or off. The order makes a machine that becomes slower slow both alike.
+# Whether the checks are on, by slice. In this order, a machine that becomes slower affects both states equally.
 _ORDER = (True, False, False, True)
 
 
@@ -35,7 +35,7 @@ def measure_checks(
         bundle_folder: Folder of the released credit bundle.
         features: Feature file with all customers.
         seconds: Duration of a slice.
-        pairs: Number of pairs of neighbouring slices.
+        pairs: Number of pairs of adjacent slices.
         say: Shows the progress.
     """
     booster = lightgbm.Booster(model_str=(bundle_folder / "model.txt").read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Texts for messages: percentages in full, and values that a newer server added."""
+"""Texts for messages: percentages that are not rounded, and enum values that a newer server added."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A record is described by the model that made it, also after another model serves the market."""
+"""A decision is described by the model that made it, even if another model serves the market by now."""
 
 import asyncio
 
@@ -21,7 +21,7 @@ LATER = "Number of days as the later model describes it"
 
 @pytest.fixture(scope="module")
 def later(tmp_path_factory: pytest.TempPathFactory) -> SmallFamily:
-    """Train a bundle that describes a feature in other words."""
+    """Train a bundle with a different description of one feature."""
     spec = SPEC.replace('name = "days_late"', f'name = "days_late"\ndescription = "{LATER}"')
     return write_small_family(tmp_path_factory.mktemp("later"), spec)
 

@@ -1,4 +1,4 @@
-"""A page answers the query that it states: empty fields, the last day of a period, and the way back from the purpose."""
+"""A page states and answers its query: empty fields, periods, and the return from the form for the purpose."""
 
 import datetime as dt
 import html
@@ -72,7 +72,7 @@ def test_only_the_consoles_own_form_sets_the_purpose(pages: Pages) -> None:
         (
             {"sec_fetch_site": "same-origin", "origin": "null"},
             200,
-        ),  # as Chromium sends it under the page's referrer policy
+        ),  # what Chromium sends because of the page's referrer policy
         ({"origin": f"http://{host}"}, 200),
         ({}, 200),
     ):

@@ -1,4 +1,4 @@
-"""A process of the server that crashes leaves no core file, because its memory contains values and keys."""
+"""A process of the server that crashes leaves no core file: its memory contains customers' values and keys."""
 
 import contextlib
 import resource
@@ -26,7 +26,7 @@ _PATIENCE_SECONDS = 90
 
 @pytest.fixture(autouse=True)
 def _allow_core_files() -> Iterator[None]:
-    """Let child processes of the test write core files of any size, as far as this machine allows."""
+    """Raise the soft limit on core files to the hard limit, so that child processes may write them."""
     soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
     resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
     yield
@@ -48,7 +48,7 @@ def core_limits(pid: int) -> list[str]:
 
 
 def crash(pid: int, number: signal.Signals) -> None:
-    """Raise the limit on core files of a process as high as this user may, and make the process crash."""
+    """Remove the limit on core files of a process if this user may, and make the process crash."""
     # Only root may raise a hard limit. For other users, the limit itself prevents the core file.
     with contextlib.suppress(PermissionError):
         resource.prlimit(pid, resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))

@@ -1,4 +1,4 @@
-"""Floods of HTTP/2 frames over bare sockets: the server keeps serving others, stays healthy, and keeps its memory."""
+"""Floods of HTTP/2 frames: the server still serves others and stays healthy, and its memory is bounded."""
 
 import itertools
 import socket
@@ -96,7 +96,7 @@ def huge_header_lists() -> Iterator[bytes]:
 
 
 def repeated_table_entries() -> Iterator[bytes]:
-    """Begin calls whose small headers name one large entry of the compression table thousands of times (HPACK bomb)."""
+    """Begin calls whose small headers refer thousands of times to one large table entry (HPACK bomb)."""
     entry = b"\x40" + header_field("x-filler", "x" * 3000)[1:]  # literal with incremental indexing
     yield frame(HEADERS, END_HEADERS, 1, entry + b"\xbe" * 12_000)
     for stream in itertools.count(3, 2):
@@ -108,7 +108,7 @@ def unread_answers() -> Iterator[bytes]:
     return new_streams(lambda stream: call_frames(stream, (LIST_MODELS, WATCH)[stream // 2 % 2], b""))
 
 
-FLOODS: dict[Flood, int] = {  # with the bytes of each answer that the server may send
+FLOODS: dict[Flood, int] = {  # the value is the flow-control window: how many bytes of each answer the server may send
     rapid_resets: 65_535,
     streams_without_requests: 65_535,
     settings_frames: 65_535,
@@ -132,7 +132,7 @@ def server(config: Path) -> Iterator[Process]:
 
 
 def send_flood(address: str, flood: Flood, window_bytes: int, done: threading.Event, counts: list[int]) -> None:
-    """Send a flood until `done` is set; connect again whenever the server ends the connection."""
+    """Send a flood until `done` is set; reconnect each time the server closes the connection."""
     host, _, port = address.rpartition(":")
     while not done.is_set():
         with suppress(OSError), socket.create_connection((host, int(port)), timeout=1) as connection:
@@ -143,12 +143,12 @@ def send_flood(address: str, flood: Flood, window_bytes: int, done: threading.Ev
                     return
                 connection.sendall(written)
                 counts[1] += len(written)
-            done.wait(0.5)  # all streams of the connection are used
+            done.wait(0.5)  # all stream numbers of the connection are used up
 
 
 @contextmanager
 def flooding(server: Process, flood: Flood, window_bytes: int) -> Iterator[list[int]]:
-    """Send a flood during the block; yield the number of connections and of bytes."""
+    """Send a flood during the block; yield the numbers of connections and of sent bytes."""
     done, counts = threading.Event(), [0, 0]
     sender = threading.Thread(target=send_flood, args=(server.address, flood, window_bytes, done, counts))
     sender.start()
@@ -160,7 +160,7 @@ def flooding(server: Process, flood: Flood, window_bytes: int) -> Iterator[list[
 
 
 def failed_calls(stub: credit_pb2_grpc.CreditServiceStub) -> list[str]:
-    """Request decisions for some seconds, with the retries of the client library; return the errors of those that were not made in time."""
+    """Request decisions during a flood, with the client's retries; return the status codes of the failed calls."""
     end, failures = time.monotonic() + FLOOD_SECONDS, list[str]()
     for number in itertools.count():
         if number >= CALLS and time.monotonic() > end:

@@ -1,4 +1,4 @@
-"""A model that was fitted by LightGBM alone becomes a bundle, decides over a real channel, and is replayed."""
+"""A model that LightGBM alone fitted becomes a bundle that decides over a real channel; its decisions are replayed."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -63,7 +63,7 @@ def write_customers(path: Path, first: int, count: int) -> pd.DataFrame:
 
 
 def model_frame(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the features of a table as a team that uses pandas and LightGBM prepares them."""
+    """Return the features of a table, prepared for LightGBM with pandas as is usual."""
     frame = table[["Anteil ueberfaellig", "Branche", "Plaetze"]]
     return frame.assign(Branche=pd.Categorical(frame["Branche"], categories=sorted(SECTORS)))
 

@@ -16,7 +16,7 @@ from training.errors import ModelRejected
 # LightGBM treats a value x with |x| <= kZeroThreshold as 0.0. kZeroThreshold is a float32 constant, compared as a double.
 ZERO_THRESHOLD = 1.0000000180025095e-35
 CODE_MAX = 2147483647.0  # LightGBM casts a category to a 32-bit integer
-_OBJECTIVES = ("binary", "cross_entropy")  # of both, the probability is the logistic function of the margin
+_OBJECTIVES = ("binary", "cross_entropy")  # for both, the probability is a logistic function of the margin
 CODE_SHIFT = 1  # the graphs add 1 to every category code, so that 0 can mean "no code"
 
 
@@ -87,9 +87,8 @@ class Ensemble:
         feature_count: Number of columns of a row, in the order of the booster's feature names.
         zero_as_missing: Columns in which |x| <= ZERO_THRESHOLD is missing (LightGBM's `zero_as_missing`).
         categorical: Columns whose values are category codes.
-        sigmoid: Factor by which LightGBM multiplies the margin, or the mean of the trees, before it computes the probability.
-        averaged_trees: Number of trees by which LightGBM divides the margin before it computes the probability: all trees for
-            boosting 'rf', which averages, otherwise 1.
+        sigmoid: Factor of the log-odds: LightGBM computes log-odds = sigmoid * margin / averaged_trees.
+        averaged_trees: Number of trees if LightGBM averages them (boosting 'rf'), otherwise 1.
     """
 
     trees: tuple[Tree, ...]
@@ -153,7 +152,7 @@ def _check_supported(dump: dict[str, Any]) -> None:
 
 
 def _sigmoid(dump: dict[str, Any]) -> float:
-    """Return the parameter `sigmoid` of the objective; an objective without this parameter has the factor 1."""
+    """Return the parameter `sigmoid` of the objective; 1 if the objective does not have it."""
     return float(str(dump["objective"]).partition("sigmoid:")[2].split(" ")[0] or 1.0)
 
 

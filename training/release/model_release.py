@@ -75,7 +75,7 @@ class FittedModel:
         parameters: Its hyperparameters, for the report.
         search: The kinds of model that the search compared, the chosen one first; empty if the model was fitted elsewhere.
         remarks: Sentences on how the model was fitted.
-        file_sha256: SHA-256 of the text of a model that was fitted elsewhere; None if training fitted the model.
+        file_sha256: SHA-256 of the text of a model that was fitted elsewhere; None if this program fitted it.
     """
 
     booster: lightgbm.Booster
@@ -116,7 +116,7 @@ def release_model(
 
 
 def checked_schema(spec: Spec, samples: Samples) -> Schema:
-    """Return the schema of a model, after the checks that do not need the model.
+    """Return the schema of a model, after checking the data for leaks and the reason texts.
 
     Raises:
         SpecInvalid: A reason text is invalid.
@@ -257,8 +257,8 @@ def calibrated_scorecard(
         spec: The spec.
         booster: The model.
         samples: The samples.
-        log_odds_factor: Factor by which LightGBM converts a margin to log-odds. The calibration is fitted to these log-odds,
-            because margins of another scale can be too large for Newton's method.
+        log_odds_factor: Factor by which LightGBM converts a margin to log-odds. The calibration is fitted to these
+            log-odds, because Newton's method may not converge on margins of a much larger scale.
     """
     rows = samples.part("CALIBRATION")
     margins = np.asarray(booster.predict(samples.features(rows), raw_score=True, num_threads=1)) * log_odds_factor

@@ -43,7 +43,7 @@ def ranking_sentence(evaluation: ModelEvaluation) -> str:
 
 
 def _fitted_on(evaluation: ModelEvaluation) -> str:
-    """Return whether the model was fitted on the hold-out."""
+    """Return a phrase that states whether the model may have been fitted on the hold-out."""
     if evaluation.fitted_elsewhere:
         return "(the model was fitted elsewhere, so this command cannot know whether it was fitted on them)"
     return "that the model was not fitted on"

@@ -71,8 +71,8 @@ def _open_query(
 ) -> RawTable:
     """Open the rows of a query.
 
-    The rows are text, also those of columns of numbers. A decimal mark or groups that the spec states for columns of text would
-    therefore change the values of columns of numbers.
+    The rows of a query are stored as text, and so are its columns of numbers. A decimal comma or a thousands separator
+    would therefore also apply to columns of numbers, and change their values.
     """
     if reading.decimal == "," or reading.thousands:
         section = field.partition(".")[0]

@@ -35,7 +35,7 @@ class CandidateModel:
         equivalence: The report of the equivalence check.
         search: The kinds of model that the search compared on its folds, the chosen one first.
         remarks: Sentences on how the model was searched.
-        fitted_elsewhere: Whether the model was fitted by other software, so that it may have been fitted on the hold-out.
+        fitted_elsewhere: True if other software fitted the model. Its rows are unknown, and may include the hold-out.
     """
 
     scorer: Scorer

@@ -31,8 +31,8 @@ def letter(
 ) -> None:
     """Write a letter to the person concerned: the decision, its reasons, what would have changed it, and whom to ask.
 
-    The texts come from the record of the decision. If the model has no texts in the language, the letter is in the language of the
-    market, and the command says so.
+    The texts come from the record of the decision. If the model has no texts in the requested language, the letter is
+    in a language of the market, or else in English, and the command says so.
     """
     if to.suffix not in {".html", ".pdf"}:
         raise typer.BadParameter(f"must end in .html or .pdf, got {to.name}", param_hint="--to")
@@ -61,9 +61,10 @@ def letter(
 
 
 def _override_reason(client: Client, answer: credit_pb2.GetCreditDecisionResponse, locale: str) -> str:
-    """Return the reason of the last override in a language; "" if there is no override.
+    """Return the text of the last override's reason; "" if there is no override.
 
-    The text comes from today's policy. If that policy does not have the reason any more, it is the recorded text.
+    The text comes from the current policy, in the requested language if the policy has it. If the reason is no longer
+    in the policy, the recorded text is returned, in the language in which it was recorded.
     """
     if not answer.overrides:
         return ""

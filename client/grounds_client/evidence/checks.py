@@ -51,8 +51,8 @@ def check_decision_evidence(
     Args:
         evidence: The evidence as the server returned it.
         key: The log's public key.
-        given: Whether the key was obtained out of band. False if the server under audit reported it, which proves less;
-            the claim about the signature then states this.
+        given: True if the key was obtained out of band; False if the server under audit reported it. A check with a
+            reported key proves less, and the claim about the signature then states whose key it is.
     """
     same_record = _record_id(evidence.proof.record.header) == evidence.decision_id
     return [
@@ -84,7 +84,7 @@ def describe_key(key: VerifierKey, *, given: bool) -> str:
 
 
 def describe_signer(*, given: bool) -> str:
-    """Return whose signature was checked, as the end of a sentence."""
+    """Return the words that end the claim "signed by ...": which key signed."""
     return "the log's key" if given else "the key that this server reports"
 
 

@@ -15,7 +15,8 @@ _SECONDS_MAX = 60
 def print_pdf(page: str) -> bytes:
     """Return a page of HTML as PDF.
 
-    The page goes through a folder that only this user can read, and the browser gets an empty profile there.
+    The browser reads the page from a temporary folder that only this user can read. It uses a new profile in this
+    folder.
 
     Raises:
         LetterRefused: No browser is installed, or it failed.
@@ -31,7 +32,8 @@ def print_pdf(page: str) -> bytes:
         (folder / "letter.html").write_text(page, encoding="utf-8")
         command = [browser, "--headless", "--disable-gpu", "--disable-dev-shm-usage", "--no-pdf-header-footer"]
         command += [f"--user-data-dir={folder / 'profile'}", f"--print-to-pdf={folder / 'letter.pdf'}"]
-        # The sandbox of Chromium does not work for root. The page is our own and contains no script.
+        # Chromium's sandbox does not work for root. It is not needed, because this package rendered the page without
+        # scripts.
         command += ["--no-sandbox"] if os.geteuid() == 0 else []
         try:
             subprocess.run(  # noqa: S603 - a browser, with files of our own folder

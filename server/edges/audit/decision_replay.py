@@ -237,7 +237,8 @@ def assess_again(recorded: RecordedDecision, model: Model, policy: Policy, local
         recorded: The decision.
         model: The model.
         policy: The policy.
-        locale: The language of the reasons; "" for the recorded one, which the rules of the release that decided have chosen.
+        locale: The language of the reasons; "" for the recorded language. An earlier release may have chosen it by
+            other rules, so it is not chosen again.
 
     Raises:
         ReplayUnavailable: The policy has no section for the decision.

@@ -110,7 +110,8 @@ class OperationHistory:
     def _concerns_market(self, change: RecordedChange, market: str) -> bool:
         """Return whether a change concerns a market. A policy concerns every market, and a retirement none.
 
-        Only the markets of a proposal are in the body of its record. All others are decided without opening the record.
+        The markets of a proposal are in the encrypted body of its record. For every other change, the header is
+        sufficient.
         """
         if not market or change.policy_sha256:
             return True

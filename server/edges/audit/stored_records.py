@@ -10,7 +10,7 @@ from server.edges.limits import LoanDeskPriority
 from server.edges.thread_pool import StoreThreads
 from server.stores.record_log.proofs import PAGE_ROWS, ProofReader, stored_bytes
 
-_PART_ROWS = 25  # a part of a page takes about a millisecond, and a page of 500 records is a multiple of this
+_PART_ROWS = 25  # encoding a part takes about a millisecond; PAGE_ROWS is a multiple of this number
 _PAGE_SECONDS_MAX = 2.0
 
 
@@ -46,8 +46,8 @@ class StoredRecords:
         Args:
             proofs: Reads stored records and proofs.
             threads: The threads for database work of auditors.
-            priority: Lets the parts of a page wait while the loan desk is busy.
-            page_seconds_max: Time in seconds after which a page ends early, and the caller requests the next one.
+            priority: Delays the parts of a page while the loan desk is busy.
+            page_seconds_max: Time in seconds after which a page ends early. The caller requests the next page.
         """
         self._proofs, self._threads, self._priority = proofs, threads, priority
         self._page_seconds_max = page_seconds_max
@@ -79,8 +79,8 @@ class StoredRecords:
     async def list_page(self, request: pb.ListRecordsRequest) -> bytes:
         """Return an encoded page of stored records, whose content is encrypted.
 
-        The page is read and encoded in parts, so that calls of the loan desk wait for one part at most. The encoded parts
-        of a repeated field form one message if they are joined.
+        The page is read and encoded in parts, so that a call of the loan desk waits for at most one part. In protobuf,
+        the concatenation of encoded messages is the encoding of one message with all elements of a repeated field.
         """
         head = await self._threads.run(self._proofs.read_head)
         end = check_tree_size(request.end or head.size, head)

@@ -136,8 +136,8 @@ class DecisionBatches:
         try:
             # Encoding a chunk delays the event loop, so a thread does it if one is free.
             return await self._threads.run(self._encode_recorded, first, outcomes, recorded)
-        except Exception:  # noqa: BLE001 - the decisions are recorded, whichever way the thread fails
-            # An error would let the caller believe that nothing was decided.
+        except Exception:  # noqa: BLE001 - any failure of the thread has the same remedy
+            # Decisions may be recorded already. An error instead of the results would suggest that there are none.
             return self._encode_recorded(first, outcomes, recorded)
 
     def _encode_recorded(

@@ -88,7 +88,7 @@ def activation_problems(database: Database, bundles: Path, *, four_eyes: bool = 
 def _differences(
     history: ActivationHistory, family: str, activations: Mapping[str, str], *, four_eyes: bool
 ) -> Iterator[str]:
-    """Yield one sentence for each market of a family for which ACTIVE.toml and the record log differ, and what follows."""
+    """Yield one sentence for each market whose bundle in ACTIVE.toml and in the log differs, with the consequence."""
     recorded = {market: change.bundle_id for (name, market), change in history.serving.items() if name == family}
     for market in sorted({market for market, bundle_id in recorded.items() if bundle_id} - set(activations)):
         yield (

@@ -179,7 +179,7 @@ class RecordLog:
         return [result for result in results if result is not None], after
 
     def append_or_raise(self, connection: Connection, entries: Sequence[LogEntry]) -> None:
-        """Append entries as part of a larger transaction, as `append_within`; raise the error if one is rejected."""
+        """Append entries as `append_within` does, but raise the error of the first rejected entry."""
         for result in self.append_within(connection, entries)[0] if entries else ():
             if isinstance(result, Exception):
                 raise result

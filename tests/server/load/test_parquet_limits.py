@@ -197,11 +197,11 @@ def test_the_page_headers_of_files_of_every_form_are_read(tmp_path: Path) -> Non
 
 
 def data_header(kind: bytes = b"\x15\x00", size: bytes = b"\x15\x50", values: bytes = b"\x2c\x15\x0a") -> bytes:
-    """Return the header of a data page with 40 bytes and 5 values, in which one part may be replaced."""
+    """Return the header of a data page with 40 bytes and 5 values. Each part can be replaced."""
     return kind + size + b"\x15\x50" + values + bytes.fromhex("1500150615060000")
 
 
-# Each header is valid for a reader that ignores what it does not know, and states other sizes to it.
+# A lenient reader accepts each of these headers, and may read other sizes from it than a strict one.
 AMBIGUOUS = {
     "size of 64 bits": data_header(size=b"\x16\x50"),
     "size of 16 bits": data_header(size=b"\x14\x50"),
@@ -238,7 +238,7 @@ def test_a_page_header_that_two_readers_may_understand_differently_is_refused(tm
 
 
 def test_a_footer_that_names_the_same_bytes_many_times_is_refused(tmp_path: Path) -> None:
-    """The rows of one row group are named 31 times, so that the file states far more than it has."""
+    """The footer lists the same row group 31 times, so it states far more rows than the file stores."""
     path, footer_path = write_repeated(tmp_path / "file.parquet", 300, 1), tmp_path / "footer.parquet"
     table = pq.read_table(path).set_column(3, "f0", pa.array(np.random.default_rng(0).random(300)))
     pq.write_table(table, path)

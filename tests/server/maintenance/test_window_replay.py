@@ -191,7 +191,7 @@ async def test_a_candidate_bundle_gets_the_answers_that_single_what_ifs_get(
 async def test_a_recorded_bundle_that_can_no_longer_be_run_is_counted_and_the_rest_is_replayed(
     serving: Serving, other: SmallFamily
 ) -> None:
-    """The graphs of one bundle run in a process that ends after the bundle was opened."""
+    """The process that runs the graphs of one bundle ends after the bundle was opened."""
     first = serving.settings.bundles / "credit"
     await decide(serving, requests(6))
     await swap_model(serving, other.bundle_folder)

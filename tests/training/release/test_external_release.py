@@ -76,7 +76,7 @@ def fit_frame(folder: Path, frame: pd.DataFrame, label: pd.Series, **settings: A
 
 
 def fit_external(folder: Path, **settings: Any) -> lightgbm.Booster:
-    """Fit a model on other customers than those of the data, and write both to a folder."""
+    """Fit a model on customers that are not in the data; write the model and the data to a folder."""
     table = customers(2000, 1)
     customers(1500, 2).to_parquet(folder / "later.parquet")
     return fit_frame(folder, frame_of(table), table["bad"], **settings)
@@ -103,7 +103,7 @@ def rejection(folder: Path, spec: str) -> str:
 
 
 def scored_margins(bundle: Bundle, table: pd.DataFrame) -> list[float]:
-    """Return the margins of a bundle for a table with names of levels, encoded as the server encodes a request."""
+    """Return the margins of a bundle for a table of level names, which are encoded as the server encodes a request."""
     names, schema = bundle.schema.names, bundle.schema
     rows = [
         [np.nan if pd.isna(value) else schema.encode_value(name, value) for name, value in zip(names, row, strict=True)]

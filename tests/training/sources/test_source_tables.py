@@ -181,7 +181,7 @@ def test_a_query_may_end_with_a_semicolon_or_a_comment(end: str, tmp_path: Path)
     urls = [
         "duckdb:///shop.duckdb",
         *([] if end.count(";") > 1 else ["sqlite:///shop.db"]),
-    ]  # SQLite allows one semicolon
+    ]  # SQLite accepts at most one semicolon at the end
     for url in urls:
         assert rows_of(QuerySpec(sql=f"-- ;\nSELECT 'ö; -- x' AS k{end}", url=url), tmp_path) == [("ö; -- x",)]
 

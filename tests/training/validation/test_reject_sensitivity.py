@@ -69,7 +69,7 @@ def test_the_model_is_fitted_on_the_same_rows_with_and_without_rejected_applican
 
 
 def test_rejected_applicants_of_small_markets_only_are_a_remark(tmp_path: Path) -> None:
-    """The rejected applicants are all in a market that is too small, so none is left."""
+    """All rejected applicants are in a market that is left out because it is too small, so none remains."""
     table = made_customers(900)
     small = table[table["country"] == "FR"].head(40)
     decisions = ["R"] * 5 + ["A"] * 35

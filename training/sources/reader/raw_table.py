@@ -57,7 +57,7 @@ class RawColumn:
 
     @property
     def is_binary(self) -> bool:
-        """Return whether the values are bytes, of which not all are UTF-8."""
+        """Return whether the column has bytes that are not UTF-8. Bytes that are all UTF-8 are read as text."""
         return self.type == "BLOB"
 
     @property
@@ -155,7 +155,7 @@ def open_file(
 
 
 def _open_parquet(path: Path, reading: ReadingSpec) -> RawTable:
-    """Open a Parquet file. The spec may state the format of numbers in columns of text."""
+    """Open a Parquet file. The number format that the spec may state applies to columns of text only."""
     try:
         names = [plain_name(name) for name in pq.read_schema(path).names]
         with duckdb.connect() as connection:
@@ -177,8 +177,8 @@ def _open_parquet(path: Path, reading: ReadingSpec) -> RawTable:
 def _parquet_sql(connection: duckdb.DuckDBPyConnection, path: Path, count: int) -> str:
     """Return the table expression of a Parquet file.
 
-    Old writers store text as bytes without saying that it is text. A column of bytes is read as text if all of its values are
-    UTF-8; otherwise it stays a column of bytes, so that only a spec that uses it is refused.
+    Old writers store text as bytes, and do not declare it as text. A column of bytes is read as text if all of its
+    values are UTF-8. Otherwise it remains a column of bytes, and only a spec that uses it is rejected.
     """
     source = aliased_sql(f"read_parquet({quote_literal(str(path))}, hive_partitioning = false)", count)
     described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()  # noqa: S608 - quoted

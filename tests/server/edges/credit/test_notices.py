@@ -1,4 +1,4 @@
-"""A notice states the recorded decision in the person's language, and never anything that the record does not give."""
+"""A notice states the recorded decision in the person's language, and nothing that does not follow from the record."""
 
 import shutil
 
@@ -21,7 +21,7 @@ async def read_notice(serving: Serving, decision: pb.CreditDecision, locale: str
 
 
 def without_texts(reasons: Reasons) -> Reasons:
-    """Return reasons without what depends on the language."""
+    """Return a copy of reasons without the fields that depend on the language."""
     copy = Reasons()
     copy.CopyFrom(reasons)
     copy.ClearField("locale")
