@@ -142,7 +142,7 @@ class MarketPull:
     def _fetch_export(self, state: PullState) -> PullState:
         """Fetch the remaining parts of a full sync."""
         for part in self._client.export_churn_risks(state.market, resume_token=state.token, locale=state.locale):
-            table = export_table(part.arrow_stream, state.locale)
+            table = export_table(part.arrow_stream, state.locale, state.market)
             self._write_part(state.parts, table)
             is_last = part.WhichOneof("next") == "delta_token"
             state = self._save(

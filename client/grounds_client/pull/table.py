@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
+from babel.core import get_global
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from grounds.churn.v1 import churn_pb2
@@ -21,6 +22,7 @@ from grounds_client.pull.arrow_limits import read_arrow_stream
 from grounds_record.printable_text import escape_text
 
 _DRIVERS_MAX = 3
+_ENGLISH = "en"
 _TIME = pa.timestamp("us", tz="UTC")
 # The columns that describe a customer. The parts of a pull have only these columns.
 CUSTOMER_SCHEMA = pa.schema(
@@ -88,17 +90,21 @@ def _customer_row(risk: churn_pb2.ChurnRisk) -> dict[str, Any]:
     return row
 
 
-def export_table(content: bytes, locale: str) -> pa.Table:
+def export_table(content: bytes, locale: str, market: str) -> pa.Table:
     """Return a part of the export with flat columns.
 
     Args:
         content: An Arrow stream with nested drivers.
-        locale: The language of the driver texts, such as "de-AT". All drivers of a customer have one language: the
-            locale if all texts exist in it, otherwise the locale without its region ("de"), otherwise English.
+        locale: The language of the driver texts, such as "de-AT". All drivers of a customer have one language: the first of
+            `_preferred_locales` in which all texts exist.
+        market: The market of the copy.
     """
     part = read_arrow_stream(content)
     drivers = pa.concat_arrays([pa.array([], part.schema.field("drivers").type), *part["drivers"].chunks])
-    columns = {**_driver_columns(drivers, locale), "suppressions": pc.binary_join(part["suppressions"], ",")}
+    columns = {
+        **_driver_columns(drivers, _preferred_locales(locale, market)),
+        "suppressions": pc.binary_join(part["suppressions"], ","),
+    }
     arrays = [columns[name] if name in columns else part[name] for name in CUSTOMER_SCHEMA.names]
     schema = CUSTOMER_SCHEMA.with_metadata({_REMOVED_KEY: "[]"})
     return pa.table(dict(zip(CUSTOMER_SCHEMA.names, arrays, strict=True)), schema=schema)
@@ -180,15 +186,33 @@ def read_copy(path: Path, kind: str) -> pa.Table:
     return pcsv.read_csv(path, parse_options=pcsv.ParseOptions(newlines_in_values=True), convert_options=convert)
 
 
-def _driver_columns(drivers: pa.ListArray, locale: str) -> dict[str, pa.Array]:
+def _preferred_locales(locale: str, market: str) -> list[str]:
+    """Return the languages of texts, the best one first. It is the order of the server's pages.
+
+    The order is: the locale, its language, the languages that most people of the market read, English. Source: the likely subtags of
+    CLDR, https://unicode.org/reports/tr35/#Likely_Subtags.
+    """
+    locale = locale or _ENGLISH
+    found = [locale]
+    for tag in (locale, f"und-{market}"):
+        likely = get_global("likely_subtags").get(tag.replace("-", "_"), "").split("_")
+        if len(likely) == len(("language", "script", "region")):
+            language, script, region = likely
+            found += [f"{language}-{script}-{region}", f"{language}-{region}", f"{language}-{script}", language]
+        if tag == locale:
+            found.append(locale.split("-", maxsplit=1)[0])
+    return list(dict.fromkeys([*found, _ENGLISH]))
+
+
+def _driver_columns(drivers: pa.ListArray, languages: Sequence[str]) -> dict[str, pa.Array]:
     """Return the flat columns of the nested drivers.
 
-    Languages are tried from the most general to the most specific; a customer's texts are overwritten only if all
-    drivers of the customer have a text in that language.
+    Languages are tried from the last to the first; a customer's texts are overwritten only if all drivers of the customer have a
+    text in that language.
     """
     elements = [_element(drivers, position) for position in range(_DRIVERS_MAX)]
     texts = [pa.nulls(len(drivers), pa.string()) for _ in elements]
-    for language in dict.fromkeys(("en", locale.split("-", maxsplit=1)[0], locale)):
+    for language in reversed(languages):
         translations = [pc.map_lookup(element["texts"], language, "first") for element in elements]
         complete = pa.repeat(pa.scalar(value=True), len(drivers))
         for element, translation in zip(elements, translations, strict=True):

@@ -200,7 +200,7 @@ async def test_the_copy_equals_the_pages_in_the_requested_language(
 ) -> None:
     rows = scored_rows(churn_family.model, churn_family.customers.head(200), FIRST)
     load_file(serving.application.database, write_run(tmp_path / "run.parquet", churn_family.model, rows), utc_now())
-    for locale in ("", "de", "de-AT", "fr"):
+    for locale in ("", "de", "de-AT", "fr", "zh-TW", "en-GB"):
         await pull(serving, to := tmp_path / f"risks-{locale}.parquet", locale=locale)
 
         assert read_rows(to) == await read_server(serving, locale)
