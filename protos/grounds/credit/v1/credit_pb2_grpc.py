@@ -179,8 +179,8 @@ class CreditServiceServicer:
         Reasons: DECISION_UNKNOWN (NOT_FOUND), RECORD_REMOVED (FAILED_PRECONDITION),
         RECORD_DAMAGED (DATA_LOSS: the record is not what was written),
         NOTICE_UNAVAILABLE (FAILED_PRECONDITION: no notice can be computed, because
-        the bundle or the policy of the decision cannot be read or gives other
-        reasons).
+        the bundle or the policy of the decision cannot be read, or because they
+        yield reasons that differ from the recorded ones).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
