@@ -64,7 +64,7 @@ def serve(
     else:
         source = SharedClient(Client(address, credentials=ClientCredentials(ca, certificate, key) if ca else None))
     is_ipv6 = ipaddress.ip_address(host).version == 6  # noqa: PLR2004 - the version of IP
-    name = f"[{host}]" if is_ipv6 else host  # as it is written in an address and in the header Host
+    name = f"[{host}]" if is_ipv6 else host  # as in a URL and in the header Host
     console = create_app(source, _read_log_key(log_key), [name, "localhost", *(allowed_host or [])])
     with socket.create_server((host, port), family=socket.AF_INET6 if is_ipv6 else socket.AF_INET) as listener:
         typer.echo(f"console: http://{name}:{listener.getsockname()[1]}")
@@ -75,7 +75,7 @@ def serve(
 
 
 def _check_hosts(host: str, allowed: Sequence[str]) -> None:
-    """Raise an error if the address to listen on is not an IP address, or if an allowed name stands for many names."""
+    """Raise an error if the address to listen on is not an IP address, or if an allowed host name has a wildcard."""
     try:
         ipaddress.ip_address(host)
     except ValueError as error:

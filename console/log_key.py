@@ -1,4 +1,4 @@
-"""The record log's public key that checks what the pages show, and what a check with it proves."""
+"""The public key of the record log that verifies what the pages show, and what such a check proves."""
 
 from dataclasses import dataclass
 
@@ -23,12 +23,12 @@ class LogKey:
 
     @property
     def signer(self) -> str:
-        """Return whose signature is checked, as the end of a sentence."""
+        """Return the name of the signer, as the end of a sentence."""
         return describe_signer(given=self.is_given)
 
     @property
     def source(self) -> str:
-        """Return where the key comes from, and how a stronger check is possible."""
+        """Return where the key comes from, and how to make a stronger check if the server reported the key."""
         if self.is_given:
             return "as given to this console with --log-key"
         return f"{REPORTED_KEY_TEXT}; start the console with --log-key and your own copy"
@@ -43,7 +43,7 @@ def choose_log_key(request: Request, reported: str) -> LogKey:
     """Return the key that was given to the console, or else the key that the server reports.
 
     Args:
-        request: The request, whose application knows the key that was given.
+        request: The request. The state of its application contains the given key, or None.
         reported: The public key that the server reports, as text.
 
     Raises:

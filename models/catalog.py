@@ -16,7 +16,7 @@ from models.isolation.processes import check_bundle
 
 ACTIVE = "ACTIVE.toml"
 _MARKET_COUNT = "market_count"  # key of ACTIVE.toml, by which a half-written file is detected
-PREFIX_LENGTH_MIN = 8  # characters of an id that a command accepts instead of the whole id
+PREFIX_LENGTH_MIN = 8  # shortest prefix, in characters, that a command accepts instead of a whole id
 _ACTIVE_BYTES_MAX = 1_000_000
 
 
@@ -118,7 +118,7 @@ def _write_active(bundles: Path, family: str, markets: Mapping[str, str]) -> Non
 
 
 def match_prefix(prefix: str, ids: Iterable[str]) -> list[str]:
-    """Return the ids that begin with a prefix; none if the prefix is too short to be meant for one id."""
+    """Return the ids that begin with a prefix; none if the prefix is shorter than PREFIX_LENGTH_MIN."""
     return [each for each in ids if each.startswith(prefix)] if len(prefix) >= PREFIX_LENGTH_MIN else []
 
 
@@ -158,7 +158,7 @@ def check_activation(bundles: Path, name: str, markets: tuple[str, ...] = ()) ->
     """
     bundle = read_bundle(find_bundle(bundles, name))
     check_bundle(bundle)
-    chosen = tuple(dict.fromkeys(markets or bundle.manifest.markets))  # a repeated market is meant once
+    chosen = tuple(dict.fromkeys(markets or bundle.manifest.markets))  # without duplicates
     outside = sorted(set(chosen) - set(bundle.manifest.markets))
     if outside:
         raise ActivationRejected(
@@ -195,8 +195,8 @@ def check_deactivation(bundles: Path, family: str, markets: tuple[str, ...], rec
         bundles: The catalog.
         family: The model family.
         markets: The markets to stop.
-        recorded: The markets that the family serves according to the record log. A market counts as active also if only its
-            line in ACTIVE.toml is missing.
+        recorded: The markets that the family serves according to the record log. They count as active even if
+            ACTIVE.toml selects no bundle for them.
 
     Raises:
         ActivationRejected: No bundle of the family is active for one of the markets.

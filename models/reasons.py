@@ -90,7 +90,8 @@ def _group_contribution(
 def choose_locale(offered: Collection[str], requested: str, market: str) -> str:
     """Return the locale of all texts of an answer.
 
-    It is the first of these that is offered: the requested locale, its language, the locales of the market, English.
+    It is the first of these that is offered: the requested locale, the locales that it most likely means, its language,
+    the most likely locales of the market, English.
 
     Args:
         offered: The locales in which every text exists.
@@ -109,8 +110,8 @@ def choose_locale(offered: Collection[str], requested: str, market: str) -> str:
 def _likely_locales(tag: str) -> tuple[str, ...]:
     """Return the locales that a tag most likely means, most specific first; () if it is unknown.
 
-    The tag und-TW stands for the language that most people in Taiwan read. It gives zh-Hant-TW, zh-TW, zh-Hant and zh. Source: the
-    likely subtags of CLDR, https://unicode.org/reports/tr35/#Likely_Subtags.
+    For example, und-TW means the language that most people in Taiwan read. It gives zh-Hant-TW, zh-TW, zh-Hant and zh.
+    Source: the likely subtags of CLDR, https://unicode.org/reports/tr35/#Likely_Subtags.
     """
     likely = get_global("likely_subtags").get(tag.replace("-", "_"), "").split("_")
     if len(likely) != len(("language", "script", "region")):

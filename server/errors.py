@@ -164,7 +164,7 @@ class BundleNotReadable(ServerError):
 
 
 class NoticeUnavailable(ServerError):
-    """No notice can be computed for the decision: the record, its bundle or its policy cannot be read, or they differ."""
+    """No notice is possible: the record, its bundle or its policy cannot be read, or the reasons are not reproduced."""
 
 
 class NoActiveModel(ServerError):

@@ -22,8 +22,8 @@ _LEVELS_SHOWN = 5
 def match_features(spec: Spec, booster: lightgbm.Booster, ensemble: Ensemble) -> Spec:
     """Return the spec with the features of a model in the order of its columns, and with the levels of its categories.
 
-    A feature of the spec belongs to the model's feature that has its name, or the name of its column. LightGBM replaces
-    spaces in names with underscores, so a name with spaces belongs to the name with underscores.
+    A feature of the spec matches the model's feature that has its name, or the name of its column. LightGBM replaces
+    spaces in names with underscores, so a column with spaces in its name matches the name with underscores.
 
     Args:
         spec: The spec. If it lists no features, the features are those of the model.
@@ -195,7 +195,7 @@ def _level_problems(feature: FeatureEntry, levels: tuple[str, ...], largest_code
 
 
 def _level_names(values: Sequence[Any]) -> tuple[str, ...]:
-    """Return the levels of a pandas category as text, as the data are read: 10 for 10.0, and true for True."""
+    """Return the levels of a pandas category in the text form of the data: 10 for 10.0, and true for True."""
     return tuple(value if isinstance(value, str) else canonical_label(value) for value in values)
 
 

@@ -230,8 +230,8 @@ class Client:
 
         Args:
             decision_id: The id of the decision.
-            notice_locale: The language in which `notice` states the reasons again, and what would have changed the decision; ""
-                for no notice.
+            notice_locale: The language of `notice` as a BCP 47 tag. The notice states the reasons, and what would have
+                changed the decision. "" requests no notice.
         """
         request = credit_pb2.GetCreditDecisionRequest(decision_id=decision_id, notice_locale=notice_locale)
         response: credit_pb2.GetCreditDecisionResponse = self._call(self._credit.GetCreditDecision, request)
@@ -481,11 +481,11 @@ class Client:
         return response.model
 
     def find_model(self, bundle_id: str) -> model_pb2.Model | None:
-        """Return the bundle that an answer names, to describe the answer's features; None if it cannot be read.
+        """Return the model that an answer names, which describes the answer's features; None if it cannot be read.
 
-        No failure is raised, because the answer is complete without the descriptions. The usual reasons for None: the
-        answer has no score and names no bundle (bundle_id ""), the catalog no longer has the bundle, or this caller may not
-        read models.
+        A failed call raises no error, because the answer is complete without the descriptions. The usual reasons for
+        None: the answer has no score and names no bundle (bundle_id ""), the catalog no longer has the bundle, or this
+        caller may not read models.
         """
         try:
             return self.get_model(bundle_id) if bundle_id else None

@@ -72,12 +72,12 @@ def show_what_if(request: Request, client: Client) -> Response:
 def _draw_both(
     client: Client, answer: credit_pb2.SimulateCreditResponse, form_model: model_pb2.Model | None
 ) -> list[Markup | None]:
-    """Return the waterfalls as known and with other values, each described by the model that computed it."""
+    """Return the waterfalls of both assessments, each with the feature descriptions of the model that computed it."""
     models = {form_model.summary.bundle_id: form_model} if form_model else {}
     drawings = []
     for assessment in (answer.known, answer.simulated):
         bundle_id = assessment.model_output.bundle_id
-        # Another bundle may have begun to serve the market since the form was read.
+        # Another bundle may have begun to serve the market after `form_model` was read.
         drawings.append(_draw(assessment, models.get(bundle_id) or client.find_model(bundle_id)))
     return drawings
 

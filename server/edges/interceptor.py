@@ -51,7 +51,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         draining: True if new calls are rejected. Calls in progress continue.
         calls_in_progress: Number of calls to our services whose request has arrived and which have not ended.
         refusals: The denied and refused calls that are not recorded yet.
-        priority: Lets auditors wait while a call of the loan desk is in progress.
+        priority: Makes auditors wait, for a short time, while a call of the loan desk is in progress.
     """
 
     def __init__(

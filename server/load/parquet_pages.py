@@ -4,8 +4,8 @@ The footer of a Parquet file states how large a column is, but a reader allocate
 In a crafted file, the two differ. PyArrow does not return page headers, so this module parses them: they are structures of
 Thrift's compact protocol. See https://parquet.apache.org/docs/file-format/metadata/.
 
-The module accepts only headers that every reader must understand in the same way. A header with a repeated field, a size of
-another type, or an unknown kind of page could state one size here and a different one to PyArrow, so it is invalid.
+The module accepts only unambiguous headers. From a header with a repeated field, a size that is not an int32 or an
+unknown page type, this module and PyArrow could read different sizes, so such a header is rejected.
 """
 
 import os
@@ -56,7 +56,7 @@ class PageHeader:
 
 
 def read_page_headers(descriptor: int, start: int, length: int, values: int) -> Iterator[PageHeader]:
-    """Yield the header of each page of a column chunk. The pages fill the chunk, and contain exactly its values.
+    """Yield the header of each page of a column chunk; check that the pages fill the chunk and contain all its values.
 
     Args:
         descriptor: Descriptor of the file.
@@ -110,7 +110,7 @@ def _read_header(descriptor: int, position: int, end: int) -> PageHeader:
 
 
 def _read_int32(fields: _Fields, number: int, position: int) -> int:
-    """Return a field that must be an integer of 32 bits and not negative. A reader ignores a field of another type."""
+    """Return a non-negative int32. Other types are rejected, because a reader may skip a field of another type."""
     kind, value = fields.get(number, (0, None))
     if kind != _INT32 or not 0 <= value <= _INT32_MAX:
         raise PageHeaderInvalid(f"the page at byte {position} has an invalid size, type or number of values")

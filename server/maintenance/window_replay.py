@@ -216,7 +216,9 @@ class WindowReplayer:
             except BundleNotReadable:
                 if self._candidate.bundle_id:
                     raise
-                self.counts.left_out[_NO_BUNDLE] += len(group)  # a recorded bundle; the other decisions can be replayed
+                self.counts.left_out[_NO_BUNDLE] += len(
+                    group
+                )  # the other decisions can still be replayed with their own bundles
                 continue
             for case, result in zip(group, results, strict=True):
                 if isinstance(result, AdditivityError):

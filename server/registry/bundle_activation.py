@@ -124,8 +124,8 @@ def record_activation(
         expected: The bundle that must serve each market now, or ""; None for no check.
 
     Returns:
-        The markets for which a record was written. No record is written for a market that the bundle serves already, unless
-        the change was approved: the record then closes the proposal.
+        The markets for which a record was written. A market that the bundle serves already gets a record only if the
+        change was approved by a second operator, because the record closes the proposal.
 
     Raises:
         ChangeRefused: The bundle was retired, a market is not served by the bundle that `expected` states, or the
@@ -174,7 +174,7 @@ def record_deactivation(
             market for name, market in history.serving if name == family and served_bundle(history, (name, market))
         ]
         check_deactivation(bundles, family, tuple(markets), recorded)
-        # A market that only the file names needs no record, because the log states no bundle for it.
+        # A market that only ACTIVE.toml contains needs no record, because the log states no bundle for it.
         served = [market for market in dict.fromkeys(markets) if market in recorded]
         entries = [_activation_entry(history, (family, market), None, origin, reason, at) for market in served]
         log.append_or_raise(connection, entries)
@@ -187,8 +187,8 @@ def record_retirement(
     """Record that a bundle cannot be activated again.
 
     Returns:
-        False if the bundle was retired already. Nothing is changed then, unless the change was approved: the record then
-        closes the proposal.
+        False if the bundle was retired already. Then a record is written only if the change was approved by a second
+        operator, because the record closes the proposal.
 
     Raises:
         ChangeRefused: The bundle serves a market, or the proposal was approved already.
@@ -215,7 +215,9 @@ def record_retirement(
 
 
 def check_not_approved(history: ActivationHistory, origin: ChangeOrigin) -> None:
-    """Check that the proposal of an approved change is still open. The caller has locked the head of the log.
+    """Check that nobody has approved the proposal of a change yet.
+
+    The result stays valid only while the caller keeps the head of the log locked.
 
     Raises:
         ChangeRefused: The proposal was approved already.

@@ -87,11 +87,11 @@ def activate_policy(
         expected: SHA-256 of the policy that must be in force now, or "" for none; None for no check.
 
     Returns:
-        Whether the policy was activated. If it was activated already, nothing is changed, unless the change was approved:
-        the record then closes the proposal.
+        Whether the policy was activated. If an operator activated it already, a record is written only if the
+        change was approved by a second operator, because the record closes the proposal.
 
     Raises:
-        ChangeRefused: Another policy is in force than `expected` states, or the proposal was approved already.
+        ChangeRefused: The policy in force is not the one that `expected` states, or the proposal was approved already.
         PolicyRefused: A different policy with the same version came into force after the change was planned.
         StoreUnavailable: It is unknown whether the policy was activated.
     """

@@ -109,7 +109,7 @@ def approve(
 ) -> ApprovedChange:
     """Make a proposed change. The bundle and its signature, or the version of the policy, are checked again.
 
-    The records of the change close the proposal, also if they change nothing because the same bundle or policy serves already.
+    The records of the change close the proposal, even if the same bundle or policy is in use already.
 
     Args:
         log: The record log.
@@ -129,7 +129,7 @@ def approve(
     with log.database.reading() as connection:
         history = read_history(connection)
     proposal_id = _find_proposal(history, wanted)
-    # Refuse early. The change checks this again while it has locked the log, because two people may approve at a time.
+    # Refuse early. The change repeats this check while the log is locked, because two people may approve at once.
     check_not_approved(history, ChangeOrigin(proposal_id=proposal_id))
     record = log.find_by_id(proposal_id)
     assert record is not None, "the record was read from the log"

@@ -1,6 +1,7 @@
 """The server with checks that SIGUSR1 switches off and on: `python -m tests.bench.switched_server CONFIG.toml`.
 
-No configuration switches these checks off, so this module replaces their functions. It reports each switch in the log.
+No configuration switches these checks off, so this module replaces their functions. The application log reports each
+switch.
 """
 
 import asyncio
@@ -26,8 +27,8 @@ from server.stores.record_log.log import RecordLog
 class SwitchedChecks:
     """The checks of a decision that were added for failing disks, forks, wrong clocks and floods.
 
-    They are: the high-water mark is written and read, the database files are the same, a commit waits for the disk, the clock
-    contradicts nothing, and the limits on calls.
+    They write and compare the high-water mark, check that the database files were not replaced, make a commit wait for
+    the disk, compare the clock with the records, and limit calls.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The commands of docs/security.md, executed word by word: mTLS, three roles, and a refused credit score for the CRM."""
+"""The commands of docs/security.md, executed as written: mTLS, three roles, and a refused credit score for the CRM."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def test_a_newcomer_reads_the_page_in_less_than_ten_minutes() -> None:
 def test_a_newcomer_who_follows_the_walk_scores_as_the_loan_desk_and_is_refused_as_the_crm(
     released: Released, tmp_path: Path
 ) -> None:
-    """The project's folder is a new one, in which the programs are installed as in a checkout."""
+    """The commands run in a new folder, in which the programs are installed as in a checkout."""
     make_certificates, serve, change_folder, score, refused, error, list_refusals = walk_lines()
     programs = tmp_path / ".venv" / "bin"
     programs.mkdir(parents=True)

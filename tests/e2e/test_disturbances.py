@@ -27,7 +27,7 @@ FACTOR_MAX = 2.0
 
 @pytest.fixture
 def server(config: Path) -> Iterator[Process]:
-    """Start a server that may hold many connections, and that four auditors already keep at its limit."""
+    """Start a server that may hold many connections, and whose limit on calls of auditors four auditors reach."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < IDLE_CONNECTIONS + 1000:
         pytest.skip(f"the limit on open files is {hard}, and the server holds {IDLE_CONNECTIONS} connections")

@@ -20,7 +20,7 @@ from tests.server.edges.identity.test_tokens import KeySetServer, issuer
 __all__ = ["issuer"]
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 CALLERS = 4
-REFRESH_SECONDS = 5.0  # an unknown key id causes a refresh only this long after the last one
+REFRESH_SECONDS = 5.0  # an unknown key id causes a refresh only if the last one is at least this old
 SLOW_SECONDS = 1.0
 
 
@@ -28,7 +28,7 @@ class Load:
     """Callers that request one decision after another, each over its own channel, until `done` is set.
 
     Attributes:
-        counts: The number of answered calls of each caller.
+        counts: The number of ended calls of each caller, including failed ones.
         failures: The errors of all callers.
     """
 
@@ -145,7 +145,7 @@ def test_a_key_set_at_an_https_address_is_rotated_twice_under_load_without_a_fai
             running.wait_for_calls(5)
     assert running.failures == []
     assert min(running.counts) > 20
-    # The server has read a key set without the first key, so a token of this key identifies nobody any longer.
+    # The server has read a key set without the first key, so a token of this key no longer identifies a caller.
     rotating.sign_with("k0")
     with open_channel(server.address, credentials) as channel:
         assert refusal(lambda: score(channel, request_in("DE"))) == ("UNAUTHENTICATED", "CALLER_NOT_AUTHENTICATED")

@@ -1,4 +1,4 @@
-"""Every server of a database continues the lists of the others, but only for the same principal, method and query."""
+"""A page token is valid on every server of a database, but only for the same principal, method and query."""
 
 import itertools
 import json
@@ -126,7 +126,7 @@ def test_a_server_continues_the_list_of_another_server_only_for_the_same_princip
 
 
 def without_token(page: Any) -> Any:
-    """Return a page without its token, which contains the time at which it was written."""
+    """Return a page without its token, because the token contains the time of its creation."""
     copy = type(page)()
     copy.CopyFrom(page)
     copy.next_page_token = ""

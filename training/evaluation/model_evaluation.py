@@ -55,7 +55,7 @@ class ModelEvaluation:
         equivalence: Report of the check that the exported files equal the model.
         search: The kinds of model that the search compared on its folds, the chosen one first.
         remarks: Sentences on figures that could not be measured, and on groups that were pooled.
-        fitted_elsewhere: Whether the model was fitted by other software, so that it may have been fitted on the hold-out.
+        fitted_elsewhere: Whether the model was fitted outside this package, possibly on rows of the hold-out.
     """
 
     parameters: Mapping[str, Any]

@@ -64,9 +64,10 @@ def fit_calibration(margins: NDArray[np.float64], labels: NDArray[np.int64]) -> 
 def _step_size(
     margins: NDArray[np.float64], labels: NDArray[np.int64], start: tuple[float, float], step: tuple[float, float]
 ) -> float:
-    """Return 1, or the largest power of 1/2 with which the step does not increase the loss.
+    """Return the largest of 1, 1/2, 1/4, ... with which the step does not increase the loss beyond rounding.
 
-    If the margins are too extreme, as those of an overfitted model are, full Newton steps diverge.
+    Full Newton steps can diverge if the margins are too extreme, for example those of an overfitted model. After 40
+    halvings, the step is so small that it is used without a check.
     """
     least = _loss(margins, labels, *start) * (1.0 + _LOSS_ROUNDING)
     for halvings in range(_HALVINGS_MAX):

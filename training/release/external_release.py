@@ -21,7 +21,7 @@ from training.sources.reader.raw_table import shorten_list
 from training.sources.samples import Samples, label_of
 from training.spec import Spec
 
-_ROWS_OF_OUTCOME_MIN = 30  # with fewer calibration rows of one outcome, an interval of the AUC says nothing
+_ROWS_OF_OUTCOME_MIN = 30  # with fewer calibration rows of one outcome, the AUC is too uncertain for the test
 _NORMAL_QUANTILE = 1.645  # of a one-sided test at 5 %
 _UNKNOWN_SHARE_MAX = 0.5
 _LEVELS_SHOWN = 5
@@ -57,8 +57,8 @@ def release_external_model(
     Raises:
         SpecInvalid: A reason text is invalid.
         DataInvalid: A feature contains the outcome, or most levels of a category are unknown to the model.
-        ModelRejected: The model does not rank the calibration part better than chance, an exported file differs from the
-            model, or a release gate failed.
+        ModelRejected: The calibration part has too few rows, the model does not rank it better than chance, an exported
+            file differs from the model, or a release gate failed.
     """
     remarks = [_FITTED_ELSEWHERE, *_unknown_level_remarks(samples)]
     _check_ranking(file.booster, samples)
@@ -83,7 +83,7 @@ def release_external_model(
 
 
 def _check_ranking(booster: lightgbm.Booster, samples: Samples) -> None:
-    """Check that the model ranks the calibration part better than chance explains.
+    """Check that the model ranks the calibration part better than chance.
 
     A model whose features have other units or other meanings in the data than in its fit often ranks at random.
 

@@ -11,7 +11,8 @@ def check_reason_texts(schema: Schema) -> None:
     """Check that each reason text is valid and exists in English and in every other locale of the groups.
 
     In a locale other than English, a feature needs a text if the text of its group contains {pushed}. If any feature has names,
-    every feature of an actionable group needs a name in each of these locales, because a notice may propose to change its value.
+    every feature of an actionable group needs a name in each locale other than English, because a notice may propose to
+    change its value.
 
     Raises:
         SpecInvalid: A text is missing or invalid; the message lists every such text.

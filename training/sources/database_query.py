@@ -161,7 +161,7 @@ def _check_names(names: Sequence[str], field: str) -> None:
 
 
 def _cell_problem(names: Sequence[str], batch: Sequence[Sequence[Any]], first: int, field: str) -> str:
-    """Return the message for the first value of a batch that is not a single value of text, number or time.
+    """Return the message for the first value of a batch that is not a single text, number or time.
 
     Args:
         names: The names of the columns.
@@ -180,7 +180,7 @@ def _cell_problem(names: Sequence[str], batch: Sequence[Sequence[Any]], first: i
 
 
 def _value_problem(value: object) -> str:
-    """Return what a value is instead of a single value of text, number or time; "" if it is one."""
+    """Return what an unusable value is; "" if the value is a single text, number or time."""
     try:
         _cell(value).encode()
     except UnicodeEncodeError:
@@ -236,8 +236,8 @@ def _cell(value: object) -> str:
     """Return a value as text without loss; "" for a missing value.
 
     Raises:
-        ValueError: The value consists of several values, or of bytes that are not UTF-8. A text with half of a surrogate pair
-            is returned; writing it raises a ValueError.
+        ValueError: The value consists of several values, or of bytes that are not UTF-8. A text with an unpaired
+            surrogate is returned, but encoding it raises a UnicodeEncodeError, which is a ValueError.
     """
     if value is None or (isinstance(value, float | Decimal) and math.isnan(value)):
         return ""

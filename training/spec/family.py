@@ -148,13 +148,13 @@ class FeatureEntry(SpecPart):
             column has the name of the feature. In a log, the expression uses the features of features.sql.
         missing: Values that stand for a missing value in addition to table.missing, e.g. [96, 98] for special codes of
             a count. The server also treats these values as missing.
-        levels: Levels of a category in the order of their codes. If None, they are the levels of an exported model, or the
-            levels that occur in the fit part, sorted.
+        levels: Levels of a category in the order of their codes. If None, `export` uses the levels of the model, and
+            `fit` the sorted levels of the fit part.
         description: Description for the report; if empty, the report shows the name of the feature.
         sign: Monotone constraint: 1 if a higher value must not lower the risk, -1 if a higher value must not raise the
             risk, 0 for no constraint.
         group: Code of the feature's reason group; if None, the code is derived from the name of the feature.
-        names: Description in other languages than English, by locale, for notices to the person concerned.
+        names: Descriptions in languages other than English, by locale, for notices to the person concerned.
     """
 
     name: FeatureName

@@ -68,10 +68,10 @@ class RejectFindings:
 def measure_reject_scenarios(
     spec: Spec, samples: Samples, model: CandidateModel, hold_out: ScoredSample, threads: int, remarks: list[str]
 ) -> RejectFindings | None:
-    """Fit the model again for each assumed share of bad outcomes; return None if the spec has no rejected applicants.
+    """Fit the model again for each assumed share of bad outcomes; return None if there are no rejected applicants.
 
-    A scenario that cannot be fitted is left out, and its reason is appended to the remarks. If no rejected applicant is left,
-    this is a remark too.
+    A scenario that cannot be fitted is left out, and its reason is appended to the remarks. If the spec has
+    [table.reject] but no rejected applicant remains, a remark states this.
     """
     rejected = samples.rejected
     if rejected is None or spec.table is None or spec.table.reject is None:

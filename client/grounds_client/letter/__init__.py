@@ -1,1 +1,1 @@
-"""Letters to the person concerned: what was decided, why, what would have changed it, and how to ask for a review by a person."""
+"""Letters to the person concerned: the decision, its reasons, what would change it, and how to request human review."""

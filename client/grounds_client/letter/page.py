@@ -1,4 +1,4 @@
-"""The page of a letter, as HTML for print."""
+"""Renders a letter as an HTML page for printing."""
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ REASONS_MAX = 4  # 12 CFR 1002, Supplement I, comment 9(b)(2), paragraphs 1 and 
 
 @dataclass(frozen=True)
 class Sender:
-    """Who writes a letter.
+    """The sender of a letter.
 
     Attributes:
         name: Name and address of the company; lines are separated by line ends.
@@ -41,15 +41,16 @@ def render_letter(
     day: dt.date,
     english: Wording | None = None,
 ) -> str:
-    """Return the letter as HTML, which loads no other file.
+    """Return the letter as self-contained HTML, which loads no other file.
 
     Args:
         answer: The decision with its overrides and its notice.
-        override_reason: The reason of the last override in the language of the letter; "" without an override.
+        override_reason: The reason for the last override, in the language of the letter; "" without an override.
         wording: The wording in the language of the notice.
-        sender: Who writes.
+        sender: The sender.
         day: Date of the letter.
-        english: The wording in English, for a paragraph that a jurisdiction requires and the language does not have.
+        english: The English wording. It is used if `wording` lacks the paragraph of the market's jurisdiction; None if
+            `wording` has the paragraph or no paragraph is needed.
     """
     parts = list(_letter_parts(answer, override_reason, wording, sender, day, english))
     style = resources.files("grounds_client.letter").joinpath("letter.css").read_text(encoding="utf-8")
@@ -71,7 +72,7 @@ def _letter_parts(
     day: dt.date,
     english: Wording | None,
 ) -> Iterator[Markup]:
-    """Yield the parts of the letter, from its head to its end."""
+    """Yield the parts of the letter in their order."""
     decision, texts = answer.credit_decision, wording.texts
     override = answer.overrides[-1] if answer.overrides else None
     outcome = decision_name(override.decision if override else decision.decision)
@@ -103,7 +104,7 @@ def _letter_parts(
 def _values(
     decision: credit_pb2.CreditDecision, override: credit_pb2.Override | None, wording: Wording, sender: Sender
 ) -> dict[str, str]:
-    """Return the values of the placeholders."""
+    """Return the values of the placeholders by name."""
     granted = override.granted_amount if override else decision.assessment.policy_result.approvable_amount
     overridden = override.override_time.ToDatetime().date() if override else None
     return {
@@ -117,7 +118,7 @@ def _values(
 
 
 def _reasons(first: Sequence[str], others: Sequence[str], wording: Wording) -> Iterator[Markup]:
-    """Yield the principal reasons: that of a person before those of the policy and the model."""
+    """Yield the principal reasons: the reason for an override first, then those of the policy and the model."""
     reasons = [text for text in (*first, *others) if text][:REASONS_MAX]
     yield text_list(reasons, "ol") if reasons else tag("p", wording.texts["reasons_none"])
 
@@ -133,7 +134,7 @@ def _changes(recourse: credit_pb2.Recourse, wording: Wording) -> Iterator[Markup
 
 
 def _rights(market: str, wording: Wording, english: Wording | None, values: dict[str, str]) -> Markup | None:
-    """Return the paragraph of the jurisdiction, in English if the language has none; None if no law requires one."""
+    """Return the paragraph of the jurisdiction, in English if `wording` has none; None outside the EEA and the US."""
     jurisdiction = jurisdiction_of(market)
     if jurisdiction == GENERAL:
         return None
@@ -155,12 +156,12 @@ def _lines(text: str) -> Iterator[str]:
 
 
 def _date(day: dt.date, wording: Wording) -> str:
-    """Return a day as the language writes it."""
+    """Return a day in the long date format of the language."""
     return format_date(day, format="long", locale=wording.locale.replace("-", "_"))
 
 
 def _money(money: Money, wording: Wording) -> str:
-    """Return an amount as the language writes it, with the code of its currency."""
+    """Return an amount in the number format of the language, with its currency code."""
     amount = Amount.from_money(money)
     return format_currency(
         amount.value,

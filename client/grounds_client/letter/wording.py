@@ -1,4 +1,4 @@
-"""The wording of letters, by language, first day and jurisdiction; it is in TOML files, because lawyers change it."""
+"""The wording of letters, by language, effective date and jurisdiction. Lawyers can edit it in the TOML files."""
 
 import datetime as dt
 import sys
@@ -42,7 +42,7 @@ _EEA = (
     *("LV", "MT", "NL", "NO", "PL", "PT", "RO", "SE", "SI", "SK"),
 )
 GENERAL = "GENERAL"
-# The placeholders that each text may have. Texts without an entry have none.
+# The placeholders that each text may contain. Texts without an entry may contain none.
 _PLACEHOLDERS = {
     "APPROVE": ("amount", "decided"),
     "APPROVE_REDUCED": ("amount", "decided", "granted"),
@@ -63,11 +63,11 @@ _TEXTS = (
 
 @dataclass(frozen=True)
 class Wording:
-    """The texts of letters in one language, in the version of one day.
+    """One dated version of the texts of letters in one language.
 
     Attributes:
         locale: The language as a BCP 47 tag.
-        effective_from: First day of the version.
+        effective_from: First day on which the version applies.
         texts: The texts by name, with placeholders such as {amount}.
         jurisdictions: The paragraph on the person's rights, by jurisdiction.
     """
@@ -85,10 +85,10 @@ def offered_languages() -> list[str]:
 
 
 def read_wording(locale: str, day: dt.date) -> Wording:
-    """Return the wording of a language on a day.
+    """Return the wording of a language that is in force on a day.
 
     Raises:
-        LetterRefused: The language is not offered, or no version is in force on the day.
+        LetterRefused: The language is not offered, its wording is invalid, or no version is in force on the day.
     """
     file = resources.files("grounds_client.letter").joinpath("wording", f"{locale}.toml")
     if not file.is_file():
@@ -97,7 +97,7 @@ def read_wording(locale: str, day: dt.date) -> Wording:
 
 
 def parse_wording(content: str, locale: str, day: dt.date) -> Wording:
-    """Return the newest version in a file of wording that is in force on a day.
+    """Return the newest version of a wording file that is in force on a day.
 
     Raises:
         LetterRefused: A text is missing or has an unknown placeholder, or no version is in force on the day.

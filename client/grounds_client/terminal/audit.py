@@ -39,7 +39,7 @@ def show_decision_evidence(console: Console, evidence: audit_pb2.Evidence) -> No
 
 
 def _activation_text(activation_id: str) -> str:
-    """Return the activation under which a decision was made, as the end of a line; "" for decisions of earlier releases."""
+    """Return the activation as the end of a line; "" for a decision of a release that recorded no activations."""
     return f", activation {activation_id}" if activation_id else ""
 
 

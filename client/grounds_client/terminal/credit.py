@@ -32,7 +32,7 @@ _COLOURS = {
     "DECLINE": "red",
     "NOT_SCORABLE": "magenta",
 }
-_UNKNOWN_COLOUR = "magenta"  # of a decision that this version does not know
+_UNKNOWN_COLOUR = "magenta"  # for a decision that this version of the client does not know
 
 
 def show_decision(console: Console, decision: credit_pb2.CreditDecision, model: model_pb2.Model | None) -> None:

@@ -1,4 +1,4 @@
-"""Notices to the person concerned: the reasons of a recorded decision in the person's language, and what would have changed it."""
+"""Notices to the person concerned: the reasons for a decision in their language, and what would have changed it."""
 
 from dataclasses import replace
 
@@ -39,12 +39,13 @@ class NoticeWriter:
 
         Raises:
             DecisionUnknown: There is no such decision, or the caller may not ask about its market.
-            NoticeUnavailable: The record, its bundle or its policy cannot be read, or they do not give the recorded decision.
+            NoticeUnavailable: The record, its bundle or its policy cannot be read, or they do not reproduce the
+                recorded reasons.
         """
         return await self._threads.run_long(self._write, decision_id, locale, caller)
 
     def _write(self, decision_id: str, locale: str, caller: Caller) -> credit_pb2.DecisionNotice:
-        """Compute the recorded decision again, compare it, and then compute its texts in the requested language."""
+        """Compute the decision again, compare its reasons with the record, and return them in the given language."""
         found = find_decision(self._log.reader, decision_id, caller)
         try:
             recorded = self._sources.decode(found)
@@ -54,8 +55,8 @@ class NoticeWriter:
         except (ReplayUnavailable, BundleInvalid, AdditivityError) as error:
             raise _unavailable(decision_id, str(error)) from error
         reasons = recorded.decision.assessment.reasons
-        # A notice states the reasons of the recorded decision. Reasons that were computed again are these reasons only if all of
-        # their codes, contributions and texts are equal to the recorded ones.
+        # A notice must state the recorded reasons. The translated reasons are the same ones only if the computation
+        # reproduces the codes, contributions and texts in the record.
         if flat_fields("", assessment_message(again).reasons) != flat_fields("", reasons):
             raise _unavailable(decision_id, "its reasons, computed again, differ from the record; replay the decision")
         notice = credit_pb2.DecisionNotice(reasons=assessment_message(translated).reasons)
@@ -67,8 +68,8 @@ class NoticeWriter:
 def _approved_changes(found: credit_pb2.Recourse, assessment: Assessment) -> credit_pb2.Recourse:
     """Return the counterfactuals that the whole policy approves, with each change in words.
 
-    A search for counterfactuals looks at the cut-off of the probability of default only. A rule or a limit of the policy may prevent
-    an approval all the same, and a notice must not promise one.
+    The search for counterfactuals considers only the cut-off of the probability of default. A rule or a limit of the
+    policy may still prevent the approval, and a notice must not promise an approval that the policy would not grant.
     """
     approved = [each for each in found.counterfactuals if _is_approved(each, assessment)]
     for counterfactual in approved:
@@ -90,7 +91,7 @@ def _is_approved(counterfactual: credit_pb2.Counterfactual, assessment: Assessme
 
 
 def _change_text(change: credit_pb2.FeatureChange, model: Model, locale: str) -> str:
-    """Return what a feature means, its recorded value, and its proposed value."""
+    """Return a change as text: the name of the feature, its recorded value and its proposed value."""
     schema = model.bundle.schema
     name = schema.features[schema.position[change.feature]].name_in(locale)
     current = feature_value(change.current) if change.HasField("current") else None

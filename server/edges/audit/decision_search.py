@@ -63,8 +63,8 @@ class DecisionSearch:
     async def list_page(self, request: pb.ListDecisionsRequest, caller: Caller) -> bytes:
         """Return an encoded page, newest decisions first.
 
-        The page is read and encoded in parts, so that calls of the loan desk wait for one part at most. The encoded parts
-        of a repeated field form one message if they are joined.
+        The page is read and encoded in parts, so that calls of the loan desk wait for one part at most. The joined
+        parts are one valid message, because Protobuf concatenates the elements of a repeated field.
         """
         tokens, query = self._tokens.for_caller(caller), _query(request.filter)
         cursor, missing = _read_cursor(request, tokens), page_size(request.page_size)

@@ -86,8 +86,8 @@ class PolicyStore:
 def read_versions(connection: Connection) -> dict[str, str]:
     """Return the version of every stored policy that was ever in force, by SHA-256.
 
-    A policy that was proposed and never approved is stored too, but was never in force. Every other stored policy was, also
-    under an earlier release, which recorded no activation.
+    A policy is stored when it is proposed, so an unapproved proposal leaves a policy that was never in force.
+    All other stored policies have been in force, including those of earlier releases, which recorded no activations.
     """
     history = read_history(connection)
     proposed = {change.policy_sha256 for change in history.changes if change.header.kind == CHANGE_PROPOSED}

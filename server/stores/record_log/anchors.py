@@ -32,7 +32,7 @@ _COMMAND_SECONDS_MAX = 30
 CHECKED_ANCHORS = 100  # the newest anchored checkpoints, which are compared with the log before its first append
 _ANCHOR_FILES = "checkpoint-*.txt"
 _ANCHOR_BYTES_MAX = 65536
-_PROBLEM_BYTES_MAX = 500  # of the standard error of a command
+_PROBLEM_BYTES_MAX = 500  # how much of a command's standard error is logged
 _POLL_SECONDS = 0.05
 
 
@@ -116,8 +116,8 @@ class CheckpointAnchor:
     def _run_command(self, note: str, seconds: float) -> None:
         """Run the operator's command, with the checkpoint as standard input.
 
-        The command has a process group of its own, so that its own children end with it. Its standard error is read, so
-        that it neither fills nor breaks the application log of the server.
+        The command has a process group of its own, so that its own children end with it. Its standard error is
+        captured, so that it cannot flood the application log or break its format.
 
         Raises:
             OSError: The command cannot be started.
@@ -168,8 +168,8 @@ def read_newest_anchors(
 ) -> list[RememberedCheckpoint]:
     """Read the newest checkpoints in the anchor folder. Their order is determined by the tree size in the file names.
 
-    Files without a checkpoint of this log, or with a name that states a different size, are ignored and not counted;
-    `doctor` reports files without a checkpoint.
+    A file that contains no checkpoint of this log, or whose name states a different size, is ignored and does not count
+    toward `count`; `doctor` reports files without a checkpoint.
 
     Args:
         folder: The anchor folder; None if there is none.
@@ -184,21 +184,21 @@ def read_newest_anchors(
             break
         with suppress(OSError, RecordError):
             checkpoint = open_checkpoint(_read_anchor(path), key)
-            # A copy of an old checkpoint under a large number must not displace a newer checkpoint.
+            # A copy of an old checkpoint under the name of a larger tree must not displace a newer checkpoint.
             if path.name == _anchor_name(checkpoint.size):
                 found.append(RememberedCheckpoint(str(path), checkpoint))
     return found[::-1]
 
 
 def read_anchored_size(database: Database, folder: Path) -> int:
-    """Return the number of records that the newest checkpoint of the log in a folder covers; 0 without one."""
+    """Return the tree size of the newest checkpoint of the log in an anchor folder; 0 if the folder has none."""
     head = ProofReader(database).read_head()
     keys = trace_keys(parse_verifier_key(head.verifier_key), head.key_rotations)
     return max((each.checkpoint.size for each in read_newest_anchors(folder, keys, count=1)), default=0)
 
 
 def read_anchor_folder(folder: Path | None) -> list[str]:
-    """Return the texts of all files with the name of an anchor, smallest tree first; "" for a file that cannot be read."""
+    """Return the texts of all files that are named as anchors, sorted by name; "" for a file that cannot be read."""
     if folder is None:
         return []
     texts = []
@@ -213,7 +213,8 @@ def read_anchor_folder(folder: Path | None) -> list[str]:
 def _read_anchor(path: Path) -> str:
     """Return the text of an anchor. Bytes that are not UTF-8 are replaced, so that the signature is invalid.
 
-    Other programs write to the folder, too. A pipe, a device or a huge file must not delay or fill the reader.
+    Other programs may write to the folder. A pipe, a device or a huge file must not block the reader or use up its
+    memory.
 
     Raises:
         OSError: The file cannot be read, is not a regular file, or is too large for a checkpoint.
@@ -252,7 +253,7 @@ def write_exclusively(path: Path, note: str) -> None:
 
 
 def _problem_of(error: Exception) -> str:
-    """Return why a checkpoint was not anchored: the contradiction, or the path and the reason of the operating system."""
+    """Return why a checkpoint was not anchored: a contradiction, or an error of the system or command; else ""."""
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
     if isinstance(error, subprocess.CalledProcessError):
@@ -271,14 +272,14 @@ def _anchor_name(size: int) -> str:
 def _serve_command(process: subprocess.Popen[bytes], note: bytes, seconds: float) -> bytes:
     """Write the note to a process, and wait for its end; return the first bytes of its standard error.
 
-    The rest of its standard error is discarded. A descendant that keeps the pipe open is not waited for.
+    The rest of its standard error is discarded. The function does not wait for a descendant that keeps the pipe open.
 
     Raises:
         TimeoutExpired: The process did not end in time.
     """
     assert process.stdin is not None
     assert process.stderr is not None
-    with suppress(BrokenPipeError), process.stdin:  # the pipe is larger than any checkpoint, so this does not wait
+    with suppress(BrokenPipeError), process.stdin:  # a pipe can buffer any checkpoint, so the write does not block
         process.stdin.write(note)
     end, printed, is_open = time.monotonic() + seconds, b"", True
     while process.poll() is None:

@@ -187,9 +187,9 @@ class ProofReader:
             )
 
     def read_page(self, start: int, end: int, rows_max: int = PAGE_ROWS, bytes_before: int = 0) -> list[StoredRecord]:
-        """Return the first records of [start, end), or the next records of a page that already has some.
+        """Return the first records of [start, end), as a new page or as the next part of a page.
 
-        A page has at most 500 records and about 1 MB, but at least one record if there is any.
+        A page has about 1 MB at most, but at least one record if there is any. By default, it has at most 500 records.
 
         Args:
             start: Index of the first record.

@@ -1,4 +1,4 @@
-"""Letters to the person concerned: complete, in the person's language, and with nothing that the record does not give."""
+"""Letters to the person concerned are complete, in the person's language, and state nothing beyond the record."""
 
 import datetime as dt
 import html
@@ -27,7 +27,7 @@ from tests.server.servers import serve
 LANGUAGES = ("de", "en", "es", "fr", "it", "pl", "zh-Hant")
 SENDER = ("--sender", "Example Wholesale, 1 Market Road, Taipei", "--contact", "credit@example.com")
 SCRIPT = "<script>alert(1)</script>"
-# A word of each language that its letters contain and no other letter does.
+# By language, a phrase that only its letters contain.
 WORDS = {
     "de": "Sehr geehrte Damen und Herren",
     "en": "Dear customer",

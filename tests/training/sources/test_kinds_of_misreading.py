@@ -1,7 +1,8 @@
 """Every kind of input that was once misread without an error, in each form in which it can arrive.
 
-The forms are a table and a transaction log, each as CSV and as Parquet. `KINDS` lists the kinds; a kind that concerns only one of
-the two sources says so. Kinds that need whole files, such as dialects, have their tests in the other files of this folder.
+The forms are a table and a transaction log, each as CSV and as Parquet. `KINDS` lists the kinds; `sources` of a kind
+names the sources in which it occurs. Kinds that need whole files, such as dialects, have their tests in the other files
+of this folder.
 """
 
 import datetime as dt
@@ -29,7 +30,7 @@ ROLES = {"customer": "customer_id", "time": "time", "number": "amount", "categor
 
 @dataclass(frozen=True)
 class Refused:
-    """A refusal that contains these words."""
+    """A rejection whose message contains these words."""
 
     words: str
 
@@ -43,11 +44,11 @@ class Kind:
         cells: The cells of the column as text, which are also the cells of a Parquet column of text; empty if the kind exists
             only in a declared type.
         expected: The values that are read, in any order and each once, or the refusal.
-        stored: The same values in a declared Parquet type, read like the text; None if text is the only form.
+        stored: The same values in a declared Parquet type, with the same result; None if text is the only form.
         fields: Further fields of [table] or [log].
-        of_log: What is expected of a log, where it differs.
+        of_log: The expected values or refusal of a log; None if they are those of a table.
         sources: The sources in which the kind occurs.
-        total: The sum of all values, if the sum was wrong.
+        total: The expected sum of all values, for a kind whose sum was once wrong; otherwise None.
     """
 
     role: str
@@ -165,8 +166,8 @@ FORMS = [
 def write_rows(kind: Kind, form: str, path: Path) -> None:
     """Write a file with the column x of the kind, and with columns for everything else that a source needs.
 
-    The values are repeated until there are 100 rows. Customers are not repeated, because a table has a customer once; other
-    customers follow them.
+    The values are repeated until there are 100 rows. Customers are not repeated, because a table may contain each
+    customer only once; other customers fill the remaining rows.
     """
     values = kind.stored if kind.stored is not None and form == "parquet type" else pa.array(kind.cells, pa.string())
     count = max(ROWS, len(values))
@@ -234,7 +235,7 @@ def read_log(kind: Kind, path: Path) -> list[Any]:
 
 def plain(value: Any) -> Any:
     """Return a value in the form in which the kinds state it."""
-    if isinstance(value, dt.datetime):  # also the times of pandas
+    if isinstance(value, dt.datetime):  # includes pandas timestamps
         return value.replace(tzinfo=None).isoformat(" ")
     if isinstance(value, float):
         return None if math.isnan(value) else Decimal(repr(value))

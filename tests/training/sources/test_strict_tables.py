@@ -141,7 +141,7 @@ def test_customers_that_were_stored_as_numbers_keep_every_digit(
 
 
 def test_a_column_of_bytes_is_text_only_if_every_value_is_utf_8(tmp_path: Path) -> None:
-    """Old writers store text as bytes. A column with other bytes harms nobody as long as the spec does not use it."""
+    """Old writers store text as bytes. A column with other bytes is left out, and rejected only if the spec uses it."""
     sectors = [("bär".encode(), b"inn", None)[index % 3] for index in range(ROWS)]
     noise = [bytes([index, 255]) for index in range(ROWS)]
     table = pa.Table.from_pandas(small_table(), preserve_index=False)

@@ -117,7 +117,7 @@ def detect_number_format(
 def stated_number_format(reading: ReadingSpec) -> NumberFormat:
     """Return the format that the spec states for numbers in columns of text, without looking at any cell.
 
-    Without a statement, only numbers with a decimal point and without groups are readable.
+    If the spec states nothing, only numbers with a decimal point and without thousands separators are readable.
     """
     decimal = reading.decimal or _OTHER_MARK.get(reading.thousands or "", ".")
     unstated = _OTHER_MARK[decimal] if reading.decimal is not None else ""

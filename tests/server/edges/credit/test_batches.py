@@ -289,7 +289,7 @@ async def test_batches_have_their_own_limit_and_take_no_place_of_single_calls(sm
 
 
 class EndingExecutor(Executor):
-    """Runs its first work in a thread. Later work is lost, or refused as by a pool that was closed."""
+    """Runs the first submitted work in a thread. Later work is lost, or rejected as by a closed pool."""
 
     def __init__(self, *, refuses: bool) -> None:
         self._pool, self._refuses, self.lost = ThreadPoolExecutor(1), refuses, 0

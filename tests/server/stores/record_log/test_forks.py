@@ -230,7 +230,7 @@ def _push(url: str, folder: Path) -> tuple[CheckpointAnchor, str]:
 
 
 def _write_strange_file(path: Path, strange: str, folder: Path) -> None:
-    """Write a file with the name of an anchor that is newer than all anchors, or with a similar name."""
+    """Write a strange file under the name of an anchor that is newer than all others, or under a similar name."""
     first = next(iter(sorted(folder.glob("checkpoint-*1.txt")))).read_bytes()
     if strange == "pipe":
         os.mkfifo(path)
