@@ -51,6 +51,7 @@ REDACTED = {
     ("EventRecord", "answer"),
     ("FeatureChange", "current"),
     ("FeatureChange", "proposed"),
+    ("FeatureChange", "text"),
     ("Contribution", "value"),
     ("Reason", "text"),
     ("DecisionRecord", "request"),
