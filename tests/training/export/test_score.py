@@ -156,7 +156,10 @@ def without_trees() -> lightgbm.Booster:
 UNSUPPORTED: dict[str, tuple[Callable[[], lightgbm.Booster], str]] = {
     "regression": (lambda: with_objective({"objective": "regression"}), "'regression'.*fit with objective='binary'"),
     "poisson": (lambda: with_objective({"objective": "poisson"}), "'poisson'.*fit with objective='binary'"),
-    "cross entropy": (lambda: with_objective({"objective": "cross_entropy"}), "'cross_entropy'.*objective='binary'"),
+    "cross entropy lambda": (
+        lambda: with_objective({"objective": "cross_entropy_lambda"}),
+        "'cross_entropy_lambda'.*objective='binary'",
+    ),
     "multiclass": (
         lambda: with_objective({"objective": "multiclass", "num_class": 2}),
         "'multiclass'.*fit with objective='binary'",
@@ -168,10 +171,6 @@ UNSUPPORTED: dict[str, tuple[Callable[[], lightgbm.Booster], str]] = {
     "a custom objective": (
         lambda: with_objective({"objective": custom_objective}),
         "'custom'.*fit with objective='binary'",
-    ),
-    "random forest": (
-        lambda: with_objective({"boosting": "rf", "bagging_fraction": 0.5, "bagging_freq": 1}),
-        "'rf'.*fit with boosting='gbdt'",
     ),
     "linear trees": (lambda: with_objective({"linear_tree": True}), "linear_tree.*fit with linear_tree=false"),
     "zero as missing in some trees": (zero_missing_in_some_trees, r"features \[.*\].*fit all trees with one setting"),
