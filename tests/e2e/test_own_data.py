@@ -77,17 +77,27 @@ def write_csv(path: Path) -> None:
     path.write_text("\n".join(lines))
 
 
+def write_own_files(folder: Path, spec: str) -> tuple[Path, dict[str, str]]:
+    """Write a spec, the policy and the configuration of a server.
+
+    Returns:
+        The path of the configuration, and the same settings as environment variables.
+    """
+    (folder / "spec.toml").write_text(spec)
+    (folder / "policy.toml").write_text(POLICY)
+    settings = {
+        "bundles": folder / "bundles",
+        "policy": folder / "policy.toml",
+        "database": f"sqlite:///{folder}/own.db",
+        **key_settings(folder),
+    }
+    environment = {f"GROUNDS_{name.upper()}": str(value) for name, value in settings.items()}
+    return write_config(folder / "config.toml", settings), environment
+
+
 def test_an_own_csv_file_and_spec_lead_to_an_explained_score(tmp_path: Path) -> None:
     write_csv(tmp_path / "kunden.csv")
-    (tmp_path / "spec.toml").write_text(SPEC)
-    (tmp_path / "policy.toml").write_text(POLICY)
-    settings = {
-        "bundles": tmp_path / "bundles",
-        "policy": tmp_path / "policy.toml",
-        "database": f"sqlite:///{tmp_path}/own.db",
-        **key_settings(tmp_path),
-    }
-    config = write_config(tmp_path / "config.toml", settings)
+    config, environment = write_own_files(tmp_path, SPEC)
 
     run(
         *("training", "fit", str(tmp_path / "spec.toml"), "--data", str(tmp_path / "kunden.csv")),
@@ -96,7 +106,6 @@ def test_an_own_csv_file_and_spec_lead_to_an_explained_score(tmp_path: Path) -> 
     bundle_id = next(path.name for path in (tmp_path / "bundles" / "credit").iterdir() if path.is_dir())
     run("server", "activate", bundle_id[:12], "--config", str(config))
     run("server", "load", str(tmp_path / "files" / "credit.features.parquet"), "--config", str(config))
-    environment = {f"GROUNDS_{name.upper()}": str(value) for name, value in settings.items()}
     with demo.serving(tmp_path / "log", **environment) as address, Client(address) as client:
         decision = client.score_credit("AT", "K-1", Amount(Decimal(100), "EUR"), features={"seats": 55.0})
 

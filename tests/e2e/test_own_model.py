@@ -10,9 +10,8 @@ import pandas as pd
 import demo
 from grounds_client import Amount, Client
 from models.bundle import read_bundle
-from tests.conftest import key_settings, run
-from tests.e2e.processes import write_config
-from tests.e2e.test_own_data import POLICY
+from tests.conftest import run
+from tests.e2e.test_own_data import write_own_files
 
 SPEC = """
 family = "credit"
@@ -77,15 +76,7 @@ def test_a_model_that_was_fitted_elsewhere_is_released_decides_and_is_replayed_t
     parameters |= {"monotone_constraints": [1, 0, 0], "min_data_per_group": 20}
     booster = lightgbm.train(parameters, lightgbm.Dataset(model_frame(fitted), fitted["ausgefallen"]), 30)
     booster.save_model(tmp_path / "own.txt")
-    (tmp_path / "spec.toml").write_text(SPEC)
-    (tmp_path / "policy.toml").write_text(POLICY)
-    settings = {
-        "bundles": tmp_path / "bundles",
-        "policy": tmp_path / "policy.toml",
-        "database": f"sqlite:///{tmp_path}/own.db",
-        **key_settings(tmp_path),
-    }
-    config = write_config(tmp_path / "config.toml", settings)
+    config, environment = write_own_files(tmp_path, SPEC)
 
     printed = run(
         *("training", "export", str(tmp_path / "own.txt"), "--spec", str(tmp_path / "spec.toml")),
@@ -95,7 +86,6 @@ def test_a_model_that_was_fitted_elsewhere_is_released_decides_and_is_replayed_t
     folder = next(path for path in (tmp_path / "bundles" / "credit").iterdir() if path.is_dir())
     run("server", "activate", folder.name[:12], "--config", str(config))
     run("server", "load", str(tmp_path / "files" / "credit.features.parquet"), "--config", str(config))
-    environment = {f"GROUNDS_{name.upper()}": str(value) for name, value in settings.items()}
     with demo.serving(tmp_path / "log", **environment) as address, Client(address) as client:
         decisions = [
             client.score_credit("AT", customer, Amount(Decimal(100), "EUR"))

@@ -8,7 +8,7 @@ import random
 import re
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -60,19 +60,6 @@ from tests.small import POLICY, SmallFamily
 MARKETS, OPERATORS = ("DE", "FR", "AT"), ("ana", "ben", "cem")
 UNSIGNED = BundleSignatures(())
 HOUR = dt.timedelta(hours=1)
-
-
-@pytest.fixture
-def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
-    """Open an empty record log on a database of each kind."""
-    with open_test_log(database_url, tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
-def bundles(small: SmallFamily, tmp_path: Path) -> Path:
-    """Return a copy of the catalog of the small family."""
-    return shutil.copytree(small.bundles, tmp_path / "catalog")
 
 
 @dataclass(frozen=True)

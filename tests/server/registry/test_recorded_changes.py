@@ -1,8 +1,6 @@
 """What serves and what is recorded agree: confirmations, repeated markets, files that contradict the log, approvals."""
 
 import datetime as dt
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,26 +30,13 @@ from server.stores.catalog.artifacts import activation_problems
 from server.stores.catalog.policies import PolicyStore
 from server.stores.record_log.activations import read_history
 from server.stores.record_log.log import RecordLog
-from tests.server.record_logs import NOW, open_test_log
+from tests.server.record_logs import NOW
 from tests.server.registry.test_activations import UNSIGNED, open_history
 from tests.server.servers import copy_bundle
 from tests.small import POLICY, SmallFamily, complete_policy
 
 ANA = ChangeOrigin("ana")
 MINUTE = dt.timedelta(minutes=1)
-
-
-@pytest.fixture
-def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
-    """Open an empty record log on a database of each kind."""
-    with open_test_log(database_url, tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
-def bundles(small: SmallFamily, tmp_path: Path) -> Path:
-    """Return a copy of the catalog of the small family."""
-    return shutil.copytree(small.bundles, tmp_path / "catalog")
 
 
 def policy(version: str, **changes: str) -> Policy:
