@@ -58,7 +58,8 @@ def main(arguments: list[str]) -> int:
             print_heading(title)
             print(transcript)
             shown[name] = transcript
-    print("\nThe server has drained and stopped. Next: make serve, then python -m client --help")
+    print("\nThe server has drained and stopped. Next: make serve, and in another shell .venv/bin/grounds --help")
+    print("To type the commands above, first run: source .venv/bin/activate")
     if "--readme" in arguments:
         README.write_text(replace_blocks(README.read_text(encoding="utf-8"), shown), encoding="utf-8")
     return 0
