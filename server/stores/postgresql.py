@@ -18,6 +18,8 @@ from sqlalchemy import Connection, Engine, ExceptionContext, event
 from sqlalchemy.exc import DataError, IntegrityError
 
 from server.errors import StoreUnavailable
+from server.stores.key_tables import METADATA as KEY_METADATA
+from server.stores.tables import METADATA
 
 _CONNECT_SECONDS = 5
 _CONNECT_OPTIONS = {
@@ -32,7 +34,8 @@ _SYNCHRONOUS_COMMIT = "synchronous_commit"  # key in the info of a connection re
 # These statements are sent in one message, so they cost only one round trip. An administrator may change
 # synchronous_commit while the server runs, so each transaction sets its own value. The SELECT finds an unlogged table,
 # which PostgreSQL empties after a crash.
-_UNLOGGED = "SELECT MIN(relname) FROM pg_class WHERE relpersistence <> 'p' AND relkind = 'r' AND relnamespace = current_schema()::regnamespace"
+_TABLES = ", ".join(f"'{name}'" for name in sorted({*METADATA.tables, *KEY_METADATA.tables}))
+_UNLOGGED = f"SELECT MIN(relname) FROM pg_class WHERE relname IN ({_TABLES}) AND relpersistence <> 'p' AND pg_table_is_visible(oid)"  # noqa: S608 - names of our tables
 _BEGIN_WRITING = f"SHOW fsync; SHOW full_page_writes; {_UNLOGGED}; BEGIN; SET LOCAL synchronous_commit = {{}}"
 _BEGIN_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 

@@ -11,6 +11,7 @@ import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 import sqlalchemy
 import structlog
@@ -287,12 +288,19 @@ def _serve_command(process: subprocess.Popen[bytes], note: bytes, seconds: float
             raise subprocess.TimeoutExpired(process.args, seconds)
         if not is_open:
             time.sleep(_POLL_SECONDS)
-        elif select.select([process.stderr], [], [], _POLL_SECONDS)[0]:
+        elif _is_readable(process.stderr, _POLL_SECONDS):
             chunk = os.read(process.stderr.fileno(), _ANCHOR_BYTES_MAX)
             is_open, printed = bool(chunk), (printed + chunk)[:_PROBLEM_BYTES_MAX]
-    if is_open and select.select([process.stderr], [], [], 0)[0]:
+    if is_open and _is_readable(process.stderr, 0):
         printed += os.read(process.stderr.fileno(), _ANCHOR_BYTES_MAX)
     return printed[:_PROBLEM_BYTES_MAX]
+
+
+def _is_readable(pipe: IO[bytes], seconds: float) -> bool:
+    """Return whether a pipe has bytes or has been closed; wait for some seconds if not."""
+    poll = select.poll()  # select.select refuses descriptors from 1,024 on, which a server with many connections has
+    poll.register(pipe, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
