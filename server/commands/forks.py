@@ -17,19 +17,22 @@ def adopt_fork(reason: Reason, apply: Apply = False, config: Config = None) -> N
 
     check_reason(reason, None)
     with open_record_log(read_settings(config), with_all_anchors=True) as log:
+        # Read the list first, because the erasures that the log still has are added to it below.
+        listed, list_path = log.key_store.erasure_list.read(), log.key_store.erasure_list.path
         # The clock is not compared with the newest record, because a database that was restored may be old.
         lost = adopt(log, reason, utc_now()) if apply else find_lost_range(log)
-        if apply:
-            apply_listed_erasures(log, utc_now)
-        listed, list_path = log.key_store.erasure_list.read(), log.key_store.erasure_list.path
+        again = apply_listed_erasures(log, utc_now) if apply else 0
     first, last = lost.start - 1, lost.stop - 2
     print_line(
         f"records {first:,} to {last:,} {'are given up' if apply else 'would be given up'}: they are missing, or were replaced"
     )
     if listed:
         newest = max(each.time for each in listed)
+        applied = (
+            f"; {again:,} were applied again" if apply else "; those that the database lacks would be applied again"
+        )
         print_line(
-            f"erasure list {list_path}: {len(listed):,} erasures, the newest of {newest:%Y-%m-%d %H:%M} UTC, are applied again"
+            f"erasure list {list_path}: {len(listed):,} erasures, the newest of {newest:%Y-%m-%d %H:%M} UTC{applied}"
         )
     else:
         print_line(
