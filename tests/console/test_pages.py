@@ -107,7 +107,7 @@ def test_every_answer_forbids_scripts_frames_other_origins_and_copies_in_a_cache
     for path in (*MENU, "/nowhere", "/decisions?grade=" + "Z" * 40, "/static/console.css"):
         headers = Browser(pages.url).get(path).headers
         assert headers["content-security-policy"].startswith("default-src 'none'; style-src 'self'; img-src 'self';")
-        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["referrer-policy"] == "same-origin"
         assert (headers["cache-control"] == "no-store") == (not path.startswith("/static"))
 
 
