@@ -102,7 +102,10 @@ def choose_locale(offered: Collection[str], requested: str, market: str) -> str:
     if requested in offered:
         return requested
     language = requested.split("-", maxsplit=1)[0]
-    wanted = (*_likely_locales(requested), language, *_likely_locales(f"und-{market}"))
+    # A complete tag such as zh-Hant-HK means zh-Hant rather than zh (RFC 4647, section 3.4).
+    parts = requested.split("-")
+    shorter = ["-".join(parts[:count]) for count in range(len(parts) - 1, 1, -1)]
+    wanted = (*shorter, *_likely_locales(requested), language, *_likely_locales(f"und-{market}"))
     return next((locale for locale in wanted if locale in offered), DEFAULT_LOCALE)
 
 

@@ -189,18 +189,20 @@ def read_copy(path: Path, kind: str) -> pa.Table:
 def _preferred_locales(locale: str, market: str) -> list[str]:
     """Return the languages of texts, the best one first. It is the order of the server's pages.
 
-    The order is: the locale, its language, the languages that most people of the market read, English. Source: the likely subtags of
-    CLDR, https://unicode.org/reports/tr35/#Likely_Subtags.
+    The order is: the locale, the locale without its last parts (RFC 4647, section 3.4), what it most likely means, its
+    language, the languages that most people of the market read, English. Source of what is likely: CLDR,
+    https://unicode.org/reports/tr35/#Likely_Subtags.
     """
     locale = locale or _ENGLISH
-    found = [locale]
+    parts = locale.split("-")
+    found = [locale, *("-".join(parts[:count]) for count in range(len(parts) - 1, 1, -1))]
     for tag in (locale, f"und-{market}"):
         likely = get_global("likely_subtags").get(tag.replace("-", "_"), "").split("_")
         if len(likely) == len(("language", "script", "region")):
             language, script, region = likely
             found += [f"{language}-{script}-{region}", f"{language}-{region}", f"{language}-{script}", language]
         if tag == locale:
-            found.append(locale.split("-", maxsplit=1)[0])
+            found.append(parts[0])
     return list(dict.fromkeys([*found, _ENGLISH]))
 
 

@@ -13,10 +13,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from grounds_client import Client
 from grounds_client.pull import MarketPull, PullRefused, PullResult
-from grounds_client.pull.table import COPY_SCHEMA, CUSTOMER_SCHEMA, _customer_row
+from grounds_client.pull.table import COPY_SCHEMA, CUSTOMER_SCHEMA, _customer_row, _preferred_locales
+from models.reasons import choose_locale
 from server.load import runs
 from server.stores.clock import utc_now
 from server.stores.runs.erasure import erase_predictions
@@ -205,6 +208,21 @@ async def test_the_copy_equals_the_pages_in_the_requested_language(
 
         assert read_rows(to) == await read_server(serving, locale)
     assert any(row["driver_2"] for row in read_rows(to))
+
+
+@given(
+    offered=st.sets(st.sampled_from(["de", "de-AT", "fr", "pt-BR", "zh-Hant", "zh", "sr-Latn"])),
+    locale=st.sampled_from(
+        ["", "de", "de-AT", "de-CH-1996", "zh-TW", "zh-Hant-HK", "zh", "sr-Latn-RS", "pt", "ja", "*"]
+    ),
+    market=st.sampled_from(["DE", "AT", "TW", "BR", "RS", "US", "ZZ"]),
+)
+def test_the_copy_prefers_the_languages_that_the_server_prefers(offered: set[str], locale: str, market: str) -> None:
+    offered |= {"en"}
+
+    assert next(each for each in _preferred_locales(locale, market) if each in offered) == choose_locale(
+        offered, locale, market
+    )
 
 
 async def test_an_erased_customer_is_removed_from_the_copy(
