@@ -251,6 +251,11 @@ class Policy:
         ended = newest.effective_until is not None and day >= newest.effective_until
         return None if ended else newest
 
+    @property
+    def locales(self) -> frozenset[str]:
+        """Return the locales in which every text of the policy exists."""
+        return frozenset.intersection(*(frozenset(texts) for texts in self.document.texts.values()))
+
     def rule_text(self, code: str, locale: str, facts: Mapping[str, float | str]) -> str:
         """Return the text of a rule in the locale, or in English if the rule has no text in the locale."""
         texts = self.document.texts[code]

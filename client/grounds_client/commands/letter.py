@@ -12,10 +12,13 @@ from grounds_client.client import Client
 from grounds_client.commands.connection import connect
 from grounds_client.commands.options import Address, DecisionId
 from grounds_client.commands.output import print_message
+from grounds_client.errors import CallFailed
 from grounds_client.letter.page import Sender, render_letter
 from grounds_client.letter.pdf import print_pdf
-from grounds_client.letter.wording import jurisdiction_of, read_wording
+from grounds_client.letter.wording import find_language, jurisdiction_of, read_wording
 from grounds_record.private_files import replace_file
+
+_ENGLISH = "en"
 
 
 def letter(
@@ -38,6 +41,8 @@ def letter(
         raise typer.BadParameter(f"must end in .html or .pdf, got {to.name}", param_hint="--to")
     with connect(address) as client:
         answer = client.get_credit_decision(decision_id, notice_locale=locale)
+        if not find_language(answer.notice.reasons.locale):
+            answer = client.get_credit_decision(decision_id, notice_locale=_ENGLISH)
         decision, used = answer.credit_decision, answer.notice.reasons.locale
         if jurisdiction_of(decision.customer.market) == "US" and not agency:
             raise typer.BadParameter(
@@ -49,27 +54,38 @@ def letter(
     page = render_letter(
         answer,
         override_reason,
-        read_wording(used, today),
+        read_wording(find_language(used), today),
         Sender("\n".join(line.strip() for line in sender.split(",")), contact, agency),
         today,
-        read_wording("en", today),
+        read_wording(_ENGLISH, today),
     )
     with replace_file(to) as temporary:
         temporary.write_bytes(print_pdf(page) if to.suffix == ".pdf" else page.encode())
-    other = "" if used == locale else f", because the model has no texts in {locale!r}"
+    other = (
+        ""
+        if used == locale
+        else f", because the model, the policy or the wording of letters has no texts in {locale!r}"
+    )
     print_message(f"{to}: letter about decision {decision_id} in {used!r}{other}")
 
 
 def _override_reason(client: Client, answer: credit_pb2.GetCreditDecisionResponse, locale: str) -> str:
     """Return the text of the last override's reason; "" if there is no override.
 
-    The text comes from the current policy, in the requested language if the policy has it. If the reason is no longer
-    in the policy, the recorded text is returned, in the language in which it was recorded.
+    A text that was recorded in the language of the letter is used as recorded. Otherwise the text comes from the
+    current policy. If the reason is no longer in the policy, the recorded text is returned, in its own language.
     """
     if not answer.overrides:
         return ""
     override, decision = answer.overrides[-1], answer.credit_decision
-    policy = client.get_policy(market=decision.customer.market, locale=locale)
+    if override.locale == locale:
+        return override.reason_text
+    try:
+        policy = client.get_policy(market=decision.customer.market, locale=locale)
+    except CallFailed as error:
+        if error.reason != "NO_POLICY":
+            raise
+        return override.reason_text
     rules = [section.overrides for section in policy.sections]
     reasons = [reason for rule in rules for reason in (*rule.high_side_reasons, *rule.low_side_reasons)]
     return next((each.text for each in reasons if each.code == override.reason_code), override.reason_text)

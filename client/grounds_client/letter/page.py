@@ -1,16 +1,17 @@
 """Renders a letter as an HTML page for printing."""
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 
 from babel.dates import format_date
 from babel.numbers import format_currency
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.money_pb2 import Money
 
 from grounds.credit.v1 import credit_pb2
-from grounds_client.evidence.markup import Markup, tag, text_list
+from grounds_client.evidence.markup import Markup, section, tag, text_list
 from grounds_client.formatting import decision_name
 from grounds_client.letter.wording import GENERAL, Wording, jurisdiction_of
 from grounds_client.money import Amount
@@ -86,11 +87,10 @@ def _letter_parts(
     yield tag("p", tag("strong", texts[outcome].format_map(values)))
     yield tag("p", texts["by_person" if override else "by_policy"].format_map(values))
     if outcome != "APPROVE":
-        reasons = [each.text for each in answer.notice.reasons.reasons]
-        yield _section(texts["reasons_title"], *_reasons([override_reason] if override else [], reasons, wording))
+        yield section(texts["reasons_title"], *_reasons(answer, override_reason, wording))
         if answer.notice.HasField("recourse"):
-            yield _section(texts["changes_title"], *_changes(answer.notice.recourse, wording))
-    yield _section(
+            yield section(texts["changes_title"], *_changes(answer.notice.recourse, wording))
+    yield section(
         texts["review_title"],
         tag("p", texts["review"].format_map(values)),
         tag("p", texts["data"]),
@@ -106,21 +106,41 @@ def _values(
 ) -> dict[str, str]:
     """Return the values of the placeholders by name."""
     granted = override.granted_amount if override else decision.assessment.policy_result.approvable_amount
-    overridden = override.override_time.ToDatetime().date() if override else None
+    overridden = _local_day(override.override_time) if override else None
     return {
         "amount": _money(decision.requested_amount, wording),
         "granted": _money(granted, wording),
-        "decided": _date(decision.record_ref.decide_time.ToDatetime().date(), wording),
+        "decided": _date(_local_day(decision.record_ref.decide_time), wording),
         "overridden": _date(overridden, wording) if overridden else "",
         "contact": sender.contact,
         "agency": sender.agency,
     }
 
 
-def _reasons(first: Sequence[str], others: Sequence[str], wording: Wording) -> Iterator[Markup]:
-    """Yield the principal reasons: the reason for an override first, then those of the policy and the model."""
-    reasons = [text for text in (*first, *others) if text][:REASONS_MAX]
+def _reasons(answer: credit_pb2.GetCreditDecisionResponse, override_reason: str, wording: Wording) -> Iterator[Markup]:
+    """Yield the principal reasons why not all was granted.
+
+    The reason of a person comes first, if the person granted less than the policy, or nothing after a referral. The reason for
+    granting more is no reason against the applicant. The reasons of the policy and the model count only if they led to less than
+    an approval.
+    """
+    reasons = []
+    override = answer.overrides[-1] if answer.overrides else None
+    if override is not None and _speaks_against(override):
+        reasons.append(override_reason)
+    if answer.credit_decision.decision != credit_pb2.DECISION_APPROVE:
+        reasons += [each.text for each in answer.notice.reasons.reasons]
+    reasons = [text for text in reasons if text][:REASONS_MAX]
     yield text_list(reasons, "ol") if reasons else tag("p", wording.texts["reasons_none"])
+
+
+def _speaks_against(override: credit_pb2.Override) -> bool:
+    """Return whether the reason of an override speaks against the applicant."""
+    granted = override.granted_amount
+    grants = granted.units > 0 or granted.nanos > 0
+    return override.side == credit_pb2.OVERRIDE_SIDE_HIGH or (
+        override.side == credit_pb2.OVERRIDE_SIDE_REFERRAL and not grants
+    )
 
 
 def _changes(recourse: credit_pb2.Recourse, wording: Wording) -> Iterator[Markup]:
@@ -144,15 +164,15 @@ def _rights(market: str, wording: Wording, english: Wording | None, values: dict
     return tag("p", english.jurisdictions[jurisdiction].format_map(values), lang=english.locale)
 
 
-def _section(title: str, *parts: Markup | None) -> Markup:
-    """Return a section with its heading."""
-    return tag("section", tag("h2", title), *parts)
-
-
 def _lines(text: str) -> Iterator[str]:
     """Yield the lines of a text with breaks between them."""
     for number, line in enumerate(text.splitlines()):
         yield from (Markup("<br>"), line) if number else (line,)
+
+
+def _local_day(time: Timestamp) -> dt.date:
+    """Return the day of a time in the time zone of this machine, as the date of the letter is."""
+    return time.ToDatetime(dt.timezone.utc).astimezone().date()
 
 
 def _date(day: dt.date, wording: Wording) -> str:

@@ -114,6 +114,13 @@ def parse_wording(content: str, locale: str, day: dt.date) -> Wording:
     return Wording(locale, newest["effective_from"], texts, newest["jurisdictions"])
 
 
+def find_language(locale: str) -> str:
+    """Return the language of letters for texts in a locale: the locale, or the locale without its last parts; "" if there is none."""
+    parts = locale.split("-")
+    shorter = ("-".join(parts[:count]) for count in range(len(parts), 0, -1))
+    return next((each for each in shorter if each in offered_languages()), "")
+
+
 def jurisdiction_of(market: str) -> str:
     """Return the jurisdiction of a market: EU, US or GENERAL."""
     return "EU" if market in _EEA else "US" if market == "US" else GENERAL

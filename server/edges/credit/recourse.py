@@ -13,9 +13,14 @@ class RecourseFinder:
     def __init__(self) -> None:
         self._searches: dict[str, Recourse] = {}
 
-    def find(self, assessment: Assessment) -> pb.Recourse:
-        """Return the smallest changes with which the PD reaches the approve cut-off. A search takes about 10 ms."""
-        score, cut_off = assessment.score, assessment.section.approve_max_pd
+    def find(self, assessment: Assessment, pd_max: float | None = None) -> pb.Recourse:
+        """Return the smallest changes with which the PD is low enough. A search takes about 10 ms.
+
+        Args:
+            assessment: The assessment of the application.
+            pd_max: The PD to reach; None for the approve cut-off of the policy.
+        """
+        score, cut_off = assessment.score, assessment.section.approve_max_pd if pd_max is None else pd_max
         if score is None:
             return pb.Recourse(status=pb.RECOURSE_STATUS_NOT_SCORABLE)
         if score.pd <= cut_off:

@@ -5,6 +5,7 @@ import html
 import os
 import re
 import shutil
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -51,22 +52,23 @@ async def desk(released: Released, tmp_path: Path) -> AsyncIterator[Serving]:
         yield serving
 
 
-async def decline(desk: Serving, **changes: object) -> pb.CreditDecision:
-    """Return the decision about a customer of the released model who is behind with payments."""
-    customers = [str(number) for number in range(1, 400)]
-    for customer_id in customers:
+async def declines(desk: Serving, **changes: object) -> AsyncIterator[pb.CreditDecision]:
+    """Yield decisions about customers of the released model who are declined."""
+    for number in range(1, 400):
         request = score_request(
-            customer=Customer(market="TW", customer_id=customer_id),
-            requested_amount=Money(units=120_000, currency_code="TWD"),
-            features={},
-            **changes,
+            customer=Customer(market="TW", customer_id=str(number)),
+            **{"requested_amount": Money(units=120_000, currency_code="TWD"), "features": {}, **changes},
         )
         simulated = await desk.credit.SimulateCredit(
             pb.SimulateCreditRequest(customer=request.customer, requested_amount=request.requested_amount)
         )
         if simulated.known.policy_result.decision == pb.DECISION_DECLINE:
-            return (await desk.credit.ScoreCredit(request)).credit_decision
-    raise AssertionError("no customer is declined")
+            yield (await desk.credit.ScoreCredit(request)).credit_decision
+
+
+async def decline(desk: Serving, **changes: object) -> pb.CreditDecision:
+    """Return the decision about the first customer of the released model who is declined."""
+    return await anext(declines(desk, **changes))
 
 
 def text_of(page: str) -> str:
@@ -128,6 +130,28 @@ async def test_no_change_is_promised_that_a_rule_of_the_policy_prevents(desk: Se
     assert answer.notice.recourse == pb.Recourse(status=pb.RECOURSE_STATUS_NO_RECOURSE_FOUND)
 
 
+async def test_the_changes_of_a_large_amount_reach_a_grade_that_may_have_it(desk: Serving) -> None:
+    """The policy allows 200,000 TWD for fewer grades than its cut-off lets through."""
+    checked = 0
+    async for decision in declines(desk, requested_amount=Money(units=200_000, currency_code="TWD")):
+        answer = await desk.credit.GetCreditDecision(
+            pb.GetCreditDecisionRequest(decision_id=decision.record_ref.decision_id, notice_locale="en")
+        )
+        for counterfactual in answer.notice.recourse.counterfactuals:
+            simulated = await desk.credit.SimulateCredit(
+                pb.SimulateCreditRequest(
+                    customer=decision.customer,
+                    requested_amount=decision.requested_amount,
+                    features={change.feature: change.proposed for change in counterfactual.changes},
+                )
+            )
+            assert simulated.simulated.policy_result.decision == pb.DECISION_APPROVE
+            checked += 1
+        if checked >= 3:
+            return
+    raise AssertionError(f"{checked} changes were found")
+
+
 async def test_a_person_who_decided_is_named_as_a_person_and_their_reason_is_the_first(
     serving: Serving, tmp_path: Path
 ) -> None:
@@ -159,7 +183,9 @@ async def test_the_command_states_another_language_if_the_model_has_no_texts_in_
 
     done = await run_process(serving, *words)
 
-    assert done.stdout.strip().endswith("in 'de', because the model has no texts in 'fr'")
+    assert done.stdout.strip().endswith(
+        "in 'de', because the model, the policy or the wording of letters has no texts in 'fr'"
+    )
     assert WORDS["de"] in text_of(target.read_text(encoding="utf-8"))
 
 
@@ -189,6 +215,50 @@ def made_answer(market: str) -> pb.GetCreditDecisionResponse:
         requested_amount=Money(units=5, currency_code="USD"),
     )
     return pb.GetCreditDecisionResponse(credit_decision=decision, notice=pb.DecisionNotice())
+
+
+@pytest.mark.parametrize(
+    ("policy_decides", "side", "granted", "expected"),
+    [
+        (pb.DECISION_APPROVE, pb.OVERRIDE_SIDE_HIGH, 0, ["of a person"]),  # the model's reasons led to no denial
+        (pb.DECISION_APPROVE_REDUCED, pb.OVERRIDE_SIDE_HIGH, 1, ["of a person", "of the model"]),
+        (pb.DECISION_DECLINE, pb.OVERRIDE_SIDE_LOW, 2, ["of the model"]),  # a reason for granting more
+        (pb.DECISION_REFER, pb.OVERRIDE_SIDE_REFERRAL, 0, ["of a person", "of the model"]),
+        (pb.DECISION_REFER, pb.OVERRIDE_SIDE_REFERRAL, 2, ["of the model"]),
+        (pb.DECISION_DECLINE, pb.OVERRIDE_SIDE_WITHDRAWAL, 0, ["of the model"]),
+    ],
+)
+def test_only_reasons_against_the_applicant_are_principal_reasons(
+    policy_decides: pb.Decision, side: pb.OverrideSide, granted: int, expected: list[str]
+) -> None:
+    answer = made_answer("FR")
+    answer.credit_decision.decision = policy_decides
+    answer.notice.reasons.reasons.add(text="of the model")
+    answer.overrides.add(
+        side=side,
+        decision=pb.DECISION_APPROVE_REDUCED if granted else pb.DECISION_DECLINE,
+        granted_amount=Money(units=granted, currency_code="USD"),
+    )
+    day = dt.date(2026, 12, 1)
+
+    page = render_letter(answer, "of a person", read_wording("en", day), Sender("A", "B"), day)
+
+    assert re.findall(r"<li>(.*?)</li>", page) == expected
+
+
+def test_the_days_of_a_letter_are_those_of_the_place_where_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = made_answer("FR")
+    answer.credit_decision.record_ref.decide_time.FromJsonString("2026-11-30T23:30:00Z")
+    day = dt.date(2026, 12, 1)
+    monkeypatch.setenv("TZ", "Asia/Taipei")
+    time.tzset()
+    try:
+        page = render_letter(answer, "", read_wording("en", day), Sender("A", "B"), day)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+    assert "decided automatically on December 1, 2026" in text_of(page)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -6,11 +6,13 @@ import grpc
 
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.explain.v1.explain_pb2 import Reasons
+from server.config import Settings
 from tests.conftest import Serving
+from tests.server.edges.credit.test_decisions import settings_with_policy
 from tests.server.events import score_with_outcome
 from tests.server.requests import call_error, numbers, score_request
-from tests.server.servers import record_count, swap_model
-from tests.small import SmallFamily
+from tests.server.servers import record_count, serve, swap_model
+from tests.small import POLICY, SmallFamily
 
 
 async def read_notice(serving: Serving, decision: pb.CreditDecision, locale: str) -> pb.GetCreditDecisionResponse:
@@ -62,6 +64,19 @@ async def test_a_language_without_texts_is_answered_in_the_language_of_the_marke
     assert decision.customer.market == "DE"
     assert decision.assessment.reasons.locale == "de"
     assert answer.notice.reasons == decision.assessment.reasons
+
+
+async def test_a_policy_without_the_language_of_the_model_makes_no_notice_of_two_languages(
+    small_settings: Settings,
+) -> None:
+    policy = POLICY.replace('de = "Mehr als', 'fr = "Plus de', 1)
+    assert policy != POLICY
+    async with serve(settings_with_policy(small_settings, policy)) as serving:
+        decision = await score_with_outcome(serving, pb.DECISION_DECLINE)
+
+        answer = await read_notice(serving, decision, "de")
+
+    assert answer.notice.reasons.locale == "en"
 
 
 async def test_without_the_bundle_of_the_decision_there_is_no_notice(serving: Serving, other: SmallFamily) -> None:
