@@ -8,11 +8,10 @@ from typing import Any
 import lightgbm
 
 from grounds_record.printable_text import hidden_characters
-from training.errors import ModelRejected
+from training.errors import ModelRejected, shorten_list
 from training.export.trees import CategoricalSplit, Ensemble, tree_splits
 from training.sources.default_features import feature_names
 from training.sources.labels import canonical_label
-from training.sources.reader.raw_table import shorten_list
 from training.spec import FeatureEntry, Spec
 
 _SHOWN = 8

@@ -23,14 +23,13 @@ from training.equivalence.check import (
     reference_base_margin,
 )
 from training.equivalence.probes import RANDOM_ROW_COUNT
-from training.errors import DataInvalid
+from training.errors import DataInvalid, shorten_list
 from training.export.explain import explain_onnx
 from training.export.score import score_onnx
 from training.export.trees import Ensemble, read_ensemble
 from training.model_file import read_model_file
 from training.sources.loaded_table import RECORD, load_table
 from training.sources.reader.casts import number_cast
-from training.sources.reader.raw_table import shorten_list
 from training.sources.reader.unreadable import find_unreadable
 from training.spec import ReadingSpec
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
+from training.errors import quote_name
 from training.inspection.column_facts import ColumnFacts, TableFacts
 from training.inspection.column_roles import ColumnRoles
 
@@ -40,11 +41,11 @@ def fact_lines(facts: TableFacts, roles: ColumnRoles, leaks: Mapping[str, str]) 
     for column in facts.columns:
         if column.kind == "time" and len(column.time_formats) > 1:
             yield (
-                f"column {column.name!r}: {column.examples[0]!r} can be read as {' or '.join(map(repr, column.time_formats))}; set "
+                f"column {quote_name(column.name)}: {column.examples[0]!r} can be read as {' or '.join(map(repr, column.time_formats))}; set "
                 "time_format in the spec"
             )
     for name, reason in leaks.items():
-        yield f"column {name!r} is suspected to state the outcome: {reason}"
+        yield f"column {quote_name(name)} is suspected to state the outcome: {reason}"
 
 
 def facts_document(facts: TableFacts, roles: ColumnRoles, leaks: Mapping[str, str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from models.atomic_files import make_folder, write_file
 from training.console import Console
-from training.errors import DataInvalid
+from training.errors import DataInvalid, quote_name, shorten_list
 from training.inspection.column_facts import TableFacts, measure_table
 from training.inspection.column_roles import ColumnRoles, suggest_roles
 from training.inspection.facts_page import fact_lines, facts_document, facts_table
@@ -17,6 +17,8 @@ from training.inspection.suspected_leaks import suspect_leaks
 from training.sources.source_tables import open_source
 from training.spec import read_spec
 from training.spec.reading import ReadingSpec
+
+_NAMES_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,10 @@ def inspect_file(path: Path, reading: ReadingSpec, customer: str | None = None, 
         table = open_source(path, reading, Path(), Path(folder), option="FILE")
         for option, name in (("--customer", customer), ("--label", label)):
             if name is not None and table.find(name) is None:
-                listed = ", ".join(repr(column.name) for column in table.columns)
-                raise DataInvalid(f"{option}: {table.name} has no column {name!r}; use one of {listed}")
+                listed = ", ".join(
+                    shorten_list([quote_name(column.name) for column in table.columns], _NAMES_SHOWN, "")
+                )
+                raise DataInvalid(f"{option}: {table.name} has no column {quote_name(name)}; use one of {listed}")
         facts = measure_table(table, reading, Path(folder))
         roles = suggest_roles(facts, customer, label)
         leaks: dict[str, str] = {}

@@ -13,11 +13,10 @@ from sklearn.metrics import roc_auc_score
 
 from models.schema import UNSEEN
 from training.console import Console
-from training.errors import DataInvalid, ModelRejected
+from training.errors import DataInvalid, ModelRejected, shorten_list
 from training.export.trees import Ensemble
 from training.model_file import ModelFile
 from training.release.model_release import FittedModel, Release, checked_schema, release_fitted_model
-from training.sources.reader.raw_table import shorten_list
 from training.sources.samples import Samples, label_of
 from training.spec import Spec
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Collection
 
-from training.errors import DataInvalid
+from training.errors import DataInvalid, shorten_list, shorten_name
 from training.measures.single_feature import rank_by_single_feature
 from training.sources.samples import Samples, customer_of, label_of
 
 # A feature that alone reaches this AUC probably contains the outcome. A strong feature that does not contain it has an
 # AUC of about 0.7 to 0.85.
 _AUC_MAX = 0.95
+_FEATURES_SHOWN = 10
 
 
 def check_leakage(samples: Samples, acknowledged: Collection[str] = ()) -> None:
@@ -34,15 +35,17 @@ def check_leakage(samples: Samples, acknowledged: Collection[str] = ()) -> None:
     if not leaking:
         return
     lines = [
-        f"  {name}: {found[name].best_reason} ranks {found[name].best:.1%} of all pairs of a good and a bad row correctly"
+        f"  {shorten_name(name)}: {found[name].best_reason} ranks {found[name].best:.1%} of all pairs of a good and a bad row correctly"
         for name in leaking
     ]
-    listed = ", ".join(f'"{name}"' for name in leaking)
+    listed = ", ".join(f'"{name}"' for name in leaking[:_FEATURES_SHOWN]) + (
+        ", ..." if len(leaking) > _FEATURES_SHOWN else ""
+    )
     raise DataInvalid(
         "\n".join(
             [
                 f"features that alone rank at least {_AUC_MAX:.0%} of all pairs probably contain the outcome (target leakage):",
-                *lines,
+                *shorten_list(lines, _FEATURES_SHOWN, "  "),
                 f"remove them; if they were known before the outcome, set acknowledge = [{listed}] in the spec",
             ]
         )

@@ -19,11 +19,12 @@ import sqlalchemy
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, ResourceClosedError, SQLAlchemyError
 
-from training.errors import DataInvalid, SpecInvalid
+from training.errors import DataInvalid, SpecInvalid, quote_name, shorten_list
 from training.sources.reader.raw_table import plain_reason
 from training.spec import QuerySpec
 
 _BATCH_ROWS = 10_000
+_NAMES_SHOWN = 10
 _EXACT_MAX = 2**53
 _DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 _FILE_DATABASES = {"sqlite", "duckdb"}
@@ -154,9 +155,9 @@ def _without_end(query: str) -> str:
 def _check_names(names: Sequence[str], field: str) -> None:
     """Raise SpecInvalid if two columns of a query have the same name."""
     if repeated := sorted({name for name in names if names.count(name) > 1}):
+        listed = ", ".join(shorten_list([*map(quote_name, repeated)], _NAMES_SHOWN, ""))
         raise SpecInvalid(
-            f"{field}.sql: the query returns several columns with the name {', '.join(map(repr, repeated))}; give each column a "
-            "name of its own with AS"
+            f"{field}.sql: the query returns several columns with the name {listed}; give each column a name of its own with AS"
         )
 
 
@@ -173,7 +174,7 @@ def _cell_problem(names: Sequence[str], batch: Sequence[Sequence[Any]], first: i
         for name, value in zip(names, row, strict=True):
             if kind := _value_problem(value):
                 return (
-                    f"{field}: column {name!r} has {kind} in row {number:,} of the query; select a single value with text, a "
+                    f"{field}: column {quote_name(name)} has {kind} in row {number:,} of the query; select a single value with text, a "
                     "number or a time in the query, or leave out the column"
                 )
     raise AssertionError("every value of the batch is readable")

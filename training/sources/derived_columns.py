@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 
-from training.errors import DataInvalid, SpecInvalid
+from training.errors import DataInvalid, SpecInvalid, quote_name
 from training.sources.expressions import is_plain_name, names_in, referenced_columns, rename_columns
 from training.sources.reader.casts import number_cast, text_cast
 from training.sources.reader.raw_table import RawColumn, RawTable, open_file, plain_reason, quote_literal, read_strictly
@@ -172,7 +172,7 @@ def _add_mapped_column(
         shown = ", ".join(f"{value!r} ({count:,})" for value, count in unknown[:_VALUES_SHOWN])
         more = ", ..." if len(unknown) > _VALUES_SHOWN else ""
         raise DataInvalid(
-            f"column {source.column!r}: {len(unknown):,} values have no entry in {source.map or 'values'} of {derivation.field}: "
+            f"column {quote_name(source.column)}: {len(unknown):,} values have no entry in {source.map or 'values'} of {derivation.field}: "
             f"{shown}{more}; add them to the table of values"
         )
     new = f"c{len(table.columns) + 1}"

@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 
-from training.errors import SpecInvalid
+from training.errors import SpecInvalid, quote_name, shorten_name
 
 _CLASSES = {
     *("BETWEEN", "CASE", "CAST", "COLUMN_REF", "COMPARISON", "CONJUNCTION", "CONSTANT", "FUNCTION", "OPERATOR", "TYPE"),
@@ -47,10 +47,12 @@ def referenced_columns(field: str, expression: str, columns: Collection[str]) ->
             names[".".join(node["column_names"])] = None
     if unknown := [name for name in names if name not in columns]:
         hints = [match for name in unknown for match in get_close_matches(name, columns, 1)]
-        shown = ", ".join([*columns][:_NAMES_SHOWN]) + (", ..." if len(columns) > _NAMES_SHOWN else "")
+        shown = ", ".join(map(shorten_name, [*columns][:_NAMES_SHOWN])) + (
+            ", ..." if len(columns) > _NAMES_SHOWN else ""
+        )
         raise SpecInvalid(
-            f"{field}: {expression!r} uses unknown columns: {', '.join(map(repr, unknown))}"
-            + (f" (similar: {', '.join(map(repr, hints))})" if hints else "")
+            f"{field}: {expression!r} uses unknown columns: {', '.join(map(quote_name, unknown))}"
+            + (f" (similar: {', '.join(map(quote_name, hints))})" if hints else "")
             + f"; write names with other characters than letters, digits and _ in double quotes. Known columns: {shown}"
         )
     return tuple(names)

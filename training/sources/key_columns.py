@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
+from training.errors import quote_name
 from training.spec import TableSpec
 
 _KEYS = ("market", "customer_id", "as_of")
@@ -21,7 +22,7 @@ def key_problems(spec: TableSpec, rows: pd.DataFrame, place: Callable[[int], str
     """
     columns = {"market": spec.market_column, "customer_id": spec.customer_id, "as_of": spec.as_of_column}
     problems = [
-        f"column {columns[key]!r}: {_MISSING[key]} is missing in {len(missing):,} rows, first in {place(int(missing[0]))}; "
+        f"column {quote_name(str(columns[key]))}: {_MISSING[key]} is missing in {len(missing):,} rows, first in {place(int(missing[0]))}; "
         "complete or remove these rows"
         for key in _KEYS
         if len(missing := np.flatnonzero(rows[key].isna()))
@@ -29,7 +30,7 @@ def key_problems(spec: TableSpec, rows: pd.DataFrame, place: Callable[[int], str
     if not problems and len(duplicates := np.flatnonzero(rows.duplicated(list(_KEYS)))):
         first = int(duplicates[0])
         problems.append(
-            f"column {spec.customer_id!r}: {len(duplicates):,} duplicate rows, first customer "
+            f"column {quote_name(spec.customer_id)}: {len(duplicates):,} duplicate rows, first customer "
             f"{rows['customer_id'].iloc[first]!r} again in {place(first)}; market, customer and time must be unique: remove "
             "the duplicates, or set as_of_column in [table] if a customer has several rows at different times"
         )

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection
 
-from training.errors import DataInvalid
+from training.errors import DataInvalid, quote_name
 from training.spec import LabelSpec
 
 _VALUES_SHOWN = 5
@@ -40,7 +40,7 @@ def bad_and_good(spec: LabelSpec, values: Collection[str]) -> tuple[str, str]:
         return bad, others.pop()
     expected = f"{stated_good!r}" if stated_good is not None else "one other value"
     raise DataInvalid(
-        f"column {spec.column!r}: the label must have the values {bad!r} (bad) and {expected} (good), got {shown}; correct "
+        f"column {quote_name(spec.column)}: the label must have the values {bad!r} (bad) and {expected} (good), got {shown}; correct "
         "table.label, or exclude the rows with other values with [[table.exclude]]"
     )
 
@@ -63,7 +63,7 @@ def _recognized_pair(spec: LabelSpec, values: Collection[str], shown: str) -> tu
         expression = f'"{spec.column}" >= {max(values, key=float)}'
         hint += f", or compute the outcome, such as label = {{ column = '{expression}', bad = true }}"
     raise DataInvalid(
-        f"column {spec.column!r}: each label must be 0 (good) or 1 (bad), and both values must occur, got {shown}; {hint}"
+        f"column {quote_name(spec.column)}: each label must be 0 (good) or 1 (bad), and both values must occur, got {shown}; {hint}"
     )
 
 

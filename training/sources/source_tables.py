@@ -7,7 +7,7 @@ from pathlib import Path
 
 import duckdb
 
-from training.errors import DataInvalid, SpecInvalid
+from training.errors import DataInvalid, SpecInvalid, quote_name
 from training.sources.database_query import write_query_rows
 from training.sources.reader.number_format import NumberFormat
 from training.sources.reader.raw_table import RawColumn, RawTable, open_file, quote_literal, read_strictly
@@ -128,7 +128,7 @@ def _check_partition(table: RawTable, column: RawColumn, value: str | None, path
         other, count = connection.execute(query).fetchall()[0]
     if count:
         raise DataInvalid(
-            f"{path}: column {column.name!r} has {count:,} rows with a value such as {other!r}, but the name of the folder "
+            f"{path}: column {quote_name(column.name)} has {count:,} rows with a value such as {other!r}, but the name of the folder "
             f"states {column.name}={value}; remove the column from the file, or rename the folder"
         )
 
@@ -165,7 +165,7 @@ def _check_same_columns(first: RawTable, other: RawTable, path: Path) -> None:
     additional = [name for name in others if name not in names]
     if missing or additional:
         parts = [
-            f"{what} {', '.join(map(repr, found[:_NAMES_SHOWN]))}{', ...' if len(found) > _NAMES_SHOWN else ''}"
+            f"{what} {', '.join(map(quote_name, found[:_NAMES_SHOWN]))}{', ...' if len(found) > _NAMES_SHOWN else ''}"
             for what, found in (("lacks", missing), ("also has", additional))
             if found
         ]
@@ -177,7 +177,7 @@ def _check_same_columns(first: RawTable, other: RawTable, path: Path) -> None:
         found = other.find(column.name)
         if found is not None and _kind(found.type) != _kind(column.type):
             raise DataInvalid(
-                f"{path}: column {column.name!r} is {found.type}, but {column.type} in {first.name}; write the column with the "
+                f"{path}: column {quote_name(column.name)} is {found.type}, but {column.type} in {first.name}; write the column with the "
                 "same type in all files"
             )
 

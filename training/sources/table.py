@@ -16,7 +16,7 @@ import pandas as pd
 
 from grounds_record.printable_text import hidden_characters
 from models.schema import UNSEEN, Schema, level_codes
-from training.errors import DataInvalid, SpecInvalid
+from training.errors import DataInvalid, SpecInvalid, quote_name, shorten_list
 from training.sources.default_features import RESERVED_NAMES, default_features
 from training.sources.derived_columns import columns_of_derived
 from training.sources.incomplete_markets import small_markets, too_small_label
@@ -26,7 +26,7 @@ from training.sources.loaded_table import RECORD, ColumnProfile, LoadedTable, lo
 from training.sources.protected_attributes import attribute_columns
 from training.sources.reader.casts import MISSING_MARKERS, ColumnCast, key_cast, number_cast, text_cast, time_cast
 from training.sources.reader.column_summary import ColumnSummary
-from training.sources.reader.raw_table import RawColumn, plain_reason, quote_literal, shorten_list
+from training.sources.reader.raw_table import RawColumn, plain_reason, quote_literal
 from training.sources.reader.unreadable import UnreadableValues, find_unreadable, unreadable_sentences
 from training.sources.samples import WEIGHT, Sample, Samples, Waterfall, hash_bucket
 from training.sources.spec_columns import separate_table_columns
@@ -150,7 +150,7 @@ def read_table_customers(
     if at is not None:
         if table_spec.as_of_column is not None:
             raise SpecInvalid(
-                f"--at: column {table_spec.as_of_column!r} already contains the date of each row; remove --at"
+                f"--at: column {quote_name(table_spec.as_of_column)} already contains the date of each row; remove --at"
             )
         table_spec = table_spec.model_copy(update={"as_of": at})
     spec = spec.model_copy(update={"features": spec.features or _features_of_schema(schema), "table": table_spec})
@@ -233,7 +233,7 @@ def _check_columns(spec: Spec, loaded: LoadedTable, *, for_fit: bool) -> None:
     loaded.raw.require({field: name for field, name in wanted.items() if name is not None})
     label = spec.table.label.column
     if any(_column_name(feature) == label for feature in spec.features):
-        raise SpecInvalid(f"features: {label!r} is the label and cannot be a feature; remove it")
+        raise SpecInvalid(f"features: {quote_name(label)} is the label and cannot be a feature; remove it")
     if reserved := sorted(feature.name for feature in spec.features if feature.name in RESERVED_NAMES):
         raise SpecInvalid(
             f"features: {', '.join(reserved)} are names of columns that training adds; give these features other names, and "
@@ -351,7 +351,7 @@ def _drop_unlabelled(spec: TableSpec, loaded: LoadedTable, waterfall: Waterfall)
     rows, known = (int(count) for count in loaded.connection.execute(query).fetchall()[0])
     if known == 0:
         raise DataInvalid(
-            f"column {spec.label.column!r}: no row has an outcome, so no model can be fitted; to write features without "
+            f"column {quote_name(spec.label.column)}: no row has an outcome, so no model can be fitted; to write features without "
             "outcomes, use `python -m training features`"
         )
     if known == rows:
@@ -448,7 +448,7 @@ class _TableReader:
                 yield (
                     f"feature:{feature.name}",
                     (
-                        f"column {_column_name(feature)!r}: every value must be from {low:g} to {high:g} (min and max of the "
+                        f"column {quote_name(_column_name(feature))}: every value must be from {low:g} to {high:g} (min and max of the "
                         f"feature), got {len(outside):,} other values, first {values[outside[0]]:g} in "
                         f"{self._place(int(outside[0]))}; correct the values, or the range in the spec, or set missing = "
                         f"[{values[outside[0]]:g}] in the feature if it is a code for a missing value"
@@ -468,7 +468,7 @@ class _TableReader:
                 yield (
                     f"feature:{feature.name}",
                     (
-                        f"column {_column_name(feature)!r}: {len(rows):,} values have control or invisible characters "
+                        f"column {quote_name(_column_name(feature))}: {len(rows):,} values have control or invisible characters "
                         f"({', '.join(hidden[first])}), first {first[:_EXAMPLE_CHARACTERS]!r} in {self._place(int(rows[0]))}; "
                         "remove these characters"
                     ),
@@ -482,7 +482,7 @@ class _TableReader:
         if not len(invalid):
             return []
         sentence = (
-            f"column {self._table.weight!r} (table.weight): every weight must be above 0, got {len(invalid):,} rows with a "
+            f"column {quote_name(str(self._table.weight))} (table.weight): every weight must be above 0, got {len(invalid):,} rows with a "
             f"missing or other weight, first in {self._place(int(invalid[0]))}; correct these rows, or exclude them with "
             "[[table.exclude]]"
         )

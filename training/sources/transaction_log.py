@@ -17,7 +17,7 @@ from pathlib import Path
 
 import duckdb
 
-from training.errors import DataInvalid, SpecInvalid
+from training.errors import DataInvalid, SpecInvalid, quote_name
 from training.sources.aliases import apply_aliases
 from training.sources.currencies import LogCurrencies, read_currencies
 from training.sources.derived_columns import (
@@ -455,7 +455,7 @@ def _read_statuses(
     ).fetchall()[0][0]
     if duplicates:
         raise DataInvalid(
-            f"{path}: a customer must have at most one status for each day in {spec.since!r}; {duplicates} customers have "
+            f"{path}: a customer must have at most one status for each day in {quote_name(spec.since)}; {duplicates} customers have "
             "several; remove the duplicates"
         )
     return hashlib.sha256(f"{digest}|{source.digest}".encode()).hexdigest()

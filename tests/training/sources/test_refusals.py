@@ -1,18 +1,13 @@
 """Every message with which the reader of tables and logs rejects something states what to do."""
 
 import ast
-import re
 from collections.abc import Iterator
 
 from tests.conftest import ROOT
+from tests.training.sources.refusal_screens import INSTRUCTION
 
 READERS = [*(ROOT / "training/sources").rglob("*.py"), *(ROOT / "training/inspection").glob("*.py")]
 ERRORS = {"DataInvalid", "SpecInvalid"}
-# The verb of an instruction, at the start of a clause.
-INSTRUCTION = re.compile(
-    r"(^|[;:,.]|\b(or|and|must|to))\s+(then )?(add|change|check|choose|complete|compress|correct|create|decompress|double|exclude|"
-    r"export|give|keep|leave out|list|map|move|name|provide|read|remove|rename|replace|save|select|set|specify|state|use|write)\b"
-)
 # Calls that raise sentences of other functions or tables; test_strict_tables.py, test_strict_logs.py and
 # test_text_format.py check these sentences.
 JOINED = {"table.py": 1, "text_format.py": 1, "unreadable.py": 1}

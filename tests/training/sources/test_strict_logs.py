@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from training.errors import DataInvalid, SpecInvalid, fit_screen
+from tests.training.sources.refusal_screens import fitted_refusal
+from training.errors import DataInvalid, SpecInvalid
 from training.scoring.campaign import read_suppressions, unmatched_suppressions
 from training.sources.snapshots import create_customers
 from training.sources.transaction_log import SourcePaths, TransactionLog, open_transaction_log, temporary_database
@@ -176,9 +177,7 @@ def test_a_log_that_may_be_misread_is_rejected_on_one_screen_with_what_to_write(
         pass
 
     assert message in str(refused.value)
-    lines = fit_screen(f"error: {refused.value}").splitlines()
-    assert len(lines) <= 20
-    assert max(map(len, lines)) <= 120
+    assert fitted_refusal(refused.value)
 
 
 def test_the_line_of_the_first_unreadable_value_is_right_in_a_file_that_several_threads_read(tmp_path: Path) -> None:

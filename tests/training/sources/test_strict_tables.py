@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.schema import Schema
-from training.errors import DataInvalid, SpecInvalid, TrainingError, fit_screen
+from tests.training.sources.refusal_screens import fitted_refusal
+from training.errors import DataInvalid, SpecInvalid, TrainingError
 from training.sources.samples import Samples
 from training.sources.table import read_table_customers, read_table_samples
 from training.spec import Spec, read_spec, schema_document
@@ -286,9 +287,7 @@ def test_a_table_that_may_be_misread_is_rejected_on_one_screen_with_what_to_writ
         read(tmp_path, make(), spec)
 
     assert message in str(refused.value)
-    lines = fit_screen(f"error: {refused.value}").splitlines()
-    assert len(lines) <= 20
-    assert max(map(len, lines)) <= 120
+    assert fitted_refusal(refused.value)
     assert isinstance(refused.value, TrainingError)
 
 

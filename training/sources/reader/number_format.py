@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from training.errors import DataInvalid
+from training.errors import DataInvalid, quote_name
 from training.spec.reading import ReadingSpec
 
 _SPACES = " \u00a0\u202f"  # space, no-break space, narrow no-break space
@@ -127,7 +127,7 @@ def stated_number_format(reading: ReadingSpec) -> NumberFormat:
 def _decimal_mark(name: str, separator: str, evidence: _Evidence, reading: ReadingSpec) -> str:
     """Return the decimal mark that the cells prove or that `thousands` implies; the point if there is none."""
     if len(evidence.decimals) > 1:
-        shown = " and ".join(f"{cell!r} in column {column!r}" for column, cell in evidence.decimals.values())
+        shown = " and ".join(f"{cell!r} in column {quote_name(column)}" for column, cell in evidence.decimals.values())
         raise DataInvalid(f"{name}: numbers are written in two ways: {shown}; set decimal and thousands in the spec")
     if evidence.decimals:
         return next(iter(evidence.decimals))
@@ -136,7 +136,7 @@ def _decimal_mark(name: str, separator: str, evidence: _Evidence, reading: Readi
     for mark, (column, cell) in evidence.doubts.items():
         if mark == "," or separator != ",":
             raise DataInvalid(
-                f"{name}: column {column!r}: {cell!r} has either three decimals or a separator of thousands; set decimal = "
+                f"{name}: column {quote_name(column)}: {cell!r} has either three decimals or a separator of thousands; set decimal = "
                 f"{mark!r} or thousands = {mark!r} in the spec"
             )
     return "."

@@ -15,7 +15,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from training.errors import DataInvalid, SpecInvalid
+from training.errors import DataInvalid, SpecInvalid, quote_name, shorten_list, shorten_name
 from training.sources.reader.number_format import (
     NumberFormat,
     detect_number_format,
@@ -28,7 +28,6 @@ from training.spec.reading import ReadingSpec
 _Result = TypeVar("_Result")
 _CHUNK_CHARACTERS = 1 << 20
 _COLUMNS_SHOWN = 20
-_NAME_CHARACTERS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +106,7 @@ class RawTable:
             SpecInvalid: A column is missing; the message lists every missing column with its field.
         """
         found = {field: self.find(name) for field, name in wanted.items()}
-        if missing := [f"  {field}: {wanted[field]!r}" for field, column in found.items() if column is None]:
+        if missing := [f"  {field}: {quote_name(wanted[field])}" for field, column in found.items() if column is None]:
             raise SpecInvalid(
                 "\n".join(
                     [
@@ -122,17 +121,10 @@ class RawTable:
     def _column_list(self) -> str:
         """Return the names of the first columns."""
         names = [
-            name if len(name) <= _NAME_CHARACTERS else f"{name[:_NAME_CHARACTERS]}..."
-            for name in (
-                column.name or f"(column {number} has no name)" for number, column in enumerate(self.columns, 1)
-            )
+            shorten_name(column.name) or f"(column {number} has no name)"
+            for number, column in enumerate(self.columns, 1)
         ]
         return ", ".join(shorten_list(names, _COLUMNS_SHOWN, ""))
-
-
-def shorten_list(items: list[str], limit: int, indent: str) -> list[str]:
-    """Return the first items, and the number of the others."""
-    return items if len(items) <= limit else [*items[:limit], f"{indent}... and {len(items) - limit} more"]
 
 
 def open_file(
@@ -166,7 +158,8 @@ def _open_parquet(path: Path, reading: ReadingSpec) -> RawTable:
             f"{path.name}: cannot be read as Parquet; the file is damaged or incomplete: export it again"
         ) from error
     if repeated := sorted({name for name in names if name and names.count(name) > 1}):
-        raise DataInvalid(f"{path.name}: duplicate columns: {', '.join(map(repr, repeated))}; rename all but one")
+        listed = ", ".join(shorten_list([*map(quote_name, repeated)], _COLUMNS_SHOWN, ""))
+        raise DataInvalid(f"{path.name}: duplicate columns: {listed}; rename all but one")
     columns = tuple(RawColumn(name, str(row[0]), str(row[1])) for name, row in zip(names, described, strict=True))
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -318,7 +311,7 @@ def _failure(table: RawTable, error: duckdb.Error) -> str:
     value = re.search(r"[Ss]tring '(.{1,40}?)'", str(error))
     example = f", such as {value[1]!r}" if value else ""
     return (
-        f"{table.name}: {' or '.join(map(repr, table.expressions))} cannot be computed for a value{example}; correct the "
+        f"{table.name}: {' or '.join(map(quote_name, table.expressions))} cannot be computed for a value{example}; correct the "
         "value or the expression. TRY_CAST(... AS TYPE) makes a value missing that does not fit the type"
     )
 

@@ -21,11 +21,12 @@ from typing import IO, cast
 
 import pyarrow as pa
 
-from training.errors import DataInvalid
+from training.errors import DataInvalid, quote_name, shorten_list
 from training.spec.reading import Compression, ReadingSpec
 
 _CHUNK_BYTES = 1 << 20
 _SAMPLE_RECORDS = 2000
+_NAMES_SHOWN = 10
 _SEPARATORS = (",", ";", "\t", "|")
 # In cp1252 text, letters rarely happen to form a valid UTF-8 sequence: at most once per this number of other letters.
 _LONE_BYTES_OF_CP1252 = 20
@@ -366,6 +367,9 @@ def _check_header(path: Path, header: tuple[str, ...]) -> None:
     for position, name in enumerate(header, 1):
         places.setdefault(name, []).append(str(position))
     if repeated := [
-        f"{name!r} (columns {', '.join(where)})" for name, where in places.items() if name and len(where) > 1
+        f"{quote_name(name)} (columns {', '.join(shorten_list(where, _NAMES_SHOWN, ''))})"
+        for name, where in places.items()
+        if name and len(where) > 1
     ]:
-        raise DataInvalid(f"{path.name}: duplicate columns in the header: {'; '.join(repeated)}; rename all but one")
+        listed = "; ".join(shorten_list(repeated, _NAMES_SHOWN, ""))
+        raise DataInvalid(f"{path.name}: duplicate columns in the header: {listed}; rename all but one")

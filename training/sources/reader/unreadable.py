@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import duckdb
 from babel import Locale
 
-from training.errors import DataInvalid
+from training.errors import DataInvalid, quote_name, shorten_list
 from training.sources.reader.casts import ColumnCast
-from training.sources.reader.raw_table import RawTable, shorten_list
+from training.sources.reader.raw_table import RawTable
 from training.spec.reading import ReadingSpec
 
 _PROBLEMS_SHOWN = 8
@@ -49,7 +49,7 @@ _HINTS = {
     "LOGICAL_AS_CUSTOMER": "set {field} to the column of the customer",
     "TIME_AS_CUSTOMER": "set {field} to the column of the customer",
     "HAS_ZONE": 'set time_zone in [{section}], such as time_zone = "Europe/Berlin", to the zone in which a day of the market begins',
-    "INVALID_CUSTOMER": "a customer must be 1 to 64 letters, digits or . _ : - so that it can be requested",
+    "INVALID_CUSTOMER": "a customer must be 1 to 64 letters, digits or . _ : - so that it can be requested; correct the value, or set {field} to the column of the customer",
 }
 
 
@@ -79,7 +79,7 @@ class UnreadableValues:
             self.example if len(self.example) <= _EXAMPLE_CHARACTERS else f"{self.example[:_EXAMPLE_CHARACTERS]}..."
         )
         return (
-            f"column {self.cast.column.name!r}: {problem}, first {example!r} in {self.place} of {table.name}; "
+            f"column {quote_name(self.cast.column.name)}: {problem}, first {example!r} in {self.place} of {table.name}; "
             f"{self._hint(table, reading)}"
         )
 
@@ -119,7 +119,7 @@ def _market_hint(cast: ColumnCast, example: str) -> str:
     rule = "a market must be two uppercase letters such as DE"
     section, _, field = cast.field.partition(".")
     if section not in {"log", "table"}:
-        return rule
+        return f"{rule}; correct the value"
     code = country_code(example)
     return (
         f"{rule}; set market = {{ column = {_toml_text(cast.column.name)}, values = {{ {_toml_text(example[:_EXAMPLE_CHARACTERS])} = "
