@@ -101,6 +101,8 @@ class ModelRegistry:
         )  # markets for which the log stated another bundle at the last refresh
         self._fingerprints: dict[Path, _Fingerprint] = {}
         self._entries: dict[Path, CatalogEntry] = {}
+        # Models that were opened and may not serve, with the catalog entries at that time
+        self._waiting: dict[tuple[str, str], tuple[CatalogEntry, Model]] = {}
         self._retry_times: dict[str, float] = {}  # by bundle_id: when a bundle that exceeded a limit is checked again
         self._is_started = False
 
@@ -119,13 +121,27 @@ class ModelRegistry:
         for family in sorted({*list_families(self._bundles), *(name for name, _ in self.current.serving)}):
             for market, model in self._models_of_family(family, entries, problems, stopped).items():
                 serving[family, market] = model
+        selected = {(family, model.bundle.bundle_id): model for (family, _), model in serving.items()}
         serving, activations = self._record_changes(serving, stopped, entries, problems)
+        self._keep_waiting(selected, serving, entries)
         if (names := _serving_names(serving)) != _serving_names(self.current.serving):
             LOG.info("serving models", serving=names)
         self._report_problems(problems)
         self.current = ServingModels(serving, entries, activations)
         self._is_started = True
         return self.current
+
+    def _keep_waiting(
+        self,
+        selected: Mapping[tuple[str, str], Model],
+        serving: Mapping[ServedMarket, Model],
+        entries: Mapping[tuple[str, str], CatalogEntry],
+    ) -> None:
+        """Keep the selected models that may not serve, so that they are not opened again at every refresh."""
+        used = {(family, model.bundle.bundle_id) for (family, _), model in serving.items()}
+        self._waiting = {
+            key: (entries[key], model) for key, model in selected.items() if key not in used and key in entries
+        }
 
     def _record_changes(
         self,
@@ -314,6 +330,9 @@ class ModelRegistry:
         entry = entries.get((family, bundle_id))
         if entry is None or entry.problem or time.monotonic() < self._retry_times.get(bundle_id, 0.0):
             return None
+        kept, waiting = self._waiting.get((family, bundle_id), (None, None))
+        if waiting is not None and kept is entry:  # the files are unchanged since the model was opened
+            return waiting
         folder = self._bundles / family / bundle_id
         try:
             self._signatures.check(folder)

@@ -12,7 +12,7 @@ from server.errors import ChangeRefused, PolicyRefused, RecordDamaged
 from server.registry.bundle_activation import change_entry, check_not_approved
 from server.registry.change_origin import BY_SERVER, ChangeOrigin
 from server.registry.policy_registry import check_version, find_policy_in_force, read_stored_policy
-from server.stores.catalog.policies import PolicyStore, read_versions
+from server.stores.catalog.policies import PolicyStore, read_versions, save_policy
 from server.stores.record_log.activations import read_activated_policy, read_history
 from server.stores.record_log.entries import LogEntry
 from server.stores.record_log.log import RecordLog
@@ -95,10 +95,7 @@ def activate_policy(
         PolicyRefused: A different policy with the same version came into force after the change was planned.
         StoreUnavailable: It is unknown whether the policy was activated.
     """
-    policy, store = change.after, PolicyStore(log.database)
-    for each in (change.before, policy):
-        if each is not None:
-            store.save(each.content)
+    policy = change.after
     with log.database.writing() as connection:
         # Lock the head before reading, so that two operators cannot both replace the same policy.
         log.lock_head(connection)
@@ -113,7 +110,11 @@ def activate_policy(
                 f"since the proposal, the policy in force has changed from {expected[:12] or 'none'} to {before[:12] or 'none'}; "
                 "propose the change again"
             )
+        # Store the policy after this check: a stored policy counts as one that was in force.
         check_version(read_versions(connection), policy)
+        for each in (change.before, policy):
+            if each is not None:
+                save_policy(connection, each.content)
         log.append_or_raise(connection, [_policy_entry(policy, before, reason, at, origin)])
     return True
 
@@ -129,6 +130,7 @@ def activate_policy_of_file(log: RecordLog, policy: Policy, at: dt.datetime, *, 
             earlier start activated, but never a policy that an operator activated.
 
     Raises:
+        PolicyRefused: Another server has activated a different policy with the same version at the same time.
         StoreUnavailable: It is unknown whether the policy was activated.
     """
     with log.database.writing() as connection:
@@ -138,6 +140,8 @@ def activate_policy_of_file(log: RecordLog, policy: Policy, at: dt.datetime, *, 
             is_in_force = previous.policy_sha256 == policy.sha256
             if only_first or is_in_force or not previous.is_by_server:
                 return
+        # Every server stores the policy of its file before this check, so only recorded activations count.
+        check_version(read_versions(connection, only_recorded=True), policy)
         before = previous.policy_sha256 if previous else ""
         log.append_or_raise(connection, [_policy_entry(policy, before, "", at, BY_SERVER)])
 

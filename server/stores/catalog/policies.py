@@ -5,6 +5,7 @@ A decision can be replayed only with the policy file that was in force when the 
 
 import hashlib
 import tomllib
+from functools import lru_cache
 
 from sqlalchemy import Connection, bindparam, select
 from sqlalchemy.exc import IntegrityError
@@ -31,12 +32,11 @@ class PolicyStore:
         Raises:
             StoreUnavailable: The database does not answer, or cannot write the file.
         """
-        sha256 = hashlib.sha256(content).hexdigest()
-        if self._read(sha256, self._database) is not None:
+        if self._read(hashlib.sha256(content).hexdigest(), self._database) is not None:
             return
         try:
             with self._database.writing() as connection:
-                connection.execute(POLICIES.insert().values(sha256=sha256, content=content))
+                save_policy(connection, content)
         except IntegrityError:
             pass  # another process stored the same file first
 
@@ -83,19 +83,38 @@ class PolicyStore:
         return None if found is None else bytes(found)
 
 
-def read_versions(connection: Connection) -> dict[str, str]:
+def save_policy(connection: Connection, content: bytes) -> None:
+    """Store a policy file in the transaction of a connection, unless it is stored already.
+
+    Raises:
+        IntegrityError: Another process stored the same file at the same time.
+    """
+    sha256 = hashlib.sha256(content).hexdigest()
+    if connection.execute(_SELECT_CONTENT, {"wanted": sha256}).first() is None:
+        connection.execute(POLICIES.insert().values(sha256=sha256, content=content))
+
+
+def read_versions(connection: Connection, *, only_recorded: bool = False) -> dict[str, str]:
     """Return the version of every stored policy that was ever in force, by SHA-256.
 
     A policy is stored when it is proposed, so an unapproved proposal leaves a policy that was never in force.
-    All other stored policies have been in force, including those of earlier releases, which recorded no activations.
+    Any other policy is stored when it comes into force. Release 0.1.0 recorded no activations, so a policy that is
+    neither activated nor proposed counts as one that was in force.
+
+    Args:
+        connection: The connection to read with.
+        only_recorded: Return only the policies whose activation is recorded.
     """
     history = read_history(connection)
     proposed = {change.policy_sha256 for change in history.changes if change.header.kind == CHANGE_PROPOSED}
     never = proposed - history.policies
     contents = connection.execute(select(POLICIES.c.sha256, POLICIES.c.content)).all()
-    return {row.sha256: _read_version(bytes(row.content)) for row in contents if row.sha256 not in never}
+    stored = {row.sha256: bytes(row.content) for row in contents}
+    in_force = stored.keys() & history.policies if only_recorded else stored.keys() - never
+    return {sha256: _read_version(stored[sha256]) for sha256 in in_force}
 
 
+@lru_cache(maxsize=1024)  # the versions are read again while the head of the log is locked
 def _read_version(content: bytes) -> str:
     """Return the version in a policy file; "" if the content was damaged."""
     try:

@@ -18,7 +18,7 @@ from server.config import Settings
 from server.decisions.policy import parse_policy, parse_policy_file, read_policy
 from server.decisions.policy_differences import policy_differences
 from server.errors import PolicyRefused, RecordDamaged
-from server.registry.policy_activation import activate_policy, plan_activation
+from server.registry.policy_activation import activate_policy, activate_policy_of_file, plan_activation
 from server.registry.policy_registry import PolicyRegistry, find_policy_in_force
 from server.stores.catalog.policies import PolicyStore
 from server.stores.database import Database
@@ -225,6 +225,39 @@ def test_different_content_under_a_version_that_was_in_force_is_refused(log: Rec
         start_registry(log.database, changed)
 
     assert policy_count(log.database) == 1
+
+
+def test_of_two_operators_with_different_contents_of_one_version_the_later_is_refused(
+    log: RecordLog, tmp_path: Path
+) -> None:
+    configured = write_policy(tmp_path)
+    other = write_policy(tmp_path, OTHER, "other.toml")
+    changed = write_policy(tmp_path, OTHER.replace("0.01", "0.02"), "changed.toml")
+    start_registry(log.database, configured)
+    store, at = PolicyStore(log.database), dt.datetime.now(dt.UTC)
+    first, second = (plan_activation(store, str(path), configured) for path in (other, changed))
+
+    assert activate_policy(log, first, "", at, origin=TEST_OPERATOR)
+    with pytest.raises(PolicyRefused, match="version test-2 belongs to a policy with different content"):
+        activate_policy(log, second, "", at, origin=TEST_OPERATOR)
+
+    assert store.find(second.after.sha256) is None, "a refused policy does not count as one that was in force"
+    assert activate_file(log, other, configured) is False
+
+
+def test_of_two_servers_that_start_with_different_contents_of_one_version_the_later_is_refused(
+    log: RecordLog, tmp_path: Path
+) -> None:
+    changed = POLICY.replace("approve_max_pd = 0.20", "approve_max_pd = 0.21")
+    paths = write_policy(tmp_path), write_policy(tmp_path, changed, "changed.toml")
+    store, at = PolicyStore(log.database), dt.datetime.now(dt.UTC)
+    first, second = (find_policy_in_force(store, path) for path in paths)
+    for each in (first, second):
+        store.save(each.content)
+
+    activate_policy_of_file(log, first, at, only_first=False)
+    with pytest.raises(PolicyRefused, match="version test-1 belongs to a policy with different content"):
+        activate_policy_of_file(log, second, at, only_first=False)
 
 
 def test_a_file_without_the_last_line_that_was_in_force_before_still_starts(empty: Database, tmp_path: Path) -> None:

@@ -134,6 +134,35 @@ def test_a_server_that_starts_with_an_unapproved_bundle_in_its_file_serves_the_r
     assert "without an operator" in " ".join(activation_problems(log.database, bundles))
 
 
+def test_a_bundle_that_waits_for_its_approval_is_opened_once_until_its_files_change(
+    log: RecordLog, bundles: Path, small: SmallFamily, other: SmallFamily
+) -> None:
+    opened: list[str] = []
+    registry = ModelRegistry(bundles, check=lambda bundle: opened.append(bundle.bundle_id))
+    registry.journal = ActivationJournal(log, bundles, lambda: NOW, four_eyes=True)
+    approve(log, bundles, UNSIGNED, propose_activation(log, small.bundle(), ["DE"], "ana", "", NOW), "ben", NOW)
+    assert len(serving_of(registry)) == 1
+    second = copy_bundle(other.bundle_folder, bundles)
+
+    _write_active(bundles, "credit", {"DE": second.name})  # by hand
+    for _ in range(5):
+        assert serving_of(registry) == {("credit", "DE"): small.bundle_folder.name}
+    assert opened == [second.name]
+
+    report = second / "report.html"
+    report.write_bytes(report.read_bytes() + b" ")
+    for _ in range(3):
+        assert serving_of(registry) == {("credit", "DE"): small.bundle_folder.name}
+    assert "is invalid" in registry.problems["credit/DE"], "a bundle whose files changed is read again"
+    report.write_bytes(report.read_bytes()[:-1])
+    serving_of(registry)
+    assert opened == [second.name, second.name]
+
+    approve(log, bundles, UNSIGNED, propose_activation(log, other.bundle(), ["DE"], "ana", "", NOW), "ben", NOW)
+    assert serving_of(registry) == {("credit", "DE"): second.name}
+    assert opened == [second.name, second.name], "the approved model is the one that waited"
+
+
 def test_a_market_whose_line_is_missing_at_the_start_is_reported_and_can_be_stopped(
     log: RecordLog, bundles: Path, small: SmallFamily
 ) -> None:
