@@ -87,7 +87,7 @@ class Schema:
             return value
         codes = self._level_codes[name]
         found = codes.get(value)
-        return codes.get(_canonical_level(value), UNSEEN) if found is None else found
+        return codes.get(canonical_level(value), UNSEEN) if found is None else found
 
     def decode_row(self, numbers: Iterable[float]) -> dict[str, FeatureInput]:
         """Return the values of one row of encoded values by feature name, without missing values (NaN)."""
@@ -152,10 +152,10 @@ def level_codes(levels: Iterable[str]) -> dict[str, float]:
     in which é is one code point.
     """
     codes = {level: float(code) for code, level in enumerate(levels)}
-    return {_canonical_level(level): code for level, code in codes.items()} | codes
+    return {canonical_level(level): code for level, code in codes.items()} | codes
 
 
-def _canonical_level(level: str) -> str:
+def canonical_level(level: str) -> str:
     """Return the name of a level in NFC, without white space around it."""
     return unicodedata.normalize("NFC", level).strip()
 

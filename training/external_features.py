@@ -1,18 +1,16 @@
 """Matches the features and levels of a model that was fitted elsewhere with those of a spec."""
 
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
 import lightgbm
 
-from grounds_record.printable_text import hidden_characters
 from training.errors import ModelRejected, shorten_list
 from training.export.trees import CategoricalSplit, Ensemble, tree_splits
 from training.sources.default_features import feature_names
 from training.sources.labels import canonical_label
-from training.spec import FeatureEntry, Spec
+from training.spec import FeatureEntry, Spec, level_problem, toml_text
 
 _SHOWN = 8
 _LEVELS_SHOWN = 5
@@ -175,7 +173,7 @@ def _level_problems(feature: FeatureEntry, levels: tuple[str, ...], largest_code
         )
         yield (
             f"{feature.name}: levels: the model was fitted with other levels than the spec lists: {what}; remove levels from the "
-            f"spec, or set levels = [{', '.join(_toml_text(level) for level in levels[:_LEVELS_SHOWN])}"
+            f"spec, or set levels = [{', '.join(toml_text(level) for level in levels[:_LEVELS_SHOWN])}"
             f"{', ...' if len(levels) > _LEVELS_SHOWN else ''}]"
         )
     elif largest_code >= len(levels):
@@ -183,14 +181,8 @@ def _level_problems(feature: FeatureEntry, levels: tuple[str, ...], largest_code
             f"{feature.name}: levels: the model was fitted with codes up to {largest_code}, but the spec names {len(levels)} levels; "
             "list a level for every code from 0"
         )
-    unusable = [level for level in levels if not level.strip() or hidden_characters(level)]
-    if unusable:
-        yield (
-            f"{feature.name}: {len(unusable)} levels are empty or have control or invisible characters, first {unusable[0]!r}, so "
-            "no request can contain them; fit the model without them"
-        )
-    elif len({unicodedata.normalize("NFC", level).strip() for level in levels}) != len(levels):
-        yield f"{feature.name}: two levels have the same text apart from spaces or Unicode form; fit the model with one of them"
+    if problem := level_problem(levels):
+        yield f"{feature.name}: {problem}; fit the model without such levels"
 
 
 def _level_names(values: Sequence[Any]) -> tuple[str, ...]:
@@ -210,8 +202,3 @@ def _mismatch(problems: Sequence[str]) -> ModelRejected:
 def _name_list(names: Sequence[str], shown: int = _SHOWN) -> str:
     """Return names as text, at most `shown` of them."""
     return ", ".join(shorten_list([repr(name) for name in names], shown, ""))
-
-
-def _toml_text(level: str) -> str:
-    """Return a level as a string of TOML."""
-    return '"' + level.replace("\\", "\\\\").replace('"', '\\"') + '"'

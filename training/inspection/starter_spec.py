@@ -1,7 +1,6 @@
 """Writes a starter spec for an unknown table. `fit` accepts the spec unchanged; its comments state what to check."""
 
 import datetime as dt
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ from training.inspection.column_roles import ColumnRoles
 from training.sources.default_features import feature_names
 from training.sources.reader.unreadable import country_code
 from training.spec.reading import ReadingSpec
+from training.spec.toml_text import toml_text
 
 _HISTORY_DAYS, _HORIZON_DAYS = 92, 90  # the default horizon, and the days that a log must have before the first cut
 _LEVELS_MIN = 2
@@ -57,10 +57,10 @@ def _table_lines(
     yield from _head(facts, family, f"Customers of {Path(path).name} with a bad outcome ({label} = {roles.bad})")
     yield ""
     yield "[table]"
-    yield f"path = {_text(path)}"
+    yield f"path = {toml_text(path)}"
     yield from _reading_lines(reading)
-    yield f"customer_id = {_text(customer)}{_others(roles.customer)}"
-    yield f"label = {{ column = {_text(label)}, bad = {_text(roles.bad)} }}{_label_comment(facts, roles)}"
+    yield f"customer_id = {toml_text(customer)}{_others(roles.customer)}"
+    yield f"label = {{ column = {toml_text(label)}, bad = {toml_text(roles.bad)} }}{_label_comment(facts, roles)}"
     yield from _market_lines(facts, roles, "market_column")
     yield from _time_lines(facts, roles, reading)
     yield ""
@@ -75,10 +75,10 @@ def _head(facts: TableFacts, family: str, title: str) -> Iterator[str]:
     yield f"# Starter spec for {facts.name}, written by `python -m training inspect`. Check the lines that have a comment."
     yield f"# {facts.confirmation}; {facts.rows:,} rows"
     yield ""
-    yield f"family = {_text(family)}"
-    yield f"title = {_text(title)}"
+    yield f"family = {toml_text(family)}"
+    yield f"title = {toml_text(title)}"
     yield 'purpose = "State the decision that uses the model."  # part of the report'
-    yield f"population = {_text(f'{facts.rows:,} rows of {facts.name}')}"
+    yield f"population = {toml_text(f'{facts.rows:,} rows of {facts.name}')}"
 
 
 def _reading_lines(reading: ReadingSpec) -> Iterator[str]:
@@ -86,7 +86,7 @@ def _reading_lines(reading: ReadingSpec) -> Iterator[str]:
     for name, value in reading.model_dump(
         exclude_defaults=True, include={"separator", "decimal", "thousands", "encoding"}
     ).items():
-        yield f"{name} = {_text(value)}"
+        yield f"{name} = {toml_text(value)}"
 
 
 def _others(names: tuple[str, ...]) -> str:
@@ -107,10 +107,10 @@ def _market_lines(facts: TableFacts, roles: ColumnRoles, field: str) -> Iterator
     """Yield the line of the market: a column of codes, a column of names of countries, or a code to replace."""
     named = facts.find(roles.country)
     if roles.market:
-        yield f"{field} = {_text(roles.market[0])}{_others(roles.market)}"
+        yield f"{field} = {toml_text(roles.market[0])}{_others(roles.market)}"
     elif named is not None:
-        codes = ", ".join(f'{_text(name)} = "{country_code(name)}"' for name in named.levels)
-        yield f"market = {{ column = {_text(named.name)}, values = {{ {codes} }} }}  # check the code of every name"
+        codes = ", ".join(f'{toml_text(name)} = "{country_code(name)}"' for name in named.levels)
+        yield f"market = {{ column = {toml_text(named.name)}, values = {{ {codes} }} }}  # check the code of every name"
     else:
         yield 'market = "XX"  # replace XX by the country of the customers, two letters such as DE'
 
@@ -126,9 +126,9 @@ def _time_lines(facts: TableFacts, roles: ColumnRoles, reading: ReadingSpec) -> 
         today = dt.datetime.now(dt.UTC).date()
         yield f"as_of = {today}  # replace it by the day on which the features were known"
         return
-    yield f"as_of_column = {_text(usable[0].name)}  # the day on which the features were known, {usable[0].low} to {usable[0].high}"
+    yield f"as_of_column = {toml_text(usable[0].name)}  # the day on which the features were known, {usable[0].low} to {usable[0].high}"
     if usable[0].time_formats[0] and reading.time_format is None:
-        yield f"time_format = {_text(usable[0].time_formats[0])}"
+        yield f"time_format = {toml_text(usable[0].time_formats[0])}"
 
 
 def _feature_lines(facts: TableFacts, roles: ColumnRoles, leaks: Mapping[str, str]) -> Iterator[str]:
@@ -150,21 +150,21 @@ def _feature_lines(facts: TableFacts, roles: ColumnRoles, leaks: Mapping[str, st
     yield "# sign = 1 states that a higher value never lowers the risk, and sign = -1 that it never raises the risk."
     for one in features:
         yield "[[features]]"
-        yield f"name = {_text(names[one.name])}"
+        yield f"name = {toml_text(names[one.name])}"
         if names[one.name] != one.name:
-            yield f"column = {_text(one.name)}"
-        yield f"description = {_text(one.name)}"
+            yield f"column = {toml_text(one.name)}"
+        yield f"description = {toml_text(one.name)}"
         if one.kind == "text":
             yield 'kind = "category"'
         if one.odd:
-            listed = ", ".join(map(_text, one.odd_values))
+            listed = ", ".join(map(toml_text, one.odd_values))
             yield f"missing = [{listed}]  # {one.odd:,} values are not numbers, the first is {one.first_odd}"
         if one.missing:
             yield f"# missing in {one.missing:,} of {facts.rows:,} rows"
         yield ""
     if reasons:
         yield "# Columns that are not features:"
-        yield from (f"#   {_text(name)}: {reason}" for name, reason in reasons.items())
+        yield from (f"#   {toml_text(name)}: {reason}" for name, reason in reasons.items())
 
 
 def _unusable(column: ColumnFacts, leaks: Mapping[str, str], rows: int) -> str:
@@ -191,10 +191,10 @@ def _log_lines(facts: TableFacts, roles: ColumnRoles, path: str, reading: Readin
     yield from _head(facts, "churn", f"Customers of {Path(path).name} who stop buying")
     yield ""
     yield "[log]"
-    yield f"path = {_text(path)}"
+    yield f"path = {toml_text(path)}"
     yield from _reading_lines(reading)
     if time.time_formats[0] and reading.time_format is None:
-        yield f"time_format = {_text(time.time_formats[0])}"
+        yield f"time_format = {toml_text(time.time_formats[0])}"
     if not roles.market:
         yield from _market_lines(facts, roles, "market")
     yield 'currency = "EUR"  # replace it by the currency of the amounts'
@@ -215,17 +215,12 @@ def _log_lines(facts: TableFacts, roles: ColumnRoles, path: str, reading: Readin
 def _column_lines(roles: ColumnRoles, time: str) -> Iterator[str]:
     """Yield the columns of a transaction log."""
     yield "[log.columns]"
-    yield f"customer_id = {_text(roles.customer[0])}{_others(roles.customer)}"
-    yield f"time = {_text(time)}"
-    yield f"amount = {_text(roles.money[0])}{_others(roles.money)}  # an expression such as Quantity * UnitPrice is possible"
+    yield f"customer_id = {toml_text(roles.customer[0])}{_others(roles.customer)}"
+    yield f"time = {toml_text(time)}"
+    yield f"amount = {toml_text(roles.money[0])}{_others(roles.money)}  # an expression such as Quantity * UnitPrice is possible"
     optional = {"basket": roles.basket, "product": roles.product, "category": roles.category}
     if roles.market:
         optional = {"market": roles.market[0]} | optional
     for role, name in optional.items():
         if name and name not in {roles.customer[0], time, roles.money[0]}:
-            yield f"{role} = {_text(name)}"
-
-
-def _text(value: str) -> str:
-    """Return a string of TOML."""
-    return json.dumps(value, ensure_ascii=False)
+            yield f"{role} = {toml_text(name)}"

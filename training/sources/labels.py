@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection
 
 from training.errors import DataInvalid, quote_name
-from training.spec import LabelSpec
+from training.spec import LabelSpec, toml_text
 
 _VALUES_SHOWN = 5
 # Pairs of values (good, bad) whose meaning is unambiguous.
@@ -54,7 +54,7 @@ def _recognized_pair(spec: LabelSpec, values: Collection[str], shown: str) -> tu
     hint = "exclude the rows with other values with [[table.exclude]]"
     if len(values) == 2:  # noqa: PLR2004 - a pair
         hint = (
-            f"write label = {{ column = {_toml_text(spec.column)}, bad = {_toml_text(max(values))} }} in [table] with the value "
+            f"write label = {{ column = {toml_text(spec.column)}, bad = {toml_text(max(values))} }} in [table] with the value "
             "that is bad"
         )
     elif len(values) < 2:  # noqa: PLR2004 - a pair
@@ -65,8 +65,3 @@ def _recognized_pair(spec: LabelSpec, values: Collection[str], shown: str) -> tu
     raise DataInvalid(
         f"column {quote_name(spec.column)}: each label must be 0 (good) or 1 (bad), and both values must occur, got {shown}; {hint}"
     )
-
-
-def _toml_text(text: str) -> str:
-    """Return a string of TOML."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

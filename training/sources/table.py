@@ -30,11 +30,21 @@ from training.sources.reader.raw_table import RawColumn, plain_reason, quote_lit
 from training.sources.reader.unreadable import UnreadableValues, find_unreadable, unreadable_sentences
 from training.sources.samples import WEIGHT, Sample, Samples, Waterfall, hash_bucket
 from training.sources.spec_columns import separate_table_columns
-from training.spec import FairnessSpec, FeatureEntry, HashSplit, ReadingSpec, Spec, TableSpec, check_feature_names
+from training.spec import (
+    FairnessSpec,
+    FeatureEntry,
+    HashSplit,
+    ReadingSpec,
+    Spec,
+    TableSpec,
+    check_feature_names,
+    toml_text,
+)
 from training.spec.sources import SourceEntry
 
 _HERE = Path()
 _PROBLEMS_SHOWN = 8
+_LEVELS_SHOWN = 5
 _EXAMPLE_CHARACTERS = 40
 _KEY_USES = {"market": "market", "customer_id": "customer", "as_of": "time", "weight": "weight"}
 
@@ -88,7 +98,7 @@ def read_table_samples(spec: Spec, source: SourceEntry, folder: Path = _HERE) ->
         reader = _TableReader(spec, table_spec, loaded)
         cells, problems = reader.read(for_fit=True)
         label, label_problem, label_use = _labels(table_spec, cells)
-        _refuse([*problems, *label_problem])
+        _refuse([*problems, *reader.problems_of_unknown_categories(cells), *label_problem])
         summary = reader.summary(cells, label_use, left_out)
         rejected_cells = _read_rejected(spec, table_spec, loaded)
     rows = _assemble_rows(spec, cells).assign(label=label)
@@ -153,7 +163,12 @@ def read_table_customers(
                 f"--at: column {quote_name(table_spec.as_of_column)} already contains the date of each row; remove --at"
             )
         table_spec = table_spec.model_copy(update={"as_of": at})
-    spec = spec.model_copy(update={"features": spec.features or _features_of_schema(schema), "table": table_spec})
+    levels = {feature.name: feature.levels for feature in schema.features if feature.kind == "category"}
+    features = tuple(
+        feature.model_copy(update={"levels": levels.get(feature.name)})
+        for feature in spec.features or _features_of_schema(schema)
+    )
+    spec = spec.model_copy(update={"features": features, "table": table_spec})
     spec, derivations = separate_table_columns(spec)
     derivations = tuple(one for one in derivations if one.field not in {"table.label", "table.weight"})
     table_spec = spec.table
@@ -166,7 +181,6 @@ def read_table_customers(
         _refuse(problems)
         summary = reader.summary(cells, "", [])
     rows = _assemble_rows(spec, cells)
-    levels = {feature.name: feature.levels for feature in schema.features if feature.kind == "category"}
     rows = rows.assign(**{name: _level_codes(cells[f"feature:{name}"], known) for name, known in levels.items()})
     return CustomerRows(rows, (*waterfall, ("rows used", len(rows))), summary, loaded.raw.confirmation)
 
@@ -474,6 +488,33 @@ class _TableReader:
                     ),
                 )
 
+    def problems_of_unknown_categories(self, cells: pd.DataFrame) -> list[str]:
+        """Return a sentence for each category whose spec lists levels of which no value is one."""
+        problems = []
+        for feature in self._spec.features:
+            unknown = self._unknown_values(feature, cells)
+            if not len(unknown) or len(unknown) < cells[f"feature:{feature.name}"].count():
+                continue
+            shown, found = (
+                ", ".join(shorten_list([toml_text(value) for value in values], _LEVELS_SHOWN, ""))
+                for values in (feature.levels or (), _levels(unknown))
+            )
+            problems.append(
+                f"column {quote_name(_column_name(feature))}: none of its {len(unknown):,} values is one of the levels of the feature "
+                f"{feature.name}, first {unknown.iloc[0][:_EXAMPLE_CHARACTERS]!r} in {self._place(unknown.index[0])}; the levels are "
+                f"{shown}; correct the values, for example with an SQL expression such as column = 'lower(name)', or, if the model "
+                f"is not fitted elsewhere, set levels = [{found}] in the feature"
+            )
+        return problems
+
+    @staticmethod
+    def _unknown_values(feature: FeatureEntry, cells: pd.DataFrame) -> pd.Series:
+        """Return the values of a category that are not among its levels in the spec, by position of the row."""
+        if feature.levels is None:
+            return pd.Series(dtype=object)
+        column = cells[f"feature:{feature.name}"]
+        return column[_level_codes(column, feature.levels) == UNSEEN]
+
     def _weight_problems(self, cells: pd.DataFrame) -> list[str]:
         """Return a sentence if a weight is missing or not above 0."""
         if "weight" not in cells.columns:
@@ -499,6 +540,7 @@ class _TableReader:
     ) -> tuple[ColumnSummary, ...]:
         """Return a line for every column, in the order of the table."""
         lines: dict[str, list[ColumnSummary]] = {}
+        features = {f"feature:{feature.name}": feature for feature in self._spec.features}
         for name, cast in self._casts.items():
             use = _KEY_USES.get(name) or ("label" if name == "label" else self._use(name))
             details = [label_use] if name == "label" else []
@@ -508,6 +550,11 @@ class _TableReader:
             odd = next((one for one in self._unreadable if one.cast is cast), None)
             first_odd = f"{odd.example!r} in {odd.place}" if odd else ""
             details += [f"{odd.count:,} unreadable, used as missing"] if odd else []
+            unknown = self._unknown_values(features[name], cells) if name in features else None
+            if unknown is not None and len(unknown):
+                names = ", ".join(shorten_list([repr(level) for level in _levels(unknown)], _LEVELS_SHOWN, ""))
+                details.append(f"{len(unknown):,} not among the levels of the model: {names}")
+                first_odd = first_odd or f"{unknown.iloc[0]!r} in {self._place(unknown.index[0])}"
             line = ColumnSummary(cast.column.name, use, "; ".join(details), first_odd)
             lines.setdefault(cast.column.name, []).append(line)
         for line in left_out:

@@ -13,12 +13,14 @@ from training.spec.family import (
 )
 from training.spec.file import read_spec, spec_digest
 from training.spec.learning import HashSplit, RivalSpec, SearchSpec
+from training.spec.levels import level_problem
 from training.spec.mapping import MappedColumn
 from training.spec.markets import MarketsSpec
 from training.spec.reading import LabelSpec, ReadingSpec
 from training.spec.schema import schema_document
 from training.spec.scoring import CampaignSpec, ProfitSpec, RunSpec, ValueSpec
 from training.spec.sources import QuerySpec
+from training.spec.toml_text import toml_text
 from training.spec.transactions import AliasSpec, LogColumns, LogSpec, SnapshotSpec, StatusSpec
 from training.spec.validation import (
     DEFAULT_GATES,
@@ -64,7 +66,9 @@ __all__ = [
     "TableSpec",
     "ValueSpec",
     "check_feature_names",
+    "level_problem",
     "read_spec",
     "schema_document",
     "spec_digest",
+    "toml_text",
 ]

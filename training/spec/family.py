@@ -14,6 +14,7 @@ from models.bundle_documents import FeatureSource, Grade
 from models.identifiers import Code, Family, FeatureName, LocaleTag, Market
 from training.errors import SpecInvalid
 from training.spec.learning import BG_NBD_RIVAL, LOG_RIVALS, TABLE_RIVALS, HashSplit, RivalSpec, SearchSpec
+from training.spec.levels import level_problem
 from training.spec.log_defaults import fill_log_defaults
 from training.spec.mapping import MappedColumn
 from training.spec.markets import MarketsSpec
@@ -175,13 +176,15 @@ class FeatureEntry(SpecPart):
 
     @model_validator(mode="after")
     def _check_levels(self) -> "FeatureEntry":
-        """Reject levels of a number, and duplicate levels."""
+        """Reject levels of a number, levels that no data can contain, and duplicate levels."""
         if self.levels is None:
             return self
         if self.kind != "category":
             raise ValueError("levels: only for kind = 'category'; set the kind, or remove the levels")
         if duplicates := sorted({level for level in self.levels if self.levels.count(level) > 1}):
             raise ValueError(f"levels: duplicate levels: {', '.join(duplicates)}; list each level once")
+        if problem := level_problem(self.levels):
+            raise ValueError(f"levels: {problem}; correct the levels")
         return self
 
 

@@ -253,8 +253,17 @@ def test_data_that_write_the_levels_in_another_way_are_rejected(tmp_path: Path) 
 
     said = rejection(tmp_path, SPEC + FEATURES)
 
-    assert "features.sector: the model does not know the level of" in said
-    assert "'bar', 'canteen', 'hotel', 'school'" in said
+    assert "column 'sector': none of its" in said
+    assert 'the levels are "bar", "canteen", "hotel", "school"' in said
+
+
+def test_data_that_write_most_levels_in_another_way_are_rejected(tmp_path: Path) -> None:
+    fit_external(tmp_path)
+    table = customers(1500, 2)
+    others = table["sector"].where(table["sector"] == "bar", table["sector"].str.upper())
+    table.assign(sector=others).to_parquet(tmp_path / "later.parquet")
+
+    assert "features.sector: the model does not know the level of" in rejection(tmp_path, SPEC + FEATURES)
 
 
 def test_levels_that_are_numbers_are_named_as_in_the_data(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 Each test has a table that an earlier release misread without an error.
 """
 
+import json
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -449,3 +450,64 @@ def test_a_later_table_may_have_its_columns_in_a_different_order(tmp_path: Path)
 
     assert found.rows[list(samples.names)].equals(samples.rows[list(samples.names)])
     assert found.confirmation.startswith("later.csv: read as text with 4 columns: separator ';'")
+
+
+def with_levels(*levels: str) -> str:
+    """Return a spec with the category `sector` and its levels."""
+    return SPEC + category("sector") + f"levels = {json.dumps(levels)}\n" + '[[features]]\nname = "size"\n'
+
+
+def test_a_category_whose_values_are_no_levels_of_the_spec_is_rejected_with_the_first_value(tmp_path: Path) -> None:
+    sectors = ["Bar", "Hotel"] * (ROWS // 2)
+
+    for table in both_files(small_table(sector=sectors)):
+        with pytest.raises(DataInvalid) as refused:
+            read(tmp_path, table, with_levels("bar", "hotel"))
+
+        said = str(refused.value)
+        assert f"column 'sector': none of its {ROWS} values is one of the levels of the feature sector" in said
+        assert "first 'Bar' in " in said
+        assert 'set levels = ["Bar", "Hotel"]' in said
+
+
+def test_values_that_are_no_levels_of_the_spec_are_counted_and_named(tmp_path: Path) -> None:
+    sectors = ["bar"] * (ROWS - 3) + ["Spa", "Inn", "Spa"]
+
+    for table in both_files(small_table(sector=sectors)):
+        _, samples = read(tmp_path, table, with_levels("bar", "hotel"))
+
+        use, detail, first_odd = summaries(samples)["sector"]
+        assert (use, detail) == ("category", "3 not among the levels of the model: 'Inn', 'Spa'")
+        assert first_odd.startswith("'Spa' in ")
+        assert (samples.rows["sector"] == -1).sum() == 3
+
+
+def test_levels_that_a_released_model_does_not_know_are_counted_when_features_are_written(tmp_path: Path) -> None:
+    known = small_table(sector=["bar", "hotel"] * (ROWS // 2))
+    for spec_text in (with_levels("bar", "hotel"), SPEC):
+        spec, samples = read(tmp_path, known, spec_text)
+        schema = Schema(schema_document(spec, samples.levels))
+        known.assign(sector=["bar"] * (ROWS - 1) + ["Spa"]).to_csv(tmp_path / "later.csv", index=False)
+
+        found = read_table_customers(read_spec(tmp_path / "spec.toml"), tmp_path / "later.csv", schema, None)
+
+        line = next(one for one in found.columns if one.column == "sector")
+        assert line.detail == "1 not among the levels of the model: 'Spa'"
+
+
+@pytest.mark.parametrize(
+    ("levels", "message"),
+    [
+        (["bar", ""], "1 levels are empty"),
+        (["bar", "  "], "1 levels are empty"),
+        (["bar", "ho\u200btel"], "control or invisible"),
+        (["caf\u00e9", "cafe\u0301"], "have the same text apart from spaces or Unicode form"),
+        (["bar", "bar "], "have the same text apart from spaces or Unicode form"),
+        (["bar", "bar"], "duplicate levels: bar"),
+    ],
+)
+def test_levels_of_a_spec_that_no_data_can_contain_or_tell_apart_are_rejected(
+    tmp_path: Path, levels: list[str], message: str
+) -> None:
+    with pytest.raises(SpecInvalid, match=message):
+        read(tmp_path, small_table(sector=["bar"] * ROWS), with_levels(*levels))

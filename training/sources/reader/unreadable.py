@@ -11,6 +11,7 @@ from training.errors import DataInvalid, quote_name, shorten_list
 from training.sources.reader.casts import ColumnCast
 from training.sources.reader.raw_table import RawTable
 from training.spec.reading import ReadingSpec
+from training.spec.toml_text import toml_text
 
 _PROBLEMS_SHOWN = 8
 _EXAMPLE_CHARACTERS = 40
@@ -89,7 +90,7 @@ class UnreadableValues:
         if self.code in _HINTS:
             return _HINTS[self.code].format(section=section, field=self.cast.field)
         if self.code == "MARKER_AS_CUSTOMER":
-            return f"set missing = [{_toml_text(self.example)}] in [{section}] if it does, or correct the value"
+            return f"set missing = [{toml_text(self.example)}] in [{section}] if it does, or correct the value"
         if self.code == "OUTSIDE_YEARS":
             return _years_hint(self.example, reading, section)
         if self.code == "TOO_MANY_DECIMALS":
@@ -122,7 +123,7 @@ def _market_hint(cast: ColumnCast, example: str) -> str:
         return f"{rule}; correct the value"
     code = country_code(example)
     return (
-        f"{rule}; set market = {{ column = {_toml_text(cast.column.name)}, values = {{ {_toml_text(example[:_EXAMPLE_CHARACTERS])} = "
+        f"{rule}; set market = {{ column = {toml_text(cast.column.name)}, values = {{ {toml_text(example[:_EXAMPLE_CHARACTERS])} = "
         f'"{code}" }} }} in [{section}] instead of {field}, with the code of every value, or map = "FILE.csv" with two columns'
     )
 
@@ -142,7 +143,7 @@ def _years_hint(example: str, reading: ReadingSpec, section: str) -> str:
     """Return what to write for a time that may stand for a missing time."""
     first, last = reading.years
     return (
-        f"valid years are {first} to {last}; set missing = [{_toml_text(example)}] in [{section}] if it stands for a missing "
+        f"valid years are {first} to {last}; set missing = [{toml_text(example)}] in [{section}] if it stands for a missing "
         f"time, or years = [FIRST, LAST] in [{section}] if the year is right"
     )
 
@@ -166,7 +167,7 @@ def _number_hint(example: str, section: str) -> str:
         return (
             "correct the value: write digits, one decimal mark and, for a negative number, a leading -, as in -1234.56"
         )
-    return f"correct the value, or set missing = [{_toml_text(example[:_EXAMPLE_CHARACTERS])}] in [{section}] if it means a missing value"
+    return f"correct the value, or set missing = [{toml_text(example[:_EXAMPLE_CHARACTERS])}] in [{section}] if it means a missing value"
 
 
 def _time_hint(example: str, section: str) -> str:
@@ -183,11 +184,6 @@ def _time_hint(example: str, section: str) -> str:
         if re.fullmatch(pattern, example):
             return f'set time_format = "{time_format}" in [{section}] if that is its meaning'
     return f'set time_format in [{section}], such as "%d.%m.%Y %H:%M", or correct the value'
-
-
-def _toml_text(text: str) -> str:
-    """Return a string of TOML."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def find_unreadable(
