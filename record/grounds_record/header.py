@@ -208,6 +208,11 @@ def _check_removed(kind: str, removed: tuple[RemovedRecord, ...]) -> None:
         last = entry.index
 
 
+def is_header_code(text: str) -> bool:
+    """Return whether a header can have a text as its caller or as a label: a code or an id, but no e-mail address."""
+    return _CODE.fullmatch(text) is not None
+
+
 def _check_pattern(name: str, text: object, pattern: re.Pattern[str]) -> None:
     """Reject a text that does not fully match a pattern. The message omits the text, which may be personal data."""
     if not isinstance(text, str) or not pattern.fullmatch(text):

@@ -55,7 +55,8 @@ class _CallerEntry(BaseModel):
         """Reject a text that cannot be the name of a caller."""
         if not is_principal(principal):
             raise ValueError(
-                "must be 1 to 255 printable ASCII characters without spaces, and not 'local', 'anyone' or 'server'"
+                "must be 1 to 128 letters, digits and . _ : / + - and begin with a letter or a digit, because records contain "
+                "it (an e-mail address is personal data); and not 'local', 'anyone' or 'server'"
             )
         return principal
 

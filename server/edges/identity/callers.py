@@ -1,10 +1,10 @@
 """Callers: the principal of a call, its roles, and the markets whose customers it may ask about."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from grounds_record.header import is_header_code
 from server.errors import MarketNotAllowed
 
 # The role of a caller that is not identified, which may only call methods such as health checks.
@@ -15,15 +15,14 @@ _LOCAL_NAME = "local"
 # Names that records and counters use for callers that are not principals. "server" is the caller in the records that
 # the server itself appends.
 _RESERVED_NAMES = frozenset({_LOCAL_NAME, ANYONE, "server"})
-_PRINCIPAL = re.compile(r"[!-~]{1,255}")  # printable ASCII without spaces
 
 
 def is_principal(name: str) -> bool:
-    """Return whether a text can be the name of a caller: 1 to 255 printable ASCII characters without spaces.
+    """Return whether a text can be the name of a caller, which records contain in their headers.
 
     The names "local", "anyone" and "server" are reserved.
     """
-    return _PRINCIPAL.fullmatch(name) is not None and name not in _RESERVED_NAMES
+    return is_header_code(name) and name not in _RESERVED_NAMES
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ def test_a_caller_may_ask_only_about_its_markets() -> None:
         ("[[callers]]\nprincipal = 'a'\nroles = ['crm']", "callers.0.markets: missing"),
         ("[[callers]]\nprincipal = 'a'\nroles = ['crm']\nmarkets = []", "callers.0.markets: "),
         ("[[callers]]\nprincipal = 'a'\nroles = ['crm']\nmarkets = ['Germany']", "two uppercase letters"),
-        ("[[callers]]\nprincipal = ''\nroles = ['crm']\nmarkets = ['*']", "callers.0.principal: must be 1 to 255"),
+        ("[[callers]]\nprincipal = ''\nroles = ['crm']\nmarkets = ['*']", "callers.0.principal: must be 1 to 128"),
         ("[[callers]]\nprincipal = 'local'\nroles = ['crm']\nmarkets = ['*']", "callers.0.principal: must be"),
         ("[[callers]]\nprincipal = 'server'\nroles = ['crm']\nmarkets = ['*']", "callers.0.principal: must be"),
         ("[[callers]]\nprincipal = 'a b'\nroles = ['crm']\nmarkets = ['*']", "callers.0.principal: must be"),
