@@ -20,9 +20,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from console.connections import ClientSource, NotSignedIn
-from console.pages import churn, credit, evidence, home, models
+from console.override_proposals import OverrideProposals
+from console.pages import churn, credit, evidence, home, models, override
 from console.pages.form import FormInvalid
 from console.pages.purpose_form import set_purpose, show_purpose_form
+from console.posted_form import read_posted_form
 from console.purpose import PURPOSE_PATH, PurposeMissing
 from console.rendering import render_page
 from grounds_client import CallFailed, Client
@@ -53,10 +55,16 @@ _FILES = {
     "icon.svg": ("console", "static/icon.svg", "image/svg+xml"),
 }
 _Page = Callable[[Request, Client], Response]
+_POST_ROUTES: Mapping[str, _Page] = {
+    "/decisions/{decision_id}/override": override.post_override,
+    "/overrides/{proposal_id}": override.agree_to_proposal,
+}
 _ROUTES: Mapping[str, _Page] = {
     "/": home.show_home,
     "/decisions": evidence.list_decisions,
     "/decisions/{decision_id}": credit.show_decision,
+    "/decisions/{decision_id}/override": override.show_override_form,
+    "/overrides/{proposal_id}": override.show_proposal,
     "/evidence/{decision_id}": evidence.show_evidence,
     "/sample": evidence.show_sample,
     "/what-if": credit.show_what_if,
@@ -83,7 +91,8 @@ def create_app(source: ClientSource, key: VerifierKey | None, hosts: Sequence[st
     """
     app = Starlette(
         routes=[
-            *(Route(path, _endpoint(path, page, source)) for path, page in _ROUTES.items()),
+            *(Route(path, _endpoint(path, page, source), methods=["GET"]) for path, page in _ROUTES.items()),
+            *(Route(path, _endpoint(path, page, source), methods=["POST"]) for path, page in _POST_ROUTES.items()),
             Route(PURPOSE_PATH, show_purpose_form, methods=["GET"]),
             Route(PURPOSE_PATH, set_purpose, methods=["POST"]),
             Route("/static/{name}", _send_file),
@@ -92,6 +101,7 @@ def create_app(source: ClientSource, key: VerifierKey | None, hosts: Sequence[st
         exception_handlers={HTTPException: _show_http_error},
     )
     app.state.log_key = key
+    app.state.proposals = OverrideProposals()
     return app
 
 
@@ -127,6 +137,9 @@ def _endpoint(path: str, page: _Page, source: ClientSource) -> Callable[[Request
             return _show_bug(request, path, error)
 
     async def endpoint(request: Request) -> Response:
+        request.state.person = source.person(request)
+        if request.method == "POST":
+            request.state.posted_fields = await read_posted_form(request)
         return await run_in_threadpool(answer, request)
 
     return endpoint

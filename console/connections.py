@@ -3,6 +3,8 @@
 The console decides nothing about rights: it passes the person's identity on, and the server's authority table decides.
 """
 
+import json
+from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -30,6 +32,9 @@ class ClientSource(Protocol):
             NotSignedIn: The request does not identify a person.
         """
 
+    def person(self, request: Request) -> str:
+        """Return the id of the person who sent a request; "" if the console does not know it."""
+
 
 class SharedClient:
     """One client for all requests, with the identity of the person who started the console."""
@@ -42,6 +47,11 @@ class SharedClient:
         """Yield the client."""
         del request
         yield self._client
+
+    def person(self, request: Request) -> str:
+        """Return "": the server knows the caller, but the console does not."""
+        del request
+        return ""
 
 
 class TokenClients:
@@ -59,11 +69,35 @@ class TokenClients:
     @contextmanager
     def open(self, request: Request) -> Iterator[Client]:
         """Yield a client with the token of the request, and close it afterwards."""
-        header = request.headers.get("authorization", "")
-        token = request.headers.get(_FORWARDED_TOKEN, "")
-        if header.lower().startswith(_SCHEME):
-            token = header[len(_SCHEME) :].strip()
-        if not token or not token.isascii():
+        token = _forwarded_token(request)
+        if not token:
             raise NotSignedIn
         with Client(self._address, credentials=ClientCredentials(self._ca, token=token)) as client:
             yield client
+
+    def person(self, request: Request) -> str:
+        """Return the subject of the request's token."""
+        return token_subject(_forwarded_token(request))
+
+
+def token_subject(token: str) -> str:
+    """Return the subject (`sub`) of a signed token; "" if it has none.
+
+    The signature is not verified here. The server verifies it with every call, and every page calls the server.
+    """
+    try:
+        _, payload, _ = token.split(".")
+        claims = json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        subject = claims["sub"]
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return subject if isinstance(subject, str) else ""
+
+
+def _forwarded_token(request: Request) -> str:
+    """Return the bearer token that the proxy added to a request; "" if there is none."""
+    header = request.headers.get("authorization", "")
+    token = request.headers.get(_FORWARDED_TOKEN, "")
+    if header.lower().startswith(_SCHEME):
+        token = header[len(_SCHEME) :].strip()
+    return token if token.isascii() else ""

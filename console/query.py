@@ -1,5 +1,6 @@
-"""The query of a request: the fields that a person filled in."""
+"""The fields that a person filled in: the query of a request, and the fields of a posted form."""
 
+from collections.abc import Mapping
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -12,6 +13,12 @@ def query_entries(request: Request) -> dict[str, str]:
     empty is returned.
     """
     return {name: text.strip() for name, text in request.query_params.multi_items() if text.strip()}
+
+
+def posted_entries(request: Request) -> dict[str, str]:
+    """Return the fields of a posted form by name, as `query_entries` returns those of a query."""
+    fields: Mapping[str, str] = request.state.posted_fields
+    return {name: text.strip() for name, text in fields.items() if text.strip()}
 
 
 def current_page(request: Request) -> str:

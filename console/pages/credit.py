@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from console.pages.form import Form
+from console.pages.override import find_override_rules
 from console.rendering import render_page
 from grounds.credit.v1 import credit_pb2
 from grounds.model.v1 import model_pb2
@@ -27,6 +28,7 @@ def show_decision(request: Request, client: Client) -> Response:
         f"Credit decision {decision.record_ref.decision_id}",
         decision=decision,
         history=history,
+        may_override=find_override_rules(client, decision) is not None,
         waterfall=_draw(decision.assessment, model),
     )
 

@@ -1,4 +1,4 @@
-"""Reads the fields of a form from the query of a request."""
+"""Reads the fields of a form: those of the query of a request, or those that a browser posted."""
 
 import datetime as dt
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from starlette.requests import Request
 
-from console.query import query_entries
+from console.query import posted_entries, query_entries
 from grounds_client import Amount
 from grounds_client.client import Value, parse_value
 from grounds_client.formatting import enum_name
@@ -32,8 +32,8 @@ class Form:
     """The fields of one form. Call `check` after reading all of them, so that all problems are reported at once."""
 
     def __init__(self, request: Request) -> None:
-        self._fields = query_entries(request)
-        self._problems: list[str] = []
+        self._fields = posted_entries(request) if request.method == "POST" else query_entries(request)
+        self._problems: dict[str, str] = {}
 
     def text(self, name: str) -> str:
         """Return a field as text without spaces around it; "" if it is empty."""
@@ -43,6 +43,11 @@ class Form:
     def entries(self) -> dict[str, str]:
         """Return the fields that are not empty, by name."""
         return dict(self._fields)
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """Return what is wrong with the fields that were read, by name."""
+        return dict(self._problems)
 
     def number(self, name: str, default: int, largest: int) -> int:
         """Return a whole number from 1 to `largest`."""
@@ -68,9 +73,13 @@ class Form:
         numbers = {enum_name(enum, number): number for number in enum.values() if number}
         return self._parse(name, lambda text: numbers[text], f"one of {', '.join(numbers)}", 0)
 
-    def amount(self, name: str) -> Amount | None:
-        """Return an amount of money; None if the field is empty."""
-        return self._parse(name, Amount.parse, "an amount such as 120000TWD", None)
+    def amount(self, name: str, currency: str = "") -> Amount | None:
+        """Return an amount of money; None if the field is empty. A number without a currency has the given one."""
+
+        def parse(text: str) -> Amount:
+            return Amount.parse(text if text[-1:].isalpha() else text + currency)
+
+        return self._parse(name, parse, f"an amount such as 120000{currency or 'TWD'}", None)
 
     def values(self, prefix: str) -> dict[str, Value]:
         """Return the values of all fields whose names begin with a prefix, without the prefix. Empty fields are skipped."""
@@ -80,7 +89,7 @@ class Form:
     def check(self) -> None:
         """Raise FormInvalid if a field that was read is invalid."""
         if self._problems:
-            raise FormInvalid(self._problems)
+            raise FormInvalid([f"{name}: {problem}" for name, problem in self._problems.items()])
 
     def _parse(self, name: str, parse: Callable[[str], _Value], expected: str, default: _Value) -> _Value:
         """Return a parsed field, or the default if it is empty or invalid."""
@@ -94,7 +103,7 @@ class Form:
             KeyError,
             OverflowError,
         ):  # OverflowError: the end of the last day that Python can represent
-            self._problems.append(f"{name}: must be {expected}, got {text!r}")
+            self._problems[name] = f"must be {expected}, got {text!r}"
             return default
 
 

@@ -1,12 +1,11 @@
 """The form in which a person states why evidence is read."""
 
-from http import HTTPStatus
 from urllib.parse import quote
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from console.posted_form import read_posted_form
 from console.purpose import COOKIE
 from console.rendering import render_page
 
@@ -23,32 +22,14 @@ async def set_purpose(request: Request) -> Response:
 
     A browser sends the cookie only with requests that come from the console's own pages, so no other page can cause a reading.
     """
-    if not _is_own_form(request):
-        raise HTTPException(
-            HTTPStatus.FORBIDDEN, "A form of another origin cannot set the purpose. Use the console's own form."
-        )
-    form = await request.form()
-    purpose, wanted = str(form.get("purpose", "")).strip(), _local_path(str(form.get("next", "/")))
+    fields = await read_posted_form(request)
+    purpose, wanted = fields.get("purpose", "").strip(), _local_path(fields.get("next", "/"))
     if not purpose or len(purpose) > _PURPOSE_LENGTH_MAX:
         return _show_form(request, wanted, f"must have 1 to {_PURPOSE_LENGTH_MAX} characters", status=400)
     answer = RedirectResponse(wanted, 303)
     secure = request.headers.get("x-forwarded-proto", request.url.scheme) == "https"
     answer.set_cookie(COOKIE, quote(purpose, safe=""), httponly=True, samesite="strict", secure=secure)
     return answer
-
-
-def _is_own_form(request: Request) -> bool:
-    """Return False if a browser states that a page of another origin sent the form.
-
-    Current browsers send Sec-Fetch-Site over TLS and to loopback addresses. Older browsers send only Origin, which is
-    "null" if the page hides its address. A request with neither header is accepted, because programs other than
-    browsers send it.
-    """
-    site = request.headers.get("sec-fetch-site")
-    if site is not None:
-        return site in {"same-origin", "none"}  # none: the person caused the request, for example with a bookmark
-    origin = request.headers.get("origin")
-    return origin is None or origin.partition("://")[2] == request.headers.get("host")
 
 
 def _local_path(text: str) -> str:

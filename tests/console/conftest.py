@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
 import demo
 from grounds.credit.v1 import credit_pb2
@@ -17,6 +18,7 @@ from grounds_client import Amount, Client
 from models.catalog import activate
 from server.stores.database import Database
 from tests.conftest import LOAD_TIME, ROOT, key_environment
+from tests.console.chromium import open_chromium
 from tests.server.churn_runs import ChurnFamily
 from tests.server.conftest import churn_family
 from tests.server.loading import load_file
@@ -56,21 +58,39 @@ def open_console(*options: str) -> Iterator[str]:
             process.terminate()
 
 
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """Start Chromium."""
+    with open_chromium() as browser:
+        yield browser
+
+
+def prepare_settings(folder: Path, family: SmallFamily, features: Path, churn: ChurnFamily) -> dict[str, str]:
+    """Return environment variables for a server with the small credit family active and a churn run loaded.
+
+    Args:
+        folder: An empty folder for the databases, the bundles and the keys.
+        family: The credit family.
+        features: The database with its features, which is copied.
+        churn: The churn family.
+    """
+    database = f"sqlite:///{shutil.copy(features, folder / 'grounds.db')}"
+    opened = Database(database)
+    load_file(opened, churn.first_run, LOAD_TIME)
+    opened.close()
+    bundles = shutil.copytree(family.bundles, folder / "bundles")
+    activate(bundles, family.bundle_folder.name)
+    copy_bundle(churn.bundle_folder, bundles)
+    found = {"GROUNDS_BUNDLES": str(bundles), "GROUNDS_POLICY": str(family.policy), "GROUNDS_DATABASE": database}
+    return found | key_environment(folder)
+
+
 @pytest.fixture(scope="session")
 def console_settings(
     small: SmallFamily, small_database: Path, churn_family: ChurnFamily, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, str]:
-    """Return environment variables for a server with the small credit family active and a churn run loaded."""
-    folder = tmp_path_factory.mktemp("console")
-    database = f"sqlite:///{shutil.copy(small_database, folder / 'grounds.db')}"
-    opened = Database(database)
-    load_file(opened, churn_family.first_run, LOAD_TIME)
-    opened.close()
-    bundles = shutil.copytree(small.bundles, folder / "bundles")
-    activate(bundles, small.bundle_folder.name)
-    copy_bundle(churn_family.bundle_folder, bundles)
-    found = {"GROUNDS_BUNDLES": str(bundles), "GROUNDS_POLICY": str(small.policy), "GROUNDS_DATABASE": database}
-    return found | key_environment(folder)
+    """Return environment variables for a server whose database several servers of the tests share."""
+    return prepare_settings(tmp_path_factory.mktemp("console"), small, small_database, churn_family)
 
 
 @pytest.fixture(scope="session")

@@ -1,48 +1,10 @@
 """A real Chromium opens the pages: accessible, without a request to another origin, at three widths, and in print."""
 
-import os
-import shutil
-from collections.abc import Iterator
-
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
+from tests.console.chromium import check_page, open_page
 from tests.console.conftest import Pages
-
-CHROMIUM = shutil.which("chromium")
-RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    """Start Chromium."""
-    if CHROMIUM is None:
-        assert "CHROMIUM_REQUIRED" not in os.environ, "install the Debian package chromium"
-        pytest.skip("the Debian package chromium is not installed")
-    with sync_playwright() as playwright:
-        # A container has no sandbox for Chromium, and often little shared memory. Only the pages under test are opened.
-        options = ["--no-sandbox", "--disable-dev-shm-usage"]
-        yield playwright.chromium.launch(executable_path=CHROMIUM, args=options)
-
-
-def open_page(browser: Browser, width: int, scheme: str, problems: list[str]) -> Page:
-    """Open a page that reports requests to other origins, and everything that Chromium complains about."""
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type] # "light" or "dark"
-    page = context.new_page()
-    page.on("console", lambda message: problems.append(message.text))
-    page.on("request", lambda request: problems.extend([] if "//127.0.0.1:" in request.url else [request.url]))
-    page.on("dialog", lambda dialog: problems.append(dialog.message))
-    return page
-
-
-def check_page(page: Page) -> None:
-    """Check that axe finds nothing, that nothing is wider than the window, and that no script of a recorded text ran."""
-    found = Axe().run(page, options={"runOnly": RULES}).response
-    assert found["passes"], "axe checked nothing"
-    assert [(each["id"], each["nodes"][0]["html"]) for each in found["violations"]] == [], page.url
-    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), page.url
-    assert page.title() != "attacked"
 
 
 def read_evidence(page: Page, pages: Pages) -> None:

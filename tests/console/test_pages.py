@@ -192,6 +192,10 @@ class FailingSource:
     def open(self, request: Request) -> Iterator[Client]:
         yield self._client(request)
 
+    def person(self, request: Request) -> str:
+        del request
+        return ""
+
     def _client(self, request: Request) -> Client:
         raise KeyError(f"customer {request.query_params['customer']}")
 

@@ -1,0 +1,257 @@
+"""A loan officer overrides a decision in the browser: the server decides, and a second person agrees as themselves."""
+
+import html
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from playwright.sync_api import Browser as Chromium
+from playwright.sync_api import Page
+
+import demo
+from console.override_proposals import OverrideProposals, ProposedOverride
+from grounds.credit.v1 import credit_pb2
+from grounds_client import Amount, Client, ClientCredentials
+from tests.console.browsing import Browser
+from tests.console.chromium import check_page, open_page
+from tests.console.conftest import SCRIPT, Pages, open_console, prepare_settings
+from tests.console.test_pages import text_of
+from tests.server.churn_runs import ChurnFamily
+from tests.server.edges.identity.certificates import CertificateAuthority, encode_token, write_key_set
+from tests.small import SmallFamily
+
+KEY = ed25519.Ed25519PrivateKey.generate()
+ISSUER = "https://issuer.example.com"
+FIRST, SECOND, AUDITOR = "u17.example.com", "u18.example.com", "u99.example.com"
+TABLE = "".join(
+    f"""
+[[callers]]
+principal = "{name}"
+roles = ["{role}"]
+markets = ["DE"]
+[callers.override_limits.CREDIT_MANAGER]
+EUR = "40000"
+"""
+    for name, role in ((FIRST, "loan_desk"), (SECOND, "loan_desk"), (AUDITOR, "auditor"))
+)
+FIELDS = {
+    "decision": "APPROVE_REDUCED",
+    "granted_amount": "500",
+    "reason_code": "NEW_INFORMATION",
+    "user_id": "u17",
+    "user_role": "CREDIT_MANAGER",
+    "authority_limit": "40000EUR",
+    "comment": SCRIPT,
+}
+
+
+@dataclass(frozen=True)
+class SignedIn:
+    """A console in front of a server that knows persons by their tokens."""
+
+    url: str
+    address: str
+    ca: Path
+
+    def token(self, person: str) -> str:
+        now = time.time()
+        claims = {"iss": ISSUER, "aud": "grounds", "sub": person, "iat": now - 60, "exp": now + 3600}
+        return encode_token({"alg": "EdDSA", "kid": "k1"}, claims, KEY)
+
+    def browser(self, person: str) -> Browser:
+        return Browser(self.url, authorization=f"Bearer {self.token(person)}")
+
+    def client(self, person: str) -> Client:
+        return Client(self.address, credentials=ClientCredentials(self.ca, token=self.token(person)))
+
+    def new_decision(self, amount: str) -> str:
+        with self.client(FIRST) as client:
+            scored = client.score_credit("DE", "C00000", Amount.parse(amount), features={"turnover": 5_000.0})
+        assert scored.decision != credit_pb2.DECISION_APPROVE
+        return scored.record_ref.decision_id
+
+    def overrides(self, decision_id: str) -> list[credit_pb2.Override]:
+        with self.client(FIRST) as client:
+            return list(client.get_credit_decision(decision_id).overrides)
+
+
+@pytest.fixture(scope="module")
+def signed_in(
+    small: SmallFamily, small_database: Path, churn_family: ChurnFamily, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SignedIn]:
+    """Serve with TLS and bearer tokens, with the console in front."""
+    folder = tmp_path_factory.mktemp("override")
+    settings = prepare_settings(folder, small, small_database, churn_family)
+    authority = CertificateAuthority.create()
+    authority.issue(folder, "server")
+    ca = authority.write(folder / "ca.pem")
+    (folder / "authority.toml").write_text(TABLE)
+    settings |= {
+        "GROUNDS_TLS_CERTIFICATE": str(folder / "server.pem"),
+        "GROUNDS_TLS_KEY": str(folder / "server.key"),
+        "GROUNDS_AUTHORITY": str(folder / "authority.toml"),
+        "GROUNDS_JWT_KEYS": str(write_key_set(folder / "keys.json", {"k1": KEY})),
+        "GROUNDS_JWT_ISSUER": ISSUER,
+        "GROUNDS_JWT_AUDIENCE": "grounds",
+    }
+    with (
+        demo.serving(folder / "log", **settings) as address,
+        open_console("--address", address, "--ca", str(ca), "--tokens-from-proxy") as url,
+    ):
+        yield SignedIn(url, address, ca)
+
+
+def propose_override(page: Page, signed_in: SignedIn, decision_id: str) -> str:
+    """Fill in the form of an override, and confirm it; return the address for the second person."""
+    page.goto(f"{signed_in.url}/decisions/{decision_id}")
+    page.get_by_role("link", name="Override this decision").click()
+    check_page(page)
+    page.get_by_label("New decision").select_option(label="Grant a smaller amount")
+    page.get_by_label("Granted amount").fill("15000")
+    page.get_by_label("Reason").select_option(label="Something newer is known")
+    page.get_by_label("Your role").fill("CREDIT_MANAGER")
+    page.get_by_label("The largest amount that you may grant").fill("40000")
+    page.get_by_label("Comment").fill(f"{SCRIPT}\nsecond line")
+    page.get_by_role("button", name="Continue").click()
+    check_page(page)
+    assert signed_in.overrides(decision_id) == []
+    page.get_by_role("button", name="Record it for good").click()
+    check_page(page)
+    assert signed_in.overrides(decision_id) == []
+    return "http://" + page.locator("pre").inner_text()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
+def test_a_loan_officer_overrides_a_decision_in_the_browser_and_a_second_person_agrees(
+    chromium: Chromium, signed_in: SignedIn, width: int, scheme: str
+) -> None:
+    decision_id, problems = signed_in.new_decision("20000EUR"), list[str]()
+    page = open_page(chromium, width, scheme, problems, authorization=f"Bearer {signed_in.token(FIRST)}")
+    link = propose_override(page, signed_in, decision_id)
+
+    page.goto(link)  # the first person cannot be the second
+    page.get_by_role("button", name="I agree").click()
+    assert page.get_by_text("must not be the same person as user_id").is_visible()
+    assert signed_in.overrides(decision_id) == []
+    problems.clear()  # Chromium reports the status 400
+
+    second = open_page(chromium, width, scheme, problems, authorization=f"Bearer {signed_in.token(SECOND)}")
+    second.goto(link)
+    check_page(second)
+    second.get_by_role("button", name="I agree").click()
+    second.wait_for_url(f"**/decisions/{decision_id}")
+    check_page(second)
+
+    (found,) = signed_in.overrides(decision_id)
+    assert (found.user_id, found.second_user_id) == (FIRST, SECOND)
+    assert (found.granted_amount.units, found.comment) == (15000, f"{SCRIPT}\nsecond line")
+    banner = second.locator(".banner").inner_text()
+    assert f"APPROVE_REDUCED 15,000.00 EUR (a case that the policy referred) by {FIRST} and {SECOND}" in banner or (
+        f"APPROVE_REDUCED 15,000.00 EUR (more than the policy) by {FIRST} and {SECOND}" in banner
+    )
+    assert SCRIPT in banner
+    assert problems == []
+
+
+def test_without_a_signed_in_person_the_form_asks_who_decides_and_who_agrees(pages: Pages) -> None:
+    browser, path = Browser(pages.url), f"/decisions/{pages.decision_ids[1]}/override"
+    with Client(pages.address) as client:
+        decided = client.get_credit_decision(pages.decision_ids[1]).credit_decision.decision
+        less = {"reason_code": "FRAUD_SUSPECTED"} if decided == credit_pb2.DECISION_APPROVE else {}
+        fields = FIELDS | less | {"second_user_id": "u18"}
+        review = browser.post(path, **fields)
+        assert list(client.get_credit_decision(pages.decision_ids[1]).overrides) == []
+        request_id = re.search(r'name="request_id" value="([^"]+)"', review.html)
+        assert request_id is not None
+        for _ in range(2):  # a second click records nothing more
+            done = browser.post(path, **fields, request_id=request_id[1], step="record")
+            assert done.url == f"{pages.url}/decisions/{pages.decision_ids[1]}"
+        (found,) = client.get_credit_decision(pages.decision_ids[1]).overrides
+    assert (found.user_id, found.second_user_id, found.comment) == ("u17", "u18", SCRIPT)
+    assert SCRIPT in html.unescape(review.html)
+    assert "<script" not in review.html + done.html
+
+
+def test_every_invalid_field_is_named_with_its_problem_and_nothing_is_lost(pages: Pages) -> None:
+    browser, path = Browser(pages.url), f"/decisions/{pages.decision_ids[2]}/override"
+    cases: tuple[tuple[dict[str, str], tuple[str, ...]], ...] = (
+        (
+            {"decision": "", "authority_limit": "x"},
+            ("decision is required", "authority limit must be an amount such as"),
+        ),
+        ({"decision": "REFER"}, ("decision must be one of APPROVE, APPROVE_REDUCED, DECLINE, got 'REFER'",)),
+        ({"granted_amount": ""}, ("granted amount is required for DECISION_APPROVE_REDUCED",)),
+        ({"granted_amount": "500USD"}, ("granted amount must be EUR, the currency of the decision",)),
+        ({"authority_limit": "1"}, ("authority limit is below the granted amount",)),
+        ({"user_role": "manager", "user_id": "two words"}, ("user role ", "user id ")),
+        ({"reason_code": "BECAUSE"}, ("reason code must be one of",)),
+    )
+    for changes, expected in cases:
+        refused = browser.post(path, **FIELDS | changes, step="record")
+        text = text_of(refused.html)
+        assert refused.status == 400
+        for problem in expected:
+            assert problem in text, text
+        assert SCRIPT in html.unescape(refused.html)
+    with Client(pages.address) as client:
+        assert list(client.get_credit_decision(pages.decision_ids[2]).overrides) == []
+
+
+def test_no_other_origin_can_record_or_agree_to_an_override(pages: Pages) -> None:
+    for headers in (
+        {"sec_fetch_site": "cross-site"},
+        {"sec_fetch_site": "same-site"},
+        {"origin": "https://evil.example.com"},
+        {"origin": "null"},
+    ):
+        for path in (f"/decisions/{pages.decision_ids[2]}/override", "/overrides/x"):
+            answer = Browser(pages.url, **headers).post(path, **FIELDS, step="record")
+            assert (answer.status, "A form of another origin" in answer.html) == (403, True)
+    assert Browser(pages.url).post("/purpose", purpose="x" * 70_000, next="/").status == 413
+    with Client(pages.address) as client:
+        assert list(client.get_credit_decision(pages.decision_ids[2]).overrides) == []
+
+
+def test_who_may_not_override_sees_no_button_and_is_refused_by_the_server(signed_in: SignedIn) -> None:
+    decision_id = signed_in.new_decision("1000EUR")
+    officer, auditor = signed_in.browser(FIRST), signed_in.browser(AUDITOR)
+    auditor.post("/purpose", purpose="Review", next="/")
+    evidence = auditor.get(f"/evidence/{decision_id}")
+
+    assert "/override" in officer.get(f"/decisions/{decision_id}").html
+    assert (evidence.status, "/override" in evidence.html) == (200, False)
+    refused = auditor.post(f"/decisions/{decision_id}/override", **FIELDS, step="record")
+    assert (refused.status, "METHOD_NOT_ALLOWED" in refused.html) == (403, True)
+    too_much = officer.post(
+        f"/decisions/{decision_id}/override", **FIELDS | {"authority_limit": "50000"}, step="record"
+    )
+    assert "must be at most 40,000 EUR, the limit of this caller" in text_of(too_much.html)
+    assert signed_in.overrides(decision_id) == []
+
+
+def test_a_person_cannot_decide_or_agree_in_the_name_of_another(signed_in: SignedIn) -> None:
+    decision_id = signed_in.new_decision("1000EUR")
+    signed_in.browser(FIRST).post(f"/decisions/{decision_id}/override", **FIELDS, second_user_id=SECOND, step="record")
+    (found,) = signed_in.overrides(decision_id)
+
+    assert (found.user_id, found.second_user_id) == (FIRST, "")
+
+
+def test_an_override_waits_eight_hours_for_a_second_person() -> None:
+    now = [0.0]
+    proposals = OverrideProposals(lambda: now[0])
+    amount = Amount.parse("1EUR")
+    proposal = ProposedOverride("d", credit_pb2.DECISION_APPROVE, None, "R", "u", "ROLE", amount, "", "", "r")
+    first = proposals.add(proposal)
+    now[0] = 8 * 3600 - 1.0
+    second = proposals.add(proposal)
+
+    assert (proposals.find(first), proposals.find("unknown")) == (proposal, None)
+    now[0] += 1
+    assert (proposals.find(first), proposals.find(second)) == (None, proposal)
+    proposals.delete(second)
+    assert proposals.find(second) is None
