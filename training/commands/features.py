@@ -10,7 +10,7 @@ from training.errors import SpecInvalid
 from training.scoring.bundle_selection import check_compatible, select_bundle
 from training.scoring.feature_file import check_replaceable, write_feature_file
 from training.sources.reader.column_summary import column_table
-from training.sources.snapshots import read_log_customers
+from training.sources.snapshots import read_log_customers, with_recorded_rules
 from training.sources.spec_columns import source_entry
 from training.sources.table import read_table_customers
 from training.sources.transaction_log import SourcePaths
@@ -32,6 +32,7 @@ def write_features(
     console = Console(1)
     spec = read_spec(spec_file)
     chosen = select_bundle(bundles, spec.family, bundle)
+    spec = with_recorded_rules(spec, chosen.manifest.made_from)
     check_compatible(spec, spec_digest(spec_file), chosen, console.info)
     day = at.date() if at else None
     if spec.table is not None:

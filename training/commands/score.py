@@ -9,6 +9,7 @@ from training.console import Console
 from training.errors import SpecInvalid
 from training.scoring.bundle_selection import check_compatible, select_bundle, select_decline_bundle
 from training.scoring.scoring_run import RunOptions, score_feature_file, score_transaction_log
+from training.sources.snapshots import with_recorded_rules
 from training.sources.transaction_log import SourcePaths
 from training.spec import read_spec, spec_digest
 
@@ -38,6 +39,7 @@ def score_customers(
         )
     digest = spec_digest(spec_file)
     chosen, second = select_bundle(bundles, spec.family, bundle), select_decline_bundle(bundles, spec.family, decline)
+    spec = with_recorded_rules(spec, chosen.manifest.made_from)
     for candidate in (chosen, second):
         if candidate is not None:
             check_compatible(spec, digest, candidate, console.info)

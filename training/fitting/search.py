@@ -27,7 +27,6 @@ from training.spec import SearchSpec, Spec
 _ROUNDS_MAX = 600
 _EARLY_STOPPING_ROUNDS = 40
 _LEARNING_RATE_MAX = 0.12
-_FORWARD_FOLDS_MIN = 2
 _Fold = tuple[NDArray[np.int64], NDArray[np.int64]]  # row numbers to fit on, row numbers to validate on
 _Progress = Callable[[int, int], None]  # completed trials, all trials
 
@@ -239,7 +238,7 @@ def _mean_auc(aucs: Sequence[float | None]) -> float | None:
 def validation_remarks(samples: Samples, family: Spec) -> tuple[str, ...]:
     """Return a sentence if forward validation is not possible and folds by customer replace it."""
     rows = samples.part("FIT")
-    if family.search.validation == "folds" or len(_forward_folds(rows, family)) >= _FORWARD_FOLDS_MIN:
+    if family.search.validation == "folds" or _forward_folds(rows, family):
         return ()
     count = rows["period"].nunique()
     remark = (
@@ -252,15 +251,15 @@ def validation_remarks(samples: Samples, family: Spec) -> tuple[str, ...]:
 def validation_folds(rows: pd.DataFrame, family: Spec) -> list[_Fold]:
     """Return the folds as row numbers: stratified folds, or folds for forward validation.
 
-    If fewer than two forward folds are possible, the folds are stratified folds of customers instead, so that no
-    customer is on both sides.
+    If no forward fold is possible, the folds are stratified folds of customers instead, so that no customer is on both
+    sides.
     """
     spec = family.search
     if spec.validation == "folds":
         splitter = StratifiedKFold(spec.folds, shuffle=True, random_state=spec.seed)
         return list(splitter.split(np.zeros(len(rows)), label_of(rows)))
     forward = _forward_folds(rows, family)
-    if len(forward) >= _FORWARD_FOLDS_MIN:
+    if forward:
         return forward
     by_customer = StratifiedGroupKFold(spec.folds, shuffle=True, random_state=spec.seed)
     return list(by_customer.split(np.zeros(len(rows)), label_of(rows), customer_of(rows)))

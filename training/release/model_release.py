@@ -305,6 +305,6 @@ def _manifest(spec: Spec, spec_sha256: str, samples: Samples, model_sha256: str 
     if model_sha256 is not None:
         made_from["model_sha256"] = model_sha256
     if spec.snapshots is not None:
-        made_from |= row_definition(spec.snapshots)
+        made_from |= row_definition(spec)
     made_from |= feature_expressions(spec)
     return Manifest(format=FORMAT_VERSION, family=spec.family, markets=tuple(markets), files={}, made_from=made_from)

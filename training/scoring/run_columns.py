@@ -4,7 +4,7 @@ A row has a prediction if its status is SCORED. Any other status states why the 
 """
 
 from collections.abc import Iterator, Sequence
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 from typing import Any
 
 import duckdb
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from models.model import Model
 from training.scoring.campaign import in_hold_out
 from training.scoring.drivers import DriverTexts
+from training.scoring.expected_spend import ExpectedSpend, minor_units
 from training.scoring.predictions import FeatureRows, predict, predict_pds
 from training.spec import Spec
 
@@ -85,8 +86,8 @@ def run_columns(
     others = len(rows) - len(scored)
     matrix = feature_matrix(scored, model.bundle.schema.names)
     predictions = predict(model, matrix)
-    expected = _expected_spends(spec, scored)
-    at_risk = [_minor_units(Decimal(pd) * spend) for pd, spend in zip(predictions.pds, expected, strict=True)]
+    expected = ExpectedSpend.from_spec(spec, rows.column_names).amounts(scored)
+    at_risk = [minor_units(Decimal(pd) * spend) for pd, spend in zip(predictions.pds, expected, strict=True)]
     nulls: list[None] = [None] * others
     declines: list[Any] = [None] * len(scored)
     if decline is not None:
@@ -100,7 +101,7 @@ def run_columns(
         "band": predictions.bands + nulls,
         "decline_pd": declines + nulls,
         "value_at_risk_minor": at_risk + nulls,
-        "expected_spend_minor": [_minor_units(spend) for spend in expected] + nulls,
+        "expected_spend_minor": [minor_units(spend) for spend in expected] + nulls,
         "hold_out": [in_hold_out(spec.campaign, *key) for key in keys],
         "suppressions": [codes or [] for codes in ordered["suppressions"].to_pylist()],
         "drivers": drivers.drivers_json(matrix, predictions.contributions) + ["[]"] * others,
@@ -115,25 +116,3 @@ def _list_column(matrix: NDArray[np.float64], empty: int) -> pa.ListArray:
     flat = matrix.ravel()
     offsets = np.concatenate([np.arange(count + 1) * width, np.full(empty, count * width)]).astype(np.int32)
     return pa.ListArray.from_arrays(offsets, pa.array(flat, mask=np.isnan(flat)))
-
-
-def _expected_spends(spec: Spec, scored: pa.Table) -> list[Decimal]:
-    """Return the spend expected of each customer within the horizon of the customer.
-
-    The factor of [value] applies to the longest horizon, so the spend is scaled to the horizon of the customer. The
-    spend is 0 if the spec has no [value], or if the feature of [value] is missing for the customer.
-    """
-    if spec.value is None:
-        return [Decimal(0)] * len(scored)
-    longest = spec.snapshots.horizon_days if spec.snapshots else spec.run.horizon_days
-    values = feature_matrix(scored, [spec.value.feature])[:, 0].tolist()
-    factor = Decimal(spec.value.factor)
-    return [
-        Decimal(0) if value != value else Decimal(value) * factor * days / longest  # noqa: PLR0124 - NaN
-        for value, days in zip(values, scored["horizon_days"].to_pylist(), strict=True)
-    ]
-
-
-def _minor_units(amount: Decimal) -> int:
-    """Return an amount in minor units, rounded half to even."""
-    return int((amount * 100).quantize(Decimal(1), rounding=ROUND_HALF_EVEN))

@@ -25,6 +25,7 @@ from models.scorecard import log_odds_from_margin
 from training.errors import DataInvalid, SpecInvalid
 from training.scoring.campaign import in_hold_out, read_suppressions, unmatched_suppressions
 from training.scoring.drivers import DriverTexts
+from training.scoring.expected_spend import ExpectedSpend
 from training.scoring.feature_file import KEY_COLUMNS, check_replaceable
 from training.scoring.predictions import predict_pds
 from training.scoring.run_columns import RUN_COLUMNS, SCORED, feature_matrix, query_batches, run_columns
@@ -94,6 +95,10 @@ def score_feature_file(spec: Spec, model: Model, features: Path, to: Path, optio
     _check_feature_file(features, model)
     options = options or RunOptions()
     _check_features_present(pq.read_schema(features).names, spec, (model, options.decline))
+    if spec.log is not None and not ExpectedSpend.from_spec(spec, pq.read_schema(features).names).columns:
+        options.report_finding(
+            "the feature file has no spend, so every value at risk is 0.00; score the log with --at, or set [value]"
+        )
     with temporary_database(options.threads) as connection:
         horizon = spec.snapshots.horizon_days if spec.snapshots else spec.run.horizon_days
         source = f"read_parquet({quote_literal(str(features))})"
@@ -236,13 +241,12 @@ def _rank_customers(inputs: _RunInputs, total: int) -> tuple[str, dict[str, int]
 
 
 def _input_names(inputs: _RunInputs) -> list[str]:
-    """Return the names of all features that the run uses: those of both models, and the feature of [value]."""
+    """Return the names of all features that the run uses: those of both models, and those of the expected spend."""
     names = list(inputs.model.bundle.schema.names)
     if inputs.options.decline is not None:
         names += [name for name in inputs.options.decline.bundle.schema.names if name not in names]
-    if inputs.spec.value is not None and inputs.spec.value.feature not in names:
-        names.append(inputs.spec.value.feature)
-    return names
+    present = inputs.connection.table("scope").columns
+    return [*names, *(name for name in ExpectedSpend.from_spec(inputs.spec, present).columns if name not in names)]
 
 
 def _single_value(connection: duckdb.DuckDBPyConnection, query: str) -> Any:

@@ -18,7 +18,10 @@ _DECIMALS = dict.fromkeys(
     0,
 ) | dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3)
 # Features whose values are amounts of money. Amounts in different currencies cannot be compared.
-_MONEY_FEATURES = {"spend_30", "spend_90", "spend_365", "spend_total", "spend_per_basket_90"}
+_MONEY_FEATURES = {
+    *("spend_30", "spend_90", "spend_365", "spend_total", "spend_per_basket_90"),
+    *("net_spend_30", "net_spend_90", "net_spend_180", "net_spend_365", "net_spend_total"),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@
 --   $horizon_days INTEGER  number of days after the cut over which the label is determined.
 --
 -- Terms    purchase      a line with amount > 0 (free lines are ignored everywhere), unless its basket was cancelled
+--          cancelled line  an order that a credit note before the cut cancels, and the credit note (cancellations.sql). They
+--                        are ignored everywhere, as if neither had happened
 --          return        a line with amount < 0. A return is not a purchase, and does not change purchases of earlier days
 --          cancelled     a basket with a return whose lines before the cut sum to 0 or less; none of its lines is a purchase
 --          purchase day  a calendar day with at least one purchase
@@ -19,7 +21,8 @@
 
 WITH
 
--- Every line before the cut, with its age. No other query reads `lines`, so no feature can depend on a later line.
+-- Every line before the cut, with its age. No other query reads `lines`, so no feature can depend on a later line. An order
+-- that is cancelled later still counts.
 known AS (
     SELECT
         market,
@@ -32,6 +35,8 @@ known AS (
         category
     FROM lines
     WHERE time < CAST($cut AS DATE)
+      AND NOT cancels
+      AND (cancelled_time IS NULL OR cancelled_time >= CAST($cut AS DATE))
 ),
 
 cancelled AS (
@@ -196,6 +201,20 @@ assortment AS (
     GROUP BY market, customer_id
 ),
 
+-- Purchases minus returns, by the day on which they were booked.
+net AS (
+    SELECT
+        market,
+        customer_id,
+        COALESCE(SUM(amount) FILTER (age <= 30), 0)  AS net_spend_30,
+        COALESCE(SUM(amount) FILTER (age <= 90), 0)  AS net_spend_90,
+        COALESCE(SUM(amount) FILTER (age <= 180), 0) AS net_spend_180,
+        COALESCE(SUM(amount) FILTER (age <= 365), 0) AS net_spend_365,
+        SUM(amount)                                  AS net_spend_total
+    FROM known
+    GROUP BY market, customer_id
+),
+
 -- Returns of the last 90 days, by the day on which they were booked.
 returned AS (
     SELECT market, customer_id, -SUM(amount) AS returned_90, COUNT(*) AS returns_90
@@ -238,6 +257,11 @@ SELECT
     spend_90::DOUBLE                                     AS spend_90,                    -- money; never NULL
     spend_365::DOUBLE                                    AS spend_365,                   -- money; never NULL
     spend_total::DOUBLE                                  AS spend_total,                 -- money, whole history; never NULL
+    net_spend_30::DOUBLE                                 AS net_spend_30,                -- money, purchases minus returns; never NULL
+    net_spend_90::DOUBLE                                 AS net_spend_90,                -- money, purchases minus returns; never NULL
+    net_spend_180::DOUBLE                                AS net_spend_180,               -- money, purchases minus returns; never NULL
+    net_spend_365::DOUBLE                                AS net_spend_365,               -- money, purchases minus returns; never NULL
+    net_spend_total::DOUBLE                              AS net_spend_total,             -- money, purchases minus returns, whole history; never NULL
     spend_90::DOUBLE / NULLIF(baskets_90, 0)::DOUBLE     AS spend_per_basket_90,         -- money per basket; NULL without a basket in 90 days
 
     -- TREND: (now - before) / (now + before), from -1 (stopped) to 1 (new)
@@ -291,6 +315,7 @@ SELECT
 
 FROM customer
 JOIN frequency       USING (market, customer_id)
+JOIN net             USING (market, customer_id)
 LEFT JOIN rhythm     USING (market, customer_id)
 LEFT JOIN content    USING (market, customer_id)
 LEFT JOIN assortment USING (market, customer_id)

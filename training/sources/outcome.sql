@@ -5,7 +5,8 @@
 --   $decline_share  DOUBLE   a decline is spend at least this share below the customer's own baseline
 --
 -- The statement reads `customers` (from standing.sql for the same cut), `lines` and `statuses`. The first day of the horizon
--- is the day of the cut. A basket that is returned completely within the horizon is not a purchase. `left_out` is NULL for
+-- is the day of the cut. A basket that is returned completely within the horizon is not a purchase, nor is an order that a
+-- credit note within the horizon cancels. `left_out` is NULL for
 -- a training row. Otherwise, `left_out` is
 --   the status    if the status of the customer is not SCORED
 --   ENDED         if the relationship ended within the horizon (closed, blocked or moved), which is never churn
@@ -19,6 +20,8 @@ ahead AS (
     JOIN customers USING (market, customer_id)
     WHERE time >= CAST($cut AS DATE)
       AND CAST(time AS DATE) - CAST($cut AS DATE) < horizon_days
+      AND NOT cancels
+      AND (cancelled_time IS NULL OR CAST(cancelled_time AS DATE) - CAST($cut AS DATE) >= horizon_days)
 ),
 
 cancelled AS (

@@ -20,6 +20,7 @@ import duckdb
 import pandas as pd
 
 from training.errors import DataInvalid, SpecInvalid
+from training.sources.cancellations import DEFAULT_CANCEL_DAYS
 from training.sources.currencies import check_money_features
 from training.sources.expressions import referenced_columns
 from training.sources.incomplete_markets import (
@@ -51,6 +52,7 @@ _DEFINING_SETTINGS = {
     "purchase_days_min",
     "tenure_days_min",
 }
+_CANCEL_DAYS = "log.cancel_days"
 # Columns of the table `customers` that are not features.
 _KEYS = {"market", "customer_id", "status", "horizon_days", "as_of", "sample", "period"}
 
@@ -67,23 +69,45 @@ _EARLIER_DIGESTS = {
     # This statement had no spend_total and no figures over 365 days. It counted hundredths, so it is equal unless a
     # currency has more than two decimals.
     "132ac95d3d357871f786afcb279bfe92e8e7d46f22e5697eaa34f5b3de5c2e8b": _statement_digest(_FEATURES_SQL),
+    # This statement had no net spend, and no credit note cancelled an order; log.cancel_days states the difference.
+    "ad5ed787b4b3b74c5223b7a760ccc23d46e08be0ff515c98eb35f193516b2b2c": _statement_digest(_FEATURES_SQL),
     "08afd32e01e778404e63a5f7e18897b0fe28ab0bbd78f69ecfbaa26b92c8985e": _statement_digest(_STANDING_SQL),
 }
 
 
-def row_definition(snapshots: SnapshotSpec) -> dict[str, str]:
-    """Return the row definition that a manifest records: the digests of the SQL statements, and the settings."""
+def row_definition(spec: Spec) -> dict[str, str]:
+    """Return the row definition that a manifest records: the digests of the SQL statements, and the settings.
+
+    The spec has a [log].
+    """
+    assert spec.log is not None
+    assert spec.snapshots is not None
     digests = {
         "features_sql_sha256": _statement_digest(_FEATURES_SQL),
         "standing_sql_sha256": _statement_digest(_STANDING_SQL),
     }
-    settings = snapshots.model_dump(include=_DEFINING_SETTINGS)
+    settings = spec.snapshots.model_dump(include=_DEFINING_SETTINGS)
+    cancel_days = DEFAULT_CANCEL_DAYS if spec.log.cancel_days is None else spec.log.cancel_days
+    digests[_CANCEL_DAYS] = str(cancel_days)
     return digests | {f"snapshots.{name}": str(value) for name, value in settings.items()}
+
+
+def with_recorded_rules(spec: Spec, made_from: Mapping[str, str]) -> Spec:
+    """Return the spec with the rules of the log that a bundle was fitted with, where the spec does not state them.
+
+    In bundles that do not record log.cancel_days, no credit note cancels an order.
+    """
+    if spec.log is None or spec.log.cancel_days is not None:
+        return spec
+    recorded = recorded_row_definition(made_from).get(_CANCEL_DAYS)
+    days = DEFAULT_CANCEL_DAYS if recorded is None else int(recorded)
+    return spec.model_copy(update={"log": spec.log.model_copy(update={"cancel_days": days})})
 
 
 def recorded_row_definition(made_from: Mapping[str, str]) -> dict[str, str]:
     """Return the entries of a manifest's `made_from`, with the digests of early bundles replaced by current digests."""
-    return {name: _EARLIER_DIGESTS.get(value, value) for name, value in made_from.items()}
+    recorded = {name: _EARLIER_DIGESTS.get(value, value) for name, value in made_from.items()}
+    return recorded if "features_sql_sha256" not in recorded else {_CANCEL_DAYS: "0", **recorded}
 
 
 def read_log_samples(spec: Spec, sources: SourcePaths, threads: int) -> tuple[Samples, pd.DataFrame]:

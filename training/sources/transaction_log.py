@@ -19,6 +19,7 @@ import duckdb
 
 from training.errors import DataInvalid, SpecInvalid, quote_name
 from training.sources.aliases import apply_aliases
+from training.sources.cancellations import mark_cancellations
 from training.sources.currencies import LogCurrencies, read_currencies
 from training.sources.derived_columns import (
     ColumnDerivation,
@@ -62,6 +63,8 @@ _OPTIONAL_COLUMNS = ("basket", "product", "category", "quantity", "discount", "c
 _NUMERIC_COLUMNS = {"amount", "quantity", "discount"}
 _USES = {"customer_id": "customer", "currency": "currency", "amount": "amount"}
 _COLUMNS = "market, customer_id, time, amount, basket, product, category, quantity, discount"
+# What cancellations.sql adds to a line: when a credit note cancels this order, and whether this line is such a credit note.
+_CANCELLATION = "CAST(NULL AS TIMESTAMP) AS cancelled_time, false AS cancels"
 # If several rules apply to a line, the line is counted under the first of these rules.
 _RULES = {
     "UNREADABLE": "is_unreadable",
@@ -117,7 +120,7 @@ class TransactionLog:
     def select_part(self, part: int) -> None:
         """Create the view `lines` with the lines of one part of the customers."""
         self.connection.execute(
-            f"CREATE OR REPLACE VIEW lines AS SELECT {_COLUMNS} FROM valid_lines WHERE part = {part}"  # noqa: S608 - a constant and an integer
+            f"CREATE OR REPLACE VIEW lines AS SELECT {_COLUMNS}, cancelled_time, cancels FROM valid_lines WHERE part = {part}"  # noqa: S608 - a constant and an integer
         )
 
     def market_days(self, before: dt.date | None = None) -> list[MarketDays]:
@@ -385,16 +388,18 @@ def _create_valid_lines(connection: duckdb.DuckDBPyConnection, log: LogSpec) -> 
         )
     parts = -(-counts["valid"] // _PART_LINES)
     distinct = "" if log.duplicates == "keep" else "DISTINCT"
-    connection.execute(f"CREATE TABLE valid_lines AS SELECT {_COLUMNS}, 0 AS part FROM classified_lines LIMIT 0")  # noqa: S608 - only constants of this module
+    columns = f"{_COLUMNS}, {_CANCELLATION}"
+    connection.execute(f"CREATE TABLE valid_lines AS SELECT {columns}, 0 AS part FROM classified_lines LIMIT 0")  # noqa: S608 - only constants of this module
     # Equal lines have the same customer, so they are in the same part. Therefore DISTINCT can run part by part, and
     # needs memory for one part only.
     for part in range(parts):
         connection.execute(
-            f"""INSERT INTO valid_lines SELECT {distinct} {_COLUMNS}, {part} FROM classified_lines
+            f"""INSERT INTO valid_lines SELECT {distinct} {columns}, {part} FROM classified_lines
             WHERE reason IS NULL AND hash(market, customer_id) % {parts} = {part}"""  # noqa: S608 - only constants of this module
         )
     connection.execute("DROP TABLE classified_lines")
-    return _waterfall(connection, counts), parts
+    cancelled = mark_cancellations(connection, parts, log.cancel_days)
+    return (*_waterfall(connection, counts), ("of these orders that a credit note cancels", cancelled)), parts
 
 
 def _waterfall(connection: duckdb.DuckDBPyConnection, counts: dict[str, int]) -> Waterfall:

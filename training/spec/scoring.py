@@ -53,6 +53,10 @@ class RunSpec(SpecPart):
 class ValueSpec(SpecPart):
     """The spend (or margin) that is expected of a customer within the longest horizon: feature * factor.
 
+    Without [value], a log uses the net spend of the shortest of the last 30, 90, 180 and 365 days that covers
+    snapshots.active_days. If the spend of a customer of a log is 0 or less, the net spend of the whole history, per day of
+    the tenure, replaces it.
+
     Attributes:
         feature: Name of the feature.
         factor: Factor that converts the feature to the spend within the longest horizon.

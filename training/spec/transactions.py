@@ -67,6 +67,8 @@ class LogSpec(ReadingSpec):
             look like one.
         other_currencies: "refuse" rejects a log that contains amounts in a different currency. "leave_out" excludes the
             lines with these amounts.
+        cancel_days: Largest number of days between an order and the credit note that cancels it; 0 for logs in which no
+            credit note cancels an order. If None, 30 for a new model, and for a bundle the number with which it was fitted.
         until: First day whose lines are excluded as future-dated; if None, tomorrow (UTC).
         columns: Columns of the log.
     """
@@ -80,6 +82,7 @@ class LogSpec(ReadingSpec):
     anonymous: tuple[str, ...] = ()
     duplicates: Literal["drop", "keep"] | None = None
     other_currencies: Literal["refuse", "leave_out"] = "refuse"
+    cancel_days: int | None = Field(default=None, ge=0, le=730)
     until: dt.date | None = None
     columns: LogColumns
 

@@ -66,6 +66,8 @@ CHANGES = {
         FROM log GROUP BY market, customer_id""",
     "all baskets cancelled later": """INSERT INTO log SELECT market, customer_id, TIMESTAMP '2026-03-02 09:00:00', -SUM(amount) - 1,
         basket, 'p', 'c', 1, 0 FROM log GROUP BY market, customer_id, basket""",
+    "every order credited later": """INSERT INTO log SELECT market, customer_id, TIMESTAMP '2026-03-01 10:00:00', -amount,
+        'credit', product, category, -quantity, 0 FROM log WHERE amount > 0""",
     "later lines doubled": f"INSERT INTO log SELECT * FROM log WHERE {LATER}",
     "later statuses deleted": "DELETE FROM statuses WHERE since >= DATE '2026-03-01'",
     "statuses added later": "INSERT INTO statuses SELECT DISTINCT customer_id, 'CLOSED', DATE '2026-03-01' FROM log WHERE customer_id::INT % 4 = 3",
@@ -123,7 +125,7 @@ def test_the_number_of_threads_and_parts_does_not_change_a_bit(before: pd.DataFr
     assert features(tmp_path, parts=5).equals(before)
 
 
-def test_the_sql_defines_every_feature_of_the_shipped_specs_and_thirteen_others(before: pd.DataFrame) -> None:
+def test_the_sql_defines_every_feature_of_the_shipped_specs_and_eighteen_others(before: pd.DataFrame) -> None:
     names = {feature.name for feature in read_spec(ROOT / "training" / "churn.toml").features}
     decline = {feature.name for feature in read_spec(ROOT / "training" / "decline.toml").features}
 
@@ -132,11 +134,12 @@ def test_the_sql_defines_every_feature_of_the_shipped_specs_and_thirteen_others(
     assert decline <= names
     # The features of the first line need returns or more than one year of data, and the shipped log has neither. The
     # features of the second line did not improve forward validation. Those of the third line are defaults of a log
-    # without [[features]].
+    # without [[features]]. Those of the fourth line are for the expected spend.
     assert offered - names == {
         *("purchase_days_season_30", "spend_season_30", "season_ahead_days_30", "returned_share_90", "returns_90"),
         *("own_silent_share", "purchase_days", "spend_trend_90", "top_category_share_90", "category_shift_45"),
         *("purchase_days_365", "spend_365", "spend_total"),
+        *("net_spend_30", "net_spend_90", "net_spend_180", "net_spend_365", "net_spend_total"),
     }
     assert names <= offered
 
