@@ -12,6 +12,7 @@ import uvicorn
 
 from console.app import create_app
 from console.connections import SharedClient, TokenClients
+from console.working_papers import PapersRefused, WorkingPapers
 from grounds_client import Client, ClientCredentials
 from grounds_client.channel import DEFAULT_ADDRESS
 from grounds_record.errors import KeyMalformed
@@ -47,6 +48,12 @@ def serve(
         list[str] | None,
         typer.Option(metavar="NAME", help="A host name by which browsers reach the console; repeatable."),
     ] = None,
+    papers: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Folder for the working papers of auditors, of the console's account only."
+        ),
+    ] = None,
     log_key: Annotated[
         str,
         typer.Option(
@@ -65,7 +72,8 @@ def serve(
         source = SharedClient(Client(address, credentials=ClientCredentials(ca, certificate, key) if ca else None))
     is_ipv6 = ipaddress.ip_address(host).version == 6  # noqa: PLR2004 - the version of IP
     name = f"[{host}]" if is_ipv6 else host  # as in a URL and in the header Host
-    console = create_app(source, _read_log_key(log_key), [name, "localhost", *(allowed_host or [])])
+    hosts = [name, "localhost", *(allowed_host or [])]
+    console = create_app(source, _read_log_key(log_key), hosts, _open_papers(papers))
     with socket.create_server((host, port), family=socket.AF_INET6 if is_ipv6 else socket.AF_INET) as listener:
         typer.echo(f"console: http://{name}:{listener.getsockname()[1]}")
         config = uvicorn.Config(
@@ -105,6 +113,14 @@ def _check_options(
         raise typer.BadParameter("specify both --certificate and --key, or neither", param_hint="--certificate")
     if certificate and ca is None:
         raise typer.BadParameter("requires --ca", param_hint="--certificate")
+
+
+def _open_papers(folder: Path | None) -> WorkingPapers | None:
+    """Return the working papers of `--papers`; None if the option is missing."""
+    try:
+        return WorkingPapers(folder) if folder else None
+    except PapersRefused as error:
+        raise typer.BadParameter(str(error), param_hint="--papers") from error
 
 
 def _read_log_key(text: str) -> VerifierKey | None:

@@ -21,12 +21,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from console.connections import ClientSource, NotSignedIn
 from console.override_proposals import OverrideProposals
-from console.pages import churn, credit, evidence, home, models, override
+from console.pages import churn, credit, evidence, home, models, override, papers
 from console.pages.form import FormInvalid
 from console.pages.purpose_form import set_purpose, show_purpose_form
 from console.posted_form import read_posted_form
 from console.purpose import PURPOSE_PATH, PurposeMissing
 from console.rendering import render_page
+from console.working_papers import PapersRefused, WorkingPapers
 from grounds_client import CallFailed, Client
 from grounds_record.note import VerifierKey
 
@@ -58,6 +59,7 @@ _Page = Callable[[Request, Client], Response]
 _POST_ROUTES: Mapping[str, _Page] = {
     "/decisions/{decision_id}/override": override.post_override,
     "/overrides/{proposal_id}": override.agree_to_proposal,
+    "/evidence/{decision_id}/mark": papers.add_mark,
 }
 _ROUTES: Mapping[str, _Page] = {
     "/": home.show_home,
@@ -67,6 +69,8 @@ _ROUTES: Mapping[str, _Page] = {
     "/overrides/{proposal_id}": override.show_proposal,
     "/evidence/{decision_id}": evidence.show_evidence,
     "/sample": evidence.show_sample,
+    "/working-papers": papers.show_papers,
+    "/working-papers/export.{kind}": papers.export_papers,
     "/what-if": credit.show_what_if,
     "/churn": churn.list_runs,
     "/churn/{market}": churn.list_customers,
@@ -80,7 +84,9 @@ _ROUTES: Mapping[str, _Page] = {
 }
 
 
-def create_app(source: ClientSource, key: VerifierKey | None, hosts: Sequence[str]) -> Starlette:
+def create_app(
+    source: ClientSource, key: VerifierKey | None, hosts: Sequence[str], working_papers: WorkingPapers | None = None
+) -> Starlette:
     """Return the application.
 
     Args:
@@ -88,6 +94,7 @@ def create_app(source: ClientSource, key: VerifierKey | None, hosts: Sequence[st
         key: The record log's public key; None to check with the key that the server reports.
         hosts: The host names by which browsers may reach the console. Another name is rejected, because a foreign page
             could otherwise read the console by DNS rebinding.
+        working_papers: The working papers of auditors; None if the console keeps none.
     """
     app = Starlette(
         routes=[
@@ -102,6 +109,7 @@ def create_app(source: ClientSource, key: VerifierKey | None, hosts: Sequence[st
     )
     app.state.log_key = key
     app.state.proposals = OverrideProposals()
+    app.state.papers = working_papers
     return app
 
 
@@ -131,7 +139,7 @@ def _endpoint(path: str, page: _Page, source: ClientSource) -> Callable[[Request
                 return page(request, client)
         except PurposeMissing as missing:
             return missing.redirect(request)
-        except (NotSignedIn, FormInvalid, CallFailed) as error:
+        except (NotSignedIn, FormInvalid, CallFailed, PapersRefused) as error:
             return _show_refusal(request, error)
         except Exception as error:  # noqa: BLE001 - a bug: the browser gets an incident id only
             return _show_bug(request, path, error)
@@ -145,7 +153,7 @@ def _endpoint(path: str, page: _Page, source: ClientSource) -> Callable[[Request
     return endpoint
 
 
-def _show_refusal(request: Request, error: NotSignedIn | FormInvalid | CallFailed) -> Response:
+def _show_refusal(request: Request, error: NotSignedIn | FormInvalid | CallFailed | PapersRefused) -> Response:
     """Return the page that states why a request was refused, and what to do."""
     if isinstance(error, CallFailed):
         problems = [f"{each.field}: {each.problem}" for each in error.problems]
@@ -153,6 +161,8 @@ def _show_refusal(request: Request, error: NotSignedIn | FormInvalid | CallFaile
         return _error_page(request, status, error.reason or error.code.name, error.message, *problems)
     if isinstance(error, FormInvalid):
         return _error_page(request, HTTPStatus.BAD_REQUEST, "This form cannot be sent", *error.problems)
+    if isinstance(error, PapersRefused):
+        return _error_page(request, HTTPStatus.CONFLICT, "The working papers cannot be used", str(error))
     text = "The proxy in front of the console must add a bearer token to each request."
     return _error_page(request, HTTPStatus.UNAUTHORIZED, "You are not signed in", text)
 

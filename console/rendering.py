@@ -35,6 +35,7 @@ from grounds_record.printable_text import escape_text
 _MENU = (
     ("/decisions", "Decisions"),
     ("/sample", "Sample"),
+    ("/working-papers", "Working papers"),
     ("/what-if", "What if"),
     ("/churn", "Churn"),
     ("/models", "Models"),
@@ -104,6 +105,11 @@ def render_page(request: Request, template: str, title: str, *, status: int = 20
         **values,
     )
     return HTMLResponse(html, status, headers={"cache-control": "no-store"})
+
+
+def render_markup(template: str, **values: Any) -> Markup:
+    """Return a part of a page from a template."""
+    return Markup(_ENVIRONMENT.get_template(template).render(**values))
 
 
 def render_parts(request: Request, title: str, parts: Iterable[Markup]) -> Response:

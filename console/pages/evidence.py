@@ -1,6 +1,6 @@
 """The auditor's pages: lists and samples of decisions, and the evidence of one decision."""
 
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -9,6 +9,7 @@ from starlette.responses import RedirectResponse, Response
 
 from console.log_key import choose_log_key
 from console.pages.form import Form
+from console.pages.papers import note_reading
 from console.purpose import require_purpose
 from console.rendering import render_page, render_parts
 from grounds.audit.v1 import sample_pb2
@@ -84,7 +85,9 @@ def show_evidence(request: Request, client: Client) -> Response:
     key = choose_log_key(request, evidence.verifier_key)
     checks = check_decision_evidence(evidence, key.key, given=key.is_given)
     parts = decision_parts(evidence, replay, checks, purpose=purpose, key=key.description)
-    return render_parts(request, f"Evidence of credit decision {decision_id}", parts)
+    form = note_reading(request, evidence, purpose)
+    shown = parts if form is None else chain([form], parts)
+    return render_parts(request, f"Evidence of credit decision {decision_id}", shown)
 
 
 def _key_name(key: int) -> str:

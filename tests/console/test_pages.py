@@ -19,7 +19,18 @@ from tests.console.browsing import Browser
 from tests.console.conftest import SCRIPT, Pages, open_console
 
 PURPOSE = "Annual review 2026, case 17"
-MENU = ("/", "/decisions", "/sample", "/what-if", "/churn", "/models", "/policy", "/activations", "/log")
+MENU = (
+    "/",
+    "/decisions",
+    "/sample",
+    "/working-papers",
+    "/what-if",
+    "/churn",
+    "/models",
+    "/policy",
+    "/activations",
+    "/log",
+)
 
 
 def text_of(page: str) -> str:
