@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from grounds_client.errors import LetterRefused
@@ -36,11 +38,28 @@ def print_pdf(page: str) -> bytes:
         # scripts.
         command += ["--no-sandbox"] if os.geteuid() == 0 else []
         try:
-            subprocess.run(  # noqa: S603 - a browser, with files of our own folder
-                [*command, (folder / "letter.html").as_uri()], check=True, capture_output=True, timeout=_SECONDS_MAX
-            )
+            _run([*command, (folder / "letter.html").as_uri()])
             return (folder / "letter.pdf").read_bytes()
         except (subprocess.SubprocessError, OSError) as error:
             raise LetterRefused(
                 f"{browser} did not print the letter; write an .html file instead, and print it"
             ) from error
+
+
+def _run(command: list[str]) -> None:
+    """Run a browser. It has a process group of its own, so that none of its processes remains after the time limit.
+
+    Raises:
+        OSError: The browser cannot be started.
+        SubprocessError: The browser failed, or exceeded the time limit.
+    """
+    with subprocess.Popen(  # noqa: S603 - a browser, with files of our own folder
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as process:
+        try:
+            code = process.wait(_SECONDS_MAX)
+        finally:
+            with suppress(ProcessLookupError, PermissionError):  # no process of the group is left
+                os.killpg(process.pid, signal.SIGKILL)
+    if code:
+        raise subprocess.CalledProcessError(code, command)

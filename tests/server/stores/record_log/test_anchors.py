@@ -1,6 +1,8 @@
 """Checkpoints are copied to the configured anchors; a failure is logged and counted, and does not affect decisions."""
 
 import asyncio
+import os
+import resource
 import shlex
 import sys
 import time
@@ -125,6 +127,24 @@ def test_what_a_command_prints_does_not_reach_the_application_log_unbounded(
     assert problem in lines[-1]["problem"]
     assert len(lines[-1]["problem"]) < 3000
     assert capfd.readouterr().err == ""
+
+
+def test_a_command_runs_in_a_server_with_more_than_1024_open_descriptors(database: Database, tmp_path: Path) -> None:
+    """`select` cannot wait for a descriptor above 1,023; a server with many connections has such descriptors."""
+    with open_test_log(database.engine.url.render_as_string(hide_password=False), tmp_path) as log:
+        log.append([entry()])
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, before[1]), before[1]))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        with capture_logs() as lines:
+            assert CheckpointAnchor(database, None, "sh -c 'cat > /dev/null'").push(seconds=30)
+            assert not CheckpointAnchor(database, None, "sh -c 'echo lost >&2; exit 3'").push(seconds=30)
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert "exit status 3: lost" in lines[-1]["problem"]
 
 
 def test_a_descendant_that_keeps_the_pipe_of_a_command_open_does_not_delay_the_anchor(
