@@ -20,6 +20,7 @@ from models.bundle_documents import (
     GoldenDocument,
     Manifest,
     MetricsDocument,
+    PopulationDocument,
     SchemaDocument,
     Scorecard,
 )
@@ -44,8 +45,10 @@ _FILE_BYTES_MAX = {
     "model.txt": 256 * _MIB,
     "card.md": 4 * _MIB,
     "report.html": 64 * _MIB,
+    "population.json": 32 * _MIB,
 }
 FILES = tuple(_FILE_BYTES_MAX)
+_NOT_IN_FORMAT_1 = {"population.json"}
 _MANIFEST_BYTES_MAX = _MIB
 _NAMES_LISTED_MAX = 20  # the largest number of additional files that an error message names
 # The largest number of lists and objects, and of commas between elements, in a JSON document. Each parsed list needs a
@@ -70,6 +73,7 @@ class Bundle:
     Attributes:
         bundle_id: SHA-256 of the manifest's bytes, in hexadecimal.
         metrics: Metrics that training measured, by name.
+        population: The customers that training used; None in a bundle of format 1.
         card: The model card, Markdown.
         score: Bytes of score.onnx.
         explain: Bytes of explain.onnx.
@@ -86,6 +90,7 @@ class Bundle:
     card: str
     score: bytes
     explain: bytes
+    population: PopulationDocument | None = None
 
     @property
     def baseline_sha256(self) -> str:
@@ -99,9 +104,10 @@ def write_bundle(parent: Path, manifest: Manifest, files: Mapping[str, bytes]) -
     Args:
         parent: The folder of the catalog.
         manifest: The manifest; its `files` are replaced with the digests of the argument `files`.
-        files: The content of each file by name; the names must be exactly those in FILES.
+        files: The content of each file by name; the names must be exactly those of the manifest's format.
     """
-    assert set(files) == set(FILES), f"a bundle has exactly {sorted(FILES)}"
+    names = _file_names(manifest.format)
+    assert set(files) == names, f"a bundle has exactly {sorted(names)}"
     full = manifest.model_copy(update={"files": {name: _sha256_hex(files[name]) for name in sorted(files)}})
     content = document_bytes(full)
     folder = parent / manifest.family / _sha256_hex(content)
@@ -118,6 +124,7 @@ def read_bundle(folder: Path) -> Bundle:
     """
     manifest = _read_manifest(folder)
     files = _read_files(folder, manifest)
+    population = files.get("population.json")
     return Bundle(
         bundle_id=folder.name,
         manifest=manifest,
@@ -130,6 +137,7 @@ def read_bundle(folder: Path) -> Bundle:
         card=_decode_text("card.md", files["card.md"]),
         score=files["score.onnx"],
         explain=files["explain.onnx"],
+        population=None if population is None else _parse_document("population.json", population, PopulationDocument),
     )
 
 
@@ -154,16 +162,24 @@ def _read_manifest(folder: Path) -> Manifest:
 
 def _read_files(folder: Path, manifest: Manifest) -> dict[str, bytes]:
     """Read every file that the manifest lists; reject missing, changed and additional files."""
-    if set(manifest.files) != set(FILES):
-        raise BundleInvalid(f"{MANIFEST}: lists {sorted(manifest.files)}, expected exactly {sorted(FILES)}")
-    additional = {path.name for path in folder.iterdir()} - {*FILES, MANIFEST, SIGNATURE}
+    expected = _file_names(manifest.format)
+    if set(manifest.files) != expected:
+        raise BundleInvalid(f"{MANIFEST}: lists {sorted(manifest.files)}, expected exactly {sorted(expected)}")
+    additional = {path.name for path in folder.iterdir()} - {*expected, MANIFEST, SIGNATURE}
     if additional:
         raise BundleInvalid(f"{sorted(additional)[:_NAMES_LISTED_MAX]} do not belong to the bundle; remove them")
-    files = {name: _read_file(folder, name, bytes_max) for name, bytes_max in _FILE_BYTES_MAX.items()}
+    files = {
+        name: _read_file(folder, name, bytes_max) for name, bytes_max in _FILE_BYTES_MAX.items() if name in expected
+    }
     for name, content in files.items():
         if _sha256_hex(content) != manifest.files[name]:
             raise BundleInvalid(f"{name}: its SHA-256 differs from {MANIFEST}; restore the bundle or train it again")
     return files
+
+
+def _file_names(bundle_format: int) -> set[str]:
+    """Return the names of the files of a bundle, without the manifest and its signature."""
+    return set(FILES) - (_NOT_IN_FORMAT_1 if bundle_format == 1 else set())
 
 
 def _read_file(folder: Path, name: str, bytes_max: int) -> bytes:

@@ -3,6 +3,7 @@
 Field names are JSON keys: renaming one changes the format.
 """
 
+from itertools import pairwise
 from typing import Any, Literal, Self
 
 from pydantic import (
@@ -21,7 +22,7 @@ Cell = float | None  # one value of a row; None if the value is missing
 
 # Version of a bundle's layout. Increase it when the layout changes; models/README.md describes how. Readers reject
 # newer formats.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 class _BundleDocument(BaseModel):
@@ -34,7 +35,7 @@ class Manifest(_BundleDocument):
     """manifest.json: describes the bundle and has the digest of every other file. Its own digest is the bundle_id.
 
     Attributes:
-        format: Version of the layout; the first version is 1.
+        format: Version of the layout; the first version is 1. Format 2 adds population.json.
         family: Name of the model family, e.g. "credit". All models of a family answer the same question.
         markets: The countries for which the bundle may be activated.
         files: SHA-256 of every other file, by name.
@@ -191,6 +192,61 @@ class BaselineDocument(_BundleDocument):
         if self.method == "interventional" and not self.rows:
             raise ValueError("rows: an interventional baseline needs at least one row")
         return self
+
+
+class BinnedValues(_BundleDocument):
+    """How often values of a number occur in each of several intervals.
+
+    Attributes:
+        edges: The inner limits of the intervals, ascending. An interval contains its upper limit.
+        counts: The number of values in each interval; one more than `edges`.
+    """
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+    @model_validator(mode="after")
+    def _check_intervals(self) -> Self:
+        """Reject edges that do not ascend, and a number of counts that does not match."""
+        if any(one >= other for one, other in pairwise(self.edges)):
+            raise ValueError("edges: must ascend")
+        if len(self.counts) != len(self.edges) + 1 or min(self.counts) < 0:
+            raise ValueError("counts: must have one count of 0 or more for each interval")
+        return self
+
+
+class FeaturePopulation(_BundleDocument):
+    """The values of one feature in a population.
+
+    Attributes:
+        missing: The number of rows without a value.
+        min: A number at or below the smallest value; None for a category, and if no row has a value.
+        max: A number at or above the largest value; None in the same cases.
+        bins: The distribution of a number; None in the same cases.
+        levels: The number of rows of each level of a category; empty for a number.
+    """
+
+    missing: int = Field(ge=0)
+    min: float | None = None
+    max: float | None = None
+    bins: BinnedValues | None = None
+    levels: dict[str, int] = {}
+
+
+class PopulationDocument(_BundleDocument):
+    """population.json: the customers that training used, as ranges and counts, with which later customers are compared.
+
+    The ends of a range are rounded outward to two significant digits, because each may be the value of a single customer.
+
+    Attributes:
+        rows: The number of rows of the fit part.
+        features: The values in the fit part, by feature.
+        log_odds: The distribution of the calibrated log-odds in the calibration part, which the model was not fitted on.
+    """
+
+    rows: int = Field(ge=1)
+    features: dict[FeatureName, FeaturePopulation]
+    log_odds: BinnedValues
 
 
 class GoldenRow(_BundleDocument):

@@ -97,6 +97,13 @@ def approvable_text(result: credit_pb2.PolicyResult) -> str:
     )
 
 
+_INPUT_CONDITIONS = {
+    credit_pb2.INPUT_CONDITION_UNSEEN_LEVEL: "has a level that did not occur in training",
+    credit_pb2.INPUT_CONDITION_OUTSIDE_RANGE: "is outside the range of training",
+    credit_pb2.INPUT_CONDITION_OLDER_THAN: "is older than {days} days",
+}
+
+
 def recourse_text(recourse: credit_pb2.Recourse) -> str:
     """Return what the search for changes that lead to the approve cut-off found."""
     found = _RECOURSE_TEXTS.get(recourse.status, "a result that this version of the client does not know")
@@ -133,6 +140,8 @@ def policy_lines(section: credit_pb2.PolicySection) -> Iterator[tuple[str, str]]
     yield "decision valid", f"{section.valid_days} days"
     for rule in section.hard_rules:
         yield f"fact {rule.fact}", _rule_text(rule)
+    for input_rule in section.input_rules:
+        yield f"input {input_rule.code}", _input_rule_text(input_rule)
     if section.HasField("overrides"):
         yield "second person", f"for an override above {money_text(section.overrides.second_person_above)}"
     for reason in (*section.overrides.high_side_reasons, *section.overrides.low_side_reasons):
@@ -146,6 +155,12 @@ def _rule_text(rule: credit_pb2.HardRule) -> str:
     passing = f"; otherwise {', '.join(rule.passing_levels)}" if rule.passing_levels else ""
     missing = f"; if missing {decision_name(rule.best_decision_if_missing)}"
     return f"{bound}: {decision_name(rule.best_decision)}{passing}{missing} [{rule.code}]"
+
+
+def _input_rule_text(rule: credit_pb2.InputRule) -> str:
+    """Return the condition of a rule about inputs, and the features to which it applies."""
+    condition = _INPUT_CONDITIONS.get(rule.condition, "has a condition that this version of the client does not know")
+    return f"REFER if {', '.join(rule.features) or 'any feature'} {condition.format(days=rule.max_age_days)}"
 
 
 def _percent_text(share: float) -> str:

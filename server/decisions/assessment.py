@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
@@ -12,8 +12,9 @@ from models.errors import AdditivityError
 from models.explained_score import ExplainedScore
 from models.model import Model
 from models.reasons import REASONS_MAX, choose_locale, principal_reasons, reason_text
-from models.schema import UNSEEN, FeatureInput
+from models.schema import FeatureInput
 from models.sign_conflicts import sign_conflicts
+from server.decisions.input_rules import input_rule_results, unseen_features
 from server.decisions.policy import (
     AGAINST_SIGN,
     CUT_OFF,
@@ -34,17 +35,7 @@ from server.decisions.policy_rules import (
     score_rule_results,
     worst_outcome,
 )
-
-
-class SourcedValue(NamedTuple):
-    """A feature value with its source.
-
-    `as_of` is the time to which a stored value refers. It is None if the caller sent the value.
-    """
-
-    value: FeatureInput
-    source: Literal["STORE", "CALLER"]
-    as_of: dt.datetime | None
+from server.decisions.sourced_values import SourcedValue
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +130,7 @@ class Assessment:
     @property
     def unseen_features(self) -> list[str]:
         """Return the category features whose level did not occur in training."""
-        schema, inputs = self.model.bundle.schema, self.inputs
-        known = [feature.name for feature in schema.categories if feature.name in inputs]
-        return [name for name in known if schema.encode_value(name, inputs[name].value) == UNSEEN]
+        return unseen_features(self.model.bundle, self.inputs)
 
 
 def assess(model: Model, policy: Policy, question: CreditQuestion) -> Assessment:
@@ -242,6 +231,7 @@ def _scored_assessment(
     applied = (
         # If a fact and a feature have the same name, the rules use the value of the fact.
         *hard_rule_results(section, values | dict(question.facts)),
+        *input_rule_results(section, model.bundle, question.inputs, question.at),
         _age_rule_result(question),
         RuleResult(
             AGAINST_SIGN,
@@ -297,7 +287,7 @@ def _policy_reasons(policy: Policy, rules: tuple[RuleResult, ...], locale: str) 
     if {CUT_OFF, LARGEST_AMOUNT} & {rule.code for rule in failed}:
         omitted.add(GRADE_LIMIT)
     return tuple(
-        DecisionReason(rule.code, "POLICY", policy.rule_text(rule.code, locale, rule.facts), ())
+        DecisionReason(rule.code, "POLICY", policy.rule_text(rule.code, locale, rule.facts), rule.features)
         for rule in failed
         if rule.code not in omitted
     )

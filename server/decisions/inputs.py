@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from models.schema import FeatureInput, Schema
-from server.decisions.assessment import CreditQuestion, SourcedValue
+from server.decisions.assessment import CreditQuestion
 from server.decisions.policy import Policy, PolicySection
+from server.decisions.sourced_values import SourcedValue
 from server.errors import CurrencyNotSupported, FeaturesInvalid, NoPolicy, Violation, summarize_violations
 
 

@@ -36,6 +36,7 @@ _TEXT_FACTS = {
     AGAINST_SIGN: ("features",),
 }
 _RULE_TEXT_FACTS = ("value", "bound")
+_INPUT_RULE_TEXT_FACTS = ("features", "days", "allowed_days")
 _Product = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
 _Amount = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
 
@@ -93,6 +94,33 @@ class HardRule(_PolicyPart):
         return self
 
 
+class InputRule(_PolicyPart):
+    """A rule about inputs of which the model knows too little. If it fails, a person decides (REFER).
+
+    Attributes:
+        code: The rule's code in answers; [texts.CODE] contains the rule's text.
+        when: The condition under which the rule fails for an input. unseen_level: its level did not occur in training.
+            outside_range: its number is outside the range of training. older_than: it was stored, and is older than
+            max_age_days.
+        features: The features to which the rule applies; if there are none, all features of the model.
+        max_age_days: The largest age in days; required for older_than only.
+    """
+
+    code: Code
+    when: Literal["unseen_level", "outside_range", "older_than"]
+    features: tuple[FeatureName, ...] = ()
+    max_age_days: int | None = Field(default=None, ge=0, le=36_600)
+
+    @model_validator(mode="after")
+    def _check_age(self) -> Self:
+        """Check that max_age_days belongs to the condition, and that the code is allowed."""
+        if (self.when == "older_than") != (self.max_age_days is not None):
+            raise ValueError('max_age_days: is required for when = "older_than", and allowed for no other condition')
+        if self.code in {*_TEXT_FACTS, CUT_OFF}:
+            raise ValueError(f"code {self.code} belongs to a built-in rule; choose a different code")
+        return self
+
+
 class OverridePolicy(_PolicyPart):
     """The rules for overrides: when a second person is required, and which reasons are allowed.
 
@@ -127,6 +155,7 @@ class PolicySection(_PolicyPart):
         features_max_age_days: The largest age of stored features in days; decisions with older features are referred.
         valid_days: Number of days after which a decision expires.
         rules: The hard rules, in the order in which answers list them.
+        input_rules: The rules about inputs of which the model knows too little; answers list them after the hard rules.
         overrides: The rules for overrides; None if overrides are not allowed.
     """
 
@@ -144,6 +173,7 @@ class PolicySection(_PolicyPart):
     features_max_age_days: int = Field(ge=1, le=36_600)
     valid_days: int = Field(ge=1, le=3660)
     rules: tuple[HardRule, ...] = ()
+    input_rules: tuple[InputRule, ...] = ()
     overrides: OverridePolicy | None = None
 
     @model_validator(mode="after")
@@ -159,9 +189,11 @@ class PolicySection(_PolicyPart):
                 "limits: must be in descending order of amount, because a riskier grade must not get more than a safer grade; "
                 "write the safest grade first"
             )
-        codes = [rule.code for rule in self.rules]
+        codes = [rule.code for rule in self.rules] + [rule.code for rule in self.input_rules]
         if duplicates := sorted({code for code in codes if codes.count(code) > 1}):
-            raise ValueError(f"rules: each code must be unique; used more than once: {', '.join(duplicates)}")
+            raise ValueError(
+                f"rules and input_rules: each code must be unique; used more than once: {', '.join(duplicates)}"
+            )
         return self
 
     def grade_limit(self, grade: str) -> Decimal:
@@ -214,9 +246,9 @@ class PolicyDocument(_PolicyPart):
         """Return every code that requires a text, with the placeholders that the text may contain."""
         reasons = (section.overrides for section in self.sections if section.overrides is not None)
         codes = {code: () for each in reasons for code in (*each.high_side, *each.low_side)}
-        return (
-            codes | _TEXT_FACTS | {rule.code: _RULE_TEXT_FACTS for section in self.sections for rule in section.rules}
-        )
+        rules = {rule.code: _RULE_TEXT_FACTS for section in self.sections for rule in section.rules}
+        input_rules = {rule.code: _INPUT_RULE_TEXT_FACTS for section in self.sections for rule in section.input_rules}
+        return codes | _TEXT_FACTS | rules | input_rules
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,10 @@
 """Compares two policies, so that an operator sees what an activation changes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from server.decisions.policy import PolicyDocument
+from server.decisions.policy import HardRule, InputRule, PolicyDocument
 
 _ABSENT = "-"
 
@@ -52,14 +52,25 @@ def _settings(document: PolicyDocument) -> Iterator[tuple[tuple[str, str], str]]
     """Yield the subject and the path of every setting of a policy, with its value."""
     for section in document.sections:
         subject = f"{section.market} {section.product} {section.effective_from}"
-        for name, value in section.model_dump(exclude={"market", "product", "effective_from", "rules"}).items():
+        fields = section.model_dump(exclude={"market", "product", "effective_from", "rules", "input_rules"})
+        for name, value in fields.items():
             yield from _flat_settings(subject, name, value)
-        # A rule is identified by its code. Its position matters too, because answers list the rules in this order.
-        for position, rule in enumerate(section.rules, 1):
-            yield (subject, f"rules.{rule.code}"), f"rule {position}"
-            yield from _flat_settings(subject, f"rules.{rule.code}", rule.model_dump(exclude={"code"}))
+        yield from _rule_settings(subject, "rules", section.rules)
+        yield from _rule_settings(subject, "input_rules", section.input_rules)
     for code, texts in document.texts.items():
         yield from _flat_settings("texts", code, texts)
+
+
+def _rule_settings(
+    subject: str, kind: str, rules: Sequence[HardRule | InputRule]
+) -> Iterator[tuple[tuple[str, str], str]]:
+    """Yield the settings of rules. A rule is identified by its code.
+
+    Its position matters too, because answers list the rules in this order.
+    """
+    for position, rule in enumerate(rules, 1):
+        yield (subject, f"{kind}.{rule.code}"), f"rule {position}"
+        yield from _flat_settings(subject, f"{kind}.{rule.code}", rule.model_dump(exclude={"code"}))
 
 
 def _flat_settings(subject: str, path: str, value: Any) -> Iterator[tuple[tuple[str, str], str]]:

@@ -21,11 +21,13 @@ class RuleResult:
         code: Code of the rule.
         best: The best outcome that the rule allows; APPROVE if the rule passed.
         facts: Values of the placeholders in the rule's text, by placeholder.
+        features: Names of the features that caused the rule to fail, if the rule is about features.
     """
 
     code: str
     best: PolicyOutcome
     facts: Mapping[str, float | str]
+    features: tuple[str, ...] = ()
 
     @property
     def is_passed(self) -> bool:

@@ -15,9 +15,10 @@ from grounds.audit.v1 import audit_pb2, evidence_pb2
 from grounds.credit.v1 import credit_pb2
 from models.errors import AdditivityError
 from models.model import Model
-from server.decisions.assessment import Assessment, CreditQuestion, SourcedValue, assess_several
+from server.decisions.assessment import Assessment, CreditQuestion, assess_several
 from server.decisions.inputs import CreditApplication, check_facts, compatible_inputs
 from server.decisions.policy import Policy, PolicyOutcome, PolicySection, parse_policy
+from server.decisions.sourced_values import SourcedValue
 from server.decisions.window_comparison import ComparedDecision, PolicyAnswer, policy_answer
 from server.edges.audit.decision_replay import sourced_value
 from server.edges.audit.readings import EVIDENCE_READING

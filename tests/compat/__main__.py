@@ -70,6 +70,7 @@ def main(folder: Path) -> int:
         )
         database.close()
         asyncio.run(decide(settings, folder))
+    (folder / "log.db.loading").unlink()  # the lock of `load`
     for path in folder.glob("*.db"):
         with sqlalchemy.create_engine(f"sqlite:///{path}").connect() as connection:
             connection.exec_driver_sql("PRAGMA journal_mode=DELETE")

@@ -24,6 +24,7 @@ DOCUMENTS = {
     "scorecard.json": lambda bundle: bundle.scorecard,
     "baseline.json": lambda bundle: bundle.baseline,
     "golden.json": lambda bundle: bundle.golden,
+    "population.json": lambda bundle: bundle.population,
 }
 
 
@@ -149,6 +150,23 @@ def test_a_newer_format_is_reported_as_newer_even_if_the_manifest_has_unknown_fi
         read_bundle(newer)
 
 
+def test_a_bundle_of_format_1_has_no_population_and_no_other_file_may_be_missing(
+    small: SmallFamily, tmp_path: Path
+) -> None:
+    manifest, files = read_manifest(small.bundle_folder), read_files(small.bundle_folder)
+    del files["population.json"]
+    old = write_bundle(tmp_path, manifest.model_copy(update={"format": 1}), files)
+
+    bundle = read_bundle(old)
+    assert bundle.population is None
+    assert open_model(bundle).bundle.schema.names == small.bundle().schema.names
+    (old / "population.json").write_bytes((small.bundle_folder / "population.json").read_bytes())
+    with pytest.raises(BundleInvalid, match=r"population\.json.* do not belong to the bundle"):
+        read_bundle(old)
+    with pytest.raises(BundleInvalid, match=r"^manifest\.json: lists "):
+        read_bundle(with_manifest(shutil.copytree(small.bundle_folder, tmp_path / "credit" / "copy"), {"format": 1}))
+
+
 @pytest.mark.parametrize(
     "change", [{"files": {}}, {"markets": []}, {"family": "../credit"}, {"stranger": 1}, {"format": "one"}]
 )
@@ -165,6 +183,8 @@ FAULTS: list[tuple[str, Callable[[Any], object], str]] = [
     ("baseline.json", lambda d: d.update(rows=[]), "baseline.json: .*rows: an interventional"),
     ("golden.json", lambda d: d.update(rows=[]), "golden.json: rows"),
     ("metrics.json", lambda d: d.update(metrics={"auc": "high"}), r"metrics.json: metrics\.auc"),
+    ("population.json", lambda d: d["log_odds"].update(edges=[1.0, 1.0]), "population.json: log_odds: .*must ascend"),
+    ("population.json", lambda d: d["log_odds"]["counts"].append(1), "population.json: log_odds: .*one count"),
 ]
 
 

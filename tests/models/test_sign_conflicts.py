@@ -10,8 +10,9 @@ import pytest
 from models.model import Model, open_model
 from models.schema import Schema
 from models.sign_conflicts import best_baseline_values, sign_conflicts
-from server.decisions.assessment import Assessment, CreditQuestion, SourcedValue, assess
+from server.decisions.assessment import Assessment, CreditQuestion, assess
 from server.decisions.policy import PolicyOutcome, read_policy
+from server.decisions.sourced_values import SourcedValue
 from tests.small import SmallFamily, made_customers
 
 NOW = dt.datetime(2026, 2, 1, tzinfo=dt.UTC)

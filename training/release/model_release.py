@@ -18,6 +18,7 @@ from models.bundle_documents import (
     BaselineDocument,
     Manifest,
     MetricsDocument,
+    PopulationDocument,
     Scorecard,
 )
 from models.onnx_scorer import Scorer
@@ -38,6 +39,7 @@ from training.fitting.search import SearchCandidate, search_candidates, search_s
 from training.release.baseline import baseline_document, select_baseline
 from training.release.golden_rows import golden_document
 from training.release.leakage import check_leakage
+from training.release.population import population_document
 from training.release.reason_texts import check_reason_texts
 from training.report.card import model_card
 from training.report.page import report_page
@@ -165,6 +167,7 @@ def release_fitted_model(
         "golden.json": document_bytes(golden),
         "gate.json": document_bytes(gate_document(candidate.equivalence)),
         "model.txt": _model_text(fitted.booster),
+        "population.json": document_bytes(_population(schema, samples, candidate)),
         **documents,
     }
     manifest = _manifest(spec, spec_sha256, samples, fitted.file_sha256)
@@ -208,6 +211,12 @@ def _export_candidate(
         fitted_elsewhere=fitted.file_sha256 is not None,
     )
     return exported, candidate, baseline
+
+
+def _population(schema: Schema, samples: Samples, candidate: CandidateModel) -> PopulationDocument:
+    """Return the customers that training used, as a bundle states them."""
+    margins = candidate.scorer.margins(samples.features(samples.part("CALIBRATION")))
+    return population_document(schema, samples, candidate.card.slope * margins + candidate.card.intercept)
 
 
 def _report_documents(report: str, card: str, metrics: dict[str, float]) -> dict[str, bytes]:

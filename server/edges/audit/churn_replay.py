@@ -8,10 +8,10 @@ from grounds.audit.v1 import evidence_pb2 as ev
 from models.catalog import decline_companion_family
 from models.errors import AdditivityError, BundleInvalid
 from models.model import Model
-from server.decisions.assessment import SourcedValue
 from server.decisions.churn_replay import StoredRisk, compare_explanation, compare_score, recompute_explanation
 from server.decisions.inputs import compatible_inputs
 from server.decisions.replay_verdict import ReplayMatch, ReplayMismatch, ReplayVerdict
+from server.decisions.sourced_values import SourcedValue
 from server.edges.audit.churn_evidence import ROW_DAMAGED, run_reading
 from server.edges.audit.proofs import verify_stored_record
 from server.edges.audit.readings import ReadingRecorder

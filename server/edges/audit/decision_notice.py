@@ -8,8 +8,9 @@ from grounds.credit.v1 import credit_pb2
 from models.model import Model
 from models.reasons import DEFAULT_LOCALE, PlaceholderValue, choose_locale
 from models.schema import FeatureInput
-from server.decisions.assessment import Assessment, SourcedValue, assess
+from server.decisions.assessment import Assessment, assess
 from server.decisions.policy import Policy, PolicyOutcome
+from server.decisions.sourced_values import SourcedValue
 from server.edges.audit.decision_evidence import find_decision
 from server.edges.audit.decision_replay import RecordedDecision, ReplaySources, assess_again
 from server.edges.audit.replay_results import ReplayUnavailable, flat_fields

@@ -15,10 +15,11 @@ from grounds.explain.v1 import explain_pb2
 from models.errors import AdditivityError, BundleInvalid
 from models.model import Model
 from models.schema import Schema
-from server.decisions.assessment import Assessment, SourcedValue, assess
+from server.decisions.assessment import Assessment, assess
 from server.decisions.inputs import CreditApplication, compatible_inputs, merge_inputs
 from server.decisions.policy import Policy, parse_policy
 from server.decisions.replay_verdict import ReplayMismatch, ReplayVerdict, Scalar, compare_fields
+from server.decisions.sourced_values import SourcedValue
 from server.edges.audit.decision_evidence import DecisionLookup, find_decision
 from server.edges.audit.proofs import verify_stored_record
 from server.edges.audit.readings import Reading, ReadingRecorder

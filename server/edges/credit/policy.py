@@ -3,7 +3,7 @@
 import datetime as dt
 
 from grounds.credit.v1 import credit_pb2 as pb
-from server.decisions.policy import HardRule, OverridePolicy, Policy, PolicySection
+from server.decisions.policy import HardRule, InputRule, OverridePolicy, Policy, PolicySection
 from server.edges.money import money_from_amount
 from server.errors import NoPolicy
 
@@ -62,6 +62,7 @@ def _section_message(policy: Policy, section: PolicySection, locale: str, today:
         features_max_age_days=section.features_max_age_days,
         valid_days=section.valid_days,
         hard_rules=[_rule_message(rule) for rule in section.rules],
+        input_rules=[_input_rule_message(rule) for rule in section.input_rules],
     )
     if section.overrides is not None:
         message.overrides.CopyFrom(_override_message(policy, section, section.overrides, locale))
@@ -79,6 +80,16 @@ def _rule_message(rule: HardRule) -> pb.HardRule:
         passing_levels=rule.passes,
         best_decision=f"DECISION_{rule.decision}",
         best_decision_if_missing=f"DECISION_{rule.if_missing}",
+    )
+
+
+def _input_rule_message(rule: InputRule) -> pb.InputRule:
+    """Build the message of a rule about inputs."""
+    return pb.InputRule(
+        code=rule.code,
+        condition=f"INPUT_CONDITION_{rule.when.upper()}",
+        features=rule.features,
+        max_age_days=rule.max_age_days,
     )
 
 

@@ -16,7 +16,7 @@ from grounds.explain.v1 import explain_pb2
 from models.bundle import Bundle
 from models.explained_score import ExplainedScore
 from models.schema import Schema
-from server.decisions.assessment import SourcedValue
+from server.decisions.sourced_values import SourcedValue
 from server.edges.explanations import VALUE_SOURCES, baseline_message, explanation_message, timestamp
 
 _AS_OF_TIMES_MAX = 32  # number of as-of times for which a schema keeps templates

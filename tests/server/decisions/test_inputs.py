@@ -11,7 +11,6 @@ import pytest
 
 from models.bundle import read_bundle
 from models.schema import FeatureInput, Schema
-from server.decisions.assessment import SourcedValue
 from server.decisions.inputs import (
     CreditApplication,
     applicable_section,
@@ -21,6 +20,7 @@ from server.decisions.inputs import (
     merge_inputs,
 )
 from server.decisions.policy import STANDARD, HardRule, Policy, read_policy
+from server.decisions.sourced_values import SourcedValue
 from server.errors import CurrencyNotSupported, FeaturesInvalid, NoPolicy
 from tests.small import SmallFamily
 

@@ -39,6 +39,13 @@ class Decision(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DECISION_REFER: _ClassVar[Decision]
     DECISION_DECLINE: _ClassVar[Decision]
     DECISION_NOT_SCORABLE: _ClassVar[Decision]
+
+class InputCondition(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    INPUT_CONDITION_UNSPECIFIED: _ClassVar[InputCondition]
+    INPUT_CONDITION_UNSEEN_LEVEL: _ClassVar[InputCondition]
+    INPUT_CONDITION_OUTSIDE_RANGE: _ClassVar[InputCondition]
+    INPUT_CONDITION_OLDER_THAN: _ClassVar[InputCondition]
 RECOURSE_STATUS_UNSPECIFIED: RecourseStatus
 RECOURSE_STATUS_FOUND: RecourseStatus
 RECOURSE_STATUS_NO_RECOURSE_FOUND: RecourseStatus
@@ -55,6 +62,10 @@ DECISION_APPROVE_REDUCED: Decision
 DECISION_REFER: Decision
 DECISION_DECLINE: Decision
 DECISION_NOT_SCORABLE: Decision
+INPUT_CONDITION_UNSPECIFIED: InputCondition
+INPUT_CONDITION_UNSEEN_LEVEL: InputCondition
+INPUT_CONDITION_OUTSIDE_RANGE: InputCondition
+INPUT_CONDITION_OLDER_THAN: InputCondition
 
 class ScoreCreditRequest(_message.Message):
     __slots__ = ("request_id", "customer", "requested_amount", "features", "locale", "product", "facts")
@@ -479,7 +490,7 @@ class GetPolicyResponse(_message.Message):
     def __init__(self, policy_version: _Optional[str] = ..., policy_sha256: _Optional[str] = ..., sections: _Optional[_Iterable[_Union[PolicySection, _Mapping]]] = ...) -> None: ...
 
 class PolicySection(_message.Message):
-    __slots__ = ("market", "product", "effective_from", "effective_until", "in_force", "currency_code", "approve_max_pd", "refer_max_pd", "largest_amount", "limits", "mandatory_inputs", "features_max_age_days", "valid_days", "hard_rules", "overrides")
+    __slots__ = ("market", "product", "effective_from", "effective_until", "in_force", "currency_code", "approve_max_pd", "refer_max_pd", "largest_amount", "limits", "mandatory_inputs", "features_max_age_days", "valid_days", "hard_rules", "overrides", "input_rules")
     MARKET_FIELD_NUMBER: _ClassVar[int]
     PRODUCT_FIELD_NUMBER: _ClassVar[int]
     EFFECTIVE_FROM_FIELD_NUMBER: _ClassVar[int]
@@ -495,6 +506,7 @@ class PolicySection(_message.Message):
     VALID_DAYS_FIELD_NUMBER: _ClassVar[int]
     HARD_RULES_FIELD_NUMBER: _ClassVar[int]
     OVERRIDES_FIELD_NUMBER: _ClassVar[int]
+    INPUT_RULES_FIELD_NUMBER: _ClassVar[int]
     market: str
     product: str
     effective_from: str
@@ -510,7 +522,8 @@ class PolicySection(_message.Message):
     valid_days: int
     hard_rules: _containers.RepeatedCompositeFieldContainer[HardRule]
     overrides: OverrideRules
-    def __init__(self, market: _Optional[str] = ..., product: _Optional[str] = ..., effective_from: _Optional[str] = ..., effective_until: _Optional[str] = ..., in_force: _Optional[bool] = ..., currency_code: _Optional[str] = ..., approve_max_pd: _Optional[float] = ..., refer_max_pd: _Optional[float] = ..., largest_amount: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., limits: _Optional[_Iterable[_Union[GradeLimit, _Mapping]]] = ..., mandatory_inputs: _Optional[_Iterable[str]] = ..., features_max_age_days: _Optional[int] = ..., valid_days: _Optional[int] = ..., hard_rules: _Optional[_Iterable[_Union[HardRule, _Mapping]]] = ..., overrides: _Optional[_Union[OverrideRules, _Mapping]] = ...) -> None: ...
+    input_rules: _containers.RepeatedCompositeFieldContainer[InputRule]
+    def __init__(self, market: _Optional[str] = ..., product: _Optional[str] = ..., effective_from: _Optional[str] = ..., effective_until: _Optional[str] = ..., in_force: _Optional[bool] = ..., currency_code: _Optional[str] = ..., approve_max_pd: _Optional[float] = ..., refer_max_pd: _Optional[float] = ..., largest_amount: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., limits: _Optional[_Iterable[_Union[GradeLimit, _Mapping]]] = ..., mandatory_inputs: _Optional[_Iterable[str]] = ..., features_max_age_days: _Optional[int] = ..., valid_days: _Optional[int] = ..., hard_rules: _Optional[_Iterable[_Union[HardRule, _Mapping]]] = ..., overrides: _Optional[_Union[OverrideRules, _Mapping]] = ..., input_rules: _Optional[_Iterable[_Union[InputRule, _Mapping]]] = ...) -> None: ...
 
 class GradeLimit(_message.Message):
     __slots__ = ("grade", "largest_amount")
@@ -539,6 +552,18 @@ class HardRule(_message.Message):
     best_decision: Decision
     best_decision_if_missing: Decision
     def __init__(self, code: _Optional[str] = ..., fact: _Optional[str] = ..., below: _Optional[float] = ..., above: _Optional[float] = ..., level: _Optional[str] = ..., passing_levels: _Optional[_Iterable[str]] = ..., best_decision: _Optional[_Union[Decision, str]] = ..., best_decision_if_missing: _Optional[_Union[Decision, str]] = ...) -> None: ...
+
+class InputRule(_message.Message):
+    __slots__ = ("code", "condition", "features", "max_age_days")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    CONDITION_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    MAX_AGE_DAYS_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    condition: InputCondition
+    features: _containers.RepeatedScalarFieldContainer[str]
+    max_age_days: int
+    def __init__(self, code: _Optional[str] = ..., condition: _Optional[_Union[InputCondition, str]] = ..., features: _Optional[_Iterable[str]] = ..., max_age_days: _Optional[int] = ...) -> None: ...
 
 class OverrideRules(_message.Message):
     __slots__ = ("second_person_above", "high_side_reasons", "low_side_reasons")

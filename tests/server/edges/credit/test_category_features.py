@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc
@@ -17,6 +18,7 @@ from server.config import read_settings
 from server.stores.database import Database
 from tests.conftest import LOAD_TIME, Serving, key_settings
 from tests.oracles import margins
+from tests.server.edges.credit.test_decisions import GENEROUS, move_section_last
 from tests.server.loading import load_file
 from tests.server.requests import call_error, customer, euros
 from tests.small import SPEC, SmallFamily, made_customers, write_small_family
@@ -52,6 +54,13 @@ def trades(tmp_path_factory: pytest.TempPathFactory) -> SmallFamily:
 @pytest.fixture
 async def trading(trades: SmallFamily, tmp_path: Path) -> AsyncIterator[Serving]:
     """Serve the family with sectors."""
+    async with serve_trades(trades, tmp_path, trades.policy) as serving:
+        yield serving
+
+
+@asynccontextmanager
+async def serve_trades(trades: SmallFamily, tmp_path: Path, policy: Path) -> AsyncIterator[Serving]:
+    """Serve the family with sectors under a policy."""
     url = f"sqlite:///{tmp_path / 'grounds.db'}"
     database = Database(url)
     database.migrate()
@@ -61,7 +70,7 @@ async def trading(trades: SmallFamily, tmp_path: Path) -> AsyncIterator[Serving]
     settings = read_settings(
         port=0,
         bundles=trades.bundles,
-        policy=trades.policy,
+        policy=policy,
         database=url,
         drain_seconds_max=0,
         **key_settings(tmp_path),
@@ -146,3 +155,29 @@ async def test_a_stored_level_is_returned_by_name(trades: SmallFamily, trading: 
     assert lightgbm_margin(trades, assessment) == pytest.approx(
         (assessment.model_output.log_odds - trades.bundle().scorecard.intercept) / trades.bundle().scorecard.slope
     )
+
+
+async def test_a_policy_refers_a_decision_about_a_level_that_training_did_not_see(
+    trades: SmallFamily, tmp_path: Path
+) -> None:
+    rule = '[[sections.input_rules]]\ncode = "SECTOR_UNKNOWN"\nwhen = "unseen_level"\n\n'
+    texts = '[texts.SECTOR_UNKNOWN]\nen = "The model does not know: {features}"\n\n'
+    policy = tmp_path / "policy.toml"
+    policy.write_text(move_section_last(GENEROUS, "DE").replace("[texts.", rule + texts + "[texts.", 1))
+    async with serve_trades(trades, tmp_path, policy) as trading:
+        found = [
+            (await trading.credit.ScoreCredit(category_request(sector=FeatureValue(level=level)))).credit_decision
+            for level in ("space port", *LEVELS)
+        ]
+
+    unknown, *known = found
+    assert unknown.decision == pb.DECISION_REFER
+    reason = unknown.assessment.reasons.reasons[0]
+    assert (reason.code, list(reason.features), reason.text) == (
+        "SECTOR_UNKNOWN",
+        ["sector"],
+        "The model does not know: sector",
+    )
+    for each in known:
+        assert each.decision == pb.DECISION_APPROVE
+        assert next(rule for rule in each.assessment.policy_result.rules if rule.code == "SECTOR_UNKNOWN").passed

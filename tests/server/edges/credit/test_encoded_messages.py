@@ -12,7 +12,7 @@ from grounds.credit.v1 import credit_pb2
 from grounds.explain.v1 import explain_pb2
 from models.bundle import Bundle
 from models.explained_score import ExplainedScore
-from server.decisions.assessment import SourcedValue
+from server.decisions.sourced_values import SourcedValue
 from server.edges.credit.messages import score_response
 from server.edges.credit.templates import fill_explanation, recorded_inputs
 from tests.small import SmallFamily
