@@ -1,7 +1,8 @@
-"""Values of callers and customers reach no application log, error, temporary file or other file outside the databases."""
+"""Values of callers and customers reach no application log, metric, error, temporary file or other file outside the databases."""
 
 import itertools
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -16,7 +17,9 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from tests.conftest import ROOT
 from tests.e2e.processes import Process, start
+from tests.e2e.test_network import extend
 from tests.server.edges.test_request_cost import METHODS, varint
+from tests.server.monitoring.scrapes import fetch
 from tests.server.requests import customer, numbers, score_request
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -39,7 +42,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def server(config: Path, temporary: Path) -> Iterator[Process]:
     """Start a server with these variables."""
     del temporary
-    process = start(config)
+    process = start(extend(config, metrics_address="0"))
     yield process
     process.stop()
 
@@ -95,7 +98,14 @@ def files_with_canaries(folder: Path) -> list[str]:
     return found
 
 
-def test_values_in_every_field_of_every_method_reach_no_log_error_or_file(
+def read_metrics(config: Path) -> str:
+    """Return what the server publishes for Prometheus."""
+    log = config.with_name("server-0.log").read_text()
+    (address,) = {line.split('"address": "')[1].split('"')[0] for line in log.splitlines() if '"monitoring"' in line}
+    return fetch(address, "/metrics")[1].decode()
+
+
+def test_values_in_every_field_of_every_method_reach_no_log_metric_error_or_file(
     server: Process, config: Path, tmp_path: Path
 ) -> None:
     numbering = itertools.count()
@@ -112,7 +122,15 @@ def test_values_in_every_field_of_every_method_reach_no_log_error_or_file(
         )
         errors["accepted"] = call(channel, "/grounds.credit.v1.CreditService/ScoreCredit", request.SerializeToString())
 
+        call(
+            channel, f"/grounds.credit.v1.CreditService/{CANARY}", b""
+        )  # the answer repeats the unknown name to its sender
+
     log = config.with_name("server-0.log").read_text()
+    metrics = read_metrics(config)
+    assert "grounds_calls" in metrics
+    assert CANARY not in metrics
+    assert "4711" not in "".join(re.findall(r"[{].*[}]", metrics)), "no value is a label"
     assert next(numbering) > 40
     assert '"event": "call"' in log
     # Every canary may only be repeated to its own sender: names of fields are part of the path of a problem.
