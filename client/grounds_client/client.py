@@ -374,6 +374,7 @@ class Client:
         status: churn_pb2.ChurnStatus = churn_pb2.CHURN_STATUS_UNSPECIFIED,
         page_size: int = DEFAULT_PAGE_SIZE,
         locale: str = "",
+        include_withheld: bool = False,
     ) -> Iterator[churn_pb2.ChurnRisk]:
         """Yield a market's predictions, the highest first. Pages are fetched while the caller iterates.
 
@@ -386,6 +387,8 @@ class Client:
             status: Only this status; unspecified means customers with a score.
             page_size: Customers fetched with one call, up to 1,000.
             locale: Language of the drivers.
+            include_withheld: Whether to include the hold-out group and suppressed customers, whom campaigns must not
+                contact.
         """
         request = churn_pb2.ListChurnRisksRequest(
             market=market,
@@ -395,6 +398,7 @@ class Client:
             risk_bands=risk_bands,
             value_at_risk_minor_min=value_at_risk_minor_min,
             status=status,
+            include_withheld=include_withheld,
         )
         while True:
             page = self._call(self._churn.ListChurnRisks, request)
@@ -411,6 +415,7 @@ class Client:
         delta_token: str = "",
         page_size: int = DEFAULT_PAGE_SIZE,
         locale: str = "",
+        include_withheld: bool = False,
     ) -> churn_pb2.ListChurnRiskChangesResponse:
         """Return one page of a synchronisation.
 
@@ -423,12 +428,16 @@ class Client:
             delta_token: The delta_token of an earlier synchronisation, to read only what changed since.
             page_size: Customers on a page, up to 1,000.
             locale: Language of the drivers.
+            include_withheld: Whether to include the hold-out group and suppressed customers, whom campaigns must not
+                contact.
 
         Raises:
             CallFailed: The server no longer has the changes (reason RESYNC_REQUIRED). Discard your copy of the market,
                 and call without a token.
         """
-        request = churn_pb2.ListChurnRiskChangesRequest(market=market, page_size=page_size, locale=locale)
+        request = churn_pb2.ListChurnRiskChangesRequest(
+            market=market, page_size=page_size, locale=locale, include_withheld=include_withheld
+        )
         if page_token:
             request.page_token = page_token
         elif delta_token:
@@ -442,6 +451,7 @@ class Client:
         *,
         resume_token: str = "",
         locale: str = "",
+        include_withheld: bool = False,
         deadline_seconds: float = _EXPORT_DEADLINE_SECONDS,
     ) -> Iterator[churn_pb2.ExportChurnRisksResponse]:
         """Yield all customers of the newest run as Arrow streams, part by part.
@@ -451,13 +461,16 @@ class Client:
             resume_token: The resume_token of the last part received, to continue after it; "" starts with the first
                 part.
             locale: Language of the drivers.
+            include_withheld: Whether to include the hold-out group and suppressed customers, whom campaigns must not
+                contact.
             deadline_seconds: The deadline of the whole stream.
         """
         request = churn_pb2.ExportChurnRisksRequest(
             market=market,
             resume_token=resume_token,
             locale=locale,
-            compression=churn_pb2.EXPORT_COMPRESSION_ZSTD,  # the stored form, which the server does not have to decompress
+            compression=churn_pb2.EXPORT_COMPRESSION_ZSTD,
+            include_withheld=include_withheld,
         )
         try:
             yield from self._churn.ExportChurnRisks(request, timeout=deadline_seconds)

@@ -61,6 +61,7 @@ class SyncCursor:
         phase: The phase of the synchronization in which the previous page ended; see server.stores.runs.changes.
         customer_id: The last customer that the previous page compared.
         number: Number of the last tombstone of the previous page.
+        withheld: Whether the copy has the customers whom campaigns must not contact.
     """
 
     market: str
@@ -72,6 +73,7 @@ class SyncCursor:
     phase: SyncPhase
     customer_id: str
     number: int
+    withheld: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +85,14 @@ class CopyState:
         locale: The locale of the copy.
         run: Number of the run that the copy contains.
         mark: Number of the last tombstone that the copy has applied.
+        withheld: Whether the copy has the customers whom campaigns must not contact.
     """
 
     market: str
     locale: str
     run: int
     mark: int
+    withheld: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,7 @@ class ExportCursor:
             uncompressed chunk is sent in several parts. The rows are counted from the end, because an erasure between
             two parts may remove a row. If the removed row was already sent, the position stays correct. If the removed
             row was not sent yet, the next part repeats one customer, but skips none.
+        withheld: Whether the export has the customers whom campaigns must not contact.
     """
 
     market: str
@@ -115,6 +120,7 @@ class ExportCursor:
     part: int
     compression: str
     rows_left: int
+    withheld: bool = False
 
 
 _TOKEN_KINDS: dict[type, str] = {

@@ -205,6 +205,14 @@ RISKS = Table(
         sqlite_where=text("status <> 'SCORED'"),
         postgresql_where=text("status <> 'SCORED'"),
     ),
+    # Customers whom campaigns must not contact.
+    Index(
+        "ix_risks_withheld",
+        "run_number",
+        "status",
+        sqlite_where=text("NOT (NOT hold_out AND suppressions = '')"),
+        postgresql_where=text("NOT (NOT hold_out AND suppressions = '')"),
+    ),
 )
 
 # The predictions of a run as Arrow IPC streams for the export, which server/stores/runs/export_chunks.py encodes.

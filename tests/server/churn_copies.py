@@ -17,7 +17,7 @@ Copy = dict[str, pb.ChurnRisk]
 
 def request(**asked: Any) -> pb.ListChurnRiskChangesRequest:
     """Return a request for a page of a synchronization."""
-    return pb.ListChurnRiskChangesRequest(**{"market": "DE", "page_size": 7, **asked})
+    return pb.ListChurnRiskChangesRequest(**{"market": "DE", "page_size": 7, "include_withheld": True, **asked})
 
 
 async def pages(serving: Serving, **asked: Any) -> AsyncIterator[pb.ListChurnRiskChangesResponse]:

@@ -48,6 +48,7 @@ def score_customers(
     run = to or Path("files") / f"{spec.family}.run.parquet"
     options = RunOptions(
         decline=open_model(second) if second else None,
+        key_accounts=spec_file.parent / spec.campaign.key_accounts if spec.campaign.key_accounts else None,
         suppression_list=suppress,
         spec_sha256=digest,
         threads=threads,

@@ -21,6 +21,10 @@ from training.spec.reading import ALL_YEARS
 _HOLD_OUT_BUCKETS = 10_000
 _READING = ReadingSpec(years=ALL_YEARS)  # a suppression without end may have the day 9999-12-31
 _UNMATCHED_SHOWN = 5
+_UNMATCHED = {
+    "suppressed": "suppressed customers do not occur in the data, so they suppress nobody",
+    "key_accounts": "key accounts do not occur in the data, so they exempt nobody from the hold-out",
+}
 
 
 def in_hold_out(campaign: CampaignSpec, market: str, customer_id: str) -> bool:
@@ -63,6 +67,40 @@ def read_suppressions(connection: duckdb.DuckDBPyConnection, path: Path | None, 
     return source.digest
 
 
+def read_key_accounts(connection: duckdb.DuckDBPyConnection, path: Path | None) -> str:
+    """Create the table `key_accounts` (market, customer_id) from the file that [campaign] specifies.
+
+    Returns:
+        The SHA-256 of the file, or "" without a file.
+
+    Raises:
+        SpecInvalid: The file lacks a column.
+        DataInvalid: The file is unreadable, or a row lacks the market or the customer.
+    """
+    connection.execute("CREATE TABLE key_accounts (market VARCHAR, customer_id VARCHAR)")
+    if path is None:
+        return ""
+    source = open_file(path, _READING, database_folder(connection), set(), "campaign.key_accounts")
+    source.require({f"column {name}": name for name in ("market", "customer_id")})
+    casts = [
+        key_cast(source, "market", "key_accounts.market", "market"),
+        key_cast(source, "customer_id", "key_accounts.customer_id", "customer"),
+    ]
+
+    def insert(table: RawTable) -> None:
+        refuse_unreadable(table, _READING, find_unreadable(connection, table, casts), count_rows(connection, table))
+        columns = ", ".join(cast.value for cast in casts)
+        connection.execute(f"INSERT INTO key_accounts SELECT DISTINCT {columns} FROM {table.sql}")  # noqa: S608 - names are quoted
+
+    read_strictly(source, database_folder(connection), insert)
+    query = "SELECT COUNT(*) FROM key_accounts WHERE market IS NULL OR customer_id IS NULL"
+    if invalid := connection.execute(query).fetchall()[0][0]:
+        raise DataInvalid(
+            f"{path}: every row must have a market and a customer_id, got {invalid} other rows; correct or remove these rows"
+        )
+    return source.digest
+
+
 def _insert_entries(
     connection: duckdb.DuckDBPyConnection, table: RawTable, casts: dict[str, ColumnCast], at: dt.date
 ) -> None:
@@ -88,20 +126,21 @@ def _insert_entries(
     )
 
 
-def unmatched_suppressions(connection: duckdb.DuckDBPyConnection, known: str) -> tuple[int, str]:
-    """Return the number of suppressed customers that do not occur in the data, and a sentence about them.
+def unmatched_customers(connection: duckdb.DuckDBPyConnection, listed: str, known: str) -> tuple[int, str]:
+    """Return the number of listed customers that do not occur in the data, and a sentence about them.
 
     The sentence is "" if there are none.
 
     Args:
-        connection: The database with the table `suppressed`.
+        connection: The database.
+        listed: `suppressed` or `key_accounts`, the table with the customers of a list.
         known: Table or view with every customer of the data.
     """
-    query = f"""SELECT suppressed.market, suppressed.customer_id, MIN(known.customer_id) FROM suppressed
+    query = f"""SELECT listed.market, listed.customer_id, MIN(known.customer_id) FROM {listed} AS listed
         LEFT JOIN (SELECT DISTINCT market, customer_id FROM {known}) AS known
-            ON known.market = suppressed.market AND ltrim(known.customer_id, '0') = ltrim(suppressed.customer_id, '0')
-        WHERE (suppressed.market, suppressed.customer_id) NOT IN (SELECT (market, customer_id) FROM {known})
-        GROUP BY ALL ORDER BY ALL"""  # noqa: S608 - `known` is the name of a view
+            ON known.market = listed.market AND ltrim(known.customer_id, '0') = ltrim(listed.customer_id, '0')
+        WHERE (listed.market, listed.customer_id) NOT IN (SELECT (market, customer_id) FROM {known})
+        GROUP BY ALL ORDER BY ALL"""  # noqa: S608 - names of tables and views
     rows = connection.execute(query).fetchall()
     if not rows:
         return 0, ""
@@ -109,6 +148,5 @@ def unmatched_suppressions(connection: duckdb.DuckDBPyConnection, known: str) ->
         f"{market} {customer}" + (f" (the data have {similar})" if similar else "")
         for market, customer, similar in rows
     ]
-    listed = ", ".join(shorten_list(shown, _UNMATCHED_SHOWN, ""))
-    sentence = "suppressed customers do not occur in the data, so they suppress nobody"
-    return len(rows), f"{len(rows):,} {sentence}: {listed}; check their numbers"
+    examples = ", ".join(shorten_list(shown, _UNMATCHED_SHOWN, ""))
+    return len(rows), f"{len(rows):,} {_UNMATCHED[listed]}: {examples}; check their numbers"

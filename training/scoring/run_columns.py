@@ -75,8 +75,8 @@ def run_columns(
         spec: The spec of the family.
         model: The model of the family.
         drivers: The driver texts of the model's bundle.
-        rows: The customers, with the columns market, customer_id, as_of, status, rank, horizon_days and suppressions, and
-            the features.
+        rows: The customers, with the columns market, customer_id, as_of, status, rank, horizon_days, suppressions and
+            is_key_account, and the features.
         decline: The model that predicts a decline of spend; None for no such prediction.
 
     Raises:
@@ -93,7 +93,7 @@ def run_columns(
     if decline is not None:
         declines = predict_pds(decline, feature_matrix(scored, decline.bundle.schema.names))
     ordered = pa.concat_tables([scored, rows.filter(pc.not_equal(rows["status"], SCORED))])
-    keys = zip(ordered["market"].to_pylist(), ordered["customer_id"].to_pylist(), strict=True)
+    keys = zip(*(ordered[name].to_pylist() for name in ("market", "customer_id", "is_key_account")), strict=True)
     return {
         **{name: ordered[name] for name in ("market", "customer_id", "as_of", "status", "rank")},
         "log_odds": predictions.log_odds + nulls,
@@ -102,7 +102,7 @@ def run_columns(
         "decline_pd": declines + nulls,
         "value_at_risk_minor": at_risk + nulls,
         "expected_spend_minor": [minor_units(spend) for spend in expected] + nulls,
-        "hold_out": [in_hold_out(spec.campaign, *key) for key in keys],
+        "hold_out": [not is_key and in_hold_out(spec.campaign, *key) for *key, is_key in keys],
         "suppressions": [codes or [] for codes in ordered["suppressions"].to_pylist()],
         "drivers": drivers.drivers_json(matrix, predictions.contributions) + ["[]"] * others,
         "features": _list_column(matrix, others),

@@ -23,7 +23,7 @@ from models.atomic_files import make_folder, replace_file
 from models.model import Model
 from models.scorecard import log_odds_from_margin
 from training.errors import DataInvalid, SpecInvalid
-from training.scoring.campaign import in_hold_out, read_suppressions, unmatched_suppressions
+from training.scoring.campaign import in_hold_out, read_key_accounts, read_suppressions, unmatched_customers
 from training.scoring.drivers import DriverTexts
 from training.scoring.expected_spend import ExpectedSpend
 from training.scoring.feature_file import KEY_COLUMNS, check_replaceable
@@ -38,7 +38,9 @@ from training.spec import Spec
 
 _FORMAT = 2
 # Customers of these groups are also counted under their status, or do not occur in the data.
-_NOT_STATUSES = {"HOLD_OUT", "SUPPRESSED", "SUPPRESSED_UNKNOWN"}
+_NOT_STATUSES = {"HOLD_OUT", "SUPPRESSED", "SUPPRESSED_UNKNOWN", "KEY_ACCOUNTS"}
+_SCOPE_WITH_KEYS = """(SELECT *, EXISTS (SELECT 1 FROM key_accounts WHERE key_accounts.market = scope.market
+    AND key_accounts.customer_id = scope.customer_id) AS is_key_account FROM scope)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class RunOptions:
 
     Attributes:
         decline: The model that predicts a decline of spend; None for no such prediction.
+        key_accounts: File of the customers who are never in the hold-out group; None for no such customers.
         suppression_list: File of the customers whom the CRM must not contact; None for no such customers.
         spec_sha256: SHA-256 of the spec, for the manifest.
         threads: Number of threads of DuckDB; no byte of the run file depends on it.
@@ -56,6 +59,7 @@ class RunOptions:
     """
 
     decline: Model | None = None
+    key_accounts: Path | None = None
     suppression_list: Path | None = None
     spec_sha256: str = ""
     threads: int = 1
@@ -180,19 +184,23 @@ def _write_run(inputs: _RunInputs, to: Path) -> int:
         check_replaceable(to, [market for (market,) in markets], "--to FILE")
     at = _single_value(connection, "SELECT CAST(MAX(as_of) AS DATE) FROM scope")
     suppressions_sha256 = read_suppressions(connection, options.suppression_list, at)
-    unknown, unmatched = unmatched_suppressions(connection, inputs.known)
-    if unmatched:
-        options.report_finding(unmatched)
+    key_accounts_sha256 = read_key_accounts(connection, options.key_accounts)
+    unmatched = {
+        listed: unmatched_customers(connection, listed, inputs.known) for listed in ("suppressed", "key_accounts")
+    }
+    for _, sentence in unmatched.values():
+        if sentence:
+            options.report_finding(sentence)
     total: int = _single_value(connection, "SELECT COUNT(*) FROM scope")
     features_sha256, counts = _rank_customers(inputs, total)
-    counts["SUPPRESSED_UNKNOWN"] = unknown
-    manifest = _manifest(inputs, features_sha256, suppressions_sha256, counts)
+    counts["SUPPRESSED_UNKNOWN"] = unmatched["suppressed"][0]
+    manifest = _manifest(inputs, features_sha256, suppressions_sha256, key_accounts_sha256, counts)
     metadata = {"grounds": json.dumps(manifest, sort_keys=True)}
     schema = pa.schema([*KEY_COLUMNS, *RUN_COLUMNS], metadata=metadata)
     bundle = inputs.model.bundle
     drivers = DriverTexts(bundle.schema, bundle.baseline.typical)
-    query = """SELECT * FROM scope LEFT JOIN ranks USING (market, customer_id) LEFT JOIN suppressed USING (market,
-        customer_id) ORDER BY market, rank NULLS LAST, customer_id"""
+    query = f"""SELECT * FROM {_SCOPE_WITH_KEYS} LEFT JOIN ranks USING (market, customer_id) LEFT JOIN suppressed USING
+        (market, customer_id) ORDER BY market, rank NULLS LAST, customer_id"""  # noqa: S608 - a constant
     make_folder(to.parent)
     done = 0
     with replace_file(to) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
@@ -215,12 +223,14 @@ def _rank_customers(inputs: _RunInputs, total: int) -> tuple[str, dict[str, int]
     # Keys and numbers have separate digests, so that the result does not depend on the size of the batches.
     keys_digest, numbers_digest = hashlib.sha256(), hashlib.sha256()
     counts, parts, done = Counter(HOLD_OUT=0), [], 0
-    for rows in query_batches(connection, "SELECT * FROM scope ORDER BY market, customer_id"):
-        keys = zip(*(rows[name].to_pylist() for name in ("market", "customer_id", "status", "as_of")), strict=True)
-        for market, customer_id, status, as_of in keys:
+    for rows in query_batches(connection, f"SELECT * FROM {_SCOPE_WITH_KEYS} ORDER BY market, customer_id"):  # noqa: S608 - a constant
+        names_of_keys = ("market", "customer_id", "status", "as_of", "is_key_account")
+        keys = zip(*(rows[name].to_pylist() for name in names_of_keys), strict=True)
+        for market, customer_id, status, as_of, is_key_account in keys:
             keys_digest.update(f"{market}|{customer_id}|{status}|{as_of.isoformat()}\n".encode())
             counts[status] += 1
-            counts["HOLD_OUT"] += in_hold_out(inputs.spec.campaign, market, customer_id)
+            counts["HOLD_OUT"] += not is_key_account and in_hold_out(inputs.spec.campaign, market, customer_id)
+            counts["KEY_ACCOUNTS"] += is_key_account
         numbers_digest.update(feature_matrix(rows, [*names, "horizon_days"]).tobytes())
         scored = rows.filter(pc.equal(rows["status"], SCORED))
         pds = predict_pds(model, feature_matrix(scored, model.bundle.schema.names))
@@ -255,7 +265,7 @@ def _single_value(connection: duckdb.DuckDBPyConnection, query: str) -> Any:
 
 
 def _manifest(
-    inputs: _RunInputs, features_sha256: str, suppressions_sha256: str, counts: dict[str, int]
+    inputs: _RunInputs, features_sha256: str, suppressions_sha256: str, key_accounts_sha256: str, counts: dict[str, int]
 ) -> dict[str, Any]:
     """Return the manifest of the run. Its run_id is a digest of all inputs, so runs of equal inputs share one id."""
     spec, bundle, decline = inputs.spec, inputs.model.bundle, inputs.options.decline
@@ -270,6 +280,7 @@ def _manifest(
         campaign.hold_out_share,
         spec.run,
         spec.value.model_dump_json() if spec.value else "",
+        *([key_accounts_sha256] if key_accounts_sha256 else []),
     )
     return {
         "format": _FORMAT,
@@ -295,11 +306,13 @@ def _manifest(
         "campaign": campaign.name,
         "hold_out_share": campaign.hold_out_share,
         "suppressions_sha256": suppressions_sha256,
+        "key_accounts_sha256": key_accounts_sha256,
         "spec_sha256": inputs.options.spec_sha256,
         "master_scale_version": bundle.scorecard.master_scale_version,
         "counts": {status: count for status, count in counts.items() if status not in _NOT_STATUSES},
         "hold_out_count": counts["HOLD_OUT"],
         "suppressed_count": counts["SUPPRESSED"],
+        "key_account_count": counts.get("KEY_ACCOUNTS", 0),
         "suppressed_unknown_count": counts["SUPPRESSED_UNKNOWN"],
         "rules": dict(inputs.rules),
     }

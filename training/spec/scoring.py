@@ -24,6 +24,8 @@ class CampaignSpec(SpecPart):
             selects a different group.
         hold_out_share: Share of customers who are scored but not contacted, so that the effect of the campaign can be
             measured.
+        key_accounts: File of the customers who are never in the hold-out group, with the columns market and customer_id,
+            relative to the spec file. They are no part of the experiment, so its effect is measured without them.
         capacity: Number of customers that the sales team can contact after a scoring run; if None, the capture rate is
             not measured.
         profit: Costs and acceptance of the campaign; if None, the EMPC is not measured.
@@ -31,6 +33,7 @@ class CampaignSpec(SpecPart):
 
     name: str = Field(default="default", min_length=1)
     hold_out_share: float = Field(default=0.1, ge=0, lt=1)
+    key_accounts: str | None = None
     capacity: int | None = Field(default=None, ge=1)
     profit: ProfitSpec | None = None
 

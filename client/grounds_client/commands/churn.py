@@ -28,6 +28,13 @@ _ORDERS = {
     "value": churn_pb2.CHURN_RISK_ORDER_VALUE_AT_RISK,
 }
 _FILE_KINDS = (".parquet", ".csv")
+_IncludeWithheld = Annotated[
+    bool,
+    typer.Option(
+        "--include-withheld",
+        help="Include the hold-out group and suppressed customers, marked; campaigns must not contact them.",
+    ),
+]
 
 
 def top(
@@ -41,11 +48,12 @@ def top(
         float | None,
         typer.Option(help="Only customers with at least this value at risk, such as 99.50.", min=0, max=_VALUE_MAX),
     ] = None,
+    include_withheld: _IncludeWithheld = False,
     locale: Locale = "",
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJsonLines = False,
 ) -> None:
-    """List the customers most at risk, with what is at stake and why."""
+    """List the customers most at risk, with what is at stake and why. Customers whom campaigns must not contact are left out."""
     order = _ORDERS[parse_choice(by, list(_ORDERS), "--by")]
     risk_bands = _parse_bands(bands or [])
     with connect(address) as client:
@@ -56,6 +64,7 @@ def top(
             value_at_risk_minor_min=None if value_min is None else round(value_min * 100),
             page_size=min(count, DEFAULT_PAGE_SIZE),
             locale=locale,
+            include_withheld=include_withheld,
         )
         risks = list(islice(predictions, count))
     if as_json:
@@ -93,6 +102,7 @@ def pull(
     state: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The state of the copy; default: FILE.state.json.")
     ] = None,
+    include_withheld: _IncludeWithheld = False,
     locale: Locale = "",
     address: Address = DEFAULT_ADDRESS,
 ) -> None:
@@ -104,7 +114,7 @@ def pull(
     state = state or to.with_name(to.name + ".state.json")
     with connect(address) as client, _progress_reporter() as report:
         market = market or _only_market(client)
-        result = MarketPull(client, to, state, report).run(market, locale)
+        result = MarketPull(client, to, state, report).run(market, locale, include_withheld=include_withheld)
     changes = f"{result.changed:,} changed, {result.removed:,} removed since the last pull"
     print_message(f"{to}: {result.customers:,} customers of {market}, run {result.run_id}; {changes}")
 

@@ -77,8 +77,14 @@ class MarketPull:
         self._state_file = StateFile(state_file)
         self._changed = self._removed = 0
 
-    def run(self, market: str, locale: str) -> PullResult:
+    def run(self, market: str, locale: str, *, include_withheld: bool = False) -> PullResult:
         """Bring the copy up to date.
+
+        Args:
+            market: The market of the copy.
+            locale: The language of the driver texts.
+            include_withheld: Whether the copy has the hold-out group and suppressed customers, whom campaigns must not
+                contact.
 
         Raises:
             CallFailed: The server rejected a call or was unavailable; the next pull resumes.
@@ -86,7 +92,7 @@ class MarketPull:
                 or the server required a full sync _RESYNCS_MAX times.
         """
         with self._state_file.lock():
-            state = self._starting_state(market, locale)
+            state = self._starting_state(PullState(market, locale, include_withheld=include_withheld))
             for _ in range(_RESYNCS_MAX):
                 try:
                     return self._finish(state)
@@ -94,15 +100,15 @@ class MarketPull:
                     if error.reason != "RESYNC_REQUIRED":
                         raise
                     self._report(f"the server requires a full sync: {error.message}")
-                    state = self._save(PullState(market, locale, file_sha256=state.file_sha256))
+                    state = self._save(replace(_empty_copy(state), file_sha256=state.file_sha256))
                     self._changed = self._removed = 0
             raise PullRefused(f"the server required a full sync {_RESYNCS_MAX} times in a row; try again later")
 
-    def _starting_state(self, market: str, locale: str) -> PullState:
-        """Return the state to continue from: the last pull's state, or a new one if a full sync is needed."""
-        state = self._state_file.read()
+    def _starting_state(self, new: PullState) -> PullState:
+        """Return the state to continue from: the last pull's state, or the new one if a full sync is needed."""
+        state, market, locale = self._state_file.read(), new.market, new.locale
         if state is None:
-            return self._save(PullState(market, locale))
+            return self._save(new)
         if state.market != market:
             raise PullRefused(
                 f"{self._state_file.path}: belongs to market {state.market}; for {market}, use a different file with --to or "
@@ -110,7 +116,10 @@ class MarketPull:
             )
         if state.locale != locale:
             self._report(f"locale changed from {state.locale or 'en'} to {locale or 'en'}: starting a full sync")
-            return self._save(PullState(market, locale))
+            return self._save(new)
+        if state.include_withheld != new.include_withheld:
+            self._report("include_withheld changed: starting a full sync")
+            return self._save(new)
         # A delta can be applied only to the copy that the last pull wrote. In the phase APPLY_DELTA, the copy may be
         # newer than the digest in the state, because a pull can be killed between writing the copy and writing the
         # state. The digest is not compared in this phase, because applying the parts again to the new copy does not
@@ -120,7 +129,7 @@ class MarketPull:
         is_missing = state.phase == "APPLY_DELTA" and not sha256
         if is_changed or is_missing:
             self._report(f"{self._to} is not the file that the last pull wrote: starting a full sync")
-            return self._save(PullState(market, locale))
+            return self._save(new)
         if state.phase == UP_TO_DATE:
             return self._save(replace(state, phase="DELTA", parts=0))
         if state.parts:
@@ -141,7 +150,10 @@ class MarketPull:
 
     def _fetch_export(self, state: PullState) -> PullState:
         """Fetch the remaining parts of a full sync."""
-        for part in self._client.export_churn_risks(state.market, resume_token=state.token, locale=state.locale):
+        export = self._client.export_churn_risks(
+            state.market, resume_token=state.token, locale=state.locale, include_withheld=state.include_withheld
+        )
+        for part in export:
             table = export_table(part.arrow_stream, state.locale, state.market)
             self._write_part(state.parts, table)
             is_last = part.WhichOneof("next") == "delta_token"
@@ -167,6 +179,7 @@ class MarketPull:
                 delta_token=state.token if is_first else "",
                 page_size=self._page_size,
                 locale=state.locale,
+                include_withheld=state.include_withheld,
             )
             self._write_part(state.parts, page_table(page))
             is_last = page.WhichOneof("next") == "delta_token"
@@ -223,3 +236,8 @@ class MarketPull:
     def _part_path(self, number: int) -> Path:
         """Return the path of a part's file."""
         return self._state_file.parts_folder / f"{number:06d}.arrow"
+
+
+def _empty_copy(state: PullState) -> PullState:
+    """Return the state before the first part of a full sync."""
+    return PullState(state.market, state.locale, include_withheld=state.include_withheld)

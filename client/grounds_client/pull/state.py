@@ -29,6 +29,7 @@ class PullState:
         parts: The number of parts on disk.
         run: The run columns of the copy after the parts are applied (`run_columns`).
         file_sha256: SHA-256 of the copy as last written; "" if no copy has been written.
+        include_withheld: Whether the copy has the customers whom campaigns must not contact.
     """
 
     market: str
@@ -38,6 +39,7 @@ class PullState:
     parts: int = 0
     run: dict[str, Any] = field(default_factory=dict)
     file_sha256: str = ""
+    include_withheld: bool = False
 
 
 class StateFile:

@@ -39,9 +39,14 @@ def show_risks(console: Console, risks: Sequence[churn_pb2.ChurnRisk]) -> None:
             Text(band, _BAND_COLOURS.get(band, _UNKNOWN_COLOUR)),
             _day(risk.band_since_time),
             money_text(risk.value_at_risk),
-            lines_cell(reason.text for reason in risk.drivers.reasons),
+            lines_cell([*_withheld_mark(risk), *(reason.text for reason in risk.drivers.reasons)]),
         )
     console.print(table)
+
+
+def _withheld_mark(risk: churn_pb2.ChurnRisk) -> list[str]:
+    """Return the line that marks a customer whom campaigns must not contact; no line for any other customer."""
+    return [] if risk.action_allowed else [f"do not contact, {contact_text(risk)}"]
 
 
 def _show_standing(console: Console, risk: churn_pb2.ChurnRisk) -> None:

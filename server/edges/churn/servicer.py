@@ -22,7 +22,14 @@ from server.edges.received_request import ReceivedRequest
 from server.edges.thread_pool import StoreThreads
 from server.errors import CustomerUnknown, PageTokenInvalid
 from server.stores.runs.changes import ChangeStore
-from server.stores.runs.predictions import SCORED, PredictionCursor, PredictionOrder, PredictionQuery, PredictionStore
+from server.stores.runs.predictions import (
+    SCORED,
+    PredictionCursor,
+    PredictionOrder,
+    PredictionQuery,
+    PredictionStore,
+    ScoringRun,
+)
 
 _ORDERS: dict[int, PredictionOrder] = {
     pb.CHURN_RISK_ORDER_UNSPECIFIED: "PROBABILITY",
@@ -137,10 +144,7 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
             after = PredictionCursor(cursor.number, cursor.customer_id)
         else:
             run = require_newest_run(self._predictions, request.market)
-            # Without filters, the total is the number of scored customers, which the run stores. With filters, the
-            # customers are counted for the first page only. The page tokens pass the total to the later pages.
-            is_unfiltered = query == PredictionQuery(query.order)
-            total = run.scored_count if is_unfiltered else self._predictions.count_predictions(run, query)
+            total = self._count(run, query)
         # Read one row more than the page has. If this row exists, there is a next page.
         rows = self._predictions.read_page(run, query, after, size + 1)
         token = ""
@@ -151,18 +155,29 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
         risks = risk_messages(run, rows[:size], request.locale)
         return pb.ListChurnRisksResponse(churn_risks=risks, next_page_token=token, total_size=total)
 
+    def _count(self, run: ScoringRun, query: PredictionQuery) -> int:
+        """Return the number of customers in a list, for its first page. The page tokens pass it to the later pages.
+
+        The run stores the number of scored customers, so most lists need no count of many rows.
+        """
+        if query == PredictionQuery(query.order, withheld=True):
+            return run.scored_count
+        if query == PredictionQuery(query.order):
+            return self._predictions.count_contactable(run)
+        return self._predictions.count_predictions(run, query)
+
 
 def _query(request: pb.ListChurnRisksRequest) -> PredictionQuery:
     """Convert the filters and the order of a list request to a query of the prediction store."""
     bands = tuple(sorted(pb.RiskBand.Name(band).removeprefix("RISK_BAND_") for band in request.risk_bands))
     value_min = request.value_at_risk_minor_min if request.HasField("value_at_risk_minor_min") else None
     status = pb.ChurnStatus.Name(request.status or pb.CHURN_STATUS_SCORED).removeprefix("CHURN_STATUS_")
-    return PredictionQuery(_ORDERS[request.order], bands, value_min, status)
+    return PredictionQuery(_ORDERS[request.order], bands, value_min, status, request.include_withheld)
 
 
 def _filter_digest(query: PredictionQuery, locale: str) -> str:
     """Return a digest of order, filters and locale, which binds a page token to one list."""
-    fields = (query.order, query.bands, query.value_min, query.status, locale)
+    fields = (query.order, query.bands, query.value_min, query.status, query.withheld, locale)
     return hashlib.sha256(repr(fields).encode()).hexdigest()[:16]
 
 

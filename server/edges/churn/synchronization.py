@@ -46,7 +46,7 @@ class Synchronization:
         )
         if page.cursor is None:
             answer.delta_token = self._tokens.write(
-                CopyState(request.market, request.locale, sync.run.number, sync.mark)
+                CopyState(request.market, request.locale, sync.run.number, sync.mark, sync.withheld)
             )
         else:
             since = sync.since.number if sync.since else None
@@ -61,27 +61,29 @@ class Synchronization:
                     phase=page.cursor.phase,
                     customer_id=page.cursor.customer_id,
                     number=page.cursor.number,
+                    withheld=sync.withheld,
                 )
             )
         return answer
 
     def _plan(self, request: pb.ListChurnRiskChangesRequest) -> tuple[SyncPlan, ChangeCursor]:
         """Return the plan with the runs and tombstones to compare, and the position at which the page starts."""
-        market = request.market
+        market, withheld = request.market, request.include_withheld
         if request.page_token:
             cursor = self._read_token(request.page_token, SyncCursor, request)
             since = None if cursor.since is None else self._predictions.read_run(cursor.since, market)
-            sync = SyncPlan(self._predictions.read_run(cursor.run, market), since, cursor.mark, cursor.since_mark)
+            run = self._predictions.read_run(cursor.run, market)
+            sync = SyncPlan(run, since, cursor.mark, cursor.since_mark, withheld)
             return sync, ChangeCursor(cursor.phase, cursor.customer_id, cursor.number)
         # Read the tombstone mark before the run. If a customer is erased between the two reads, the erasure is then
         # reported twice. If the run were read first, the erasure would not be reported at all.
         mark = self._changes.read_tombstone_mark(market)
         start = ChangeCursor("CHANGED")
         if not request.delta_token:
-            return SyncPlan(require_newest_run(self._predictions, market), None, mark, mark), start
+            return SyncPlan(require_newest_run(self._predictions, market), None, mark, mark, withheld), start
         state = self._read_token(request.delta_token, CopyState, request)
         since = self._predictions.read_run(state.run, market)
-        return SyncPlan(require_newest_run(self._predictions, market), since, mark, state.mark), start
+        return SyncPlan(require_newest_run(self._predictions, market), since, mark, state.mark, withheld), start
 
     def start_export(self, request: pb.ExportChurnRisksRequest) -> ExportCursor:
         """Return the position at which an export starts or resumes.
@@ -106,6 +108,7 @@ class Synchronization:
             part=0,
             compression=compression,
             rows_left=0,
+            withheld=request.include_withheld,
         )
 
     def read_part(self, cursor: ExportCursor) -> tuple[pb.ExportChurnRisksResponse, ExportCursor | None]:
@@ -113,16 +116,20 @@ class Synchronization:
         run = self._predictions.read_run(cursor.run, cursor.market)
         content, is_last = self._predictions.read_export_chunk(run, cursor.part)
         following = replace(cursor, part=cursor.part + 1, rows_left=0)
-        if cursor.compression == "NONE":
-            # This module is imported here, because it imports pyarrow, which ZSTD exports do not need.
-            from server.stores.runs.export_chunks import uncompressed_part
+        if cursor.compression == "NONE" or not cursor.withheld:
+            # This module is imported here, because it imports pyarrow, which needs memory.
+            from server.stores.runs.export_chunks import contactable_part, uncompressed_part
 
-            content, rows_left = uncompressed_part(content, cursor.rows_left)
-            if rows_left:
-                following, is_last = replace(cursor, rows_left=rows_left), False
+            content = content if cursor.withheld else contactable_part(content)
+            if cursor.compression == "NONE":
+                content, rows_left = uncompressed_part(content, cursor.rows_left)
+                if rows_left:
+                    following, is_last = replace(cursor, rows_left=rows_left), False
         answer = pb.ExportChurnRisksResponse(run=run_message(run), arrow_stream=content)
         if is_last:
-            answer.delta_token = self._tokens.write(CopyState(cursor.market, cursor.locale, cursor.run, cursor.mark))
+            answer.delta_token = self._tokens.write(
+                CopyState(cursor.market, cursor.locale, cursor.run, cursor.mark, cursor.withheld)
+            )
             return answer, None
         answer.resume_token = self._tokens.write(following)
         return answer, following
@@ -133,12 +140,16 @@ class Synchronization:
         """Return the cursor of a token, after checking that the token belongs to the request.
 
         Raises:
-            ResyncRequired: The token is invalid, too old, or was issued for a different method, market or locale.
+            ResyncRequired: The token is invalid, too old, or was issued for a different method, market, locale or
+                include_withheld.
         """
         try:
             cursor = self._tokens.read(token, kind)
         except PageTokenInvalid as error:
             raise ResyncRequired(f"{error}, or begin again without a token", market=request.market) from error
-        if (cursor.market, cursor.locale) != (request.market, request.locale):
-            raise ResyncRequired("the token was issued for a different market or locale; begin again without a token")
+        issued_for = (cursor.market, cursor.locale, cursor.withheld)
+        if issued_for != (request.market, request.locale, request.include_withheld):
+            raise ResyncRequired(
+                "the token was issued for a different market, locale or include_withheld; begin again without a token"
+            )
         return cursor

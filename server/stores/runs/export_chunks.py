@@ -1,7 +1,7 @@
 """Encodes a run's customers as chunks of the export. A chunk is a compressed Arrow IPC stream, which `load` writes.
 
-`load` and erasures use this module. The serving process imports it only when a caller requests an uncompressed export, because
-importing pyarrow needs about 60 MB of memory.
+`load` and erasures use this module. The serving process imports it at the first export that leaves customers out or is not
+compressed, because importing pyarrow needs about 60 MB of memory.
 """
 
 from collections.abc import Sequence
@@ -66,6 +66,13 @@ def decode_chunk(content: bytes, columns: Sequence[str] | None = None) -> pa.Tab
     indexes = None if columns is None else [EXPORT_SCHEMA.get_field_index(name) for name in columns]
     with pa.ipc.open_stream(content, options=pa.ipc.IpcReadOptions(included_fields=indexes)) as stream:
         return stream.read_all()
+
+
+def contactable_part(content: bytes) -> bytes:
+    """Return a chunk without the customers whom campaigns must not contact; it may have no customer left."""
+    table = decode_chunk(content)
+    suppressed = pc.greater(pc.list_value_length(table["suppressions"]), 0)
+    return encode_chunk(table.filter(pc.invert(pc.or_(table["hold_out"], suppressed))))
 
 
 def uncompressed_part(content: bytes, rows_left: int, bytes_max: int = _CHUNK_BYTES_MAX) -> tuple[bytes, int]:

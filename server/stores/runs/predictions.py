@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
+from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, and_, func, not_, select
 
 from server.errors import ResyncRequired
 from server.stores.database import Database
@@ -71,6 +71,7 @@ class PredictionQuery:
         order: Order of customers with a score. Customers without a score are sorted by customer_id.
         bands: Risk bands to list; all bands if empty.
         value_min: Minimum value at risk in minor units; None for no minimum.
+        withheld: Whether to list customers whom campaigns must not contact, see `is_contactable`.
         status: SCORED to list customers with a score, or else the reason why the listed customers have no score.
     """
 
@@ -78,6 +79,7 @@ class PredictionQuery:
     bands: tuple[str, ...] = ()
     value_min: int | None = None
     status: str = SCORED
+    withheld: bool = False
 
     def conditions(self, run: ScoringRun) -> list[ColumnElement[bool]]:
         """Return the conditions on rows of RISKS."""
@@ -87,6 +89,8 @@ class PredictionQuery:
         found += [RISKS.c.rank.is_not(None)] if self.status == SCORED else [RISKS.c.status == self.status]
         if self.status != SCORED:
             found.append(RISKS.c.status != SCORED)
+        if not self.withheld:
+            found.append(is_contactable(RISKS))
         if self.bands:
             found.append(RISKS.c.band.in_(self.bands))
         if self.value_min is not None:
@@ -107,6 +111,11 @@ class PredictionQuery:
             # The second condition implies the first, but the database needs the first for the index search.
             statement = statement.where(RISKS.c.value_at_risk_minor <= after.number, less | same)
         return statement.order_by(RISKS.c.value_at_risk_minor.desc(), RISKS.c.customer_id)
+
+
+def is_contactable(risks: FromClause) -> ColumnElement[bool]:
+    """Return the condition on rows of RISKS, or of an alias, that neither the hold-out nor a suppression forbids contact."""
+    return and_(not_(risks.c.hold_out), risks.c.suppressions == "")
 
 
 class PredictionStore:
@@ -159,6 +168,15 @@ class PredictionStore:
         with self._database.reading() as connection:
             count = select(func.count()).select_from(RISKS).where(*query.conditions(run))
             return int(connection.execute(count).scalar_one())
+
+    def count_contactable(self, run: ScoringRun) -> int:
+        """Return the number of scored customers whom campaigns may contact. It reads an index of all others only."""
+        withheld = select(func.count()).select_from(RISKS)
+        withheld = withheld.where(
+            RISKS.c.run_number == run.number, RISKS.c.status == SCORED, not_(is_contactable(RISKS))
+        )
+        with self._database.reading() as connection:
+            return run.scored_count - int(connection.execute(withheld).scalar_one())
 
     def read_page(
         self, run: ScoringRun, query: PredictionQuery, after: PredictionCursor | None, size: int

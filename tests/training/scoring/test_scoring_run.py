@@ -182,6 +182,31 @@ def test_the_hold_out_is_a_fifth_by_hash_and_suppressed_customers_are_scored(
     assert manifest(tmp_path / "run.parquet")["run_id"] != manifest(written)["run_id"]
 
 
+def test_key_accounts_are_never_held_out_and_everyone_else_is_as_before(
+    trained: Trained, written: Path, tmp_path: Path
+) -> None:
+    rows = pq.read_table(written).to_pandas()
+    held = rows.loc[rows["hold_out"], ["market", "customer_id"]]
+    keys = pd.concat([held.head(3), rows.loc[~rows["hold_out"], ["market", "customer_id"]].head(2)])
+    stranger = pd.DataFrame({"market": ["DE"], "customer_id": ["nobody"]})
+    pd.concat([keys, keys.head(1), stranger]).to_csv(tmp_path / "keys.csv", index=False)
+    findings: list[str] = []
+
+    again = trained.run(
+        tmp_path / "run.parquet",
+        trained.extras(key_accounts=tmp_path / "keys.csv", report_finding=findings.append),
+    )
+
+    exempt = set(keys.itertuples(index=False, name=None))
+    expected = [row.hold_out and (row.market, row.customer_id) not in exempt for row in rows.itertuples()]
+    assert again["hold_out"].tolist() == expected
+    assert sum(expected) == rows["hold_out"].sum() - 3
+    found = manifest(tmp_path / "run.parquet")
+    assert (found["hold_out_count"], found["key_account_count"]) == (sum(expected), 5)
+    assert found["run_id"] != manifest(written)["run_id"]
+    assert any("1 key accounts do not occur in the data" in line and "DE nobody" in line for line in findings)
+
+
 def test_an_invalid_suppression_code_is_rejected(trained: Trained, tmp_path: Path) -> None:
     pd.DataFrame({"market": ["DE"], "customer_id": ["K1"], "code": ["because"]}).to_csv(tmp_path / "s.csv", index=False)
 

@@ -15,7 +15,7 @@ import pytest
 
 from tests.training.sources.refusal_screens import fitted_refusal
 from training.errors import DataInvalid, SpecInvalid
-from training.scoring.campaign import read_suppressions, unmatched_suppressions
+from training.scoring.campaign import read_suppressions, unmatched_customers
 from training.sources.snapshots import create_customers
 from training.sources.transaction_log import SourcePaths, TransactionLog, open_transaction_log, temporary_database
 from training.spec import LogSpec, SnapshotSpec, StatusSpec
@@ -338,7 +338,7 @@ def test_suppressed_customers_that_do_not_occur_are_counted_and_listed(tmp_path:
         )
         read_suppressions(connection, path, dt.date(2026, 1, 1))
 
-        assert unmatched_suppressions(connection, "known") == (
+        assert unmatched_customers(connection, "suppressed", "known") == (
             2,
             (
                 "2 suppressed customers do not occur in the data, so they suppress nobody: DE 9358 (the data have 09358), "
@@ -346,7 +346,7 @@ def test_suppressed_customers_that_do_not_occur_are_counted_and_listed(tmp_path:
             ),
         )
         connection.execute("INSERT INTO known VALUES ('DE', '9358'), ('DE', 'gone')")
-        assert unmatched_suppressions(connection, "known") == (0, "")
+        assert unmatched_customers(connection, "suppressed", "known") == (0, "")
 
 
 def test_no_message_of_duckdb_reaches_a_person(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ class BatchGetChurnRisksResponse(_message.Message):
     def __init__(self, churn_risks: _Optional[_Iterable[_Union[ChurnRisk, _Mapping]]] = ...) -> None: ...
 
 class ListChurnRisksRequest(_message.Message):
-    __slots__ = ("market", "page_size", "page_token", "order", "locale", "risk_bands", "value_at_risk_minor_min", "status")
+    __slots__ = ("market", "page_size", "page_token", "order", "locale", "risk_bands", "value_at_risk_minor_min", "status", "include_withheld")
     MARKET_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
@@ -97,6 +97,7 @@ class ListChurnRisksRequest(_message.Message):
     RISK_BANDS_FIELD_NUMBER: _ClassVar[int]
     VALUE_AT_RISK_MINOR_MIN_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_WITHHELD_FIELD_NUMBER: _ClassVar[int]
     market: str
     page_size: int
     page_token: str
@@ -105,7 +106,8 @@ class ListChurnRisksRequest(_message.Message):
     risk_bands: _containers.RepeatedScalarFieldContainer[RiskBand]
     value_at_risk_minor_min: int
     status: ChurnStatus
-    def __init__(self, market: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., order: _Optional[_Union[ChurnRiskOrder, str]] = ..., locale: _Optional[str] = ..., risk_bands: _Optional[_Iterable[_Union[RiskBand, str]]] = ..., value_at_risk_minor_min: _Optional[int] = ..., status: _Optional[_Union[ChurnStatus, str]] = ...) -> None: ...
+    include_withheld: bool
+    def __init__(self, market: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., order: _Optional[_Union[ChurnRiskOrder, str]] = ..., locale: _Optional[str] = ..., risk_bands: _Optional[_Iterable[_Union[RiskBand, str]]] = ..., value_at_risk_minor_min: _Optional[int] = ..., status: _Optional[_Union[ChurnStatus, str]] = ..., include_withheld: _Optional[bool] = ...) -> None: ...
 
 class ListChurnRisksResponse(_message.Message):
     __slots__ = ("churn_risks", "next_page_token", "total_size")
@@ -118,18 +120,20 @@ class ListChurnRisksResponse(_message.Message):
     def __init__(self, churn_risks: _Optional[_Iterable[_Union[ChurnRisk, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., total_size: _Optional[int] = ...) -> None: ...
 
 class ListChurnRiskChangesRequest(_message.Message):
-    __slots__ = ("market", "page_size", "page_token", "delta_token", "locale")
+    __slots__ = ("market", "page_size", "page_token", "delta_token", "locale", "include_withheld")
     MARKET_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     DELTA_TOKEN_FIELD_NUMBER: _ClassVar[int]
     LOCALE_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_WITHHELD_FIELD_NUMBER: _ClassVar[int]
     market: str
     page_size: int
     page_token: str
     delta_token: str
     locale: str
-    def __init__(self, market: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., delta_token: _Optional[str] = ..., locale: _Optional[str] = ...) -> None: ...
+    include_withheld: bool
+    def __init__(self, market: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., delta_token: _Optional[str] = ..., locale: _Optional[str] = ..., include_withheld: _Optional[bool] = ...) -> None: ...
 
 class ListChurnRiskChangesResponse(_message.Message):
     __slots__ = ("run", "churn_risks", "removed_customers", "next_page_token", "delta_token")
@@ -146,16 +150,18 @@ class ListChurnRiskChangesResponse(_message.Message):
     def __init__(self, run: _Optional[_Union[ChurnRun, _Mapping]] = ..., churn_risks: _Optional[_Iterable[_Union[ChurnRisk, _Mapping]]] = ..., removed_customers: _Optional[_Iterable[_Union[_customer_pb2.Customer, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., delta_token: _Optional[str] = ...) -> None: ...
 
 class ExportChurnRisksRequest(_message.Message):
-    __slots__ = ("market", "resume_token", "locale", "compression")
+    __slots__ = ("market", "resume_token", "locale", "compression", "include_withheld")
     MARKET_FIELD_NUMBER: _ClassVar[int]
     RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
     LOCALE_FIELD_NUMBER: _ClassVar[int]
     COMPRESSION_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_WITHHELD_FIELD_NUMBER: _ClassVar[int]
     market: str
     resume_token: str
     locale: str
     compression: ExportCompression
-    def __init__(self, market: _Optional[str] = ..., resume_token: _Optional[str] = ..., locale: _Optional[str] = ..., compression: _Optional[_Union[ExportCompression, str]] = ...) -> None: ...
+    include_withheld: bool
+    def __init__(self, market: _Optional[str] = ..., resume_token: _Optional[str] = ..., locale: _Optional[str] = ..., compression: _Optional[_Union[ExportCompression, str]] = ..., include_withheld: _Optional[bool] = ...) -> None: ...
 
 class ExportChurnRisksResponse(_message.Message):
     __slots__ = ("run", "arrow_stream", "resume_token", "delta_token")

@@ -152,7 +152,8 @@ class ChurnServiceServicer:
 
     def ListChurnRiskChanges(self, request, context):
         """Synchronizes a copy of one market. Without a token it returns every customer
-        of the newest run, page by page, ordered by customer_id. The last page has a
+        of the newest run (without those whom campaigns must not contact, see
+        include_withheld), page by page, ordered by customer_id. The last page has a
         delta token. With a delta token it returns the customers that changed since
         and tombstones of those that left, page by page, and a new delta token on the
         last page. All pages of a sync lead to the same run, even if a newer run is
@@ -165,22 +166,23 @@ class ChurnServiceServicer:
         page may be requested again.
 
         Reasons: NO_RUN (FAILED_PRECONDITION), RESYNC_REQUIRED (FAILED_PRECONDITION:
-        the token is of another call, market or locale, or has expired, or its run
-        was deleted; drop the copy and start again without a token).
+        the token is of another call, market, locale or include_withheld, or has
+        expired, or its run was deleted; drop the copy and start again without a token).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExportChurnRisks(self, request, context):
-        """Streams every customer of the newest run as Arrow record batches. It is the
+        """Streams every customer of the newest run as Arrow record batches, without
+        those whom campaigns must not contact (see include_withheld). It is the
         bulk form of the first sync of ListChurnRiskChanges, with the same numbers.
         An interrupted stream can be resumed after the last resume_token, within the
         same run.
 
         Reasons: NO_RUN (FAILED_PRECONDITION), RESYNC_REQUIRED (FAILED_PRECONDITION:
-        the token is of another call or market, or has expired, or its run was
-        deleted; start again without a token), ANSWER_NOT_READ (DEADLINE_EXCEEDED: a
+        the token is of another call, market or include_withheld, or has expired, or
+        its run was deleted; start again without a token), ANSWER_NOT_READ (DEADLINE_EXCEEDED: a
         part of the stream was not read in time; resume, and read faster).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -31,7 +31,9 @@ async def test_a_foreign_token_requires_a_resync(serving: Serving, churn_family:
     token = await synchronize(serving, {})
     page = (await serving.churn.ListChurnRiskChanges(request())).next_page_token
     listed = (await serving.churn.ListChurnRisks(pb.ListChurnRisksRequest(market="DE", page_size=1))).next_page_token
-    foreign = PageTokens(lambda: [b"another database's key"], 7, utc_now).write(CopyState("DE", "", 1, 0))
+    foreign = PageTokens(lambda: [b"another database's key"], 7, utc_now).write(
+        CopyState("DE", "", 1, 0, withheld=True)
+    )
     invalid_fields: list[dict[str, Any]] = [
         {"delta_token": page},
         {"page_token": token},
@@ -63,9 +65,11 @@ async def test_an_old_token_requires_a_resync(small_settings: Settings, churn_fa
             lambda: utc_now() - dt.timedelta(days=6.99),
         )
         error = await call_error(
-            serving.churn.ListChurnRiskChanges(request(delta_token=old.write(CopyState("DE", "", 1, 0))))
+            serving.churn.ListChurnRiskChanges(request(delta_token=old.write(CopyState("DE", "", 1, 0, withheld=True))))
         )
-        page = await serving.churn.ListChurnRiskChanges(request(delta_token=young.write(CopyState("DE", "", 1, 0))))
+        page = await serving.churn.ListChurnRiskChanges(
+            request(delta_token=young.write(CopyState("DE", "", 1, 0, withheld=True)))
+        )
 
     assert (error.code, error.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "RESYNC_REQUIRED")
     assert error.metadata == {"days": "7"}

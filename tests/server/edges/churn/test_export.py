@@ -58,7 +58,9 @@ def concatenate(rows: Any, others: Any) -> Any:
 
 async def parts(serving: Serving, **fields: Any) -> AsyncIterator[pb.ExportChurnRisksResponse]:
     """Yield the parts of an export."""
-    async for part in serving.churn.ExportChurnRisks(pb.ExportChurnRisksRequest(**{"market": "DE", **fields})):
+    async for part in serving.churn.ExportChurnRisks(
+        pb.ExportChurnRisksRequest(**{"market": "DE", "include_withheld": True, **fields})
+    ):
         yield part
 
 
@@ -111,7 +113,7 @@ def expected_row(risk: pb.ChurnRisk, texts: dict[str, list[str]]) -> dict[str, A
 
 async def read_pages(serving: Serving, locale: str) -> dict[str, pb.ChurnRisk]:
     """Return the predictions of all customers by customer id, from a page of the change feed that contains all of them."""
-    request = pb.ListChurnRiskChangesRequest(market="DE", page_size=1000, locale=locale)
+    request = pb.ListChurnRiskChangesRequest(market="DE", page_size=1000, locale=locale, include_withheld=True)
     page = await serving.churn.ListChurnRiskChanges(request)
     assert page.delta_token
     return {risk.customer.customer_id: risk for risk in page.churn_risks}
@@ -139,7 +141,7 @@ async def test_the_export_equals_the_pages(loaded_serving: Serving) -> None:
 
 async def test_lists_equal_single_reads(loaded_serving: Serving) -> None:
     pages = await read_pages(loaded_serving, "")
-    request = pb.ListChurnRisksRequest(market="DE", page_size=1000)
+    request = pb.ListChurnRisksRequest(market="DE", page_size=1000, include_withheld=True)
     listed = (await loaded_serving.churn.ListChurnRisks(request)).churn_risks
     batch = pb.BatchGetChurnRisksRequest(customers=[risk.customer for risk in pages.values()])
     got = (await loaded_serving.churn.BatchGetChurnRisks(batch)).churn_risks
@@ -185,7 +187,7 @@ async def test_an_export_resumes_after_any_part_within_its_run(
     assert [part.WhichOneof("next") for part in whole] == [*["resume_token"] * (len(whole) - 1), "delta_token"]
     ids = [row["customer_id"] for part in whole for row in parse_part(part.arrow_stream)]
     assert sorted(ids) == sorted(first)
-    request = pb.ListChurnRiskChangesRequest(market="DE", delta_token=whole[-1].delta_token)
+    request = pb.ListChurnRiskChangesRequest(market="DE", delta_token=whole[-1].delta_token, include_withheld=True)
     changed = (await serving.churn.ListChurnRiskChanges(request)).churn_risks
     assert [risk.customer.customer_id for risk in changed] == ["C050"]
 
@@ -208,7 +210,7 @@ async def test_a_resume_token_belongs_to_one_compression(serving: Serving, churn
     tokens = PageTokens(lambda: [serving.application.database.ensure_key("page_tokens")], 7, utc_now)
     state = tokens.read((await read_first_part(serving)).delta_token, CopyState)
     for compression, other in (("NONE", "ZSTD"), ("ZSTD", "NONE")):
-        token = tokens.write(ExportCursor("DE", "", state.run, state.mark, 0, compression, 0))
+        token = tokens.write(ExportCursor("DE", "", state.run, state.mark, 0, compression, 0, withheld=True))
 
         same = pb.ExportCompression.Value(f"EXPORT_COMPRESSION_{compression}")
         assert (await read_first_part(serving, resume_token=token, compression=same)).delta_token
