@@ -75,6 +75,9 @@ def serve(
     hosts = [name, "localhost", *(allowed_host or [])]
     console = create_app(source, _read_log_key(log_key), hosts, _open_papers(papers))
     with socket.create_server((host, port), family=socket.AF_INET6 if is_ipv6 else socket.AF_INET) as listener:
+        # Accepted connections inherit this. asyncio sets it only on sockets of another kind than those of `create_server`;
+        # without it, the kernel holds back the body of each answer for 40 ms.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         typer.echo(f"console: http://{name}:{listener.getsockname()[1]}")
         config = uvicorn.Config(
             console, access_log=False, server_header=False, log_config=_LOG_CONFIG, log_level="warning"

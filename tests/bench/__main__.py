@@ -12,6 +12,7 @@ import typer
 from tests.bench.audit import measure_audit as audited
 from tests.bench.checks import measure_checks
 from tests.bench.churn import LINES, measure_scoring
+from tests.bench.console_pages import measure_pages
 from tests.bench.explanation import find_bundle, measure_grid, measure_model
 from tests.bench.feed import measure_feed
 from tests.bench.network import measure_network
@@ -200,6 +201,25 @@ def audit(
         features = files_folder / "credit.features.parquet"
         found = audited(find_bundle(bundles_folder, "credit"), features, records, store, console.info, keep)
     console.info(f"written: {write_results('audit', measured_on, found).name}")
+    renew_readme()
+
+
+@app.command(name="console", epilog="Example: python -m tests.bench console --records 1000000")
+def console_pages(
+    bundles: Bundles = None,
+    files: Files = None,
+    records: Annotated[int, typer.Option(help="Records of the log.", min=1000)] = 1_000_000,
+    keep: Annotated[Path | None, typer.Option(help="Leave the records there, and measure those again.")] = None,
+) -> None:
+    """Time the pages of the console among a million records on SQLite; needs 6 KB of disk for each."""
+    console = Console(1)
+    measured_on = provenance()
+    with released_models(bundles, files, console) as (bundles_folder, files_folder):
+        features = files_folder / "credit.features.parquet"
+        found = measure_pages(find_bundle(bundles_folder, "credit"), features, records, console.info, keep)
+    for name, each in found["pages"].items():
+        console.info(f"{name}: p50 {each['p50']:.0f} ms, p95 {each['p95']:.0f} ms")
+    console.info(f"written: {write_results('console', measured_on, found).name}")
     renew_readme()
 
 

@@ -77,6 +77,22 @@ def measure_audit(
         say: Function that is called with progress messages.
         kept: Folder in which SQLite's records are kept; if it has records of an earlier run, these are measured again.
     """
+    with (
+        filled_log(bundle_folder, features, count, kind, say, kept) as (config, sizes),
+        serve_log(config) as address,
+        Client(address, deadline_seconds=120) as client,
+    ):
+        return sizes | _ask(client, draw_decisions(config, 2 * READS)) | {"database": kind}
+
+
+@contextmanager
+def filled_log(
+    bundle_folder: Path, features: Path, count: int, kind: str, say: Say, kept: Path | None
+) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the settings of a server whose record log has `count` records, and the sizes of the records.
+
+    The arguments are those of `measure_audit`.
+    """
     with tempfile.TemporaryDirectory() as name:
         for known, url in databases(kept or Path(name)):
             if known == kind:
@@ -85,36 +101,33 @@ def measure_audit(
                 if not config.exists():
                     folder.mkdir(parents=True)
                     config = prepare_server(folder, url, bundle_folder, features)
-                return _measure_in(config, features, count, say) | {"database": kind}
+                yield config, _fill_once(config, features, count, say)
+                return
     raise ValueError(f"there is no database of kind {kind}")
 
 
-def _measure_in(config: Path, features: Path, count: int, say: Say) -> dict[str, Any]:
-    """Generate the records unless an earlier run has left them, and time an auditor's calls."""
+def _fill_once(config: Path, features: Path, count: int, say: Say) -> dict[str, Any]:
+    """Generate the records unless an earlier run has left them; return their sizes."""
     sizes = config.with_name("sizes.json")
     if not sizes.exists():
         customers = pq.read_table(features, columns=["customer_id"]).column("customer_id").to_pylist()
-        with _serve(config) as client:
+        with serve_log(config) as address, Client(address, deadline_seconds=120) as client:
             _make_decisions(client, customers[:REAL])
         begun = time.monotonic()
         found = _fill(config, count, say)
         say(f"{count:,} records in {time.monotonic() - begun:.0f} s: {found['database_bytes'] / 1e9:.2f} GB on disk")
         sizes.write_text(json.dumps({"records": count, **found}), encoding="utf-8")
-    with _serve(config) as client:
-        made: dict[str, Any] = json.loads(sizes.read_text(encoding="utf-8"))
-        return made | _ask(client, config)
+    made: dict[str, Any] = json.loads(sizes.read_text(encoding="utf-8"))
+    return made
 
 
 @contextmanager
-def _serve(config: Path) -> Iterator[Client]:
-    """Start a server process; yield a client that is connected to this server."""
+def serve_log(config: Path) -> Iterator[str]:
+    """Start a server process; yield its address."""
     settings = tomllib.loads(config.read_text(encoding="utf-8"))
     environment = {f"GROUNDS_{name.upper()}": str(value) for name, value in settings.items()}
-    with (
-        demo.serving(config.with_name("server.log"), **environment) as address,
-        Client(address, deadline_seconds=120) as client,
-    ):
-        yield client
+    with demo.serving(config.with_name("server.log"), **environment) as address:
+        yield address
 
 
 def _make_decisions(client: Client, customers: Sequence[str]) -> None:
@@ -208,13 +221,13 @@ def _sizes(database: Database, templates: Sequence[Template]) -> dict[str, Any]:
     }
 
 
-def _ask(client: Client, config: Path) -> dict[str, Any]:
-    """Time the calls of an auditor; the decisions are at random positions in the record log."""
+def draw_decisions(config: Path, count: int) -> list[str]:
+    """Return the ids of decisions at random positions in the record log, up to `count`, in random order."""
     database = Database(read_settings(config).database)
     draw = random.Random(20260101)  # noqa: S311 - the same records in every run
     with database.reading() as connection:
         size = connection.execute(select(LOG_HEAD.c.size)).scalar_one()
-        indices = [draw.randrange(REAL, size) for _ in range(2 * READS)]
+        indices = [draw.randrange(REAL, size) for _ in range(count)]
         wanted = select(RECORDS.c.record_id).where(
             RECORDS.c.record_index.in_(indices),
             RECORDS.c.kind == CREDIT_DECISION,  # an earlier run may have appended readings of evidence
@@ -222,16 +235,21 @@ def _ask(client: Client, config: Path) -> dict[str, Any]:
         names = list(connection.execute(wanted).scalars())
     database.close()
     draw.shuffle(names)
+    return names
+
+
+def _ask(client: Client, names: Sequence[str]) -> dict[str, Any]:
+    """Time the calls of an auditor about decisions."""
     half = len(names) // 2
     rare = pb.DecisionFilter(grade="none", market="TW")
     strata = [pb.STRATUM_KEY_DECISION, pb.STRATUM_KEY_GRADE]
     return {
-        "evidence_ms": _time_calls(client.get_evidence, [(name, PURPOSE) for name in names[:half]]),
-        "proof_ms": _time_calls(client.get_inclusion_proof, [(name,) for name in names[half:]]),
-        "sample_ms": _time_calls(_draw_sample, [(client, seed) for seed in range(SAMPLES)]),
-        "strata_ms": _time_calls(_draw_sample, [(client, seed, strata) for seed in range(SAMPLES)]),
-        "page_ms": _time_calls(lambda: next(client.list_decisions(page_size=1000)), [()] * 20),
-        "nothing_listed_ms": _time_calls(lambda: list(client.list_decisions(rare)), [()] * SAMPLES),
+        "evidence_ms": time_calls(client.get_evidence, [(name, PURPOSE) for name in names[:half]]),
+        "proof_ms": time_calls(client.get_inclusion_proof, [(name,) for name in names[half:]]),
+        "sample_ms": time_calls(_draw_sample, [(client, seed) for seed in range(SAMPLES)]),
+        "strata_ms": time_calls(_draw_sample, [(client, seed, strata) for seed in range(SAMPLES)]),
+        "page_ms": time_calls(lambda: next(client.list_decisions(page_size=1000)), [()] * 20),
+        "nothing_listed_ms": time_calls(lambda: list(client.list_decisions(rare)), [()] * SAMPLES),
     }
 
 
@@ -240,7 +258,7 @@ def _draw_sample(client: Client, seed: int, strata: Sequence[pb.StratumKey] = ()
     client.sample_decisions(str(seed), size=60, stratify_by=strata)
 
 
-def _time_calls(call: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> dict[str, float]:
+def time_calls(call: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> dict[str, float]:
     """Return statistics of the times of consecutive calls in milliseconds.
 
     `first` is the time of the first call, which may find all caches empty. `stolen` is the share of the CPU time that the host
@@ -255,6 +273,7 @@ def _time_calls(call: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) 
     return {
         "first": took[0],
         "p50": float(np.quantile(took, 0.5)),
+        "p95": float(np.quantile(took, 0.95)),
         "p99": float(np.quantile(took, 0.99)),
         "max": max(took),
         "calls": len(took),

@@ -31,6 +31,7 @@ def renew_readme() -> None:
         "churn": churn_block,
         "feed": feed_block,
         "audit": audit_block,
+        "console": console_block,
         "reading": reading_block,
         "checks": checks_block,
     }
@@ -124,6 +125,25 @@ def audit_block(found: dict[str, Any]) -> str:
         f"| {name} | {of[key]['first']:,.1f} | {of[key]['p50']:,.1f} | {of[key]['p99']:,.1f} "
         f"| {of[key]['calls']} | {_share_text(of[key].get('stolen'))} |"
         for name, key in waits.items()
+    ]
+    return "\n".join(lines)
+
+
+def console_block(found: dict[str, Any]) -> str:
+    """Return the block on how long a person waits for a page of the console."""
+    of = found["results"]
+    lines = [
+        _provenance_text(found),
+        "",
+        f"{of['records']:,} records on SQLite, {of['database_bytes'] / 1e9:.1f} GB on disk.",
+        "",
+        "| milliseconds, over HTTP | first page | p50 | p95 | p99 | pages | CPU steal by the host |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {name} | {each['first']:,.0f} | {each['p50']:,.0f} | {each['p95']:,.0f} | {each['p99']:,.0f} "
+        f"| {each['calls']} | {_share_text(each['stolen'])} |"
+        for name, each in of["pages"].items()
     ]
     return "\n".join(lines)
 

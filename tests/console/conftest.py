@@ -1,12 +1,8 @@
 """Fixtures that start a server with decisions in its record log, and a console that connects to it, as processes."""
 
 import dataclasses
-import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,8 +13,9 @@ from grounds.credit.v1 import credit_pb2
 from grounds_client import Amount, Client
 from models.catalog import activate
 from server.stores.database import Database
-from tests.conftest import LOAD_TIME, ROOT, key_environment
+from tests.conftest import LOAD_TIME, key_environment
 from tests.console.chromium import open_chromium
+from tests.console.serving import open_console
 from tests.server.churn_runs import ChurnFamily
 from tests.server.conftest import churn_family
 from tests.server.loading import load_file
@@ -42,20 +39,6 @@ class Pages:
     url: str
     address: str
     decision_ids: list[str]
-
-
-@contextmanager
-def open_console(*options: str) -> Iterator[str]:
-    """Run the console on a free port while the block runs; yield its URL."""
-    command = [sys.executable, "-m", "console", "--port", "0", *options]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            found = re.search(r"http://\S+", process.stdout.readline())
-            assert found is not None
-            yield found[0]
-        finally:
-            process.terminate()
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,8 @@
 from grounds_client import Client
 from grounds_record.note import SigningKey
 from tests.console.browsing import Browser
-from tests.console.conftest import Pages, open_console
+from tests.console.conftest import Pages
+from tests.console.serving import open_console
 from tests.console.test_pages import PURPOSE, text_of
 
 AGREES = "proves only that the server agrees with itself"

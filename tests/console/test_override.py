@@ -18,7 +18,8 @@ from grounds.credit.v1 import credit_pb2
 from grounds_client import Amount, Client, ClientCredentials
 from tests.console.browsing import Browser
 from tests.console.chromium import check_page, open_page
-from tests.console.conftest import SCRIPT, Pages, open_console, prepare_settings
+from tests.console.conftest import SCRIPT, Pages, prepare_settings
+from tests.console.serving import open_console
 from tests.console.test_pages import text_of
 from tests.server.churn_runs import ChurnFamily
 from tests.server.edges.identity.certificates import CertificateAuthority, encode_token, write_key_set

@@ -10,7 +10,7 @@ from grounds_client.formatting import policy_lines
 from server.config import Settings
 from tests.client.command_line import run_process
 from tests.console.browsing import Browser
-from tests.console.conftest import open_console
+from tests.console.serving import open_console
 from tests.console.test_pages import text_of
 from tests.server.edges.credit.test_decisions import settings_with_policy
 from tests.server.servers import serve, swap_model

@@ -1,8 +1,10 @@
 """The pages show what the services answer, refuse what is invalid, and read no evidence without a purpose."""
 
 import html
+import http.client
 import logging
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,7 +18,8 @@ from console.app import create_app
 from grounds_client import Amount, Client
 from grounds_client.formatting import money_text
 from tests.console.browsing import Browser
-from tests.console.conftest import SCRIPT, Pages, open_console
+from tests.console.conftest import SCRIPT, Pages
+from tests.console.serving import open_console
 
 PURPOSE = "Annual review 2026, case 17"
 MENU = (
@@ -194,6 +197,20 @@ def test_the_console_listens_on_a_loopback_address_of_ipv6(pages: Pages) -> None
         assert url.startswith("http://[::1]:")
         assert Browser(url).get("/decisions").status == 200
         assert Browser(url, host="[::2]").get("/decisions").status == 400
+
+
+def test_the_body_of_an_answer_is_not_held_back(pages: Pages) -> None:
+    """With Nagle's algorithm, the kernel sends the body 40 ms after the headers on every kept connection."""
+    connection, waits = http.client.HTTPConnection(pages.url.removeprefix("http://")), []
+    for _ in range(20):
+        connection.request("GET", "/purpose")
+        answer = connection.getresponse()
+        begun = time.perf_counter()
+        answer.read()
+        waits.append(time.perf_counter() - begun)
+    connection.close()
+
+    assert min(waits[1:]) < 0.02  # the first answers of a connection are acknowledged at once
 
 
 class FailingSource:

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 
 import demo
 from tests.console.browsing import Browser
-from tests.console.conftest import open_console
+from tests.console.serving import open_console
 from tests.server.edges.identity.certificates import AUDITOR, CRM, CertificateAuthority, encode_token, write_key_set
 
 KEY = ed25519.Ed25519PrivateKey.generate()

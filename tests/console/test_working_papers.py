@@ -20,7 +20,8 @@ from grounds_client import Client
 from tests.conftest import ROOT
 from tests.console.browsing import Browser
 from tests.console.chromium import check_page, open_page
-from tests.console.conftest import SCRIPT, Pages, open_console
+from tests.console.conftest import SCRIPT, Pages
+from tests.console.serving import open_console
 from tests.console.test_pages import PURPOSE, text_of
 
 COMMENT = f"{SCRIPT}\nsecond line, „quoted“"
