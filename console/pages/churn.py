@@ -1,10 +1,11 @@
 """The CRM's pages: scoring runs, the customers most at risk, and one customer's prediction with its evidence."""
 
-from itertools import islice
+from itertools import chain, islice
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from console.field_table import field_table
 from console.log_key import choose_log_key
 from console.pages.form import Form
 from console.purpose import require_purpose
@@ -79,4 +80,5 @@ def show_evidence(request: Request, client: Client) -> Response:
     key = choose_log_key(request, evidence.verifier_key)
     checks = check_churn_evidence(evidence, key.key, given=key.is_given)
     parts = churn_parts(evidence, replay, checks, purpose=purpose, key=key.description)
-    return render_parts(request, f"Evidence of the churn risk of customer {market} {customer}", parts)
+    title = f"Evidence of the churn risk of customer {market} {customer}"
+    return render_parts(request, title, chain(parts, [field_table(evidence)]))

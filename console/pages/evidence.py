@@ -7,6 +7,7 @@ from urllib.parse import quote, urlencode
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from console.field_table import field_table
 from console.log_key import choose_log_key
 from console.pages.form import Form
 from console.pages.papers import note_reading
@@ -86,7 +87,7 @@ def show_evidence(request: Request, client: Client) -> Response:
     checks = check_decision_evidence(evidence, key.key, given=key.is_given)
     parts = decision_parts(evidence, replay, checks, purpose=purpose, key=key.description)
     form = note_reading(request, evidence, purpose)
-    shown = parts if form is None else chain([form], parts)
+    shown = chain([] if form is None else [form], parts, [field_table(evidence)])
     return render_parts(request, f"Evidence of credit decision {decision_id}", shown)
 
 
