@@ -17,7 +17,7 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,7 +31,6 @@ from server.stores.whole_writes import write_whole
 _SLOT_BYTES = 4096
 _SLOTS = 2
 _SYNC_SECONDS = 1.0
-_SIZE_LINE = 1  # index of the line with the size in a checkpoint
 
 
 class HighWaterMark:
@@ -46,6 +45,7 @@ class HighWaterMark:
         self._descriptor = -1
         self._synced_at = 0.0
         self._covered = 0  # number of records that the file is known to cover
+        self._verified: dict[str, int] = {}  # size of the checkpoints in the file that were verified, by note
         self._thread_lock = threading.Lock()  # a file lock excludes other processes, but not other threads of this one
 
     def read(self, key: LogKeys) -> Checkpoint | None:
@@ -81,23 +81,31 @@ class HighWaterMark:
             )
         return max(found, key=lambda checkpoint: checkpoint.size)
 
-    def covers(self, index: int) -> bool:
+    def covers(self, index: int, key: LogKeys) -> bool:
         """Return whether the file contains a checkpoint that covers the record at this index.
+
+        Args:
+            index: Index of the record.
+            key: Public keys of the log, which verify the signatures.
 
         Raises:
             StoreUnavailable: The file cannot be read.
         """
         if index >= self._covered:
             with self._available(), self._lock() as descriptor:
-                self._covered = max(map(_size, _read_notes(descriptor)))
+                self._covered = max(self._verified_sizes(_read_notes(descriptor), key))
         return index < self._covered
 
-    def advance(self, size: int, note: str, *, probe: bool = False) -> None:
+    def advance(self, size: int, note: str, key: LogKeys, *, probe: bool = False) -> None:
         """Write a committed checkpoint, unless the file already contains one of the same or a larger size.
+
+        A damaged checkpoint counts as an empty slot. Otherwise, one wrong digit could state a size that no later checkpoint
+        exceeds, and nothing would be written again.
 
         Args:
             size: Number of records that the checkpoint covers.
             note: The signed checkpoint.
+            key: Public keys of the log, which verify the signatures.
             probe: Whether to write and flush the file in any case. If the file already contains a checkpoint of the same or
                 a larger size, its larger checkpoint is written to both slots.
 
@@ -106,16 +114,21 @@ class HighWaterMark:
         """
         with self._available(), self._lock() as descriptor:
             notes = _read_notes(descriptor)
-            sizes = [_size(each) for each in notes]
+            sizes = self._verified_sizes(notes, key)
             largest = max(sizes)
             if size > largest or probe:
                 newest = note if size >= largest else notes[sizes.index(largest)]
                 _write_slot(descriptor, sizes.index(min(sizes)), newest)
+                self._verified[newest] = max(size, largest)
                 self._sync(descriptor, at_once=probe)
             self._covered = max(size, largest)
 
-    def replace(self, note: str) -> None:
+    def replace(self, size: int, note: str) -> None:
         """Replace the mark with a checkpoint, which may be smaller. This is needed after an operator accepted a fork.
+
+        Args:
+            size: Number of records that the checkpoint covers.
+            note: The signed checkpoint.
 
         Raises:
             OSError: The file cannot be written.
@@ -124,7 +137,7 @@ class HighWaterMark:
             os.ftruncate(descriptor, 0)
             _write_slot(descriptor, 0, note)
             os.fsync(descriptor)
-            self._covered = _size(note)
+            self._covered = size
 
     def close(self) -> None:
         """Flush and close the file."""
@@ -132,6 +145,14 @@ class HighWaterMark:
             os.fsync(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = -1
+
+    def _verified_sizes(self, notes: Sequence[str], key: LogKeys) -> list[int]:
+        """Return the sizes of the checkpoints in both slots; -1 for a slot that is empty or damaged."""
+        # A note that this process wrote or verified before is not verified again.
+        sizes = {note: self._verified.get(note, -1) for note in notes}
+        sizes = {note: _verified_size(note, key) if size < 0 else size for note, size in sizes.items()}
+        self._verified = {note: size for note, size in sizes.items() if size >= 0}
+        return [sizes[note] for note in notes]
 
     @contextmanager
     def _lock(self) -> Iterator[int]:
@@ -193,7 +214,9 @@ def _note(slot: bytes) -> str:
     return slot.rstrip(b"\0").decode("utf-8", "replace")
 
 
-def _size(note: str) -> int:
-    """Return the size in a checkpoint, whose signature is not verified; -1 if there is no size."""
-    lines = note.split("\n")
-    return int(lines[_SIZE_LINE]) if len(lines) > _SIZE_LINE and lines[_SIZE_LINE].isdecimal() else -1
+def _verified_size(note: str, key: LogKeys) -> int:
+    """Return the size of a checkpoint; -1 if this log has not signed the note."""
+    try:
+        return open_checkpoint(note, key).size
+    except RecordError:
+        return -1

@@ -373,7 +373,7 @@ class RecordLog:
                 raise result
         # Replace the mark after the commit. If the process is killed before the replacement, the committed record
         # accepts the fork.
-        self.high_water_mark.replace(self.sign_checkpoint(self.last_frontier))
+        self.high_water_mark.replace(self.last_frontier.size, self.sign_checkpoint(self.last_frontier))
 
     def _find_duplicates(
         self, connection: Connection, entries: Sequence[LogEntry]
@@ -482,7 +482,7 @@ class RecordLog:
                 was deleted or replaced.
         """
         self._check_files()
-        self.high_water_mark.advance(size, note, probe=probe)
+        self.high_water_mark.advance(size, note, self.keys, probe=probe)
         self._newest = newest or self._newest
 
     def _confirm_duplicates(self, results: Sequence[AppendResult | None], frontier: Frontier) -> None:
@@ -498,7 +498,7 @@ class RecordLog:
             StoreUnavailable: As for `_remember`.
         """
         last = max((result.index for result in results if isinstance(result, Record)), default=-1)
-        if last < 0 or self.high_water_mark.covers(last):
+        if last < 0 or self.high_water_mark.covers(last, self.keys):
             self._check_files()
         else:
             self._remember(frontier.size, self.sign_checkpoint(frontier))
@@ -553,7 +553,7 @@ class RecordLog:
                 high-water mark does not cover the record and cannot be written.
         """
         found = self.reader.find_by_request(caller, request_id, content)
-        if found is not None and not self.high_water_mark.covers(found.index):
+        if found is not None and not self.high_water_mark.covers(found.index, self.keys):
             with self.database.writing() as connection:
                 frontier = self.lock_head(connection)
                 after_commit(connection, lambda: self._confirm_duplicates([found], frontier))

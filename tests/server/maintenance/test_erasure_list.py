@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy
 from sqlalchemy import func, select
 
+from grounds_record.note import VerifierKey
 from server.config import Settings
 from server.errors import LogRefused, RecordRemoved, StoreUnavailable
 from server.maintenance.doctor import check_log
@@ -223,4 +224,4 @@ def test_a_high_water_mark_that_does_not_fit_on_the_disk_is_an_error(
     small_disk(60)
 
     with pytest.raises(StoreUnavailable, match="high-water mark"):
-        mark.advance(1, "a checkpoint")
+        mark.advance(1, "a checkpoint", VerifierKey("example.com/log", bytes(32)))

@@ -12,6 +12,8 @@ from server.stores.record_log.high_water_mark import HighWaterMark
 from server.stores.record_log.log import RecordLog
 from tests.server.record_logs import entry, open_test_log
 
+SLOT_BYTES = 4096  # the file consists of two slots of this size
+
 
 @pytest.fixture
 def log(database_url: str, tmp_path: Path) -> Iterator[RecordLog]:
@@ -77,6 +79,66 @@ def test_a_retry_gets_its_record_only_when_the_mark_covers_the_record(log: Recor
     assert found.index == 1
     assert results == [found]
     assert [*sizes, marked_size(log)] == [2, 2]
+
+
+def raise_size(path: Path, digits: str) -> None:
+    """Replace the size in the newest checkpoint of the file with other digits, as a faulty disk or an attacker could."""
+    content = bytearray(path.read_bytes())
+    slots = [bytes(content[start : start + SLOT_BYTES]) for start in (0, SLOT_BYTES)]
+    newest = max(slots, key=lambda slot: int(slot.split(b"\n")[1]))
+    name, _, rest = newest.split(b"\n", 2)
+    start = slots.index(newest) * SLOT_BYTES
+    content[start : start + SLOT_BYTES] = b"\n".join((name, digits.encode(), rest))[:SLOT_BYTES].ljust(
+        SLOT_BYTES, b"\0"
+    )
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("digits", ["9", "9223372036854775807", "9" * 3000, "٩٩٩"])
+def test_a_wrong_digit_in_the_mark_neither_stops_it_nor_destroys_its_other_checkpoint(
+    log: RecordLog, digits: str
+) -> None:
+    for _ in range(3):
+        log.append([entry()])
+    raise_size(log.high_water_mark.path, digits)
+
+    log.append([entry()])
+    appended = marked_size(log)
+    raise_size(log.high_water_mark.path, digits)
+    log.probe()
+    probed = marked_size(log)
+    log.probe()
+
+    assert (appended, probed, marked_size(log)) == (4, 4, 4)
+
+
+def test_a_retry_does_not_trust_a_size_that_the_log_has_not_signed(log: RecordLog) -> None:
+    log.append([entry()])
+    retried = entry()
+    make_unwritable(log.high_water_mark.path)
+    with pytest.raises(StoreUnavailable):
+        log.append([retried])
+    mend(log.high_water_mark.path)
+    log.high_water_mark.path.write_bytes(
+        f"{log.keys.name}\n999\nAAAA\n\nnothing signed".encode().ljust(SLOT_BYTES, b"\0")
+    )
+
+    log.find_by_request(retried.caller, retried.request_id, retried.content)
+
+    assert marked_size(log) == 2
+
+
+def test_the_mark_of_another_log_is_not_taken_for_the_own(log: RecordLog, tmp_path: Path) -> None:
+    log.append([entry()])
+    (tmp_path / "other").mkdir()
+    with open_test_log(f"sqlite:///{tmp_path / 'other.db'}", tmp_path / "other") as other:
+        for _ in range(5):
+            other.append([entry()])
+        log.high_water_mark.path.write_bytes(other.high_water_mark.path.read_bytes())
+
+    log.append([entry()])
+
+    assert marked_size(log) == 2
 
 
 def test_a_mark_that_was_moved_away_is_written_at_its_path_again(log: RecordLog) -> None:
