@@ -7,7 +7,8 @@ from typing import Literal
 import duckdb
 
 from training.sources.reader.casts import ColumnCast, number_cast, text_cast, time_cast
-from training.sources.reader.raw_table import RawTable, read_strictly
+from training.sources.reader.number_format import UNUSUAL_NUMBER
+from training.sources.reader.raw_table import RawTable, quote_literal, read_strictly
 from training.sources.reader.unreadable import find_unreadable
 from training.spec.reading import ALL_YEARS, ReadingSpec
 
@@ -35,8 +36,9 @@ class ColumnFacts:
 
     Attributes:
         name: Name of the column as its owner wrote it.
-        kind: "number" or "time" if at least 9 of 10 values are numbers or times; "empty" if there are no values;
-            otherwise "text". A column in which a value such as 007 occurs is text, because such a value is a code.
+        kind: "number" or "time" if at least 9 of 10 values are numbers, in any spelling, or times; "empty" if there are
+            no values; otherwise "text". A column in which a value such as 007 occurs is text, because such a value is a
+            code.
         declared: Type in the file; "text" for every column of a text file.
         missing: Number of rows without a value.
         distinct: Number of distinct values.
@@ -47,7 +49,8 @@ class ColumnFacts:
         decimals: True if at least one number has decimals.
         odd: Number of odd values, which are values that do not have the kind of the column.
         first_odd: The first odd value with its place; "" if there is none.
-        odd_values: The distinct odd values, such as n.a.; empty if there are more than 5.
+        odd_values: The distinct odd values, such as n.a.; empty if there are more than 5, or if one is a number in an
+            unusual spelling, such as (1,200.00).
         time_formats: The time formats that fit at least 9 of 10 values; "" stands for ISO 8601.
     """
 
@@ -118,8 +121,10 @@ def _measure_column(
     times = {known or "": _time_cast(table, name, reading, known) for known in _TIME_FORMATS}
     counts = ", ".join(f"COUNT({cast.value})" for cast in (text, number, *times.values()))
     codes = f"COUNT(*) FILTER (regexp_full_match({text.value}, '0[0-9]+'))"
-    rows, codes_found, known, numbers, *timed = connection.execute(
-        f"SELECT COUNT(*), {codes}, {counts} FROM {table.sql}"  # noqa: S608 - constant or quoted names
+    is_unusual = f"{number.problem} IS NOT NULL AND regexp_full_match({text.value}, {quote_literal(UNUSUAL_NUMBER)})"
+    unusual = f"COUNT(*) FILTER ({is_unusual})"
+    rows, codes_found, unusually, known, numbers, *timed = connection.execute(
+        f"SELECT COUNT(*), {codes}, {unusual}, {counts} FROM {table.sql}"  # noqa: S608 - constant or quoted names
     ).fetchall()[0]
     formats = tuple(
         known_format for known_format, count in zip(times, timed, strict=True) if known and count >= _MOSTLY * known
@@ -130,9 +135,10 @@ def _measure_column(
         kind = "empty"
     elif formats:
         kind, cast = "time", times[formats[0]]
-    elif numbers >= _MOSTLY * known and not codes_found:
+    elif numbers + unusually >= _MOSTLY * known and not codes_found:
         kind, cast = "number", number
     odd, first_odd, odd_values = (0, "", ()) if cast is None else _odd_values(connection, table, cast)
+    odd_values = () if unusually else odd_values
     distinct, low, high, decimals = _range(connection, table, text, cast)
     grouped = f"SELECT {text.value} AS value, COUNT(*) FROM {table.sql} WHERE {text.value} IS NOT NULL GROUP BY value ORDER BY value"  # noqa: S608 - constant or quoted names
     values = connection.execute(f"{grouped} LIMIT {_LEVELS_MAX}").fetchall()
@@ -185,6 +191,8 @@ def _range(
     decimals = f"COALESCE(BOOL_OR({cast.value} <> trunc({cast.value})), false)" if cast.kind == "number" else "false"
     query = f"SELECT COUNT(DISTINCT {text.value}), MIN({cast.value}), MAX({cast.value}), {decimals} FROM {table.sql}"  # noqa: S608 - constant or quoted names
     distinct, low, high, has_decimals = connection.execute(query).fetchall()[0]
+    if low is None:  # no number is readable
+        return int(distinct), "", "", False
     if cast.kind == "number":
         return int(distinct), f"{low:.10g}", f"{high:.10g}", bool(has_decimals)
     return int(distinct), f"{low:%Y-%m-%d}", f"{high:%Y-%m-%d}", False

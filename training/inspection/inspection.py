@@ -14,6 +14,7 @@ from training.inspection.column_roles import ColumnRoles, suggest_roles
 from training.inspection.facts_page import fact_lines, facts_document, facts_table
 from training.inspection.starter_spec import starter_spec
 from training.inspection.suspected_leaks import suspect_leaks
+from training.sources.reader.raw_table import read_strictly
 from training.sources.source_tables import open_source
 from training.spec import read_spec
 from training.spec.reading import ReadingSpec
@@ -60,7 +61,8 @@ def inspect_file(path: Path, reading: ReadingSpec, customer: str | None = None, 
         roles = suggest_roles(facts, customer, label)
         leaks: dict[str, str] = {}
         if roles.label and roles.bad:
-            leaks = suspect_leaks(table, facts, roles.label[0], roles.bad, set(roles.customer[:1]), reading)
+            outcome = (roles.label[0], roles.bad, set(roles.customer[:1]), reading)
+            leaks = read_strictly(table, Path(folder), lambda readable: suspect_leaks(readable, facts, *outcome))
     return Inspection(facts, roles, leaks)
 
 

@@ -177,7 +177,7 @@ def _unusable(column: ColumnFacts, leaks: Mapping[str, str], rows: int) -> str:
         and column.distinct > _LEVELS_MAX,
         "has a different value in every row, like a number of a customer": column.distinct == rows
         and not column.decimals,
-        f"{column.odd:,} values are not numbers, the first is {column.first_odd}; state such values in `missing`": column.odd
+        f"{column.odd:,} values are not numbers, the first is {column.first_odd}; correct them, or state them in `missing` if they are missing values": column.odd
         > 0
         and not column.odd_values,
     }

@@ -30,8 +30,10 @@ _DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"
 _FILE_DATABASES = {"sqlite", "duckdb"}
 
 
-def write_query_rows(query: QuerySpec, folder: Path, target: Path, field: str) -> None:
+def write_query_rows(query: QuerySpec, folder: Path, target: Path, field: str) -> set[int]:
     """Write the rows of a query as CSV (UTF-8, commas, decimal points); a missing value is an empty cell.
+
+    Return the positions of the columns in which the database has at least one text.
 
     Args:
         query: The query of the spec.
@@ -43,7 +45,7 @@ def write_query_rows(query: QuerySpec, folder: Path, target: Path, field: str) -
         SpecInvalid: The URL is missing or invalid.
         DataInvalid: The database is unreachable, or the query fails.
     """
-    url = _database_url(query, folder, field)
+    url, texts = _database_url(query, folder, field), set()
     with target.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
         with _open_rows(url, query.sql, field) as (names, batches):
@@ -51,11 +53,13 @@ def write_query_rows(query: QuerySpec, folder: Path, target: Path, field: str) -
             writer.writerow(names)
             first = 1
             for batch in batches:
+                texts |= {position for row in batch for position, value in enumerate(row) if isinstance(value, str)}
                 try:
                     writer.writerows([_cell(value) for value in row] for row in batch)
                 except ValueError:
                     raise DataInvalid(_cell_problem(names, batch, first, field)) from None
                 first += len(batch)
+    return texts
 
 
 def _database_url(query: QuerySpec, folder: Path, field: str) -> URL:

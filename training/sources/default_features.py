@@ -18,8 +18,9 @@ _UNUSABLE = {
 }
 _NOT_NUMBERS = {
     "mixed": "; correct them, or set missing in [table] if they mean a missing value",
-    "unit": (
-        ", but have a currency or percent sign; write numbers only, or list the column in [[features]] with kind = 'category'"
+    "unusual": (
+        ", but look like numbers with a sign of a currency, a percent sign or another spelling; write digits, one decimal mark "
+        "and a leading -, or list the column in [[features]] with kind = 'category'"
     ),
 }
 # Columns that training adds to its rows and to feature files. A feature with such a name would replace the column.

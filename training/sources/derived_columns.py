@@ -11,7 +11,7 @@ import duckdb
 
 from training.errors import DataInvalid, SpecInvalid, quote_name
 from training.sources.expressions import is_plain_name, names_in, referenced_columns, rename_columns
-from training.sources.reader.casts import number_cast, text_cast
+from training.sources.reader.casts import number_cast, numbers_of, text_cast
 from training.sources.reader.raw_table import RawColumn, RawTable, open_file, plain_reason, quote_literal, read_strictly
 from training.sources.reader.unreadable import find_unreadable, refuse_unreadable
 from training.spec import MappedColumn, Spec
@@ -131,7 +131,8 @@ def _value_sql(table: RawTable, field: str, name: str, reading: ReadingSpec) -> 
     number, text = number_cast(table, name, field, reading.missing), text_cast(table, name, field, reading.missing)
     if not column.is_text:
         return f"CASE WHEN {text.value} IS NOT NULL THEN {column.sql} END" if reading.missing else column.sql
-    plain = table.numbers.standard_sql(text.value, is_grouped=bool(table.numbers.thousands))
+    numbers = numbers_of(table, column)
+    plain = numbers.standard_sql(text.value, is_grouped=bool(numbers.thousands))
     plain = f"CASE WHEN {number.value} IS NOT NULL THEN ltrim({plain}, '+') END"
     query = f"""SELECT COUNT(*), COUNT({text.value}), COUNT({number.value}),
         MAX(LENGTH(split_part(ltrim({plain}, '-'), '.', 1))), MAX(LENGTH(split_part({plain}, '.', 2)))

@@ -12,6 +12,7 @@ import duckdb
 from training.errors import DataInvalid
 from training.sources.derived_columns import ColumnDerivation, add_derived_columns, expression_columns
 from training.sources.reader.casts import FLOAT_TYPES, INTEGER_TYPES, number_cast, text_cast, time_cast
+from training.sources.reader.number_format import UNUSUAL_NUMBER
 from training.sources.reader.raw_table import RawColumn, RawTable, quote_literal, read_strictly
 from training.sources.source_tables import open_source
 from training.spec import ReadingSpec
@@ -20,13 +21,10 @@ from training.spec.sources import SourceEntry
 
 RECORD = "record"  # column of the table `cells` with the number of the record in the file
 _HERE = Path()
-ColumnContent = Literal["empty", "number", "unit", "text", "time", "mixed", "unsupported"]
+ColumnContent = Literal["empty", "number", "unusual", "text", "time", "mixed", "unsupported"]
 _ANY_ZONE = ReadingSpec(time_zone="UTC", years=ALL_YEARS)  # whether a column has times does not depend on the zone
 _NUMERIC_SHARE = 0.5  # a column of text with a larger share of numbers is meant to be numeric
 
-# A number with the sign or the code of a currency, or with a percent sign.
-_UNITS = "[€$£¥%‰]|EUR|USD|GBP|CHF|JPY|CNY|PLN|CZK|HUF|RON|SEK|DKK|NOK|TWD|INR|BRL"
-_NUMBER_WITH_UNIT = rf"[+-]?({_UNITS})\s*[+-]?[0-9][0-9.,' ]*|[+-]?[0-9][0-9.,' ]*\s*({_UNITS})"
 _SUPPORTED_TYPES = (
     "VARCHAR",
     "ENUM",
@@ -45,8 +43,8 @@ class ColumnProfile:
     """The content of a column.
 
     Attributes:
-        content: "empty" if there is no value; "number" if every value is a number; "unit" if every value is a number or
-            a number with a unit, and at least one has a unit; "time" if every value is an ISO day or time; "mixed" if most values, but not all, are numbers; "unsupported" if the declared type is not
+        content: "empty" if there is no value; "number" if every value is a number; "unusual" if every value is a number,
+            but at least one is in an unusual spelling, such as 5 % or (1,200.00); "time" if every value is an ISO day or time; "mixed" if most values, but not all, are numbers; "unsupported" if the declared type is not
             supported; otherwise "text".
         known: Number of values that are not missing.
         distinct: Number of different values.
@@ -87,13 +85,13 @@ class LoadedTable:
         is_code = rf"regexp_matches({text.value}, '^0[0-9]')"
         time = time_cast(self.raw, column.name, "", _ANY_ZONE, "NULL", reading.missing)
         is_integer = f"regexp_full_match({text.value}, '[+-]?[0-9]{{1,18}}')"
-        has_unit = f"regexp_full_match({text.value}, {quote_literal(_NUMBER_WITH_UNIT)})"
+        unusual = f"{number.problem} IS NOT NULL AND regexp_full_match({text.value}, {quote_literal(UNUSUAL_NUMBER)})"
         query = f"""SELECT COUNT({text.value}), COUNT(DISTINCT {text.value}), COUNT({number.value}), COUNT({number.problem}),
-            COUNT(*) FILTER ({is_code}), COUNT(*) FILTER ({has_unit}), COUNT({time.value}), COALESCE(BOOL_AND({is_integer}), false),
+            COUNT(*) FILTER ({is_code}), COUNT(*) FILTER ({unusual}), COUNT({time.value}), COALESCE(BOOL_AND({is_integer}), false),
             MIN({RECORD}) FILTER ({number.problem} IS NOT NULL), ARG_MIN({text.value}, {RECORD}) FILTER ({number.problem} IS NOT NULL)
             FROM cells"""  # noqa: S608 - constant names, quoted text
         row = self.connection.execute(query).fetchall()[0]
-        known, distinct, numbers, unreadable, codes, units, times, integer, first, odd = row
+        known, distinct, numbers, unreadable, codes, unusually, times, integer, first, odd = row
         first_odd = "" if first is None else f"{str(odd)!r} in {self.raw.places([first])[0]}"
         if column.is_text and codes and known:
             return ColumnProfile("text", known, distinct, known)
@@ -101,7 +99,7 @@ class LoadedTable:
             "empty": known == 0 or (numbers == 0 and unreadable == 0),
             "number": not unreadable,
             "time": times == known,
-            "unit": units == unreadable,
+            "unusual": unusually == unreadable,
             "mixed": numbers > _NUMERIC_SHARE * known,
         }
         content: ColumnContent = next((kind for kind, applies in kinds.items() if applies), "text")

@@ -50,11 +50,11 @@ def open_source(
     if len(files) == 1 and not files[0].partition:
         return open_file(files[0].path, reading, temporary, numeric, option)
     tables = [open_file(file.path, reading, temporary, numeric, option) for file in files]
-    formats = list(dict.fromkeys(table.numbers for table in tables if table.text is not None))
+    formats = list(dict.fromkeys(table.numbers for table in tables if any(one.is_text for one in table.columns)))
     if len(formats) > 1:
         # A file without decimals does not show its format. Therefore all files are read in the first format that
         # differs from the default. Numbers in any other format are then unreadable, rather than misread.
-        shown = next(one for one in formats if one != NumberFormat())
+        shown = next((one for one in formats if one.thousands or one.decimal != "."), NumberFormat())
         stated = reading.model_copy(update={"decimal": shown.decimal, "thousands": shown.thousands})
         tables = [open_file(file.path, stated, temporary, numeric, option) for file in files]
     readable = [read_strictly(table, temporary, _read_completely) for table in tables]
@@ -81,13 +81,19 @@ def _open_query(
             "to numbers in the query, such as CAST(REPLACE(amount, ',', '.') AS DECIMAL(18, 2))"
         )
     target = temporary / f"{hashlib.sha256(field.encode()).hexdigest()[:16]}.query.csv"
-    write_query_rows(query, folder, target, field)
+    texts = write_query_rows(query, folder, target, field)
     stated = reading.model_copy(
         update={"separator": ",", "encoding": "utf-8", "compression": "none", "decimal": ".", "thousands": ""}
     )
     table = open_file(target, stated, temporary, numeric)
     line = f"{field}: read {len(table.columns)} columns of the query from {query.url}"
-    return replace(table, name=field, confirmation=line, places=_row_places)
+    # Whether 1.234 is a number with three decimals is known if the database stored a number, but not if it stored a text.
+    columns = tuple(
+        column if position in texts else replace(column, numbers=NumberFormat())
+        for position, column in enumerate(table.columns)
+    )
+    numbers = NumberFormat(is_assumed=reading.decimal is None)
+    return replace(table, name=field, columns=columns, numbers=numbers, confirmation=line, places=_row_places)
 
 
 def _row_places(records: Sequence[int]) -> list[str]:

@@ -313,20 +313,42 @@ def test_columns_whose_names_differ_only_in_case_are_different_features(tmp_path
         assert samples.rows[["X", "x"]].iloc[0].tolist() == [1.0, 2.0]
 
 
-def test_numbers_with_a_unit_are_left_out_with_the_reason_instead_of_becoming_categories(tmp_path: Path) -> None:
-    money, share = ["$5.00", "$7"], ["5 %", "7"]
-    for table in both_files(
-        small_table(money=money * (ROWS // 2), share=share * (ROWS // 2), code=["A5", "B7"] * (ROWS // 2))
-    ):
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["$5.00", "$7"],
+        ["5 %", "7"],
+        ["(1,200.00)", "3.50"],
+        ["1200-", "3.50"],
+        ["\u22121200", "3.50"],
+        ["1\u2009200", "7"],
+        ["1,00,000", "5"],
+        ["1_000", "5"],
+        ["'12", "'7"],
+        ['="12"', "7"],
+        ["1e400", "5"],
+        ["inf", "5"],
+        ["\uff11\uff12", "3"],
+    ],
+)
+def test_numbers_in_an_unusual_spelling_are_left_out_with_the_reason_instead_of_becoming_categories(
+    values: list[str], tmp_path: Path
+) -> None:
+    for table in both_files(small_table(odd=values * (ROWS // 2), code=["A5", "10-20"] * (ROWS // 2))):
         _, samples = read(tmp_path, table)
 
         assert samples.names == ("size", "code")
-        assert summaries(samples)["money"][1].startswith(
-            "100 of 100 values are not numbers, but have a currency or percent"
-        )
-        assert summaries(samples)["share"][1].startswith(
-            "50 of 100 values are not numbers, but have a currency or percent"
-        )
+        use, detail, first = summaries(samples)["odd"]
+        assert (use, "of 100 values are not numbers, but look like numbers" in detail) == ("left out", True)
+        assert first.startswith(repr(values[0]))
+        with pytest.raises(DataInvalid, match="column 'odd': "):
+            read(tmp_path, table, SPEC + '[[features]]\nname = "odd"\n')
+
+
+def test_bands_and_grades_that_end_with_a_plus_are_categories(tmp_path: Path) -> None:
+    _, samples = read(tmp_path, small_table(band=["1", "2", "3+", "1-"] * (ROWS // 4)))
+
+    assert samples.levels["band"] == ("1", "1-", "2", "3+")
 
 
 def test_an_expression_sees_no_mark_of_a_missing_value(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ _WHITE_SPACE = (
     "E' \\t\\r\\n\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000'"
 )
 _DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
-_CLOCK = r"[ T][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?"
+_CLOCK = r"[ T]([01][0-9]|2[0-3]):[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?"
 _OFFSET = "( ?(Z|[+-][0-9]{2}(:?[0-9]{2})?))"
 _LOCAL_TIME = quote_literal(f"{_DAY}({_CLOCK})?")
 _KEY_PATTERNS = {"customer": CUSTOMER_ID_PATTERN, "market": MARKET_PATTERN}
@@ -42,7 +42,8 @@ _TYPES_WITHOUT_CUSTOMERS = ("BOOLEAN", "DATE", "TIME", "INTERVAL")
 _EXPONENT = "([eE][+-]?[0-9]+)?"
 # The usual spellings of an ISO time, as patterns of GLOB. A cell that has one of them and can be cast is an ISO time.
 _USUAL_DAY = "DDDD-DD-DD".replace("D", "[0-9]")
-_USUAL_TIME = f"{_USUAL_DAY}[ T]{'DD:DD:DD'.replace('D', '[0-9]')}"
+# 24:00 is not usual: it may mean the day of its date or the next day.
+_USUAL_TIMES = tuple(f"{_USUAL_DAY}[ T]{hour}{':DD:DD'.replace('D', '[0-9]')}" for hour in ("[01][0-9]", "2[0-3]"))
 _SHORT_WHOLE, _SHORT_FRACTION = "[0-9]{1,18}", "[0-9]{0,18}"  # a double with so few digits is finite
 _WHOLE_FLOAT_MAX = {"DOUBLE": 2**53, "FLOAT": 2**24}  # larger whole numbers are not exact
 # If an amount differs from a whole number of minor units by less than this share of a minor unit, the difference is a
@@ -290,7 +291,7 @@ def number_cast(table: RawTable, name: str, field: str, missing: Collection[str 
     texts = [value for value in missing if isinstance(value, str)]
     if column.is_text:
         written = _cell_text(table, column, texts, trims_controls=True)
-        value, problem = _number_of_text(written, table.numbers, "[0-9]*", "DOUBLE", _EXPONENT)
+        value, problem = _number_of_text(written, numbers_of(table, column), "[0-9]*", "DOUBLE", _EXPONENT)
         logical = _is_one_of(f"lower({written})", ("true", "false"))
         value = f"CASE WHEN {logical} THEN CAST(lower({written}) = 'true' AS DOUBLE) ELSE {value} END"
         problem = f"CASE WHEN {logical} THEN NULL ELSE {problem} END"
@@ -303,15 +304,22 @@ def number_cast(table: RawTable, name: str, field: str, missing: Collection[str 
         value = f"CASE WHEN ({value}) NOT IN ({', '.join(map(repr, map(float, marked)))}) THEN {value} END"
     finite = f"CASE WHEN isfinite({value}) THEN {value} END"
     if column.is_text and not missing:
-        finite = _usual_number_first(_raw_text(column), table.numbers, _SHORT_FRACTION, "DOUBLE", finite, _SHORT_WHOLE)
+        numbers = numbers_of(table, column)
+        finite = _usual_number_first(_raw_text(column), numbers, _SHORT_FRACTION, "DOUBLE", finite, _SHORT_WHOLE)
     return ColumnCast(column, field, "number", finite, problem, written)
+
+
+def numbers_of(table: RawTable, column: RawColumn) -> NumberFormat:
+    """Return the format of the numbers in a column of text."""
+    return column.numbers or table.numbers
 
 
 def _usual_number_first(
     raw: str, numbers: NumberFormat, fraction: str, kind: str, other: str, whole: str = "[0-9]+"
 ) -> str:
     """Return an SQL expression that casts a cell without groups of digits, and evaluates `other` for any other cell."""
-    usual = quote_literal(f"-?{whole}({re.escape(numbers.decimal)}{fraction})?")
+    decimals = "" if numbers.is_assumed else f"({re.escape(numbers.decimal)}{fraction})?"
+    usual = quote_literal(f"-?{whole}{decimals}")
     return (
         f"CASE WHEN regexp_full_match({raw}, {usual}) THEN TRY_CAST({numbers.standard_sql(raw, is_grouped=False)} AS {kind}) "
         f"ELSE {other} END"
@@ -337,10 +345,14 @@ def _number_of_text(text: str, numbers: NumberFormat, fraction: str, kind: str, 
         grouped = f"regexp_full_match({text}, {quote_literal(numbers.grouped_pattern(fraction))})"
         branches += f" WHEN {grouped} THEN TRY_CAST({numbers.standard_sql(text, is_grouped=True)} AS {kind})"
         fits, any_number = f"({plain} OR {grouped})", f"{any_number}|{numbers.grouped_pattern()}"
+    doubt = ""
+    if numbers.is_assumed:
+        is_doubtful = f"regexp_full_match({text}, {quote_literal(numbers.doubtful_pattern)})"
+        branches, doubt = f"WHEN {is_doubtful} THEN NULL {branches}", f"WHEN {is_doubtful} THEN 'AMBIGUOUS' "
     value = f"CASE {branches} END"
     is_too_large = f"isinf({value})" if kind == "DOUBLE" else f"{value} IS NULL"
     problem = (
-        f"CASE WHEN {text} IS NULL THEN NULL WHEN {fits} THEN CASE WHEN {is_too_large} THEN 'TOO_LARGE' END "
+        f"CASE WHEN {text} IS NULL THEN NULL {doubt}WHEN {fits} THEN CASE WHEN {is_too_large} THEN 'TOO_LARGE' END "
         f"WHEN {_is_one_of(text, MISSING_MARKERS)} THEN NULL "
         f"WHEN regexp_full_match({text}, {quote_literal(any_number)}) THEN 'TOO_MANY_DECIMALS' "
         f"WHEN regexp_full_match(lower({text}), '[+-]?(inf|infinity)') THEN 'NOT_FINITE' ELSE 'NOT_A_NUMBER' END"
@@ -357,9 +369,10 @@ def money_cast(table: RawTable, name: str, field: str, decimals: int, missing: C
     rounded = f"round({column.sql}, {decimals})"
     if column.is_text:
         written, fraction = _cell_text(table, column, missing), f"[0-9]{{0,{decimals}}}0*"
-        value, problem = _number_of_text(written, table.numbers, fraction, kind)
+        numbers = numbers_of(table, column)
+        value, problem = _number_of_text(written, numbers, fraction, kind)
         if not missing:
-            value = _usual_number_first(_raw_text(column), table.numbers, fraction, kind, value)
+            value = _usual_number_first(_raw_text(column), numbers, fraction, kind, value)
     elif column.type in FLOAT_TYPES:
         noise = f"{_FLOAT_NOISE} / 1e{decimals}" if column.type == "DOUBLE" else f"1e-7 * abs({column.sql})"
         value = f"CASE WHEN NOT isnan({column.sql}) THEN TRY_CAST({rounded} AS {kind}) END"
@@ -416,7 +429,7 @@ def time_cast(
         value, problem = _time_of_iso(text, zone)
         if not missing:
             raw = _raw_text(column)
-            usual = f"{raw} GLOB '{_USUAL_TIME}' OR {raw} GLOB '{_USUAL_DAY}'"
+            usual = " OR ".join(f"{raw} GLOB '{pattern}'" for pattern in (*_USUAL_TIMES, _USUAL_DAY))
             value = f"CASE WHEN {usual} THEN TRY_CAST({raw} AS TIMESTAMP) ELSE {value} END"
     elif column.type == "TIMESTAMP WITH TIME ZONE":
         value = f"{column.sql} AT TIME ZONE {zone}" if zone else "CAST(NULL AS TIMESTAMP)"

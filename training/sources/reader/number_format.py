@@ -11,6 +11,16 @@ _SPACES = " \u00a0\u202f"  # space, no-break space, narrow no-break space
 _APOSTROPHES = "'\u2019"
 _GROUP_MARKS = {".": ".", ",": ",", " ": _SPACES, "'": _APOSTROPHES}
 _OTHER_MARK = {".": ",", ",": "."}
+_DOUBTFUL = (
+    "[1-9][0-9]{{0,2}}{}[0-9]{{3}}"  # a number in which a mark may be a decimal mark or a separator of thousands
+)
+_SIGNS = "+\u2212\u2013-"
+_UNITS = "[€$£¥%‰]|EUR|USD|GBP|CHF|JPY|CNY|PLN|CZK|HUF|RON|SEK|DKK|NOK|TWD|INR|BRL"
+# A number in a spelling that a program cannot read as a number, such as (1,200.00), 1200-, 5 %, 1,00,000 or '12. RE2.
+UNUSUAL_NUMBER = (
+    rf"[='\"]*[({_SIGNS}]?(({_UNITS})\s*)?[{_SIGNS}]?[\p{{Nd}}]+([,{_APOSTROPHES}_\s\x{{A0}}\x{{2009}}\x{{202F}}][\p{{Nd}}]{{2,3}})*([.,][\p{{Nd}}]*)?([eE][+-]?[\p{{Nd}}]+)?"
+    rf"\s*({_UNITS})?[){_SIGNS[1:]}]?['\"]*|[+-]?(?i:inf|infinity)"
+)
 _Example = tuple[str, str]  # a column and a cell
 
 
@@ -21,10 +31,18 @@ class NumberFormat:
     Attributes:
         decimal: The decimal mark.
         thousands: The character between groups of three digits; "" if a number with such a character is unreadable.
+        is_assumed: True if no cell and no field of the spec shows that the decimal mark is not a separator of thousands. A
+            number such as 1.234, in which it may be one, is then unreadable.
     """
 
     decimal: str = "."
     thousands: str = ""
+    is_assumed: bool = False
+
+    @property
+    def doubtful_pattern(self) -> str:
+        """Return a regular expression (RE2) of numbers whose mark may be a decimal mark or a separator of thousands."""
+        return f"[+-]?{_DOUBTFUL}".format(re.escape(self.decimal))
 
     def plain_pattern(self, fraction: str = "[0-9]*") -> str:
         """Return a regular expression (RE2) of numbers without groups, whose decimals match `fraction`."""
@@ -72,7 +90,7 @@ class _Evidence:
         elif found := re.fullmatch(r"\d{1,3}([.,])\d{3}(?:\1\d{3})+", text):
             self.groups.setdefault(found[1], example)
             self.decimals.setdefault(_OTHER_MARK[found[1]], example)
-        elif found := re.fullmatch(r"[1-9]\d{0,2}([.,])\d{3}", text):
+        elif found := re.fullmatch(_DOUBTFUL.format("([.,])"), text):
             self.doubts.setdefault(found[1], example)
         elif found := re.fullmatch(r"\d*([.,])\d*(?:[eE][+-]?\d+)?", text):
             self.decimals.setdefault(found[1], example)
@@ -95,7 +113,8 @@ def detect_number_format(
 
     Args:
         name: Name of the file, for the message.
-        separator: The separator of the file. In a file with commas between the cells, 1.234 has three decimals.
+        separator: The separator of the file; "" if it has none. In a file with commas between the cells, 1.234 has three
+            decimals.
         columns: Cells of the columns that have numbers, by name.
         reading: Fields of the spec, which take precedence over the cells.
 
@@ -111,17 +130,9 @@ def detect_number_format(
         return NumberFormat(decimal, reading.thousands)
     is_proved = reading.decimal is not None or decimal in evidence.decimals
     unusual = [mark for mark in evidence.groups if mark in {" ", "'"}]
-    return NumberFormat(decimal, unusual[0] if unusual else _OTHER_MARK[decimal] if is_proved else "")
-
-
-def stated_number_format(reading: ReadingSpec) -> NumberFormat:
-    """Return the format that the spec states for numbers in columns of text, without looking at any cell.
-
-    If the spec states nothing, only numbers with a decimal point and without thousands separators are readable.
-    """
-    decimal = reading.decimal or _OTHER_MARK.get(reading.thousands or "", ".")
-    unstated = _OTHER_MARK[decimal] if reading.decimal is not None else ""
-    return NumberFormat(decimal, unstated if reading.thousands is None else reading.thousands)
+    is_assumed = not is_proved and not unusual and separator != ","
+    thousands = unusual[0] if unusual else _OTHER_MARK[decimal] if is_proved else ""
+    return NumberFormat(decimal, thousands, is_assumed)
 
 
 def _decimal_mark(name: str, separator: str, evidence: _Evidence, reading: ReadingSpec) -> str:

@@ -6,7 +6,7 @@ In SQL, the columns have the names c1, c2, ... by position, because the names in
 import csv
 import hashlib
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -16,13 +16,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from training.errors import DataInvalid, SpecInvalid, quote_name, shorten_list, shorten_name
-from training.sources.reader.number_format import (
-    NumberFormat,
-    detect_number_format,
-    is_number_like,
-    stated_number_format,
+from training.sources.reader.number_format import NumberFormat, detect_number_format, is_number_like
+from training.sources.reader.text_format import (
+    SAMPLE_RECORDS,
+    TextFormat,
+    check_is_file,
+    detect_text_format,
+    is_parquet,
+    plain_name,
 )
-from training.sources.reader.text_format import TextFormat, check_is_file, detect_text_format, is_parquet, plain_name
 from training.spec.reading import ReadingSpec
 
 _Result = TypeVar("_Result")
@@ -38,11 +40,13 @@ class RawColumn:
         name: The name as the owner of the file wrote it.
         sql: The name in RawTable.sql.
         type: The DuckDB type; VARCHAR for every column of a text file.
+        numbers: The format of numbers if the column is text but a database stored numbers; None for the format of the table.
     """
 
     name: str
     sql: str
     type: str
+    numbers: NumberFormat | None = None
 
     @property
     def is_text(self) -> bool:
@@ -112,11 +116,21 @@ class RawTable:
                     [
                         f"{self.name}: lacks columns of the spec:",
                         *shorten_list(missing, _COLUMNS_SHOWN // 2, "  "),
-                        f"columns of the file: {self._column_list()}; correct the names in the spec",
+                        f"columns of the file: {self._column_list()}; {self._hint_of_names}",
                     ]
                 )
             )
         return {field: column for field, column in found.items() if column is not None}
+
+    @property
+    def _hint_of_names(self) -> str:
+        """Return what to do if columns of the spec are missing."""
+        if self.text is None or len(self.columns) > 1:
+            return "correct the names in the spec"
+        return (
+            f"the file has a single column if its separator is {self.text.separator_name}: set separator in the spec, write the "
+            "file with one of the separators , ; | or tab, or correct the names in the spec"
+        )
 
     def _column_list(self) -> str:
         """Return the names of the first columns."""
@@ -143,16 +157,20 @@ def open_file(
         DataInvalid: The file does not exist, is unreadable, or its format is ambiguous.
     """
     check_is_file(path, option)
-    return _open_parquet(path, reading) if is_parquet(path) else _open_text(path, reading, folder, numeric)
+    return _open_parquet(path, reading, numeric) if is_parquet(path) else _open_text(path, reading, folder, numeric)
 
 
-def _open_parquet(path: Path, reading: ReadingSpec) -> RawTable:
+def _open_parquet(path: Path, reading: ReadingSpec, numeric: Collection[str] | None) -> RawTable:
     """Open a Parquet file. The number format that the spec may state applies to columns of text only."""
     try:
         names = [plain_name(name) for name in pq.read_schema(path).names]
         with duckdb.connect() as connection:
             source = _parquet_sql(connection, path, len(names))
             described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()  # noqa: S608 - quoted
+            columns = tuple(
+                RawColumn(name, str(row[0]), str(row[1])) for name, row in zip(names, described, strict=True)
+            )
+            texts = {column.name: _first_texts(connection, source, column) for column in columns if column.is_text}
     except (pa.ArrowException, OSError, duckdb.Error) as error:
         raise DataInvalid(
             f"{path.name}: cannot be read as Parquet; the file is damaged or incomplete: export it again"
@@ -160,11 +178,17 @@ def _open_parquet(path: Path, reading: ReadingSpec) -> RawTable:
     if repeated := sorted({name for name in names if name and names.count(name) > 1}):
         listed = ", ".join(shorten_list([*map(quote_name, repeated)], _COLUMNS_SHOWN, ""))
         raise DataInvalid(f"{path.name}: duplicate columns: {listed}; rename all but one")
-    columns = tuple(RawColumn(name, str(row[0]), str(row[1])) for name, row in zip(names, described, strict=True))
+    numbers = detect_number_format(path.name, "", _number_cells(texts, reading, numeric), reading)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     line = f"{path.name}: read as Parquet with {len(columns)} columns in their declared types"
-    return RawTable(path.name, source, columns, digest, stated_number_format(reading), line, row_places)
+    return RawTable(path.name, source, columns, digest, numbers, line, row_places)
+
+
+def _first_texts(connection: duckdb.DuckDBPyConnection, source: str, column: RawColumn) -> list[str]:
+    """Return the first cells of a column of text."""
+    query = f"SELECT COALESCE(CAST({column.sql} AS VARCHAR), '') FROM {source} LIMIT {SAMPLE_RECORDS}"  # noqa: S608 - quoted
+    return [str(cell) for (cell,) in connection.execute(query).fetchall()]
 
 
 def _parquet_sql(connection: duckdb.DuckDBPyConnection, path: Path, count: int) -> str:
@@ -203,7 +227,8 @@ def _open_text(path: Path, reading: ReadingSpec, folder: Path, numeric: Collecti
     if any(len(record) != len(text.header) for record in text.sample):
         _write_regular_copy(text, folder)
     columns = tuple(RawColumn(name, f"c{number}", "VARCHAR") for number, name in enumerate(text.header, 1))
-    numbers = detect_number_format(path.name, text.separator, _number_cells(text, reading, numeric), reading)
+    cells = _number_cells(_sample_cells(text), reading, numeric)
+    numbers = detect_number_format(path.name, text.separator, cells, reading)
     thousands = f", thousands {numbers.thousands!r}" if numbers.thousands else ""
     compression = "" if text.compression == "none" else f", {text.compression}"
     line = (
@@ -219,14 +244,23 @@ def _open_text(path: Path, reading: ReadingSpec, folder: Path, numeric: Collecti
     return RawTable(path.name, source, columns, text.digest, numbers, line, _line_places(text), text, text.is_ascii)
 
 
-def _number_cells(text: TextFormat, reading: ReadingSpec, numeric: Collection[str] | None) -> dict[str, list[str]]:
-    """Return the cells of the sample for each column that has numbers."""
+def _sample_cells(text: TextFormat) -> dict[str, list[str]]:
+    """Return the cells of the sample of a text file by column."""
+    return {
+        name: [record[position] for record in text.sample if position < len(record)]
+        for position, name in enumerate(text.header)
+    }
+
+
+def _number_cells(
+    texts: Mapping[str, Iterable[str]], reading: ReadingSpec, numeric: Collection[str] | None
+) -> dict[str, list[str]]:
+    """Return the cells of each column of text that has numbers."""
     cells: dict[str, list[str]] = {}
-    for position, name in enumerate(text.header):
+    for name, column in texts.items():
         if numeric is not None and name not in numeric:
             continue
-        values = [record[position].strip() for record in text.sample if position < len(record)]
-        known = [value for value in values if value and value not in reading.missing]
+        known = [value for cell in column if (value := cell.strip()) and value not in reading.missing]
         if numeric is not None or all(map(is_number_like, known)):
             cells[name] = known
     return cells
@@ -337,6 +371,8 @@ def _write_regular_copy(text: TextFormat, folder: Path) -> Path:
             first = first or f"line {line:,} has {len(record)} values, but the header has {width} columns"
     if count:
         more = f"; {count:,} lines are irregular" if count > 1 else ""
+        if all(len(record) > width for record in text.sample):
+            more += "; if other lines precede the line with the names of the columns, remove them"
         raise DataInvalid(
             f"{text.path.name}: {first}{more}; correct the lines, or set separator in the spec if it is not "
             f"{text.separator_name}"

@@ -25,7 +25,7 @@ from training.errors import DataInvalid, quote_name, shorten_list
 from training.spec.reading import Compression, ReadingSpec
 
 _CHUNK_BYTES = 1 << 20
-_SAMPLE_RECORDS = 2000
+SAMPLE_RECORDS = 2000
 _NAMES_SHOWN = 10
 _SEPARATORS = (",", ";", "\t", "|")
 # In cp1252 text, letters rarely happen to form a valid UTF-8 sequence: at most once per this number of other letters.
@@ -353,12 +353,12 @@ def _sample_records(text: str, separator: str, *, is_whole: bool, is_strict: boo
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=is_strict)
     records: list[list[str]] = []
     try:
-        records += (record for record in itertools.islice(reader, _SAMPLE_RECORDS + 1) if record)
+        records += (record for record in itertools.islice(reader, SAMPLE_RECORDS + 1) if record)
     except csv.Error as error:
         if is_whole or "unexpected end" not in str(error):
             return []
         return records
-    return records if is_whole or len(records) > _SAMPLE_RECORDS else records[:-1]
+    return records if is_whole or len(records) > SAMPLE_RECORDS else records[:-1]
 
 
 def _check_header(path: Path, header: tuple[str, ...]) -> None:

@@ -23,6 +23,10 @@ _PROBLEMS = {
         "are in a column of bytes that are not all UTF-8",
     ),
     "NOT_A_NUMBER": ("is not a number", "are not numbers"),
+    "AMBIGUOUS": (
+        "has either three decimals or a separator of thousands",
+        "have either three decimals or a separator of thousands",
+    ),
     "TOO_MANY_DECIMALS": ("has more decimals than the currency", "have more decimals than the currency"),
     "TOO_LARGE": ("is too large", "are too large"),
     "NOT_FINITE": ("is infinite, but must be finite", "are infinite, but must be finite"),
@@ -43,6 +47,7 @@ _PROBLEMS = {
 }
 _HINTS = {
     "NOT_UTF8": "write the column as text",
+    "AMBIGUOUS": "set decimal = '.' or thousands = '.' in [{section}]",
     "TOO_LARGE": "correct the value",
     "NOT_FINITE": "correct the value, or leave the cell empty",
     "NOT_WHOLE": "write customers as text or as whole numbers",
@@ -106,7 +111,10 @@ class UnreadableValues:
         if not self.cast.column.is_text and self.code in {"NOT_A_NUMBER", "NOT_A_TEXT"}:
             wanted = "numbers" if self.code == "NOT_A_NUMBER" else "text or numbers"
             return f"the column has the type {self.cast.column.type}; map a column of {wanted}"
-        return _time_hint(self.example, section) if self.code == "NOT_A_TIME" else _number_hint(self.example, section)
+        if self.code == "NOT_A_TIME":
+            return _time_hint(self.example, section)
+        category = ", or set kind = 'category' in the feature" if self.cast.field.startswith("features.") else ""
+        return f"{_number_hint(self.example, section)}{category}"
 
 
 def _section(field: str) -> str:
@@ -172,9 +180,10 @@ def _number_hint(example: str, section: str) -> str:
 
 def _time_hint(example: str, section: str) -> str:
     """Return the time_format to write in the spec if the cell is a time in a different format."""
-    if found := re.match(r"\d{1,2}([./-])\d{1,2}\1(\d{2,4})", example):
+    if found := re.match(r"\d{1,2}([./-])\d{1,2}\1(\d{2,4})(.*)", example):
         mark, year = found[1], "%Y" if len(found[2]) > 2 else "%y"  # noqa: PLR2004 - a year of two digits
-        day_first, month_first = (f"%d{mark}%m{mark}{year}", f"%m{mark}%d{mark}{year}")
+        clock = _clock_format(found[3])
+        day_first, month_first = (f"%d{mark}%m{mark}{year}{clock}", f"%m{mark}%d{mark}{year}{clock}")
         return f'set time_format in [{section}] to "{day_first}" or "{month_first}", whichever the file means'
     if re.match(r"\d{4}-\d{2}-\d{2}", example):
         return "correct the value: there is no such day or time, or it has other characters than an ISO time"
@@ -184,6 +193,15 @@ def _time_hint(example: str, section: str) -> str:
         if re.fullmatch(pattern, example):
             return f'set time_format = "{time_format}" in [{section}] if that is its meaning'
     return f'set time_format in [{section}], such as "%d.%m.%Y %H:%M", or correct the value'
+
+
+def _clock_format(text: str) -> str:
+    """Return the strftime pattern of the text after a day, such as " 09:05 PM"; "" if it is not a time of day."""
+    found = re.fullmatch(r"([ T]+)\d{1,2}:\d{2}(:\d{2})?( ?[AaPp][Mm])?", text)
+    if found is None:
+        return ""
+    hour, half = ("%I", found[3][:-2] + "%p") if found[3] else ("%H", "")
+    return f"{found[1]}{hour}:%M{':%S' if found[2] else ''}{half}"
 
 
 def find_unreadable(
