@@ -194,7 +194,11 @@ def _mismatch(problems: Sequence[str]) -> ModelRejected:
     """Return the error for a model whose features are not those of the spec."""
     return ModelRejected(
         "\n".join(
-            ["the model does not fit the spec:", *(f"  {problem}" for problem in shorten_list([*problems], _SHOWN, ""))]
+            [
+                "the model does not fit the spec:",
+                *(f"  {problem}" for problem in shorten_list([*problems], _SHOWN, "")),
+                "correct the spec, or export the model that was fitted with it",
+            ]
         )
     )
 

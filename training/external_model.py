@@ -170,14 +170,18 @@ def _read_baseline(path: Path, booster: lightgbm.Booster) -> NDArray[np.float64]
             shown = ", ".join(shorten_list(present, _COLUMNS_SHOWN, ""))
             raise DataInvalid(
                 "\n".join(
-                    [f"{path.name}:", *shorten_list(problems, _PROBLEMS_SHOWN, ""), f"columns of the file: {shown}"]
+                    [
+                        f"{path.name}:",
+                        *shorten_list(problems, _PROBLEMS_SHOWN, ""),
+                        f"columns of the file: {shown}; correct the file, or specify a different one with --baseline",
+                    ]
                 )
             )
         select = ", ".join(cast.value for cast in casts)
         cells = loaded.connection.execute(f"SELECT {select} FROM cells ORDER BY {RECORD}")  # noqa: S608 - quoted
         table = cells.df().set_axis(names, axis="columns").astype(np.float64)
     if problems := [*_category_code_problems(table, booster)]:
-        raise DataInvalid(f"{path}: " + "; ".join(problems))
+        raise DataInvalid(f"{path}: " + "; ".join([*problems, "write the codes of the model"]))
     return np.ascontiguousarray(table.to_numpy(dtype=np.float64))
 
 

@@ -238,7 +238,7 @@ def test_an_invalid_baseline_is_rejected_with_all_invalid_columns_and_the_presen
 
     assert "'age' is missing" in said
     assert "'sector' must be numeric" in said
-    assert said.endswith("columns of the file: years, amount, sector, delay")
+    assert "columns of the file: years, amount, sector, delay; correct the file" in said
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,10 @@ def inspect_unknown_file(
     try:
         reading = ReadingSpec.model_validate({name: value for name, value in stated.items() if value is not None})
     except ValidationError as error:
-        raise SpecInvalid("; ".join(f"--{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())) from error
+        raise SpecInvalid(
+            "; ".join(f"--{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            + "; correct these options"
+        ) from error
     console = Console(1)
     found = inspect_file(file, reading, customer, label)
     print_inspection(found, console, as_json=as_json)

@@ -60,7 +60,9 @@ def score_customers(
         source = features or Path("files") / f"{spec.family}.features.parquet"
         count = score_feature_file(spec, model, source, run, options)
     elif features is not None or spec.log is None:
-        raise SpecInvalid(f"{spec_file}: --at requires a spec with a [log], and cannot be combined with --features")
+        raise SpecInvalid(
+            f"{spec_file}: --at requires a spec with a [log], and cannot be combined with --features; remove one of them"
+        )
     else:
         sources = SourcePaths(spec_file.parent, data, status)
         count = score_transaction_log(spec, model, sources, at.date(), run, options)

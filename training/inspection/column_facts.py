@@ -16,6 +16,7 @@ ColumnKind = Literal["number", "text", "time", "empty"]
 _MOSTLY = 0.9
 _LEVELS_MAX = 50
 _EXAMPLES = 3
+_DAY_CHARACTERS = len("2026-01-31")
 _ODD_VALUES_MAX = 5
 # ISO 8601 comes first. A column that fits two patterns, such as 01/02/2017, is ambiguous.
 _TIME_FORMATS = (
@@ -189,10 +190,13 @@ def _range(
         query = f"SELECT COUNT(DISTINCT {text.value}) FROM {table.sql}"  # noqa: S608 - constant or quoted names
         return int(connection.execute(query).fetchall()[0][0]), "", "", False
     decimals = f"COALESCE(BOOL_OR({cast.value} <> trunc({cast.value})), false)" if cast.kind == "number" else "false"
-    query = f"SELECT COUNT(DISTINCT {text.value}), MIN({cast.value}), MAX({cast.value}), {decimals} FROM {table.sql}"  # noqa: S608 - constant or quoted names
+    # Python cannot represent every time of the database, so times are returned as text.
+    low, high = (f"{function}({cast.value})" for function in ("MIN", "MAX"))
+    ends = (low, high) if cast.kind == "number" else (f"CAST({low} AS VARCHAR)", f"CAST({high} AS VARCHAR)")
+    query = f"SELECT COUNT(DISTINCT {text.value}), {', '.join(ends)}, {decimals} FROM {table.sql}"  # noqa: S608 - constant or quoted names
     distinct, low, high, has_decimals = connection.execute(query).fetchall()[0]
     if low is None:  # no number is readable
         return int(distinct), "", "", False
     if cast.kind == "number":
         return int(distinct), f"{low:.10g}", f"{high:.10g}", bool(has_decimals)
-    return int(distinct), f"{low:%Y-%m-%d}", f"{high:%Y-%m-%d}", False
+    return int(distinct), str(low)[:_DAY_CHARACTERS], str(high)[:_DAY_CHARACTERS], False

@@ -51,6 +51,10 @@ from training.spec import Spec, schema_document
 from training.validation.monotonicity import violation_lines
 from training.validation.scored_sample import CandidateModel
 
+_AFTER_REJECTION = (
+    "correct the data or the features, or change [[gates]] if a bound is not the one that the model needs"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Release:
@@ -242,13 +246,13 @@ def _require_passed(
     try:
         require_passed(results)
     except ModelRejected as error:
-        message = "\n".join([str(error), *violations])
+        message = "\n".join([str(error), *violations, _AFTER_REJECTION])
         if rejected is None:
             raise ModelRejected(message) from error
         make_folder(rejected)
         for name, content in documents.items():
             write_file(rejected / name, content)
-        raise ModelRejected(f"{message}\nreport of the rejected model: {rejected / 'report.html'}") from error
+        raise ModelRejected(f"{message}\nread the report of the rejected model: {rejected / 'report.html'}") from error
 
 
 def training_data(samples: Samples) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

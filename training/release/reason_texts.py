@@ -41,7 +41,7 @@ def check_reason_texts(schema: Schema) -> None:
         ]
     problems += [problem for locale in locales for problem in _text_problems(schema, locale)]
     if problems:
-        raise SpecInvalid("\n".join(["groups: invalid reason texts:", *problems]))
+        raise SpecInvalid("\n".join(["groups: invalid reason texts:", *problems, "correct these texts in the spec"]))
 
 
 def _text_problems(schema: Schema, locale: str) -> list[str]:

@@ -147,7 +147,9 @@ def _check_feature_file(path: Path, model: Model) -> None:
         manifest = json.loads((pq.read_schema(path).metadata or {}).get(b"grounds", b"{}"))
         rows = pq.read_metadata(path).num_rows
     except (OSError, pa.ArrowException, json.JSONDecodeError) as error:
-        raise DataInvalid(f"{path}: cannot be read as a feature file: {error}") from error
+        raise DataInvalid(
+            f"{path}: cannot be read as a feature file: {error}; write it again with `python -m training features`"
+        ) from error
     if manifest.get("kind") != "features":
         raise DataInvalid(f"{path}: is not a feature file; write a feature file with `python -m training features`")
     if manifest["feature_set_digest"] != model.bundle.schema.feature_set_digest:
@@ -165,10 +167,13 @@ def _check_features_present(present: Sequence[str], spec: Spec, models: Sequence
         names = model.bundle.schema.names if model else ()
         if model and (missing := [name for name in names if name not in present]):
             raise DataInvalid(
-                f"bundle {model.bundle.bundle_id[:12]} requires features that the data do not have: {', '.join(missing)}"
+                f"bundle {model.bundle.bundle_id[:12]} requires features that the data do not have: {', '.join(missing)}; "
+                "add them to the spec, or fit the model again"
             )
     if spec.value is not None and spec.value.feature not in present:
-        raise SpecInvalid(f"value.feature: the data do not have the feature {spec.value.feature!r}")
+        raise SpecInvalid(
+            f"value.feature: the data do not have the feature {spec.value.feature!r}; use a feature of the spec"
+        )
 
 
 def _write_run(inputs: _RunInputs, to: Path) -> int:

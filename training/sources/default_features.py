@@ -20,7 +20,7 @@ _NOT_NUMBERS = {
     "mixed": "; correct them, or set missing in [table] if they mean a missing value",
     "unusual": (
         ", but look like numbers with a sign of a currency, a percent sign or another spelling; write digits, one decimal mark "
-        "and a leading -, or list the column in [[features]] with kind = 'category'"
+        "and a leading -, set decimal and thousands in [table], or list the column in [[features]] with kind = 'category'"
     ),
 }
 # Columns that training adds to its rows and to feature files. A feature with such a name would replace the column.

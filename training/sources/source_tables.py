@@ -145,6 +145,7 @@ def _union(tables: Sequence[RawTable], files: Sequence[SourceFile]) -> RawTable:
     Raises:
         DataInvalid: The tables have different columns or types.
     """
+    tables = _with_same_bytes(tables)
     first = tables[0]
     for table, file in zip(tables, files, strict=True):
         _check_same_columns(first, table, file.path)
@@ -162,6 +163,22 @@ def _union(tables: Sequence[RawTable], files: Sequence[SourceFile]) -> RawTable:
     return replace(
         first, name=name, sql=source, digest=digest, confirmation=line, places=_union_places(tables), text=None
     )
+
+
+def _with_same_bytes(tables: Sequence[RawTable]) -> list[RawTable]:
+    """Return the tables, in which a column that has bytes other than UTF-8 in one table has bytes in every table."""
+    found = list(tables)
+    binary = {column.name for table in tables for column in table.columns if column.is_binary}
+    for position, table in enumerate(tables):
+        texts = {column.sql for column in table.columns if column.name in binary and column.is_text}
+        if not texts:
+            continue
+        values = ", ".join(
+            f"encode(CAST({one.sql} AS VARCHAR)) AS {one.sql}" if one.sql in texts else one.sql for one in table.columns
+        )
+        columns = tuple(replace(one, type="BLOB") if one.sql in texts else one for one in table.columns)
+        found[position] = replace(table, sql=f"(SELECT {values} FROM {table.sql})", columns=columns)  # noqa: S608 - constant names
+    return found
 
 
 def _check_same_columns(first: RawTable, other: RawTable, path: Path) -> None:

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from models.bundle_documents import FeatureSource, Grade
 from models.identifiers import Code, Family, FeatureName, LocaleTag, Market
-from training.errors import SpecInvalid
+from training.errors import SpecInvalid, shorten_list
 from training.spec.learning import BG_NBD_RIVAL, LOG_RIVALS, TABLE_RIVALS, HashSplit, RivalSpec, SearchSpec
 from training.spec.levels import level_problem
 from training.spec.log_defaults import fill_log_defaults
@@ -31,6 +31,8 @@ from training.spec.validation import (
     OutOfTimeSpec,
     ReferencePolicySpec,
 )
+
+_NAMES_SHOWN = 20
 
 
 class ExclusionSpec(SpecPart):
@@ -405,4 +407,5 @@ def check_feature_names(spec: Spec, columns: tuple[str, ...]) -> None:
         if name not in columns or (needs_sign and name not in own)
     ]
     if unknown:
-        raise SpecInvalid("\n".join(["unknown features:", *unknown, f"known features: {', '.join(columns)}"]))
+        known = f"known features: {', '.join(shorten_list([*columns], _NAMES_SHOWN, ''))}"
+        raise SpecInvalid("\n".join(["unknown features:", *unknown, f"{known}; correct the names in the spec"]))

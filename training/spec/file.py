@@ -45,12 +45,12 @@ def read_spec(path: Path) -> Spec:
     """
     content = _read_content(path)
     if hidden := [f"  {field}: {problem}" for field, problem in hidden_text_problems(content)]:
-        raise SpecInvalid("\n".join([f"{path}:", *hidden]))
+        raise SpecInvalid("\n".join([f"{path}:", *hidden, "remove these characters"]))
     try:
         return Spec.model_validate(content)
     except ValidationError as error:
         problems = [f"  {'.'.join(str(part) for part in e['loc']) or 'spec'}: {e['msg']}" for e in error.errors()]
-        raise SpecInvalid("\n".join([f"{path}:", *problems])) from error
+        raise SpecInvalid("\n".join([f"{path}:", *problems, "correct these fields of the spec"])) from error
 
 
 def _read_content(path: Path) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def _read_chain(path: Path) -> list[tuple[Path, dict[str, Any]]]:
         base = content.pop("extends", None)
         if base is not None and not isinstance(base, str):
             raise SpecInvalid(
-                f'{following}: extends: must be the path of a spec file such as "churn.toml", got {base!r}'
+                f'{following}: extends: write the path of a spec file, such as "churn.toml", instead of {base!r}'
             )
         chain.append((following, content))
         following = None if base is None else following.parent / base
@@ -109,9 +109,9 @@ def _parse(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SpecInvalid(f"{path}: {error.strerror}") from error
+        raise SpecInvalid(f"{path}: {error.strerror}; specify a spec file that can be read") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SpecInvalid(f"{path}: is not valid TOML: {error}") from error
+        raise SpecInvalid(f"{path}: is not valid TOML: {error}; correct this place") from error
     return content
 
 
@@ -133,7 +133,7 @@ def _remove_unset(under: dict[str, Any], unset: Any, path: Path) -> None:
         SpecInvalid: `unset` is not a list of keys, or a key is not inherited.
     """
     if not isinstance(unset, list) or not all(isinstance(key, str) for key in unset):
-        raise SpecInvalid(f'{path}: unset: must be a list of keys such as ["log.package"], got {unset!r}')
+        raise SpecInvalid(f'{path}: unset: write a list of keys, such as ["log.package"], instead of {unset!r}')
     for key in unset:
         table, name = _find_table(under, key)
         if table is None or name not in table:

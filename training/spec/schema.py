@@ -29,7 +29,7 @@ def schema_document(spec: Spec, levels: Mapping[str, tuple[str, ...]]) -> Schema
             groups.setdefault(code, _default_group(code))
         elif entry.group not in groups:
             raise SpecInvalid(
-                f"features.{entry.name}.group: must be the code of one of the [[groups]], got {entry.group!r}"
+                f"features.{entry.name}.group: must be the code of one of the [[groups]], got {entry.group!r}; correct the code, or add the group"
             )
         known = entry.model_dump(exclude={"column", "group", "description", "levels"})
         features.append(

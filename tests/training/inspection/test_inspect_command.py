@@ -1,13 +1,15 @@
 """Two commands lead from an unknown file to a model: `inspect --spec` and `fit`."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from models.bundle import read_bundle
-from tests.conftest import run
+from tests.conftest import ROOT, run
 from tests.training.inspection.awkward_files import write_awkward_customers, write_awkward_log
 from training.__main__ import fit, inspect
 from training.errors import DataInvalid
@@ -29,12 +31,23 @@ def facts_of(path: Path, *options: str) -> dict[str, Any]:
     return found
 
 
-def test_two_commands_lead_from_an_awkward_file_to_a_bundle(folder: Path, tmp_path: Path) -> None:
-    printed = run("training", "inspect", str(folder / "kunden.csv"), "--spec", str(tmp_path / "kunden.toml"))
-    run(
-        *("training", "fit", str(tmp_path / "kunden.toml"), "--threads", "1"),
-        *("--bundles", str(tmp_path / "bundles"), "--files", str(tmp_path / "files")),
-    )
+def readme_block() -> tuple[list[str], list[list[str]]]:
+    """Return the first lines of the file that README shows, and the arguments of the commands after them."""
+    text = (ROOT / "training" / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```console\n\$ head -3 kunden\.csv\n(.*?)```", text, re.DOTALL)
+    lines = block.splitlines()
+    commands = [shlex.split(line.removeprefix("$ python -m ")) for line in lines if line.startswith("$ python -m ")]
+    return [line for line in lines if not line.startswith("$ ")], commands
+
+
+def test_the_two_commands_of_the_readme_lead_from_an_awkward_file_to_a_bundle(folder: Path, tmp_path: Path) -> None:
+    head, (inspect_arguments, fit_arguments) = readme_block()
+    paths = {"kunden.csv": str(folder / "kunden.csv"), "kunden.toml": str(tmp_path / "kunden.toml")}
+    options = ["--threads", "1", "--bundles", str(tmp_path / "bundles"), "--files", str(tmp_path / "files")]
+
+    assert head == (folder / "kunden.csv").read_text(encoding="cp1252").splitlines()[:3]
+    printed = run(*(paths.get(argument, argument) for argument in inspect_arguments))
+    run(*(paths.get(argument, argument) for argument in fit_arguments), *options)
 
     assert "separator ';', decimal ',', thousands '.', encoding cp1252" in " ".join(printed.split())
     assert f"run: python -m training fit {tmp_path / 'kunden.toml'}" in " ".join(printed.split())
@@ -43,6 +56,29 @@ def test_two_commands_lead_from_an_awkward_file_to_a_bundle(folder: Path, tmp_pa
     assert list(features) == ["Umsatz__EUR_", "Verzug_in_Tagen", "Groesse_Ort", "Branche"]
     assert features["Branche"].levels == ("Caterer", "Hotel", "Händler")
     assert features["Verzug_in_Tagen"].description == "Verzug in Tagen"
+
+
+@pytest.mark.parametrize("line", [b"C7;6;1\r\n", b"C7;6;1\r"])
+def test_a_file_with_two_kinds_of_line_ends_is_inspected(line: bytes, tmp_path: Path) -> None:
+    lines = [b"number;size;bad\n", *(f"C{index};{index % 9};{index % 2}\n".encode() for index in range(100)), line]
+    (tmp_path / "mixed.csv").write_bytes(b"".join(lines))
+
+    assert facts_of(tmp_path / "mixed.csv")["rows"] == 101
+
+
+def test_numbers_in_an_unusual_spelling_are_neither_categories_nor_missing_in_the_starter_spec(tmp_path: Path) -> None:
+    cells = ["(1,200.00)", *(f"{index}.5" for index in range(19))]
+    rows = [
+        f"C{index};{index % 2};{index % 7}.5;{cells[index % 20]};{('5 %', '7 %')[index % 2]}" for index in range(100)
+    ]
+    (tmp_path / "odd.csv").write_text("number;bad;size;money;share\n" + "\n".join(rows) + "\n")
+    run("training", "inspect", str(tmp_path / "odd.csv"), "--spec", str(tmp_path / "odd.toml"))
+
+    spec = read_spec(tmp_path / "odd.toml")
+    assert [feature.name for feature in spec.features] == ["size"]
+    text = (tmp_path / "odd.toml").read_text()
+    assert "\"money\": 5 values are not numbers, the first is '(1,200.00)' in line 2; correct them" in text
+    assert '"share": 100 values are not numbers' in text
 
 
 def test_the_page_states_the_facts_about_every_column(folder: Path) -> None:

@@ -6,8 +6,8 @@ from training.errors import fit_screen
 
 # The verb of an instruction, at the start of a clause.
 INSTRUCTION = re.compile(
-    r"(^|[;:,.]|\b(or|and|must|to))\s+(then )?(add|change|check|choose|complete|compress|correct|create|decompress|double|exclude|"
-    r"export|give|keep|leave out|list|map|move|name|provide|read|remove|rename|replace|save|select|set|specify|state|use|write)\b"
+    r"(^|[;:,.]|\b(or|and|must|to))\s+(then )?(add|change|check|choose|complete|compress|correct|create|decompress|double|exclude|fit|"
+    r"export|give|keep|leave out|list|map|move|name|provide|read|remove|rename|replace|save|select|set|specify|state|use|widen|write)\b"
 )
 
 

@@ -134,6 +134,26 @@ KINDS = {
     "a mark of a missing value that the spec states": Kind(
         "number", ["n.a.", "5"], [None, Decimal(5)], fields='missing = ["n.a."]', of_log=[LEFT_OUT, Decimal(5)]
     ),
+    "numbers that are not a number in Parquet": Kind(
+        "number",
+        [],
+        [None, Decimal(1), Decimal("2.5")],
+        pa.array([math.nan, 1.0, 2.5]),
+        of_log=[LEFT_OUT, Decimal(1), Decimal("2.5")],
+    ),
+    "a duration in Parquet": Kind(
+        "number", [], Refused("the column has the type INTERVAL"), pa.array([dt.timedelta(days=3)])
+    ),
+    "accounting negatives": Kind("number", ["(1,200.00)", "3.50"], Refused("first '(1,200.00)' in ")),
+    "a minus behind the number": Kind("number", ["1200-", "3"], Refused("first '1200-' in ")),
+    "the end of a day as 24:00": Kind("time", ["2017-03-01 24:00:00"], Refused("first '2017-03-01 24:00:00' in ")),
+    "nanoseconds with a zone in Parquet": Kind(
+        "time",
+        [],
+        ["2017-02-28 23:30:00"],
+        pa.array([dt.datetime(2017, 2, 28, 22, 30, tzinfo=dt.UTC)], pa.timestamp("ns", "UTC")),
+        BERLIN,
+    ),
     "separators of thousands": Kind("number", ["1,200", "7"], [Decimal(1200), Decimal(7)], fields='thousands = ","'),
     "logical values as numbers": Kind(
         "number", ["true", "false"], [Decimal(1), Decimal(0)], pa.array([True, False]), of_log=Refused("number")

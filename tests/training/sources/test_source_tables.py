@@ -9,11 +9,13 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import sqlalchemy
 from pydantic import ValidationError
 
 from training.errors import DataInvalid, SpecInvalid
+from training.sources.reader.casts import number_cast
 from training.sources.source_tables import open_source
 from training.spec import QuerySpec
 from training.spec.reading import ReadingSpec
@@ -156,6 +158,37 @@ def test_a_format_of_numbers_is_rejected_for_a_query_because_it_would_change_num
 
     with pytest.raises(SpecInvalid, match="decimal and thousands describe the numbers of files"):
         rows_of(query, tmp_path, **fields)
+
+
+@pytest.mark.parametrize(
+    ("value", "fields", "expected"),
+    [
+        ("'1.234'", {}, (None, "AMBIGUOUS")),
+        ("'1.234'", {"decimal": "."}, (1.234, None)),
+        ("1.234", {}, (1.234, None)),
+        ("'7.5'", {}, (7.5, None)),
+    ],
+)
+def test_a_text_of_a_query_that_may_have_thousands_is_unreadable_unlike_a_number(
+    value: str, fields: dict[str, Any], expected: tuple[float | None, str | None], tmp_path: Path
+) -> None:
+    write_sqlite(tmp_path / "shop.db")
+    query = QuerySpec(sql=f"SELECT k, {value} AS x FROM lines", url="sqlite:///shop.db")
+    table = open_source(query, ReadingSpec(**fields), tmp_path, tmp_path)
+
+    cast = number_cast(table, "x", "features.x")
+    with duckdb.connect() as connection:
+        assert connection.execute(f"SELECT DISTINCT {cast.value}, {cast.problem} FROM {table.sql}").fetchall() == [
+            expected
+        ]
+
+
+def test_a_column_of_bytes_is_text_only_if_it_is_utf_8_in_every_file(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for name, value in (("a", b"bar"), ("b", b"\xff")):
+        pq.write_table(pa.table({"k": [1], "x": pa.array([value], pa.binary())}), tmp_path / "data" / f"{name}.parquet")
+
+    assert rows_of(tmp_path / "data", tmp_path) == [(1, b"bar"), (1, b"\xff")]
 
 
 def test_a_query_of_a_duckdb_file_is_read_without_write_access(tmp_path: Path) -> None:

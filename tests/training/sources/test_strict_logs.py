@@ -365,4 +365,7 @@ def test_no_message_of_duckdb_reaches_a_person(tmp_path: Path) -> None:
     with pytest.raises(DataInvalid) as refused, open_transaction_log(log, None, SourcePaths(tmp_path), 1):
         pass
 
-    assert str(refused.value) == "log.parquet: cannot be read; the file is damaged, or a value is outside its type"
+    assert (
+        str(refused.value)
+        == "log.parquet: cannot be read; the file is damaged, or a value is outside its type: export it again"
+    )

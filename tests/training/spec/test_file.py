@@ -131,10 +131,10 @@ def test_inherited_keys_can_be_unset(tmp_path: Path) -> None:
     ("decline", "message"),
     [
         (EXTENDING + 'unset = ["log.colums.basket"]\n', "has no key 'log.colums.basket'"),
-        (EXTENDING + 'unset = "log.anonymous"\n', "must be a list of keys"),
+        (EXTENDING + 'unset = "log.anonymous"\n', "unset: write a list of keys"),
         (SPEC.replace("title", 'unset = ["value"]\ntitle', 1), "unset: requires `extends`"),
         ('extends = "decline.toml"\n', "extend each other in a cycle"),
-        ("extends = 3\n", "extends: must be the path of a spec file"),
+        ("extends = 3\n", "extends: write the path of a spec file"),
     ],
     ids=["an unknown key", "no list", "without extends", "a cycle", "no path"],
 )

@@ -195,7 +195,7 @@ def _whole_text(column: RawColumn) -> str:
     """Return the SQL expression of the text of a number, without a fraction if the number is whole."""
     if column.type in FLOAT_TYPES:
         whole = f"abs({column.sql}) < {_WHOLE_FLOAT_MAX[column.type]} AND {column.sql} = trunc({column.sql})"
-        return f"CASE WHEN {whole} THEN CAST(CAST({column.sql} AS BIGINT) AS VARCHAR) WHEN NOT isnan({column.sql}) THEN CAST({column.sql} AS VARCHAR) END"
+        return f"CASE WHEN {whole} THEN CAST(TRY_CAST({column.sql} AS BIGINT) AS VARCHAR) WHEN NOT isnan({column.sql}) THEN CAST({column.sql} AS VARCHAR) END"
     if column.type == "BOOLEAN":
         return f"CASE {column.sql} WHEN true THEN 'True' WHEN false THEN 'False' END"
     return f"CAST({column.sql} AS VARCHAR)"
@@ -378,7 +378,7 @@ def money_cast(table: RawTable, name: str, field: str, decimals: int, missing: C
         value = f"CASE WHEN NOT isnan({column.sql}) THEN TRY_CAST({rounded} AS {kind}) END"
         limit = 2**53 if column.type == "DOUBLE" else 2**24
         problem = (
-            f"CASE WHEN {column.sql} IS NULL OR isnan({column.sql}) THEN NULL WHEN isinf({column.sql}) THEN 'NOT_FINITE' "
+            f"CASE WHEN isinf({column.sql}) THEN 'NOT_FINITE' WHEN isnan({column.sql}) THEN NULL "
             f"WHEN abs({column.sql}) * 1e{decimals} >= {limit} THEN 'NOT_EXACT' "
             f"WHEN abs({column.sql} - {rounded}) > {noise} THEN 'TOO_MANY_DECIMALS' END"
         )

@@ -30,6 +30,8 @@ from training.spec.reading import ReadingSpec
 _Result = TypeVar("_Result")
 _CHUNK_CHARACTERS = 1 << 20
 _COLUMNS_SHOWN = 20
+_FLOATS = {"FLOAT", "DOUBLE"}
+_UNITS_OF_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +165,10 @@ def open_file(
 def _open_parquet(path: Path, reading: ReadingSpec, numeric: Collection[str] | None) -> RawTable:
     """Open a Parquet file. The number format that the spec may state applies to columns of text only."""
     try:
-        names = [plain_name(name) for name in pq.read_schema(path).names]
+        schema = pq.read_schema(path)
+        names = [plain_name(name) for name in schema.names]
         with duckdb.connect() as connection:
-            source = _parquet_sql(connection, path, len(names))
+            source = _parquet_sql(connection, path, schema.types)
             described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()  # noqa: S608 - quoted
             columns = tuple(
                 RawColumn(name, str(row[0]), str(row[1])) for name, row in zip(names, described, strict=True)
@@ -191,22 +194,32 @@ def _first_texts(connection: duckdb.DuckDBPyConnection, source: str, column: Raw
     return [str(cell) for (cell,) in connection.execute(query).fetchall()]
 
 
-def _parquet_sql(connection: duckdb.DuckDBPyConnection, path: Path, count: int) -> str:
-    """Return the table expression of a Parquet file.
+def _parquet_sql(connection: duckdb.DuckDBPyConnection, path: Path, stored: Sequence[pa.DataType]) -> str:
+    """Return the table expression of a Parquet file, in whose types every value has its meaning.
 
     Old writers store text as bytes, and do not declare it as text. A column of bytes is read as text if all of its
-    values are UTF-8. Otherwise it remains a column of bytes, and only a spec that uses it is rejected.
+    values are UTF-8. Otherwise it remains a column of bytes, and only a spec that uses it is rejected. Parquet stores a
+    duration as an integer; it is read as an INTERVAL, which is not a number.
     """
-    source = aliased_sql(f"read_parquet({quote_literal(str(path))}, hive_partitioning = false)", count)
+    source = aliased_sql(f"read_parquet({quote_literal(str(path))}, hive_partitioning = false)", len(stored))
     described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()  # noqa: S608 - quoted
-    binary = [str(row[0]) for row in described if row[1] == "BLOB"]
-    if not binary:
+    types = {str(row[0]): str(row[1]) for row in described}
+    values = {name: f"CAST({name} AS TIMESTAMPTZ)" for name, kind in types.items() if kind == "TIMESTAMPTZ_NS"}
+    # The statistics of Parquet ignore NaN, so DuckDB assumes that a column with statistics has none and that isnan is false.
+    # TRY hides the statistics from it.
+    values |= {name: f"TRY({name})" for name, kind in types.items() if kind in _FLOATS}
+    values |= {
+        name: f"to_microseconds(CAST({name} / {_UNITS_OF_SECOND[kind.unit]} * 1000000 AS BIGINT))"
+        for name, kind in zip(types, stored, strict=True)
+        if pa.types.is_duration(kind)
+    }
+    if binary := [name for name, kind in types.items() if kind == "BLOB"]:
+        checks = ", ".join(f"COUNT(*) FILTER ({name} IS NOT NULL AND TRY(decode({name})) IS NULL)" for name in binary)
+        invalid = connection.execute(f"SELECT {checks} FROM {source}").fetchall()[0]  # noqa: S608 - constant names
+        values |= {name: f"decode({name})" for name, count in zip(binary, invalid, strict=True) if not count}
+    if not values:
         return source
-    checks = ", ".join(f"COUNT(*) FILTER ({name} IS NOT NULL AND TRY(decode({name})) IS NULL)" for name in binary)
-    invalid = connection.execute(f"SELECT {checks} FROM {source}").fetchall()[0]  # noqa: S608 - constant names
-    texts = {name for name, count in zip(binary, invalid, strict=True) if not count}
-    values = ", ".join(f"decode({row[0]})" if row[0] in texts else str(row[0]) for row in described)
-    return aliased_sql(f"(SELECT {values} FROM {source})", count)  # noqa: S608 - constant names
+    return aliased_sql(f"(SELECT {', '.join(values.get(name, name) for name in types)} FROM {source})", len(types))  # noqa: S608 - constant names
 
 
 def row_places(records: Sequence[int]) -> list[str]:
@@ -341,7 +354,7 @@ def read_strictly(table: RawTable, folder: Path, read: Callable[[RawTable], _Res
 def _failure(table: RawTable, error: duckdb.Error) -> str:
     """Return the message for a table that is not a text file and cannot be read."""
     if not table.expressions or isinstance(error, duckdb.IOException):
-        return f"{table.name}: cannot be read; the file is damaged, or a value is outside its type"
+        return f"{table.name}: cannot be read; the file is damaged, or a value is outside its type: export it again"
     value = re.search(r"[Ss]tring '(.{1,40}?)'", str(error))
     example = f", such as {value[1]!r}" if value else ""
     return (
