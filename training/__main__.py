@@ -35,6 +35,10 @@ _Status = Annotated[
 _Threads = Annotated[
     int, typer.Option(help="Number of threads; the files that are written do not depend on it.", min=1)
 ]
+_On = Annotated[
+    dt.datetime | None,
+    typer.Option(help="Day to which relative days of the spec refer; default: today, in UTC.", formats=["%Y-%m-%d"]),
+]
 _Files = Annotated[Path, typer.Option(help="Folder of feature and run files.", metavar="DIR")]
 _BundleId = Annotated[
     str | None,
@@ -81,6 +85,7 @@ def fit(
     data: _Data = None,
     status: _Status = None,
     threads: _Threads = _CORES,
+    on: _On = None,
 ) -> None:
     """Fit a model, check it, and write its bundle and the feature file of its customers.
 
@@ -89,7 +94,43 @@ def fit(
     """
     from training.commands.fit import fit_family
 
-    fit_family(spec_file, bundles, files, data, status, threads)
+    fit_family(spec_file, bundles, files, data, status, threads, on.date() if on else None)
+
+
+@app.command(epilog="Example: python -m training cycle churn-flow.toml --on 2026-11-30")
+def cycle(
+    flow_file: Annotated[Path, typer.Argument(metavar="FLOW.toml", help="File that describes the flow.")],
+    on: _On = None,
+    threads: _Threads = _CORES,
+) -> None:
+    """Perform the weekly flow of a family: check the data, fit, compare with the serving bundle, propose, score and load.
+
+    A cycle that was interrupted continues when it is started again on the same day, or with --on. The exit status is 0
+    if the flow is complete, 3 if the candidate was not proposed, 4 if the data differ too much, and 1 for an error.
+    """
+    from training.commands.cycle import perform_cycle
+
+    raise typer.Exit(perform_cycle(flow_file, on.date() if on else None, threads))
+
+
+@app.command(epilog="Example: python -m training compare training/credit.toml 4c7ab9fd86a1 5f0c9a7be1d2")
+def compare(
+    spec_file: _SpecFile,
+    champion: Annotated[
+        str, typer.Argument(metavar="CHAMPION", help="Id of the bundle that serves, or its beginning.")
+    ],
+    candidate: Annotated[str, typer.Argument(metavar="CANDIDATE", help="Id of the other bundle, or its beginning.")],
+    bundles: _Bundles = Path("models/bundles"),
+    data: _Data = None,
+    status: _Status = None,
+    to: Annotated[Path | None, typer.Option(help="Page to write.", metavar="FILE.html")] = None,
+    threads: _Threads = _CORES,
+    on: _On = None,
+) -> None:
+    """Compare two bundles on the hold-out of the data: ranking, probabilities, grades and decisions that change."""
+    from training.commands.compare import compare_two_bundles
+
+    compare_two_bundles(spec_file, champion, candidate, bundles, data, status, to, threads, on.date() if on else None)
 
 
 @app.command(epilog="Example: python -m training score training/churn.toml --at 2017-12-15")

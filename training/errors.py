@@ -69,3 +69,7 @@ class DataInvalid(TrainingError):
 
 class ModelRejected(TrainingError):
     """The model cannot be exported exactly, or failed a check before its release."""
+
+
+class CycleRunning(TrainingError):
+    """Another cycle of the same flow is running."""

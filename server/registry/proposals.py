@@ -169,8 +169,29 @@ def _find_proposal(history: ActivationHistory, wanted: str) -> str:
 
 
 def _append_proposal(log: RecordLog, body: pb.ChangeProposalRecord, labels: dict[str, str], at: dt.datetime) -> str:
-    """Append the record of a proposal; return its id."""
+    """Append the record of a proposal; return its id.
+
+    If an equal proposal waits for its approval, nothing is appended, and its id is returned. A scheduler that was interrupted
+    can therefore repeat its command.
+    """
     entry = change_entry(CHANGE_PROPOSED, body, labels, ChangeOrigin(body.operator), at)
     with log.database.writing() as connection:
+        log.lock_head(connection)
+        if (waiting := _find_waiting(log, read_history(connection), body, labels)) is not None:
+            return waiting
         log.append_or_raise(connection, [entry])
     return entry.record_id
+
+
+def _find_waiting(
+    log: RecordLog, history: ActivationHistory, body: pb.ChangeProposalRecord, labels: dict[str, str]
+) -> str | None:
+    """Return the id of an equal proposal that is not approved yet; None if there is none."""
+    for change in history.changes:
+        is_open = change.header.kind == CHANGE_PROPOSED and change.record_id not in history.approved
+        if not is_open or any(change.header.labels.get(name) != value for name, value in labels.items()):
+            continue
+        record = log.find_by_id(change.record_id)
+        if record is not None and pb.ChangeProposalRecord.FromString(record.body) == body:
+            return change.record_id
+    return None

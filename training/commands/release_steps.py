@@ -44,6 +44,22 @@ def read_family_rows(
     spec: Spec, spec_file: Path, files: Path, data: Path | None, status: Path | None, console: Console
 ) -> FamilyRows:
     """Read the table or the transaction log of a family, show what was read, and check that its feature file can be written."""
+    spec, samples, customers = read_samples(spec, spec_file, data, status, console)
+    features = files / f"{spec.family}.features.parquet"
+    check_replaceable(
+        features, {*samples.rows["market"], *customers["market"], *samples.left_out_markets}, "--files DIR"
+    )
+    return FamilyRows(spec, samples, customers, features, files / f"{spec.family}.rejected")
+
+
+def read_samples(
+    spec: Spec, spec_file: Path, data: Path | None, status: Path | None, console: Console
+) -> tuple[Spec, Samples, pd.DataFrame]:
+    """Read the table or the transaction log of a family, and show what was read.
+
+    Returns:
+        The spec, in which `features` lists every feature; the samples; and the customers of the feature file.
+    """
     if spec.table is not None:
         reject_status(status)
         source = source_entry(spec.table, "table", spec_file.parent, data)
@@ -56,11 +72,7 @@ def read_family_rows(
     console.info(samples.confirmation)
     console.print_table(column_table(samples.columns))
     console.print_table(waterfall_table(samples))
-    features = files / f"{spec.family}.features.parquet"
-    check_replaceable(
-        features, {*samples.rows["market"], *customers["market"], *samples.left_out_markets}, "--files DIR"
-    )
-    return FamilyRows(spec, samples, customers, features, files / f"{spec.family}.rejected")
+    return spec, samples, customers
 
 
 def show_release(rows: FamilyRows, release: Release, console: Console) -> None:

@@ -26,13 +26,14 @@ def score_customers(
     bundle: str | None,
     decline: str | None,
     threads: int,
+    on: dt.date | None = None,
 ) -> None:
     """Score all customers with a bundle, and write a run file for `python -m server load`.
 
     The customers are read from the transaction log as of a date (--at), or from a feature file.
     """
     console = Console(threads)
-    spec = read_spec(spec_file)
+    spec = read_spec(spec_file, on)
     if at is None and (data is not None or status is not None):
         raise SpecInvalid(
             "--data and --status require --at, because without --at a feature file is scored; add --at, or remove them"

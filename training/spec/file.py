@@ -1,5 +1,6 @@
 """Reads spec files. A spec file may extend another spec file."""
 
+import datetime as dt
 import hashlib
 import os
 import tomllib
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 from grounds_record.printable_text import hidden_text_problems
 from training.errors import SpecInvalid
 from training.spec.family import Spec
+from training.spec.relative_dates import resolve_snapshot_days
 
 # Keys that exclude each other. If an extending file sets one key of a group, it does not inherit the others.
 _ALTERNATIVES = (
@@ -37,13 +39,18 @@ _PATH_KEYS = (
 )
 
 
-def read_spec(path: Path) -> Spec:
+def read_spec(path: Path, on: dt.date | None = None) -> Spec:
     """Read and validate a spec file.
+
+    Args:
+        path: The file.
+        on: The day to which relative days of the snapshots refer, such as "month-3"; None for today, in UTC.
 
     Raises:
         SpecInvalid: The file is unreadable or invalid; the message lists every problem with its field.
     """
     content = _read_content(path)
+    resolve_snapshot_days(content, on or dt.datetime.now(dt.UTC).date())
     if hidden := [f"  {field}: {problem}" for field, problem in hidden_text_problems(content)]:
         raise SpecInvalid("\n".join([f"{path}:", *hidden, "remove these characters"]))
     try:
