@@ -85,7 +85,11 @@ _ROUTES: Mapping[str, _Page] = {
 
 
 def create_app(
-    source: ClientSource, key: VerifierKey | None, hosts: Sequence[str], working_papers: WorkingPapers | None = None
+    source: ClientSource,
+    key: VerifierKey | None,
+    hosts: Sequence[str],
+    working_papers: WorkingPapers | None = None,
+    sign_in_routes: Sequence[Route] = (),
 ) -> Starlette:
     """Return the application.
 
@@ -95,6 +99,7 @@ def create_app(
         hosts: The host names by which browsers may reach the console. Another name is rejected, because a foreign page
             could otherwise read the console by DNS rebinding.
         working_papers: The working papers of auditors; None if the console keeps none.
+        sign_in_routes: The routes that sign people in and out, if the console does that itself.
     """
     app = Starlette(
         routes=[
@@ -103,6 +108,7 @@ def create_app(
             Route(PURPOSE_PATH, show_purpose_form, methods=["GET"]),
             Route(PURPOSE_PATH, set_purpose, methods=["POST"]),
             Route("/static/{name}", _send_file),
+            *sign_in_routes,
         ],
         middleware=[Middleware(_HeadersMiddleware), Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))],
         exception_handlers={HTTPException: _show_http_error},
@@ -110,6 +116,7 @@ def create_app(
     app.state.log_key = key
     app.state.proposals = OverrideProposals()
     app.state.papers = working_papers
+    app.state.has_sign_in = bool(sign_in_routes)
     return app
 
 
@@ -163,8 +170,16 @@ def _show_refusal(request: Request, error: NotSignedIn | FormInvalid | CallFaile
         return _error_page(request, HTTPStatus.BAD_REQUEST, "This form cannot be sent", *error.problems)
     if isinstance(error, PapersRefused):
         return _error_page(request, HTTPStatus.CONFLICT, "The working papers cannot be used", str(error))
-    text = "The proxy in front of the console must add a bearer token to each request."
-    return _error_page(request, HTTPStatus.UNAUTHORIZED, "You are not signed in", text)
+    text = "" if error.link else "The proxy in front of the console must add a bearer token to each request."
+    problem = error.problem or text
+    return render_page(
+        request,
+        "sign_in.html",
+        "You are not signed in",
+        status=HTTPStatus.UNAUTHORIZED,
+        problem=problem,
+        link=error.link,
+    )
 
 
 def _show_bug(request: Request, path: str, error: Exception) -> Response:

@@ -19,7 +19,16 @@ _FORWARDED_TOKEN = "x-forwarded-access-token"  # noqa: S105 - the name of a head
 
 
 class NotSignedIn(Exception):
-    """The request has no bearer token; the proxy in front must add one."""
+    """The request does not identify a person.
+
+    Attributes:
+        link: The page that signs the person in; "" if a proxy in front must add a bearer token.
+        problem: Why an earlier sign-in ended; "" if it is not known.
+    """
+
+    def __init__(self, link: str = "", problem: str = "") -> None:
+        super().__init__(problem or "not signed in")
+        self.link, self.problem = link, problem
 
 
 class ClientSource(Protocol):

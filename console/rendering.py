@@ -102,6 +102,7 @@ def render_page(request: Request, template: str, title: str, *, status: int = 20
         page=current_page(request),
         query=query_entries(request) if is_answer else {},
         purpose=current_purpose(request),
+        signed_in=getattr(request.state, "person", "") if request.app.state.has_sign_in else "",
         **values,
     )
     return HTMLResponse(html, status, headers={"cache-control": "no-store"})

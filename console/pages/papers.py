@@ -33,8 +33,8 @@ def _papers_owner(request: Request) -> str:
 def note_reading(request: Request, evidence: audit_pb2.Evidence, purpose: str) -> Markup | None:
     """Enter a reading of evidence into the working papers; return the form for a mark, or None without working papers.
 
-    The entry contains the digest of the record and the checkpoint that proves it, so the decision that was read can be told
-    from any later one.
+    The entry contains the digest of the record and the checkpoint that proves it, so a reviewer can compare it with the
+    record log.
     """
     papers = _papers(request)
     if papers is None:

@@ -5,6 +5,7 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from console.local_path import local_path
 from console.posted_form import read_posted_form
 from console.purpose import COOKIE
 from console.rendering import render_page
@@ -14,7 +15,7 @@ _PURPOSE_LENGTH_MAX = 200  # the most that the contract allows
 
 async def show_purpose_form(request: Request) -> Response:
     """Show the form."""
-    return _show_form(request, _local_path(request.query_params.get("next", "/")))
+    return _show_form(request, local_path(request.query_params.get("next", "/")))
 
 
 async def set_purpose(request: Request) -> Response:
@@ -23,19 +24,13 @@ async def set_purpose(request: Request) -> Response:
     A browser sends the cookie only with requests that come from the console's own pages, so no other page can cause a reading.
     """
     fields = await read_posted_form(request)
-    purpose, wanted = fields.get("purpose", "").strip(), _local_path(fields.get("next", "/"))
+    purpose, wanted = fields.get("purpose", "").strip(), local_path(fields.get("next", "/"))
     if not purpose or len(purpose) > _PURPOSE_LENGTH_MAX:
         return _show_form(request, wanted, f"must have 1 to {_PURPOSE_LENGTH_MAX} characters", status=400)
     answer = RedirectResponse(wanted, 303)
     secure = request.headers.get("x-forwarded-proto", request.url.scheme) == "https"
     answer.set_cookie(COOKIE, quote(purpose, safe=""), httponly=True, samesite="strict", secure=secure)
     return answer
-
-
-def _local_path(text: str) -> str:
-    r"""Return a path of the console; "/" for a text that a browser could take for another site, such as //host or /\host."""
-    safe = text.startswith("/") and not text.startswith(("//", "/\\")) and text.isprintable()
-    return text if safe else "/"
 
 
 def _show_form(request: Request, wanted: str, problem: str = "", *, status: int = 200) -> Response:

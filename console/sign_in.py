@@ -1,0 +1,222 @@
+"""Signs people in by OpenID Connect, and keeps their sessions in memory. The browser gets the id of its session only."""
+
+import secrets
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from console.connections import NotSignedIn
+from console.local_path import local_path
+from console.posted_form import read_posted_form
+from console.provider import Provider, SignInRefused, Tokens, new_verifier
+from console.query import current_page
+from console.rendering import render_page
+from grounds_client import Client, ClientCredentials
+
+CALLBACK_PATH = "/sign-in/callback"
+_SIGN_IN_PATH = "/sign-in"
+# The prefix __Host- makes browsers accept the cookie over TLS only, for this host name only, and for all paths.
+_SESSION_COOKIE, _BEGUN_COOKIE = "__Host-session", "__Host-sign-in"
+_SESSION_SECONDS_MAX = 12 * 3600
+_IDLE_SECONDS_MAX = 3600
+_BEGUN_SECONDS_MAX = 600
+_ENTRIES_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _BegunSignIn:
+    """A sign-in that was begun: what its end must match, and when it is too late."""
+
+    browser: str
+    nonce: str
+    verifier: str
+    wanted: str
+    end: float
+
+
+@dataclass(slots=True)
+class _Session:
+    """The session of a person."""
+
+    tokens: Tokens
+    begun: float
+    used: float
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class SignedInClients:
+    """A client for each request, with the access token of the session to which the request belongs."""
+
+    def __init__(self, address: str, ca: Path, provider: Provider) -> None:
+        """Remember server and provider.
+
+        Args:
+            address: Host and port of the gRPC server.
+            ca: PEM file with the certificates that sign the server's certificate.
+            provider: Signs people in.
+        """
+        self._address, self._ca, self._provider = address, ca, provider
+        self._lock = threading.Lock()
+        self._begun: dict[str, _BegunSignIn] = {}
+        self._sessions: dict[str, _Session] = {}
+
+    @contextmanager
+    def open(self, request: Request) -> Iterator[Client]:
+        """Yield a client with the access token of the session, which is renewed before it expires."""
+        name = request.cookies.get(_SESSION_COOKIE, "")
+        session = self._find(name)
+        if session is None:
+            raise NotSignedIn(_sign_in_link(request))
+        with session.lock:
+            if time.monotonic() >= session.tokens.end:
+                try:
+                    session.tokens = self._provider.refresh(session.tokens)
+                except SignInRefused as error:
+                    self._delete(name)
+                    raise NotSignedIn(_sign_in_link(request), str(error)) from error
+            token = session.tokens.access
+        with Client(self._address, credentials=ClientCredentials(self._ca, token=token)) as client:
+            yield client
+
+    def person(self, request: Request) -> str:
+        """Return the person of the session; "" if there is none."""
+        session = self._find(request.cookies.get(_SESSION_COOKIE, ""))
+        return "" if session is None else session.tokens.subject
+
+    def routes(self) -> Sequence[Route]:
+        """Return the routes that sign people in and out."""
+        return [
+            Route(_SIGN_IN_PATH, self._begin, methods=["GET"]),
+            Route(CALLBACK_PATH, self._finish, methods=["GET"]),
+            Route("/sign-out", self._sign_out, methods=["POST"]),
+        ]
+
+    async def _begin(self, request: Request) -> Response:
+        """Send the browser to the provider. The state can be used once, within ten minutes, by the same browser."""
+        state, browser, nonce, verifier = (*(secrets.token_urlsafe(32) for _ in range(3)), new_verifier())
+        wanted = local_path(request.query_params.get("next", "/"))
+        with self._lock:
+            now = time.monotonic()
+            for old in [name for name, each in self._begun.items() if each.end <= now]:
+                del self._begun[old]
+            if len(self._begun) >= _ENTRIES_MAX:
+                del self._begun[next(iter(self._begun))]
+            self._begun[state] = _BegunSignIn(browser, nonce, verifier, wanted, now + _BEGUN_SECONDS_MAX)
+        answer = RedirectResponse(self._provider.begin(state, nonce, verifier), 303, {"cache-control": "no-store"})
+        _set_cookie(answer, _BEGUN_COOKIE, browser, _BEGUN_SECONDS_MAX)
+        return answer
+
+    async def _finish(self, request: Request) -> Response:
+        """Begin the session of a person who returns from the provider."""
+        try:
+            begun = self._take_begun(request)
+            tokens = await run_in_threadpool(self._provider.finish, _code(request), begun.nonce, begun.verifier)
+        except SignInRefused as error:
+            request.state.person = ""
+            return render_page(
+                request,
+                "sign_in.html",
+                "You could not be signed in",
+                status=400,
+                problem=str(error),
+                link=_SIGN_IN_PATH,
+            )
+        name, now = secrets.token_urlsafe(32), time.monotonic()
+        with self._lock:
+            self._delete_expired(now)
+            self._sessions.pop(request.cookies.get(_SESSION_COOKIE, ""), None)
+            if len(self._sessions) >= _ENTRIES_MAX:
+                del self._sessions[next(iter(self._sessions))]
+            self._sessions[name] = _Session(tokens, now, now)
+        answer = RedirectResponse(begun.wanted, 303, {"cache-control": "no-store"})
+        _set_cookie(answer, _SESSION_COOKIE, name, _SESSION_SECONDS_MAX)
+        answer.delete_cookie(_BEGUN_COOKIE, secure=True, httponly=True)
+        return answer
+
+    def _take_begun(self, request: Request) -> _BegunSignIn:
+        """Return the sign-in to which a state belongs, and forget it, so that the state cannot be used again."""
+        with self._lock:
+            begun = self._begun.pop(request.query_params.get("state", ""), None)
+        browser = request.cookies.get(_BEGUN_COOKIE, "")
+        is_own = begun is not None and secrets.compare_digest(begun.browser.encode(), browser.encode())
+        if begun is None or not is_own or begun.end <= time.monotonic():
+            raise SignInRefused(
+                "This sign-in was used already, is older than ten minutes, or was begun in another browser. Sign in again."
+            )
+        if request.query_params.get("iss", self._provider.issuer) != self._provider.issuer:  # RFC 9207
+            raise SignInRefused("Another provider answered this sign-in. Sign in again.")
+        return begun
+
+    async def _sign_out(self, request: Request) -> Response:
+        """End the session, here and, for its refresh token, at the provider."""
+        await read_posted_form(request)
+        session = self._delete(request.cookies.get(_SESSION_COOKIE, ""))
+        if session is not None:
+            await run_in_threadpool(self._provider.revoke, session.tokens)
+        request.state.person = ""
+        answer = render_page(
+            request, "signed_out.html", "You are signed out", provider_link=self._provider.end_session_address()
+        )
+        answer.delete_cookie(_SESSION_COOKIE, secure=True, httponly=True)
+        answer.delete_cookie("purpose", httponly=True)
+        return answer
+
+    def _find(self, name: str) -> _Session | None:
+        """Return a session that has not ended."""
+        now = time.monotonic()
+        with self._lock:
+            session = self._sessions.get(name)
+            if session is not None and _has_ended(session, now):
+                del self._sessions[name]
+                return None
+            if session is not None:
+                session.used = now
+            return session
+
+    def _delete(self, name: str) -> _Session | None:
+        """Delete a session; return it, or None if there is none."""
+        with self._lock:
+            return self._sessions.pop(name, None)
+
+    def _delete_expired(self, now: float) -> None:
+        """Delete the sessions that have ended."""
+        for name in [name for name, each in self._sessions.items() if _has_ended(each, now)]:
+            del self._sessions[name]
+
+
+def _code(request: Request) -> str:
+    """Return the code with which the provider sent a person back; raise SignInRefused if it refused the sign-in."""
+    code = request.query_params.get("code", "")
+    if not code:
+        refusal = request.query_params.get("error", "without a reason")
+        raise SignInRefused(f"The provider refused the sign-in: {refusal}. Sign in again, or ask the operator.")
+    return code
+
+
+def _has_ended(session: _Session, now: float) -> bool:
+    """Return whether a session is too old, or was not used for too long."""
+    return now >= session.begun + _SESSION_SECONDS_MAX or now >= session.used + _IDLE_SECONDS_MAX
+
+
+def _sign_in_link(request: Request) -> str:
+    """Return the address that signs a person in and then shows the requested page."""
+    wanted = current_page(request) if request.method == "GET" else "/"
+    return f"{_SIGN_IN_PATH}?next={quote(wanted, safe='')}"
+
+
+def _set_cookie(answer: Response, name: str, text: str, seconds: int) -> None:
+    """Set a cookie that scripts cannot read and that no form of another origin sends.
+
+    SameSite=Strict would drop the cookie on the way back from the provider. No page changes anything when it is only opened,
+    except that a reading of evidence is recorded, and that needs the cookie of the purpose, which is strict.
+    """
+    answer.set_cookie(name, text, max_age=seconds, path="/", secure=True, httponly=True, samesite="lax")
