@@ -28,7 +28,8 @@ def perform_cycle(flow_file: Path, on: dt.date | None, threads: int) -> int:
         try:
             result = cycle.run()
         except (TrainingError, ModelError) as error:
-            cycle.findings.sentence = f"The cycle stopped, and continues when it is started again: {error}"
+            problem = "; ".join(line.strip() for line in str(error).splitlines())
+            cycle.findings.sentence = f"The cycle stopped, and continues when it is started again: {problem}."
             write_file(page, digest_page(title, cycle.journal.on, cycle.findings).encode())
             cycle.journal.finish("STOPPED", sentence=cycle.findings.sentence)
             raise

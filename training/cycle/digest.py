@@ -24,7 +24,7 @@ def digest_page(title: str, on: dt.date, findings: CycleFindings) -> str:
         f"<h1>{escape(title)}</h1>",
         paragraph(f"Cycle of {on}. {findings.sentence}", "lead"),
         section("Steps", table("Steps", "What each step did.", ("step", "result"), findings.steps)),
-        *(comparison_section(each) for each in findings.comparisons),
+        *(_comparison_section(each) for each in findings.comparisons),
         *_check_section(findings.checks),
     ]
     return (
@@ -35,7 +35,7 @@ def digest_page(title: str, on: dt.date, findings: CycleFindings) -> str:
     )
 
 
-def comparison_section(found: dict[str, Any]) -> str:
+def _comparison_section(found: dict[str, Any]) -> str:
     """Return the section about the comparison with one bundle, from the facts of the comparison."""
     lead, rise = found["auc_lead"], found["log_loss_rise"]
     rows = [

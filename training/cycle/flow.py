@@ -113,15 +113,15 @@ def read_flow(path: Path) -> Flow:
 def _with_folder(flow: Flow, folder: Path) -> Flow:
     """Return a flow whose relative paths begin with a folder."""
 
-    def rebased(part: SpecPart) -> dict[str, object]:
+    def rebase(part: SpecPart) -> dict[str, object]:
         fields = {name: getattr(part, name) for name in type(part).model_fields}
         return {
             name: folder / value
             if isinstance(value, Path)
-            else value.model_copy(update=rebased(value))
+            else value.model_copy(update=rebase(value))
             if isinstance(value, SpecPart)
             else value
             for name, value in fields.items()
         }
 
-    return flow.model_copy(update=rebased(flow))
+    return flow.model_copy(update=rebase(flow))

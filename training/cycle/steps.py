@@ -217,7 +217,7 @@ class Cycle:
         self.journal.complete("sign", name=signing.name)
 
     def _activate(self, candidate: Bundle) -> None:
-        """Let the server activate or, if it requires a second person, propose the bundle."""
+        """Activate the bundle with the command of the server, which proposes it if a second person is required."""
         server, done = self._flow.server, self.journal.find("activate")
         name = candidate.bundle_id[:12]
         if server is None:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from grounds_record.printable_text import hidden_text_problems
 from training.errors import SpecInvalid
 from training.spec.family import Spec
-from training.spec.relative_dates import resolve_snapshot_days
+from training.spec.relative_dates import resolve_spec_days
 
 # Keys that exclude each other. If an extending file sets one key of a group, it does not inherit the others.
 _ALTERNATIVES = (
@@ -44,13 +44,13 @@ def read_spec(path: Path, on: dt.date | None = None) -> Spec:
 
     Args:
         path: The file.
-        on: The day to which relative days of the snapshots refer, such as "month-3"; None for today, in UTC.
+        on: The day to which relative days refer, such as "month-3"; None for today, in UTC.
 
     Raises:
         SpecInvalid: The file is unreadable or invalid; the message lists every problem with its field.
     """
     content = _read_content(path)
-    resolve_snapshot_days(content, on or dt.datetime.now(dt.UTC).date())
+    resolve_spec_days(content, on or dt.datetime.now(dt.UTC).date())
     if hidden := [f"  {field}: {problem}" for field, problem in hidden_text_problems(content)]:
         raise SpecInvalid("\n".join([f"{path}:", *hidden, "remove these characters"]))
     try:

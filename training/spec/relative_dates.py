@@ -8,6 +8,14 @@ from typing import Any
 from training.errors import SpecInvalid
 
 _RELATIVE = re.compile(r"(day|week|month)(?:-([0-9]{1,4}))?")
+# The keys of a spec that may be relative days
+_DAYS = (
+    ("snapshots", "fit"),
+    ("snapshots", "calibration"),
+    ("snapshots", "test"),
+    ("snapshots", "latest"),
+    ("table", "as_of"),
+)
 _FORMS = 'a date, or "day", "week" (its Monday) or "month" (its first day), optionally with a number of earlier ones, such as "month-3"'
 
 
@@ -29,20 +37,17 @@ def resolve_day(text: str, on: dt.date) -> dt.date:
         raise SpecInvalid(f"{text!r}: must be {_FORMS}") from error
 
 
-def resolve_snapshot_days(content: dict[str, Any], on: dt.date) -> None:
-    """Replace the relative days of the [snapshots] of a spec by dates. Other texts stay, for the check of the spec."""
-    snapshots = content.get("snapshots")
-    if not isinstance(snapshots, dict):
-        return
-    for name in ("fit", "calibration", "test", "latest"):
-        stated = snapshots.get(name)
-        if isinstance(stated, list):
-            snapshots[name] = [_resolved(each, on) for each in stated]
-        elif stated is not None:
-            snapshots[name] = _resolved(stated, on)
+def resolve_spec_days(content: dict[str, Any], on: dt.date) -> None:
+    """Replace the relative days of a spec by dates. Other texts stay, for the check of the spec."""
+    for part, name in _DAYS:
+        table = content.get(part)
+        if not isinstance(table, dict) or name not in table:
+            continue
+        stated = table[name]
+        table[name] = [_resolve(each, on) for each in stated] if isinstance(stated, list) else _resolve(stated, on)
 
 
-def _resolved(stated: Any, on: dt.date) -> Any:
+def _resolve(stated: Any, on: dt.date) -> Any:
     """Return the date of a relative day; anything else unchanged."""
     return resolve_day(stated, on) if isinstance(stated, str) and _RELATIVE.fullmatch(stated) else stated
 

@@ -51,7 +51,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, value in key_environment(tmp_path).items():
         monkeypatch.setenv(name, value)
     made_customers().to_csv(tmp_path / "customers.csv", index=False)
-    (tmp_path / "credit.toml").write_text(SPEC)
+    (tmp_path / "credit.toml").write_text(SPEC.replace("as_of = 2026-01-01", 'as_of = "day"'))
     (tmp_path / "policy.toml").write_text(POLICY)
     (tmp_path / "flow.toml").write_text(FLOW)
     write_server(tmp_path, four_eyes=True)
@@ -240,10 +240,11 @@ def test_data_that_differ_from_those_of_the_serving_bundle_stop_the_cycle_before
     assert page(folder, SECOND).startswith(f"Cycle of {SECOND}. Nothing was fitted: the data differ too much")
     assert len(bundles(folder)) == 1
 
-    made_customers().to_csv(folder / "customers.csv", index=False)
+    made_customers(1600).to_csv(folder / "customers.csv", index=False)
     assert cycle(folder, SECOND) == DONE, "after a correction, the same cycle continues"
-    assert "the bundle that serves already" in page(folder, SECOND)
-    assert len(bundles(folder)) == 1
+    assert len(bundles(folder)) == 2
+    assert set(read_active(folder / "bundles", "credit").values()) < set(bundles(folder))
+    assert "1,600 added" in " ".join(journal(folder, SECOND)["steps"]["load"]["said"])
 
 
 def test_two_cycles_do_not_run_at_the_same_time(folder: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.small import SPEC as TABLE_SPEC
 from tests.training.transaction_logs import SPEC
 from training.errors import SpecInvalid
 from training.spec import read_spec
@@ -56,3 +57,13 @@ def test_the_snapshots_of_a_spec_are_resolved_and_a_misspelt_day_is_refused(tmp_
     spec.write_text(spec.read_text().replace("month-3", "mont-3"))
     with pytest.raises(SpecInvalid, match=r"snapshots\.test"):
         read_spec(spec, ON)
+
+
+def test_the_day_of_a_table_is_resolved(tmp_path: Path) -> None:
+    spec = tmp_path / "table.toml"
+    spec.write_text(TABLE_SPEC.replace("as_of = 2026-01-01", 'as_of = "month"'))
+
+    table = read_spec(spec, ON).table
+
+    assert table is not None
+    assert table.as_of == dt.date(2026, 3, 1)
