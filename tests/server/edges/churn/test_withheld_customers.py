@@ -37,7 +37,7 @@ def load(
     load_file(serving.application.database, write_run(folder / f"{as_of:%m}.parquet", churn.model, rows), utc_now())
 
 
-async def listed(serving: Serving, page_size: int = 1000, **fields: Any) -> tuple[str, set[int]]:
+async def list_ids(serving: Serving, page_size: int = 1000, **fields: Any) -> tuple[str, set[int]]:
     """Return the customers of a list, and the totals that its pages state."""
     request, found, totals = pb.ListChurnRisksRequest(market="DE", page_size=page_size, **fields), "", set()
     while True:
@@ -55,12 +55,12 @@ async def test_a_list_has_only_customers_whom_a_campaign_may_contact(
 ) -> None:
     load(serving, churn_family, tmp_path, FIRST, held_out="BX", suppressed="BD")
 
-    assert await listed(serving, page_size) == ("ACE", {3})
-    assert await listed(serving, page_size, order=VALUE) == ("ACE", {3})
-    assert await listed(serving, page_size, risk_bands=[pb.RISK_BAND_HIGH, pb.RISK_BAND_LOW]) == ("", {0})
-    assert await listed(serving, page_size, status=pb.CHURN_STATUS_NOT_ENOUGH_HISTORY) == ("", {0})
-    assert await listed(serving, page_size, include_withheld=True) == ("ABCDE", {5})
-    assert await listed(serving, page_size, include_withheld=True, order=VALUE) == ("ABCDE", {5})
+    assert await list_ids(serving, page_size) == ("ACE", {3})
+    assert await list_ids(serving, page_size, order=VALUE) == ("ACE", {3})
+    assert await list_ids(serving, page_size, risk_bands=[pb.RISK_BAND_HIGH, pb.RISK_BAND_LOW]) == ("", {0})
+    assert await list_ids(serving, page_size, status=pb.CHURN_STATUS_NOT_ENOUGH_HISTORY) == ("", {0})
+    assert await list_ids(serving, page_size, include_withheld=True) == ("ABCDE", {5})
+    assert await list_ids(serving, page_size, include_withheld=True, order=VALUE) == ("ABCDE", {5})
     page = await serving.churn.ListChurnRisks(pb.ListChurnRisksRequest(market="DE", include_withheld=True))
     marks = {risk.customer.customer_id: (risk.hold_out, list(risk.suppressions)) for risk in page.churn_risks}
     assert marks == {"A": (False, []), "B": (True, ["DO_NOT_CONTACT"]), "C": (False, []), "E": (False, [])} | {
