@@ -86,10 +86,10 @@ class TokenClients:
 
     def person(self, request: Request) -> str:
         """Return the subject of the request's token."""
-        return _token_subject(_forwarded_token(request))
+        return token_subject(_forwarded_token(request))
 
 
-def _token_subject(token: str) -> str:
+def token_subject(token: str) -> str:
     """Return the subject (`sub`) of a signed token; "" if it has none.
 
     The signature is not verified here. The server verifies it with every call, and every page calls the server.
