@@ -123,10 +123,26 @@ class GroupSpec(_BundleDocument):
 
 
 class SchemaDocument(_BundleDocument):
-    """schema.json: the features in the order of the model's columns, and the reason groups."""
+    """schema.json: the features in the order of the model's columns, and the reason groups.
+
+    Attributes:
+        features: The features.
+        groups: The reason groups.
+        reason_rules: The rules of `models.stated_reasons`; 1 in bundles of earlier releases. The file does not contain 1, so
+            that it stays as it was.
+    """
 
     features: tuple[FeatureSpec, ...] = Field(min_length=1)
     groups: tuple[GroupSpec, ...] = Field(min_length=1)
+    reason_rules: Literal[1, 2] = 1
+
+    @model_serializer(mode="wrap")
+    def _omit_first_rules(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Omit `reason_rules` if they are the first ones."""
+        content: dict[str, Any] = serialize(self)
+        if self.reason_rules == 1:
+            content.pop("reason_rules", None)
+        return content
 
 
 class Grade(_BundleDocument):

@@ -32,6 +32,29 @@ _PATTERN_LENGTH_MAX = 64
 _USUAL_MAX = 1e15  # numbers below this have at most 15 digits before the decimal separator, so their rounding is exact
 _USUAL_PLACES_MAX = 9
 _CACHED_MAX = 4096
+_SIGNIFICANT_DIGITS = 3
+_SIZE_PLACES_MAX = 6
+# The words that a text without a text of its own needs, by language.
+_WORDS = {
+    "typical": {
+        "en": "typical",
+        "de": "üblich",
+        "fr": "habituel",
+        "it": "tipico",
+        "pl": "zwykle",
+        "es": "habitual",
+        "zh": "一般",
+    },
+    "unknown": {
+        "en": "not known",
+        "de": "nicht bekannt",
+        "fr": "inconnu",
+        "it": "non noto",
+        "pl": "brak danych",
+        "es": "no conocido",
+        "zh": "未知",
+    },
+}
 _DECIMAL_PRECISION = 400  # digits: enough to write any double without an exponent
 
 
@@ -166,11 +189,14 @@ class PlaceholderValue:
         value: The customer's value; None if missing.
         typical: The baseline's median, for {NAME.typical}; None if missing.
         locale: The BCP 47 tag of the sentence's language.
+        by_size: Whether a number without a pattern has three significant digits, and a missing value is written in words;
+            see models.stated_reasons.
     """
 
     value: FeatureInput | None
     typical: FeatureInput | None
     locale: str
+    by_size: bool = False
 
     def __format__(self, pattern: str) -> str:
         """Return a number as the locale writes it, a level unchanged, and "-" for a missing value.
@@ -184,8 +210,26 @@ class PlaceholderValue:
         """
         if isinstance(self.value, str):
             return self.value
+        if self.by_size and self.value is None:
+            return word_in(self.locale, "unknown")
+        if self.by_size and self.value is not None and (not pattern or pattern.startswith("|")):
+            pattern = _size_pattern(self.value) + pattern
         number_format = _number_format(pattern, self.locale)
         return number_format.missing() if self.value is None else number_format.apply(self.value)
+
+
+def word_in(locale: str, word: str) -> str:
+    """Return one of the words of texts, "typical" or "unknown", in the language of a locale; in English by default."""
+    words = _WORDS[word]
+    return words.get(locale.partition("-")[0], words[DEFAULT_LOCALE])
+
+
+def _size_pattern(value: float) -> str:
+    """Return the number pattern that writes a number with three significant digits, and a whole number as it is."""
+    if value == 0 or not math.isfinite(value) or value == math.floor(value):
+        return "#,##0"
+    places = _SIGNIFICANT_DIGITS - 1 - decimal.Decimal(value).adjusted()
+    return "#,##0" if places <= 0 else f"#,##0.{'#' * min(places, _SIZE_PLACES_MAX)}"
 
 
 class _Placeholders(dict[str, PlaceholderValue | str]):
@@ -406,7 +450,7 @@ class TextFormatter(string.Formatter):
             return value, name
         if not isinstance(value, PlaceholderValue):
             raise KeyError(field_name)
-        return PlaceholderValue(value.typical, None, value.locale), name
+        return PlaceholderValue(value.typical, None, value.locale, value.by_size), name
 
     def convert_field(self, value: Any, conversion: str | None) -> Any:
         """Return the value unchanged.

@@ -11,9 +11,10 @@ import numpy as np
 from models.errors import AdditivityError
 from models.explained_score import ExplainedScore
 from models.model import Model
-from models.reasons import REASONS_MAX, choose_locale, principal_reasons, reason_text
+from models.reasons import REASONS_MAX, choose_locale
 from models.schema import FeatureInput
 from models.sign_conflicts import sign_conflicts
+from models.stated_reasons import stated_reasons, stated_text
 from server.decisions.input_rules import input_rule_results, unseen_features
 from server.decisions.policy import (
     AGAINST_SIGN,
@@ -302,10 +303,10 @@ def _model_reasons(
         DecisionReason(
             code=reason.code,
             kind="MODEL",
-            text=reason_text(schema, reason, locale, values, typical),
+            text=stated_text(schema, reason, locale, values, typical),
             features=reason.features,
             log_odds=reason.log_odds,
             points=reason.points,
         )
-        for reason in principal_reasons(schema, score.contributions, score.points)
+        for reason in stated_reasons(schema, score.contributions, score.points, values, typical)
     )

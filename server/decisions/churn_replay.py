@@ -10,9 +10,9 @@ import numpy as np
 
 from models.explained_score import ExplainedScore
 from models.model import Model
-from models.reasons import principal_reasons, reason_text
 from models.schema import FeatureInput, Schema
 from models.scorecard import log_odds_from_margin, pd_from_log_odds
+from models.stated_reasons import stated_reasons, stated_text
 from server.decisions.bands import hysteresis_bands, threshold_bands
 from server.decisions.replay_verdict import ReplayMatch, ReplayVerdict, Scalar, compare_fields
 
@@ -147,11 +147,11 @@ def _recompute_drivers(
             "log_odds": driver.log_odds,
             "features": list(driver.features),
             "texts": {
-                locale: reason_text(schema, driver, locale, values, typical)
+                locale: stated_text(schema, driver, locale, values, typical)
                 for locale in schema.group[driver.code].texts
             },
         }
-        for driver in principal_reasons(schema, answer.contributions, answer.points, _DRIVERS_MAX)
+        for driver in stated_reasons(schema, answer.contributions, answer.points, values, typical, _DRIVERS_MAX)
     ]
 
 

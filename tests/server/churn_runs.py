@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models.model import Model, open_model
-from models.reasons import principal_reasons, reason_text
+from models.stated_reasons import stated_reasons, stated_text
 from tests.small import SPEC, write_small_family
 
 FIRST, SECOND, THIRD = (dt.datetime(2026, month, 1, tzinfo=dt.UTC) for month in (1, 2, 3))
@@ -117,9 +117,9 @@ def scored_rows(model: Model, customers: pd.DataFrame, as_of: dt.datetime) -> pd
                 "code": push.code,
                 "log_odds": push.log_odds,
                 "features": list(push.features),
-                "texts": {locale: reason_text(schema, push, locale, known, typical) for locale in ("de", "en")},
+                "texts": {locale: stated_text(schema, push, locale, known, typical) for locale in ("de", "en")},
             }
-            for push in principal_reasons(schema, answer.contributions, answer.points, 3)
+            for push in stated_reasons(schema, answer.contributions, answer.points, known, typical, 3)
         ]
         spend = round(key["turnover"] * SPEND * 100)
         rows.append(

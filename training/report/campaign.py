@@ -225,7 +225,7 @@ def _examples(evaluation: ModelEvaluation, drivers: DriverTexts) -> Iterator[str
     for quantile in _EXAMPLE_QUANTILES:
         index = int(order[min(len(order) - 1, math.floor(quantile * len(order)))])
         row, contributions = found.rows[[index]], found.contributions[[index]]
-        groups = drivers.ranked_groups(contributions)[0]
+        groups = drivers.drivers(row, contributions)[0]
         words = [drivers.text(group, "en", row[0].tolist()) for group in groups]
         pd = pd_from_log_odds(float(log_odds[index]))
         yield paragraph(f"Probability {percent(pd)}, a higher risk than {percent(quantile, 1)} of the customers:")

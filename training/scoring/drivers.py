@@ -1,19 +1,18 @@
 """The drivers of many customers: the feature groups that raise each prediction, as text in every locale of the bundle.
 
-models.reasons computes the same results for a single customer. This module computes them column by column for many
+models.stated_reasons computes the same results for a single customer. This module computes them column by column for many
 customers, which is faster.
 """
 
 import json
 import math
-import string
 from collections.abc import Mapping
-from functools import cache
 
 import numpy as np
 
-from models.reasons import MATERIALITY, GroupContribution, PlaceholderValue, TextFormatter, reason_text
+from models.reasons import FEATURES_NAMED_MAX, MATERIALITY, GroupContribution
 from models.schema import FeatureInput, Schema
+from models.stated_reasons import name_features, stated_text, text_features
 from training.scoring.predictions import FeatureRows
 
 _DRIVERS_MAX = 3
@@ -49,14 +48,25 @@ class DriverTexts:
         """
         return [
             json.dumps([self._driver(group, row) for group in groups], ensure_ascii=False, sort_keys=True)
-            for groups, row in zip(self.ranked_groups(contributions), rows.tolist(), strict=True)
+            for groups, row in zip(self.drivers(rows, contributions), rows.tolist(), strict=True)
         ]
 
-    def ranked_groups(self, contributions: FeatureRows) -> list[list[GroupContribution]]:
-        """Return the groups that raise the prediction of each row materially, largest contribution first.
+    def drivers(self, rows: FeatureRows, contributions: FeatureRows) -> list[list[GroupContribution]]:
+        """Return the drivers of every row, with the features that their texts may name; see models.stated_reasons."""
+        if self._schema.document.reason_rules == 1:
+            return self.ranked_groups(contributions, _DRIVERS_MAX)
+        ranked = self.ranked_groups(contributions, len(self._members))
+        return [self._named(groups, row)[:_DRIVERS_MAX] for groups, row in zip(ranked, rows.tolist(), strict=True)]
 
-        Except for their points, which are 0, the groups of a row equal the first groups that
-        models.reasons.principal_reasons returns.
+    def _named(self, groups: list[GroupContribution], row: list[float]) -> list[GroupContribution]:
+        """Return the groups of a row with the features that their texts may name."""
+        names = tuple(dict.fromkeys(name for group in groups for name in group.features))
+        return name_features(self._schema, groups, self._present_values(names, row), self._typical)
+
+    def ranked_groups(self, contributions: FeatureRows, limit: int) -> list[list[GroupContribution]]:
+        """Return the groups that raise the prediction of each row materially, largest contribution first, up to a limit.
+
+        Except for their points, which are 0, the groups of a row equal those of models.reasons.principal_reasons.
         """
         sums = np.zeros((len(contributions), len(self._members)))
         for column, positions in enumerate(self._members.values()):
@@ -70,7 +80,7 @@ class DriverTexts:
             total += np.maximum(sums[:, codes.index(code)], 0.0)
         material = (sums > 0.0) & (sums >= (MATERIALITY * total)[:, np.newaxis])
         # The key inf moves the groups that are not material to the end. The stable sort orders equal contributions by code.
-        order = np.argsort(np.where(material, -sums, np.inf), axis=1, kind="stable")[:, :_DRIVERS_MAX]
+        order = np.argsort(np.where(material, -sums, np.inf), axis=1, kind="stable")[:, :limit]
         return [
             [
                 GroupContribution(codes[column], line[column], 0, self._raising_features(codes[column], row))
@@ -94,33 +104,18 @@ class DriverTexts:
         return {"code": group.code, "log_odds": group.log_odds, "features": list(group.features), "texts": texts}
 
     def text(self, group: GroupContribution, locale: str, row: list[float]) -> str:
-        """Return the text of a driver in a locale.
-
-        Texts without {pushed} are cached, because many customers have the same values.
-        """
-        sentence = self._schema.group[group.code].texts[locale]
-        names = _placeholders(sentence)
-        if "pushed" in names:
-            return reason_text(
-                self._schema, group, locale, self._present_values(self._schema.names, row), self._typical
-            )
-        values = self._present_values(names, row)
-        key = (group.code, locale, *(values.get(name) for name in names))
+        """Return the text of a driver in a locale. Texts are cached, because many customers have the same values."""
+        named = group.features[:FEATURES_NAMED_MAX]
+        names = tuple(dict.fromkeys([*text_features(self._schema.group[group.code].texts[locale]), *named]))
+        values = self._present_values(tuple(name for name in names if name in self._schema.position), row)
+        key = (group.code, locale, named, *(values.get(name) for name in names))
         if key not in self._texts:
             if len(self._texts) >= _TEXTS_MAX:
                 self._texts.clear()
-            facts = {name: PlaceholderValue(values.get(name), self._typical[name], locale) for name in names}
-            self._texts[key] = TextFormatter().vformat(sentence, (), facts)
+            self._texts[key] = stated_text(self._schema, group, locale, values, self._typical)
         return self._texts[key]
 
     def _present_values(self, names: tuple[str, ...], row: list[float]) -> Mapping[str, FeatureInput]:
         """Return the values of the given features that are not missing."""
         numbers = {name: row[self._schema.position[name]] for name in names}
         return {name: self._schema.decode_value(name, one) for name, one in numbers.items() if not math.isnan(one)}
-
-
-@cache
-def _placeholders(sentence: str) -> tuple[str, ...]:
-    """Return the distinct features in the placeholders of a sentence, in the order of their first occurrence."""
-    features = [field.partition(".")[0] for _, field, _, _ in string.Formatter().parse(sentence) if field]
-    return tuple(dict.fromkeys(features))

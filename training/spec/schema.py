@@ -38,7 +38,9 @@ def schema_document(spec: Spec, levels: Mapping[str, tuple[str, ...]]) -> Schema
             )
         )
     used = {feature.group for feature in features}
-    return SchemaDocument(features=tuple(features), groups=tuple(g for c, g in groups.items() if c in used))
+    return SchemaDocument(
+        features=tuple(features), groups=tuple(g for c, g in groups.items() if c in used), reason_rules=2
+    )
 
 
 def _group_code(name: str) -> str:

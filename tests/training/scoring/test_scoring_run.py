@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.catalog import activate
-from models.reasons import principal_reasons, reason_text
+from models.reasons import principal_reasons
 from models.scorecard import grade_from_pd
+from models.stated_reasons import stated_reasons, stated_text
 from tests.conftest import run
 from tests.training.conftest import AT, Trained
 from training.console import Console
@@ -100,9 +101,9 @@ def test_drivers_of_a_run_equal_the_reasons_and_texts_of_each_customer(trained: 
                 "code": reason.code,
                 "log_odds": reason.log_odds,
                 "features": list(reason.features),
-                "texts": {"en": reason_text(schema, reason, "en", values, typical)},
+                "texts": {"en": stated_text(schema, reason, "en", values, typical)},
             }
-            for reason in principal_reasons(schema, row["contributions"], [0] * len(schema.names), 3)
+            for reason in stated_reasons(schema, row["contributions"], [0] * len(schema.names), values, typical, 3)
         ]
         assert json.loads(row["drivers"]) == wanted
         driver_count += len(wanted)
@@ -114,7 +115,7 @@ def test_drivers_of_random_contributions_equal_the_reasons_of_one_row(trained: T
     random = np.random.default_rng(0)
     contributions = np.round(random.normal(0, 1, (500, len(schema.names))), 1) * random.integers(0, 2, (500, 1))
 
-    ranked = DriverTexts(schema, trained.churn.bundle.baseline.typical).ranked_groups(contributions)
+    ranked = DriverTexts(schema, trained.churn.bundle.baseline.typical).ranked_groups(contributions, 3)
 
     alone = [principal_reasons(schema, row, [0] * len(row), 3) for row in contributions.tolist()]
     assert ranked == alone
