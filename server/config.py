@@ -107,7 +107,7 @@ class Settings(BaseSettings):
             databases.
         drain_seconds_max: Time limit in seconds for draining the server after SIGTERM, before the server stops.
         reload_seconds: Interval in seconds at which ACTIVE.toml, the bundles and the activated policy are read again.
-        churn_runs_kept: Number of newest runs that each market keeps when another run is loaded.
+        churn_runs_kept: Number of newest runs that each market and family keeps when another run is loaded.
         churn_token_days: Number of days for which page and delta tokens of the churn feed are valid. The run of a token
             is kept for the same time.
         metrics_address: Address of the HTTP endpoint for probes and metrics: HOST:PORT, or PORT for 127.0.0.1, or

@@ -179,6 +179,10 @@ class NoRun(ServerError):
     """No run is loaded for this market."""
 
 
+class FamilyRequired(ServerError):
+    """The market has runs of several families, and the request names none."""
+
+
 class PageTokenInvalid(ServerError):
     """The page token is invalid, or was issued for a different list."""
 

@@ -72,7 +72,9 @@ def _read_log_figures(database: Database) -> StoreFigures:
         StoreUnavailable: The database does not answer.
     """
     newest = select(RECORDS.c.time_us).order_by(RECORDS.c.record_index.desc()).limit(1)
-    cuts = select(RUNS.c.market, func.max(RUNS.c.as_of)).where(RUNS.c.state == "LOADED").group_by(RUNS.c.market)
+    of_family = select(RUNS.c.market, func.max(RUNS.c.as_of).label("as_of")).where(RUNS.c.state == "LOADED")
+    each = of_family.group_by(RUNS.c.market, RUNS.c.family).subquery()
+    cuts = select(each.c.market, func.min(each.c.as_of)).group_by(each.c.market)  # the family with the oldest run
     with database.reading() as connection:
         size = connection.execute(select(LOG_HEAD.c.size)).scalar()
         time_us = connection.execute(newest).scalar()

@@ -339,16 +339,18 @@ class Client:
 
     # ChurnService
 
-    def get_churn_risk(self, market: str, customer_id: str, *, locale: str = "") -> churn_pb2.ChurnRisk:
+    def get_churn_risk(
+        self, market: str, customer_id: str, *, locale: str = "", family: str = ""
+    ) -> churn_pb2.ChurnRisk:
         """Return one customer's prediction from the newest scoring run, with its explanation."""
         request = churn_pb2.GetChurnRiskRequest(
-            customer=Customer(market=market, customer_id=customer_id), locale=locale
+            customer=Customer(market=market, customer_id=customer_id), locale=locale, family=family
         )
         response: churn_pb2.GetChurnRiskResponse = self._call(self._churn.GetChurnRisk, request)
         return response.churn_risk
 
     def batch_get_churn_risks(
-        self, customers: Sequence[tuple[str, str]], *, locale: str = ""
+        self, customers: Sequence[tuple[str, str]], *, locale: str = "", family: str = ""
     ) -> list[churn_pb2.ChurnRisk]:
         """Return the predictions of up to 1,000 customers, in the order of the argument.
 
@@ -357,10 +359,12 @@ class Client:
         Args:
             customers: Pairs of market and customer_id.
             locale: Language of the drivers.
+            family: The model family; "" means churn, or the only family of each market.
         """
         request = churn_pb2.BatchGetChurnRisksRequest(
             customers=[Customer(market=market, customer_id=customer_id) for market, customer_id in customers],
             locale=locale,
+            family=family,
         )
         return list(self._call(self._churn.BatchGetChurnRisks, request).churn_risks)
 
@@ -375,6 +379,7 @@ class Client:
         page_size: int = DEFAULT_PAGE_SIZE,
         locale: str = "",
         include_withheld: bool = False,
+        family: str = "",
     ) -> Iterator[churn_pb2.ChurnRisk]:
         """Yield a market's predictions, the highest first. Pages are fetched while the caller iterates.
 
@@ -387,6 +392,7 @@ class Client:
             status: Only this status; unspecified means customers with a score.
             page_size: Customers fetched with one call, up to 1,000.
             locale: Language of the drivers.
+            family: The model family; "" means churn, or the only family of the market.
             include_withheld: Whether to include the hold-out group and suppressed customers, whom campaigns must not
                 contact.
         """
@@ -399,6 +405,7 @@ class Client:
             value_at_risk_minor_min=value_at_risk_minor_min,
             status=status,
             include_withheld=include_withheld,
+            family=family,
         )
         while True:
             page = self._call(self._churn.ListChurnRisks, request)
@@ -416,6 +423,7 @@ class Client:
         page_size: int = DEFAULT_PAGE_SIZE,
         locale: str = "",
         include_withheld: bool = False,
+        family: str = "",
     ) -> churn_pb2.ListChurnRiskChangesResponse:
         """Return one page of a synchronisation.
 
@@ -428,6 +436,7 @@ class Client:
             delta_token: The delta_token of an earlier synchronisation, to read only what changed since.
             page_size: Customers on a page, up to 1,000.
             locale: Language of the drivers.
+            family: The model family; "" means churn, or the only family of the market.
             include_withheld: Whether to include the hold-out group and suppressed customers, whom campaigns must not
                 contact.
 
@@ -436,7 +445,7 @@ class Client:
                 and call without a token.
         """
         request = churn_pb2.ListChurnRiskChangesRequest(
-            market=market, page_size=page_size, locale=locale, include_withheld=include_withheld
+            market=market, page_size=page_size, locale=locale, include_withheld=include_withheld, family=family
         )
         if page_token:
             request.page_token = page_token
@@ -452,6 +461,7 @@ class Client:
         resume_token: str = "",
         locale: str = "",
         include_withheld: bool = False,
+        family: str = "",
         deadline_seconds: float = _EXPORT_DEADLINE_SECONDS,
     ) -> Iterator[churn_pb2.ExportChurnRisksResponse]:
         """Yield all customers of the newest run as Arrow streams, part by part.
@@ -461,6 +471,7 @@ class Client:
             resume_token: The resume_token of the last part received, to continue after it; "" starts with the first
                 part.
             locale: Language of the drivers.
+            family: The model family; "" means churn, or the only family of the market.
             include_withheld: Whether to include the hold-out group and suppressed customers, whom campaigns must not
                 contact.
             deadline_seconds: The deadline of the whole stream.
@@ -471,6 +482,7 @@ class Client:
             locale=locale,
             compression=churn_pb2.EXPORT_COMPRESSION_ZSTD,
             include_withheld=include_withheld,
+            family=family,
         )
         try:
             yield from self._churn.ExportChurnRisks(request, timeout=deadline_seconds)
@@ -478,7 +490,7 @@ class Client:
             raise CallFailed.from_rpc_error(error) from error
 
     def list_churn_runs(self) -> list[churn_pb2.ChurnRun]:
-        """Return the newest scoring run of every market that has one."""
+        """Return the newest scoring run of every market and family that has one."""
         return list(self._call(self._churn.ListChurnRuns, churn_pb2.ListChurnRunsRequest()).runs)
 
     # ModelService

@@ -22,7 +22,7 @@ _CUSTOMERS_MAX = 1000
 
 
 def list_runs(request: Request, client: Client) -> Response:
-    """Show the newest scoring run of every market."""
+    """Show the newest scoring run of every market and family."""
     return render_page(request, "runs.html", "Churn: newest runs", runs=client.list_churn_runs())
 
 
@@ -31,6 +31,7 @@ def list_customers(request: Request, client: Client) -> Response:
     form, market = Form(request), request.path_params["market"]
     band, order = form.choice("band", churn_pb2.RiskBand), form.choice("order", churn_pb2.ChurnRiskOrder)
     count, locale = form.number("count", _CUSTOMERS, _CUSTOMERS_MAX), form.text("locale")
+    family = form.text("family")
     form.check()
     risks = client.list_churn_risks(
         market,
@@ -38,6 +39,7 @@ def list_customers(request: Request, client: Client) -> Response:
         risk_bands=[band] if band else [],
         page_size=count,
         locale=locale,
+        family=family,
     )
     return render_page(
         request,
@@ -45,6 +47,7 @@ def list_customers(request: Request, client: Client) -> Response:
         f"Churn: customers of {market} most at risk",
         form=form,
         market=market,
+        family=family,
         risks=list(islice(risks, count)),
         count=count,
         bands=[enum_name(churn_pb2.RiskBand, number) for number in churn_pb2.RiskBand.values() if number],
@@ -55,7 +58,7 @@ def list_customers(request: Request, client: Client) -> Response:
 def show_customer(request: Request, client: Client) -> Response:
     """Show one customer's newest prediction."""
     form, market = Form(request), request.path_params["market"]
-    risk = client.get_churn_risk(market, form.text("customer"), locale=form.text("locale"))
+    risk = client.get_churn_risk(market, form.text("customer"), locale=form.text("locale"), family=form.text("family"))
     is_scored = risk.status == churn_pb2.CHURN_STATUS_SCORED
     model = client.find_model(risk.bundle_id) if is_scored else None
     described = {each.name: each for each in model.features} if model else {}

@@ -71,6 +71,7 @@ ERROR_STATUSES: dict[type[ServerError], ErrorStatus] = {
     errors.NoActiveModel: ErrorStatus(grpc.StatusCode.FAILED_PRECONDITION, "NO_ACTIVE_MODEL"),
     errors.NoPolicy: ErrorStatus(grpc.StatusCode.FAILED_PRECONDITION, "NO_POLICY"),
     errors.NoRun: ErrorStatus(grpc.StatusCode.FAILED_PRECONDITION, "NO_RUN"),
+    errors.FamilyRequired: ErrorStatus(grpc.StatusCode.FAILED_PRECONDITION, "FAMILY_REQUIRED"),
     errors.ResyncRequired: ErrorStatus(grpc.StatusCode.FAILED_PRECONDITION, "RESYNC_REQUIRED"),
     errors.ServerBusy: ErrorStatus(grpc.StatusCode.RESOURCE_EXHAUSTED, "SERVER_BUSY"),
     errors.Draining: ErrorStatus(grpc.StatusCode.UNAVAILABLE, "DRAINING"),

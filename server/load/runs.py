@@ -133,11 +133,11 @@ def _check_file(path: Path, file: LimitedParquet, manifest: RunManifest, load_ti
 def _begin_market(log: RecordLog, manifest: RunManifest, customers: pa.Table, line: dict[str, Any]) -> _MarketLoad:
     """Create a run in one market, and read the band history from the previous run.
 
-    The previous run is the latest run with an earlier as-of time. Loaded runs with a later as-of time are not changed.
+    The previous run is the latest run of the same family with an earlier as-of time. Loaded runs with a later as-of time are not changed.
     """
     market, as_of = customers["market"][0].as_py(), customers["as_of"][0].as_py()
     with log.database.reading() as connection:
-        previous = find_run_before(connection, market, as_of)
+        previous = find_run_before(connection, market, manifest.family, as_of)
         chunks = select(RISK_CHUNKS.c.content).order_by(RISK_CHUNKS.c.chunk)
         chunks = chunks.where(RISK_CHUNKS.c.run_number == previous.number) if previous else chunks.limit(0)
         # Fetch chunk by chunk, because otherwise PostgreSQL's driver reads the whole export of the previous run into
@@ -145,7 +145,8 @@ def _begin_market(log: RecordLog, manifest: RunManifest, customers: pa.Table, li
         rows = connection.execute(chunks, execution_options={"yield_per": 1}).scalars()
         contents = (bytes(content) for content in rows)
         previous_bands = PreviousBands(contents, customers["customer_id"])
-    identity = {"run_id": manifest.run_id, "market": market, "previous_run_id": previous.run_id if previous else None}
+    identity = {"run_id": manifest.run_id, "market": market, "family": manifest.family}
+    identity["previous_run_id"] = previous.run_id if previous else None
     times = {"as_of": as_of, "valid_until": as_of + dt.timedelta(days=manifest.valid_days)}
     return _MarketLoad(create_run(log, {**line, **identity, **times}), previous_bands)
 

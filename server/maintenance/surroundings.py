@@ -201,7 +201,10 @@ def _age_findings(database: Database, settings: Settings) -> Iterator[Finding]:
     features = (
         select(FEATURES.c.market, func.max(FEATURES.c.as_of)).group_by(FEATURES.c.market).order_by(FEATURES.c.market)
     )
-    runs = select(RUNS.c.market, func.max(RUNS.c.valid_until)).where(RUNS.c.state == "LOADED").group_by(RUNS.c.market)
+    newest_of_family = select(RUNS.c.market, func.max(RUNS.c.valid_until).label("valid_until"))
+    newest_of_family = newest_of_family.where(RUNS.c.state == "LOADED").group_by(RUNS.c.market, RUNS.c.family)
+    each = newest_of_family.subquery()
+    runs = select(each.c.market, func.min(each.c.valid_until)).group_by(each.c.market)  # the family that expires first
     with database.reading() as connection:
         newest = {market: _utc(time) for market, time in connection.execute(features)}
         valid = {market: _utc(time) for market, time in connection.execute(runs)}

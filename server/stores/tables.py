@@ -146,13 +146,14 @@ _CUSTOMER_ID = String(64).with_variant(String(64, collation="C"), "postgresql")
 
 # Scoring runs: one row per run and market. `header` is the manifest of the run file as JSON. The state is LOADING until the run is
 # published, then LOADED, and PRUNING while its rows are deleted. Readers see a run only in the state LOADED. Run numbers are never
-# reused. `previous_run_id` is the run whose bands were the previous bands of this run.
+# reused. A market may have runs of several families. `previous_run_id` is the run whose bands were the previous bands of this run.
 RUNS = Table(
     "runs",
     METADATA,
     Column("run_number", Integer, nullable=False, autoincrement=True),
     Column("run_id", String(32), nullable=False),
     Column("market", String(2), nullable=False),
+    Column("family", String(32), nullable=False, server_default=""),
     Column("state", String(8), nullable=False),
     Column("as_of", DateTime(timezone=True), nullable=False),
     Column("valid_until", DateTime(timezone=True), nullable=False),

@@ -35,6 +35,7 @@ from training.sources.samples import Waterfall
 from training.sources.snapshots import create_run_customers, derived_features
 from training.sources.transaction_log import SourcePaths, open_transaction_log, temporary_database
 from training.spec import Spec
+from training.spec.log_defaults import RUN_BANDS
 
 _FORMAT = 2
 # Customers of these groups are also counted under their status, or do not occur in the data.
@@ -98,6 +99,7 @@ def score_feature_file(spec: Spec, model: Model, features: Path, to: Path, optio
     """
     _check_feature_file(features, model)
     options = options or RunOptions()
+    _report_unloadable_bands(model, options)
     _check_features_present(pq.read_schema(features).names, spec, (model, options.decline))
     if spec.log is not None and not ExpectedSpend.from_spec(spec, pq.read_schema(features).names).columns:
         options.report_finding(
@@ -124,6 +126,7 @@ def score_transaction_log(
     """
     assert spec.log is not None
     assert spec.snapshots is not None
+    _report_unloadable_bands(model, options)
     options.report_progress(0, 0, "read the transaction log")
     with open_transaction_log(
         spec.log, spec.status, sources, options.threads, aliases=spec.aliases, derived=derived_features(spec)
@@ -173,6 +176,16 @@ def _check_features_present(present: Sequence[str], spec: Spec, models: Sequence
     if spec.value is not None and spec.value.feature not in present:
         raise SpecInvalid(
             f"value.feature: the data do not have the feature {spec.value.feature!r}; use a feature of the spec"
+        )
+
+
+def _report_unloadable_bands(model: Model, options: RunOptions) -> None:
+    """Report that the server refuses the run if the grades of the bundle are not the bands of a run."""
+    grades = [grade.grade for grade in model.bundle.scorecard.grades]
+    if not set(grades) <= set(RUN_BANDS):
+        options.report_finding(
+            f"the server cannot load this run: its bands must be among {', '.join(RUN_BANDS)}, and the grades of the bundle are "
+            f"{', '.join(grades)}; set score.grades to these bands, and fit again"
         )
 
 
@@ -303,7 +316,7 @@ def _manifest(
         "method": bundle.baseline.method,
         "baseline_rows": bundle.baseline.row_count,
         "baseline_definition": bundle.baseline.definition,
-        **run_currencies(spec.log),
+        **run_currencies(spec),
         "bands": [{"band": grade.grade, "max_pd": grade.max_pd} for grade in bundle.scorecard.grades],
         "band_margin_log_odds": spec.run.band_margin_log_odds,
         "horizon_days": spec.snapshots.horizon_days if spec.snapshots else spec.run.horizon_days,

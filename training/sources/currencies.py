@@ -96,10 +96,11 @@ def read_currencies(log: LogSpec) -> LogCurrencies:
     return LogCurrencies("", log.currency, log.decimals)
 
 
-def run_currencies(log: LogSpec | None) -> dict[str, object]:
+def run_currencies(spec: Spec) -> dict[str, object]:
     """Return the keys of a run manifest that state the currencies; XXX is the ISO code for no currency."""
+    log = spec.log
     if log is None:
-        return {"currency": ""}
+        return {"currency": spec.run.currency}
     return (
         {"currency": log.currency} if isinstance(log.currency, str) else {"currency": "XXX", "currencies": log.currency}
     )

@@ -26,11 +26,20 @@ _OPTIONAL_FEATURES = (
     ("category", ("categories_90", "Different categories in the last 90 days", "", -1)),
 )
 _HORIZON_DAYS, _ACTIVE_DAYS = 90, 180
+# The bands of a scoring run, and the parts of a spec that only a scoring run uses.
+RUN_BANDS = ("LOW", "MEDIUM", "HIGH", "CRITICAL")
+_RUN_GRADES = tuple(
+    {"grade": band, "max_pd": bound} for band, bound in zip(RUN_BANDS, (0.1, 0.25, 0.5, 1.0), strict=True)
+)
+_RUN_PARTS = ("log", "run", "campaign", "value")
 
 
 def fill_log_defaults(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the content of a spec file with the default fields of a log; a spec without a [log] stays unchanged."""
+    """Return the content of a spec file with the default fields of a log, and the default bands of scoring runs."""
     filled = dict(content)
+    score = filled.get("score", {})
+    if any(part in filled for part in _RUN_PARTS) and isinstance(score, Mapping) and "grades" not in score:
+        filled["score"] = {**score, "grades": _RUN_GRADES}
     log = filled.get("log")
     if not isinstance(log, Mapping):
         return filled

@@ -46,11 +46,14 @@ class RunSpec(SpecPart):
         band_margin_log_odds: Margin in log-odds. A customer leaves the band of the previous run only if the log-odds of
             the customer are outside of that band by more than the margin.
         horizon_days: Horizon of the labels of a table, in days. The horizon of a log is snapshots.horizon_days.
+        currency: ISO 4217 code of the amounts of [value] in a table; XXX is the code for no currency. The currency of a log
+            is log.currency.
     """
 
     valid_days: int = Field(default=35, ge=1)
     band_margin_log_odds: float = Field(default=0.1, ge=0)
     horizon_days: int = Field(default=30, ge=1)
+    currency: str = Field(default="XXX", pattern=r"^[A-Z]{3}$")
 
 
 class ValueSpec(SpecPart):

@@ -28,6 +28,9 @@ _ORDERS = {
     "value": churn_pb2.CHURN_RISK_ORDER_VALUE_AT_RISK,
 }
 _FILE_KINDS = (".parquet", ".csv")
+_Family = Annotated[
+    str, typer.Option(help="Model family; default: churn, or the only family of the market.", metavar="FAMILY")
+]
 _IncludeWithheld = Annotated[
     bool,
     typer.Option(
@@ -48,6 +51,7 @@ def top(
         float | None,
         typer.Option(help="Only customers with at least this value at risk, such as 99.50.", min=0, max=_VALUE_MAX),
     ] = None,
+    family: _Family = "",
     include_withheld: _IncludeWithheld = False,
     locale: Locale = "",
     address: Address = DEFAULT_ADDRESS,
@@ -65,6 +69,7 @@ def top(
             page_size=min(count, DEFAULT_PAGE_SIZE),
             locale=locale,
             include_withheld=include_withheld,
+            family=family,
         )
         risks = list(islice(predictions, count))
     if as_json:
@@ -76,13 +81,14 @@ def top(
 def show(
     market: Market,
     customer: CustomerId,
+    family: _Family = "",
     locale: Locale = "",
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
 ) -> None:
     """Show one customer's risk, how it adds up, and the run_id that `evidence` and `replay` require."""
     with connect(address) as client:
-        risk = client.get_churn_risk(market, customer, locale=locale)
+        risk = client.get_churn_risk(market, customer, locale=locale, family=family)
     if as_json:
         print_json(risk)
         return
@@ -102,6 +108,7 @@ def pull(
     state: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The state of the copy; default: FILE.state.json.")
     ] = None,
+    family: _Family = "",
     include_withheld: _IncludeWithheld = False,
     locale: Locale = "",
     address: Address = DEFAULT_ADDRESS,
@@ -114,14 +121,16 @@ def pull(
     state = state or to.with_name(to.name + ".state.json")
     with connect(address) as client, _progress_reporter() as report:
         market = market or _only_market(client)
-        result = MarketPull(client, to, state, report).run(market, locale, include_withheld=include_withheld)
+        result = MarketPull(client, to, state, report).run(
+            market, locale, include_withheld=include_withheld, family=family
+        )
     changes = f"{result.changed:,} changed, {result.removed:,} removed since the last pull"
     print_message(f"{to}: {result.customers:,} customers of {market}, run {result.run_id}; {changes}")
 
 
 def _only_market(client: Client) -> str:
     """Return the only market that has a scoring run; raise PullRefused if there is not exactly one."""
-    markets = [run.market for run in client.list_churn_runs()]
+    markets = list(dict.fromkeys(run.market for run in client.list_churn_runs()))
     if not markets:
         raise PullRefused("the server has no churn run; load a run, then pull again")
     if len(markets) > 1:

@@ -77,7 +77,7 @@ class MarketPull:
         self._state_file = StateFile(state_file)
         self._changed = self._removed = 0
 
-    def run(self, market: str, locale: str, *, include_withheld: bool = False) -> PullResult:
+    def run(self, market: str, locale: str, *, include_withheld: bool = False, family: str = "") -> PullResult:
         """Bring the copy up to date.
 
         Args:
@@ -85,6 +85,7 @@ class MarketPull:
             locale: The language of the driver texts.
             include_withheld: Whether the copy has the hold-out group and suppressed customers, whom campaigns must not
                 contact.
+            family: The model family; "" means churn, or the only family of the market.
 
         Raises:
             CallFailed: The server rejected a call or was unavailable; the next pull resumes.
@@ -92,7 +93,7 @@ class MarketPull:
                 or the server required a full sync _RESYNCS_MAX times.
         """
         with self._state_file.lock():
-            state = self._starting_state(PullState(market, locale, include_withheld=include_withheld))
+            state = self._starting_state(PullState(market, locale, include_withheld=include_withheld, family=family))
             for _ in range(_RESYNCS_MAX):
                 try:
                     return self._finish(state)
@@ -106,14 +107,10 @@ class MarketPull:
 
     def _starting_state(self, new: PullState) -> PullState:
         """Return the state to continue from: the last pull's state, or the new one if a full sync is needed."""
-        state, market, locale = self._state_file.read(), new.market, new.locale
+        state, locale = self._state_file.read(), new.locale
         if state is None:
             return self._save(new)
-        if state.market != market:
-            raise PullRefused(
-                f"{self._state_file.path}: belongs to market {state.market}; for {market}, use a different file with --to or "
-                "--state"
-            )
+        self._check_same_copy(state, new)
         if state.locale != locale:
             self._report(f"locale changed from {state.locale or 'en'} to {locale or 'en'}: starting a full sync")
             return self._save(new)
@@ -136,6 +133,19 @@ class MarketPull:
             self._report(f"resuming after {state.parts} parts")
         return state
 
+    def _check_same_copy(self, state: PullState, new: PullState) -> None:
+        """Raise PullRefused if the state belongs to another market or family."""
+        if state.market != new.market:
+            raise PullRefused(
+                f"{self._state_file.path}: belongs to market {state.market}; for {new.market}, use a different file with --to "
+                "or --state"
+            )
+        if state.family != new.family:
+            raise PullRefused(
+                f"{self._state_file.path}: belongs to family {state.family or 'churn'}; for {new.family or 'churn'}, use a "
+                "different file with --to or --state"
+            )
+
     def _finish(self, state: PullState) -> PullResult:
         """Run the remaining phases.
 
@@ -151,7 +161,11 @@ class MarketPull:
     def _fetch_export(self, state: PullState) -> PullState:
         """Fetch the remaining parts of a full sync."""
         export = self._client.export_churn_risks(
-            state.market, resume_token=state.token, locale=state.locale, include_withheld=state.include_withheld
+            state.market,
+            resume_token=state.token,
+            locale=state.locale,
+            include_withheld=state.include_withheld,
+            family=state.family,
         )
         for part in export:
             table = export_table(part.arrow_stream, state.locale, state.market)
@@ -180,6 +194,7 @@ class MarketPull:
                 page_size=self._page_size,
                 locale=state.locale,
                 include_withheld=state.include_withheld,
+                family=state.family,
             )
             self._write_part(state.parts, page_table(page))
             is_last = page.WhichOneof("next") == "delta_token"
@@ -240,4 +255,4 @@ class MarketPull:
 
 def _empty_copy(state: PullState) -> PullState:
     """Return the state before the first part of a full sync."""
-    return PullState(state.market, state.locale, include_withheld=state.include_withheld)
+    return PullState(state.market, state.locale, include_withheld=state.include_withheld, family=state.family)

@@ -30,6 +30,7 @@ class PullState:
         run: The run columns of the copy after the parts are applied (`run_columns`).
         file_sha256: SHA-256 of the copy as last written; "" if no copy has been written.
         include_withheld: Whether the copy has the customers whom campaigns must not contact.
+        family: The model family of the copy; "" if the server chose it at the first pull.
     """
 
     market: str
@@ -40,6 +41,7 @@ class PullState:
     run: dict[str, Any] = field(default_factory=dict)
     file_sha256: str = ""
     include_withheld: bool = False
+    family: str = ""
 
 
 class StateFile:

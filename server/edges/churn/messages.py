@@ -33,15 +33,17 @@ BANDS: dict[str | None, pb.RiskBand] = {
 }
 
 
-def require_newest_run(predictions: PredictionStore, market: str) -> ScoringRun:
-    """Return the newest run of a market.
+def require_newest_run(predictions: PredictionStore, market: str, family: str) -> ScoringRun:
+    """Return the newest run of a family in a market; see `PredictionStore.find_newest_run` for no family.
 
     Raises:
-        NoRun: No run is loaded for the market.
+        NoRun: No such run is loaded.
+        FamilyRequired: The request must name a family.
     """
-    run = predictions.find_newest_run(market)
+    run = predictions.find_newest_run(market, family)
     if run is None:
-        raise NoRun(f"no churn run is loaded for market {market}; an operator can load a run", market=market)
+        of_family = f" of family {family}" if family else ""
+        raise NoRun(f"no churn run{of_family} is loaded for market {market}; an operator can load a run", market=market)
     return run
 
 
@@ -58,6 +60,7 @@ def run_message(run: ScoringRun) -> pb.ChurnRun:
         customer_count=run.customer_count,
         horizon_days=run.manifest["horizon_days"],
         campaign=run.manifest.get("campaign", ""),
+        family=run.family,
     )
 
 

@@ -87,7 +87,7 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
     async def ListChurnRuns(
         self, _request: pb.ListChurnRunsRequest, _received: ReceivedRequest
     ) -> pb.ListChurnRunsResponse:
-        """Return the newest run of every market."""
+        """Return the newest run of every market and family."""
         runs = await self._threads.run(self._predictions.read_newest_runs)
         return pb.ListChurnRunsResponse(runs=[run_message(run) for run in runs])
 
@@ -97,7 +97,7 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
 
     def _read_one(self, request: pb.GetChurnRiskRequest) -> pb.GetChurnRiskResponse:
         """Read the prediction of one customer. This method runs in a thread."""
-        run = require_newest_run(self._predictions, request.customer.market)
+        run = require_newest_run(self._predictions, request.customer.market, request.family)
         row = self._predictions.find_prediction(run, request.customer.customer_id)
         if row is None:
             raise CustomerUnknown(
@@ -113,7 +113,7 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
         wanted: dict[str, list[str]] = {}
         for customer in request.customers:
             wanted.setdefault(customer.market, []).append(customer.customer_id)
-        runs = {market: require_newest_run(self._predictions, market) for market in wanted}
+        runs = {market: require_newest_run(self._predictions, market, request.family) for market in wanted}
         writers = {market: RiskWriter(run, request.locale) for market, run in runs.items()}
         found = {market: self._predictions.find_predictions(runs[market], ids) for market, ids in wanted.items()}
         risks = []
@@ -132,18 +132,18 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
     def _read_page(self, request: pb.ListChurnRisksRequest, tokens: PageTokens) -> pb.ListChurnRisksResponse:
         """Read one page of a list. This method runs in a thread."""
         query, size = _query(request), page_size(request.page_size)
-        filters = _filter_digest(query, request.locale)
+        filters = _filter_digest(query, request.locale, request.family)
         after: PredictionCursor | None = None
         if request.page_token:
             cursor = tokens.read(request.page_token, RiskPageCursor)
             if (cursor.market, cursor.filters) != (request.market, filters):
                 raise PageTokenInvalid(
-                    "page_token was issued for a different market, order, locale or filter; use the values of the first page"
+                    "page_token was issued for a different market, family, order, locale or filter; use the values of the first page"
                 )
             run, total = self._predictions.read_run(cursor.run, cursor.market), cursor.total
             after = PredictionCursor(cursor.number, cursor.customer_id)
         else:
-            run = require_newest_run(self._predictions, request.market)
+            run = require_newest_run(self._predictions, request.market, request.family)
             total = self._count(run, query)
         # Read one row more than the page has. If this row exists, there is a next page.
         rows = self._predictions.read_page(run, query, after, size + 1)
@@ -175,9 +175,9 @@ def _query(request: pb.ListChurnRisksRequest) -> PredictionQuery:
     return PredictionQuery(_ORDERS[request.order], bands, value_min, status, request.include_withheld)
 
 
-def _filter_digest(query: PredictionQuery, locale: str) -> str:
-    """Return a digest of order, filters and locale, which binds a page token to one list."""
-    fields = (query.order, query.bands, query.value_min, query.status, query.withheld, locale)
+def _filter_digest(query: PredictionQuery, locale: str, family: str) -> str:
+    """Return a digest of order, filters, locale and family, which binds a page token to one list."""
+    fields = (query.order, query.bands, query.value_min, query.status, query.withheld, locale, family)
     return hashlib.sha256(repr(fields).encode()).hexdigest()[:16]
 
 

@@ -13,7 +13,7 @@ from server.edges.churn.messages import require_newest_run, risk_messages, run_m
 from server.edges.page_tokens import CopyState, ExportCursor, PageTokens, SyncCursor
 from server.errors import PageTokenInvalid, ResyncRequired
 from server.stores.runs.changes import ChangeCursor, ChangeStore, SyncPlan
-from server.stores.runs.predictions import PredictionStore
+from server.stores.runs.predictions import PredictionStore, ScoringRun
 
 _COMPRESSIONS = {
     pb.EXPORT_COMPRESSION_UNSPECIFIED: "NONE",
@@ -72,7 +72,7 @@ class Synchronization:
         if request.page_token:
             cursor = self._read_token(request.page_token, SyncCursor, request)
             since = None if cursor.since is None else self._predictions.read_run(cursor.since, market)
-            run = self._predictions.read_run(cursor.run, market)
+            run = self._read_run(cursor.run, request)
             sync = SyncPlan(run, since, cursor.mark, cursor.since_mark, withheld)
             return sync, ChangeCursor(cursor.phase, cursor.customer_id, cursor.number)
         # Read the tombstone mark before the run. If a customer is erased between the two reads, the erasure is then
@@ -80,10 +80,13 @@ class Synchronization:
         mark = self._changes.read_tombstone_mark(market)
         start = ChangeCursor("CHANGED")
         if not request.delta_token:
-            return SyncPlan(require_newest_run(self._predictions, market), None, mark, mark, withheld), start
+            run = require_newest_run(self._predictions, market, request.family)
+            return SyncPlan(run, None, mark, mark, withheld), start
         state = self._read_token(request.delta_token, CopyState, request)
-        since = self._predictions.read_run(state.run, market)
-        return SyncPlan(require_newest_run(self._predictions, market), since, mark, state.mark, withheld), start
+        # The copy stays with its family, so a run of another family never changes it.
+        since = self._read_run(state.run, request)
+        run = require_newest_run(self._predictions, market, since.family)
+        return SyncPlan(run, since, mark, state.mark, withheld), start
 
     def start_export(self, request: pb.ExportChurnRisksRequest) -> ExportCursor:
         """Return the position at which an export starts or resumes.
@@ -97,9 +100,10 @@ class Synchronization:
             cursor = self._read_token(request.resume_token, ExportCursor, request)
             if cursor.compression != compression:
                 raise ResyncRequired("the token was issued for a different compression; begin again without a token")
+            self._read_run(cursor.run, request)
             return cursor
         mark = self._changes.read_tombstone_mark(request.market)
-        run = require_newest_run(self._predictions, request.market)
+        run = require_newest_run(self._predictions, request.market, request.family)
         return ExportCursor(
             market=request.market,
             locale=request.locale,
@@ -133,6 +137,19 @@ class Synchronization:
             return answer, None
         answer.resume_token = self._tokens.write(following)
         return answer, following
+
+    def _read_run(
+        self, number: int, request: pb.ListChurnRiskChangesRequest | pb.ExportChurnRisksRequest
+    ) -> ScoringRun:
+        """Return the run of a token.
+
+        Raises:
+            ResyncRequired: The run was deleted, or the request names a different family.
+        """
+        run = self._predictions.read_run(number, request.market)
+        if request.family not in ("", run.family):
+            raise ResyncRequired("the token was issued for a different family; begin again without a token")
+        return run
 
     def _read_token(
         self, token: str, kind: type[_CopyCursor], request: pb.ListChurnRiskChangesRequest | pb.ExportChurnRisksRequest

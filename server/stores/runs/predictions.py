@@ -12,12 +12,13 @@ from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, and_, func, not_, select
 
-from server.errors import ResyncRequired
+from server.errors import FamilyRequired, ResyncRequired
 from server.stores.database import Database
 from server.stores.features import utc
 from server.stores.tables import RISK_CHUNKS, RISKS, RUNS
 
 PredictionOrder = Literal["PROBABILITY", "VALUE_AT_RISK"]
+DEFAULT_FAMILY = "churn"  # the family of requests that name none
 SCORED = "SCORED"
 LOADING, LOADED, PRUNING = "LOADING", "LOADED", "PRUNING"  # the states of a run
 NEWEST_FIRST = (RUNS.c.as_of.desc(), RUNS.c.load_time.desc(), RUNS.c.run_number.desc())
@@ -27,12 +28,13 @@ LIST_COLUMNS = tuple(column for column in RISKS.c if column.name not in {"featur
 
 @dataclass(frozen=True, slots=True)
 class ScoringRun:
-    """A published run in one market.
+    """A published run of one family in one market.
 
     Attributes:
         number: Run number that the database assigned.
         run_id: Id of the run, 32 hexadecimal digits.
         market: The market.
+        family: The model family.
         customer_count: Number of customers.
         scored_count: Number of customers with a score.
         as_of: As-of time: the predictions use data up to this time.
@@ -46,6 +48,7 @@ class ScoringRun:
     number: int
     run_id: str
     market: str
+    family: str
     customer_count: int
     scored_count: int
     as_of: dt.datetime
@@ -124,19 +127,32 @@ class PredictionStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def find_newest_run(self, market: str) -> ScoringRun | None:
-        """Return the market's newest published run; None if there is no run.
+    def find_newest_run(self, market: str, family: str = "") -> ScoringRun | None:
+        """Return the newest published run of a family in a market; None if there is no run.
 
-        The newest run has the latest as-of time. Of several such runs, it is the run that was loaded last.
+        The newest run has the latest as-of time. Of several such runs, it is the run that was loaded last. Without a family,
+        it is the family "churn" if the market has a run of it, and otherwise the market's only family.
+
+        Raises:
+            FamilyRequired: No family is given, and the market has runs of several other families.
         """
         with self._database.reading() as connection:
-            return find_newest_run(connection, market)
+            found = [family] if family else _read_families(connection, market)
+            if len(found) > 1 and DEFAULT_FAMILY not in found:
+                listed = ", ".join(found)
+                raise FamilyRequired(
+                    f"market {market} has runs of {listed}; set family", market=market, families=listed
+                )
+            chosen = DEFAULT_FAMILY if DEFAULT_FAMILY in found else next(iter(found), "")
+            return find_newest_run(connection, market, chosen)
 
     def read_newest_runs(self) -> list[ScoringRun]:
-        """Return the newest published run of every market, sorted by market."""
+        """Return the newest published run of every market and family, sorted by market and family."""
         with self._database.reading() as connection:
-            markets = connection.execute(select(RUNS.c.market).where(RUNS.c.state == LOADED).distinct()).scalars()
-            found = [find_newest_run(connection, market) for market in sorted(markets)]
+            kinds = connection.execute(
+                select(RUNS.c.market, RUNS.c.family).where(RUNS.c.state == LOADED).distinct()
+            ).all()
+            found = [find_newest_run(connection, market, family) for market, family in sorted(map(tuple, kinds))]
         return [run for run in found if run is not None]
 
     def read_run(self, number: int, market: str) -> ScoringRun:
@@ -224,14 +240,20 @@ def check_available(connection: Connection, *runs: ScoringRun) -> None:
         raise ResyncRequired("the run is no longer kept; begin again without a token", market=runs[0].market)
 
 
-def find_newest_run(connection: Connection, market: str) -> ScoringRun | None:
-    """Return the market's newest published run; None if there is no run."""
-    return find_first_run(connection, RUNS.c.market == market)
+def _read_families(connection: Connection, market: str) -> list[str]:
+    """Return the families of a market's published runs, sorted."""
+    families = select(RUNS.c.family).where(RUNS.c.market == market, RUNS.c.state == LOADED).distinct()
+    return sorted(connection.execute(families).scalars())
 
 
-def find_run_before(connection: Connection, market: str, as_of: dt.datetime) -> ScoringRun | None:
-    """Return the market's newest published run whose as-of time is before `as_of`; None if there is no such run."""
-    return find_first_run(connection, RUNS.c.market == market, RUNS.c.as_of < as_of)
+def find_newest_run(connection: Connection, market: str, family: str) -> ScoringRun | None:
+    """Return the newest published run of a family in a market; None if there is no run."""
+    return find_first_run(connection, RUNS.c.market == market, RUNS.c.family == family)
+
+
+def find_run_before(connection: Connection, market: str, family: str, as_of: dt.datetime) -> ScoringRun | None:
+    """Return the newest published run of a family in a market whose as-of time is before `as_of`; None if there is none."""
+    return find_first_run(connection, RUNS.c.market == market, RUNS.c.family == family, RUNS.c.as_of < as_of)
 
 
 def find_first_run(connection: Connection, *conditions: ColumnElement[bool]) -> ScoringRun | None:
@@ -244,6 +266,7 @@ def find_first_run(connection: Connection, *conditions: ColumnElement[bool]) -> 
         found.run_number,
         found.run_id,
         found.market,
+        found.family,
         found.customer_count,
         found.scored_count,
         utc(found.as_of),

@@ -22,7 +22,7 @@ class RunRetention:
     """The rules that determine which runs are kept.
 
     Attributes:
-        runs: Number of the newest runs of each market that are always kept.
+        runs: Number of the newest runs of each market and family that are always kept.
         token_days: Number of days for which a run is kept after a newer run was loaded, because tokens may refer to the
             old run.
     """
@@ -48,9 +48,11 @@ def prune_runs(database: Database, retention: RunRetention, now: dt.datetime) ->
     """Delete expired runs and tombstones; return the number of deleted runs. Call this only under `lock_loading`."""
     superseded_before = now - dt.timedelta(days=retention.token_days)
     with database.writing() as connection:
-        markets = connection.execute(select(RUNS.c.market).distinct()).scalars().all()
+        kinds = connection.execute(select(RUNS.c.market, RUNS.c.family).distinct()).all()
         expired = [
-            number for market in markets for number in _expired_runs(connection, market, retention, superseded_before)
+            number
+            for market, family in kinds
+            for number in _expired_runs(connection, market, family, retention, superseded_before)
         ]
         # Change the state first in a separate transaction. Readers check the state after reading, so they never return a partial run.
         connection.execute(update(RUNS).where(RUNS.c.run_number.in_(expired)).values(state=PRUNING))
@@ -61,13 +63,14 @@ def prune_runs(database: Database, retention: RunRetention, now: dt.datetime) ->
 
 
 def _expired_runs(
-    connection: Connection, market: str, retention: RunRetention, superseded_before: dt.datetime
+    connection: Connection, market: str, family: str, retention: RunRetention, superseded_before: dt.datetime
 ) -> list[int]:
-    """Return the numbers of the runs of a market that can be deleted.
+    """Return the numbers of the runs of a family in a market that can be deleted.
 
     Such a run is not among the newest runs, and a newer run was loaded before `superseded_before`.
     """
-    wanted = select(RUNS.c.run_number, RUNS.c.load_time).where(RUNS.c.market == market, RUNS.c.state == LOADED)
+    wanted = select(RUNS.c.run_number, RUNS.c.load_time).where(RUNS.c.market == market, RUNS.c.family == family)
+    wanted = wanted.where(RUNS.c.state == LOADED)
     runs = connection.execute(wanted.order_by(*NEWEST_FIRST)).all()
     expired = []
     superseded = dt.datetime.max.replace(tzinfo=dt.UTC)  # earliest load time of all newer runs

@@ -60,12 +60,14 @@ CHURN_RISK_ORDER_PROBABILITY: ChurnRiskOrder
 CHURN_RISK_ORDER_VALUE_AT_RISK: ChurnRiskOrder
 
 class GetChurnRiskRequest(_message.Message):
-    __slots__ = ("customer", "locale")
+    __slots__ = ("customer", "locale", "family")
     CUSTOMER_FIELD_NUMBER: _ClassVar[int]
     LOCALE_FIELD_NUMBER: _ClassVar[int]
+    FAMILY_FIELD_NUMBER: _ClassVar[int]
     customer: _customer_pb2.Customer
     locale: str
-    def __init__(self, customer: _Optional[_Union[_customer_pb2.Customer, _Mapping]] = ..., locale: _Optional[str] = ...) -> None: ...
+    family: str
+    def __init__(self, customer: _Optional[_Union[_customer_pb2.Customer, _Mapping]] = ..., locale: _Optional[str] = ..., family: _Optional[str] = ...) -> None: ...
 
 class GetChurnRiskResponse(_message.Message):
     __slots__ = ("churn_risk",)
@@ -74,12 +76,14 @@ class GetChurnRiskResponse(_message.Message):
     def __init__(self, churn_risk: _Optional[_Union[ChurnRisk, _Mapping]] = ...) -> None: ...
 
 class BatchGetChurnRisksRequest(_message.Message):
-    __slots__ = ("customers", "locale")
+    __slots__ = ("customers", "locale", "family")
     CUSTOMERS_FIELD_NUMBER: _ClassVar[int]
     LOCALE_FIELD_NUMBER: _ClassVar[int]
+    FAMILY_FIELD_NUMBER: _ClassVar[int]
     customers: _containers.RepeatedCompositeFieldContainer[_customer_pb2.Customer]
     locale: str
-    def __init__(self, customers: _Optional[_Iterable[_Union[_customer_pb2.Customer, _Mapping]]] = ..., locale: _Optional[str] = ...) -> None: ...
+    family: str
+    def __init__(self, customers: _Optional[_Iterable[_Union[_customer_pb2.Customer, _Mapping]]] = ..., locale: _Optional[str] = ..., family: _Optional[str] = ...) -> None: ...
 
 class BatchGetChurnRisksResponse(_message.Message):
     __slots__ = ("churn_risks",)
@@ -88,7 +92,7 @@ class BatchGetChurnRisksResponse(_message.Message):
     def __init__(self, churn_risks: _Optional[_Iterable[_Union[ChurnRisk, _Mapping]]] = ...) -> None: ...
 
 class ListChurnRisksRequest(_message.Message):
-    __slots__ = ("market", "page_size", "page_token", "order", "locale", "risk_bands", "value_at_risk_minor_min", "status", "include_withheld")
+    __slots__ = ("market", "page_size", "page_token", "order", "locale", "risk_bands", "value_at_risk_minor_min", "status", "include_withheld", "family")
     MARKET_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
@@ -98,6 +102,7 @@ class ListChurnRisksRequest(_message.Message):
     VALUE_AT_RISK_MINOR_MIN_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_WITHHELD_FIELD_NUMBER: _ClassVar[int]
+    FAMILY_FIELD_NUMBER: _ClassVar[int]
     market: str
     page_size: int
     page_token: str
@@ -107,7 +112,8 @@ class ListChurnRisksRequest(_message.Message):
     value_at_risk_minor_min: int
     status: ChurnStatus
     include_withheld: bool
-    def __init__(self, market: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., order: _Optional[_Union[ChurnRiskOrder, str]] = ..., locale: _Optional[str] = ..., risk_bands: _Optional[_Iterable[_Union[RiskBand, str]]] = ..., value_at_risk_minor_min: _Optional[int] = ..., status: _Optional[_Union[ChurnStatus, str]] = ..., include_withheld: _Optional[bool] = ...) -> None: ...
+    family: str
+    def __init__(self, market: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., order: _Optional[_Union[ChurnRiskOrder, str]] = ..., locale: _Optional[str] = ..., risk_bands: _Optional[_Iterable[_Union[RiskBand, str]]] = ..., value_at_risk_minor_min: _Optional[int] = ..., status: _Optional[_Union[ChurnStatus, str]] = ..., include_withheld: _Optional[bool] = ..., family: _Optional[str] = ...) -> None: ...
 
 class ListChurnRisksResponse(_message.Message):
     __slots__ = ("churn_risks", "next_page_token", "total_size")
@@ -120,20 +126,22 @@ class ListChurnRisksResponse(_message.Message):
     def __init__(self, churn_risks: _Optional[_Iterable[_Union[ChurnRisk, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., total_size: _Optional[int] = ...) -> None: ...
 
 class ListChurnRiskChangesRequest(_message.Message):
-    __slots__ = ("market", "page_size", "page_token", "delta_token", "locale", "include_withheld")
+    __slots__ = ("market", "page_size", "page_token", "delta_token", "locale", "include_withheld", "family")
     MARKET_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     DELTA_TOKEN_FIELD_NUMBER: _ClassVar[int]
     LOCALE_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_WITHHELD_FIELD_NUMBER: _ClassVar[int]
+    FAMILY_FIELD_NUMBER: _ClassVar[int]
     market: str
     page_size: int
     page_token: str
     delta_token: str
     locale: str
     include_withheld: bool
-    def __init__(self, market: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., delta_token: _Optional[str] = ..., locale: _Optional[str] = ..., include_withheld: _Optional[bool] = ...) -> None: ...
+    family: str
+    def __init__(self, market: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., delta_token: _Optional[str] = ..., locale: _Optional[str] = ..., include_withheld: _Optional[bool] = ..., family: _Optional[str] = ...) -> None: ...
 
 class ListChurnRiskChangesResponse(_message.Message):
     __slots__ = ("run", "churn_risks", "removed_customers", "next_page_token", "delta_token")
@@ -150,18 +158,20 @@ class ListChurnRiskChangesResponse(_message.Message):
     def __init__(self, run: _Optional[_Union[ChurnRun, _Mapping]] = ..., churn_risks: _Optional[_Iterable[_Union[ChurnRisk, _Mapping]]] = ..., removed_customers: _Optional[_Iterable[_Union[_customer_pb2.Customer, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., delta_token: _Optional[str] = ...) -> None: ...
 
 class ExportChurnRisksRequest(_message.Message):
-    __slots__ = ("market", "resume_token", "locale", "compression", "include_withheld")
+    __slots__ = ("market", "resume_token", "locale", "compression", "include_withheld", "family")
     MARKET_FIELD_NUMBER: _ClassVar[int]
     RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
     LOCALE_FIELD_NUMBER: _ClassVar[int]
     COMPRESSION_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_WITHHELD_FIELD_NUMBER: _ClassVar[int]
+    FAMILY_FIELD_NUMBER: _ClassVar[int]
     market: str
     resume_token: str
     locale: str
     compression: ExportCompression
     include_withheld: bool
-    def __init__(self, market: _Optional[str] = ..., resume_token: _Optional[str] = ..., locale: _Optional[str] = ..., compression: _Optional[_Union[ExportCompression, str]] = ..., include_withheld: _Optional[bool] = ...) -> None: ...
+    family: str
+    def __init__(self, market: _Optional[str] = ..., resume_token: _Optional[str] = ..., locale: _Optional[str] = ..., compression: _Optional[_Union[ExportCompression, str]] = ..., include_withheld: _Optional[bool] = ..., family: _Optional[str] = ...) -> None: ...
 
 class ExportChurnRisksResponse(_message.Message):
     __slots__ = ("run", "arrow_stream", "resume_token", "delta_token")
@@ -186,7 +196,7 @@ class ListChurnRunsResponse(_message.Message):
     def __init__(self, runs: _Optional[_Iterable[_Union[ChurnRun, _Mapping]]] = ...) -> None: ...
 
 class ChurnRun(_message.Message):
-    __slots__ = ("run_id", "market", "as_of_time", "valid_until_time", "bundle_id", "currency_code", "previous_run_id", "customer_count", "horizon_days", "campaign")
+    __slots__ = ("run_id", "market", "as_of_time", "valid_until_time", "bundle_id", "currency_code", "previous_run_id", "customer_count", "horizon_days", "campaign", "family")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     MARKET_FIELD_NUMBER: _ClassVar[int]
     AS_OF_TIME_FIELD_NUMBER: _ClassVar[int]
@@ -197,6 +207,7 @@ class ChurnRun(_message.Message):
     CUSTOMER_COUNT_FIELD_NUMBER: _ClassVar[int]
     HORIZON_DAYS_FIELD_NUMBER: _ClassVar[int]
     CAMPAIGN_FIELD_NUMBER: _ClassVar[int]
+    FAMILY_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     market: str
     as_of_time: _timestamp_pb2.Timestamp
@@ -207,7 +218,8 @@ class ChurnRun(_message.Message):
     customer_count: int
     horizon_days: int
     campaign: str
-    def __init__(self, run_id: _Optional[str] = ..., market: _Optional[str] = ..., as_of_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., valid_until_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., bundle_id: _Optional[str] = ..., currency_code: _Optional[str] = ..., previous_run_id: _Optional[str] = ..., customer_count: _Optional[int] = ..., horizon_days: _Optional[int] = ..., campaign: _Optional[str] = ...) -> None: ...
+    family: str
+    def __init__(self, run_id: _Optional[str] = ..., market: _Optional[str] = ..., as_of_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., valid_until_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., bundle_id: _Optional[str] = ..., currency_code: _Optional[str] = ..., previous_run_id: _Optional[str] = ..., customer_count: _Optional[int] = ..., horizon_days: _Optional[int] = ..., campaign: _Optional[str] = ..., family: _Optional[str] = ...) -> None: ...
 
 class ChurnRisk(_message.Message):
     __slots__ = ("customer", "run_id", "as_of_time", "bundle_id", "log_odds", "churn_probability", "risk_band", "rank", "value_at_risk", "drivers", "explanation", "status", "previous_band", "band_since_time", "valid_until_time", "decline_probability", "expected_spend", "hold_out", "suppressions", "action_allowed")

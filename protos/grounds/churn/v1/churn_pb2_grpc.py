@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ChurnServiceStub:
-    """Serves the predictions of the newest scoring run of each market: which
+    """Serves the predictions of the newest scoring run of each market and family: which
     customers are likely to leave, why, and the value at risk. Training scores the
     runs and the operator loads them. A read never computes a score, so a list and
     a single read agree to the bit.
@@ -91,7 +91,7 @@ class ChurnServiceStub:
 
 
 class ChurnServiceServicer:
-    """Serves the predictions of the newest scoring run of each market: which
+    """Serves the predictions of the newest scoring run of each market and family: which
     customers are likely to leave, why, and the value at risk. Training scores the
     runs and the operator loads them. A read never computes a score, so a list and
     a single read agree to the bit.
@@ -120,7 +120,9 @@ class ChurnServiceServicer:
     def GetChurnRisk(self, request, context):
         """Returns one customer's prediction with its full explanation.
 
-        Reasons: NO_RUN (FAILED_PRECONDITION), CUSTOMER_UNKNOWN (NOT_FOUND).
+        Reasons: NO_RUN (FAILED_PRECONDITION), FAMILY_REQUIRED (FAILED_PRECONDITION:
+        the market has runs of several families, listed as metadata "families"; set
+        family), CUSTOMER_UNKNOWN (NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -131,8 +133,8 @@ class ChurnServiceServicer:
         and without explanations. The call fails if one customer is unknown.
         Customers of one market are read from one run.
 
-        Reasons: NO_RUN (FAILED_PRECONDITION), CUSTOMER_UNKNOWN (NOT_FOUND, with the
-        index of the first unknown customer in the request as metadata "index").
+        Reasons: NO_RUN, FAMILY_REQUIRED (FAILED_PRECONDITION), CUSTOMER_UNKNOWN
+        (NOT_FOUND, with the index of the first unknown customer in the request as metadata "index").
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -142,7 +144,7 @@ class ChurnServiceServicer:
         """Lists the predictions of one market in the requested order, page by page. All
         pages of a list read the same run, even if a newer run is loaded meanwhile.
 
-        Reasons: NO_RUN (FAILED_PRECONDITION), PAGE_TOKEN_INVALID (INVALID_ARGUMENT),
+        Reasons: NO_RUN, FAMILY_REQUIRED (FAILED_PRECONDITION), PAGE_TOKEN_INVALID (INVALID_ARGUMENT),
         RESYNC_REQUIRED (FAILED_PRECONDITION: the token has expired or its run was
         deleted; start again without a token).
         """
@@ -165,7 +167,7 @@ class ChurnServiceServicer:
         probabilities. Apply the pages in order, each as an upsert by customer_id. A
         page may be requested again.
 
-        Reasons: NO_RUN (FAILED_PRECONDITION), RESYNC_REQUIRED (FAILED_PRECONDITION:
+        Reasons: NO_RUN, FAMILY_REQUIRED (FAILED_PRECONDITION), RESYNC_REQUIRED (FAILED_PRECONDITION:
         the token is of another call, market, locale or include_withheld, or has
         expired, or its run was deleted; drop the copy and start again without a token).
         """
@@ -180,7 +182,7 @@ class ChurnServiceServicer:
         An interrupted stream can be resumed after the last resume_token, within the
         same run.
 
-        Reasons: NO_RUN (FAILED_PRECONDITION), RESYNC_REQUIRED (FAILED_PRECONDITION:
+        Reasons: NO_RUN, FAMILY_REQUIRED (FAILED_PRECONDITION), RESYNC_REQUIRED (FAILED_PRECONDITION:
         the token is of another call, market or include_withheld, or has expired, or
         its run was deleted; start again without a token), ANSWER_NOT_READ (DEADLINE_EXCEEDED: a
         part of the stream was not read in time; resume, and read faster).
@@ -190,7 +192,8 @@ class ChurnServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListChurnRuns(self, request, context):
-        """Lists the newest run of every market that has one, ordered by market.
+        """Lists the newest run of every market and family that has one, ordered by
+        market and family.
 
         Reasons: none of its own.
         """
@@ -240,7 +243,7 @@ def add_ChurnServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ChurnService:
-    """Serves the predictions of the newest scoring run of each market: which
+    """Serves the predictions of the newest scoring run of each market and family: which
     customers are likely to leave, why, and the value at risk. Training scores the
     runs and the operator loads them. A read never computes a score, so a list and
     a single read agree to the bit.
