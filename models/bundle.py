@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from models.atomic_files import read_regular_file, write_folder
 from models.bundle_documents import (
@@ -60,7 +60,7 @@ _ELEMENTS_MAX = 4_000_000
 class _ManifestFormat(BaseModel):
     """The field `format`, which every version of the manifest has."""
 
-    format: int
+    format: int = Field(ge=1, strict=True)
 
 
 _Document = TypeVar("_Document", bound=BaseModel)
@@ -164,7 +164,8 @@ def _read_files(folder: Path, manifest: Manifest) -> dict[str, bytes]:
     """Read every file that the manifest lists; reject missing, changed and additional files."""
     expected = _file_names(manifest.format)
     if set(manifest.files) != expected:
-        raise BundleInvalid(f"{MANIFEST}: lists {sorted(manifest.files)}, expected exactly {sorted(expected)}")
+        listed = sorted(manifest.files)[:_NAMES_LISTED_MAX]
+        raise BundleInvalid(f"{MANIFEST}: lists {listed}, expected exactly {sorted(expected)}")
     additional = {path.name for path in folder.iterdir()} - {*expected, MANIFEST, SIGNATURE}
     if additional:
         raise BundleInvalid(f"{sorted(additional)[:_NAMES_LISTED_MAX]} do not belong to the bundle; remove them")

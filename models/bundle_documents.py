@@ -4,7 +4,7 @@ Field names are JSON keys: renaming one changes the format.
 """
 
 from itertools import pairwise
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -19,6 +19,8 @@ from models.identifiers import Code, Family, FeatureName, LocaleTag, Market, Sha
 
 FeatureSource = Literal["STORE", "CALLER", "EITHER"]
 Cell = float | None  # one value of a row; None if the value is missing
+
+Count = Annotated[int, Field(ge=0, le=2**53)]  # a number of customers, which a double represents exactly
 
 # Version of a bundle's layout. Increase it when the layout changes; models/README.md describes how. Readers reject
 # newer formats.
@@ -44,11 +46,18 @@ class Manifest(_BundleDocument):
             customers and times of the snapshots.
     """
 
-    format: int
+    format: int = Field(ge=1, strict=True)
     family: Family
     markets: tuple[Market, ...] = Field(min_length=1)
     files: dict[str, Sha256]
     made_from: dict[str, str]
+
+    @model_validator(mode="after")
+    def _check_markets(self) -> Self:
+        """Reject a market that is listed twice."""
+        if len(set(self.markets)) != len(self.markets):
+            raise ValueError("markets: must not list a market twice")
+        return self
 
 
 class FeatureSpec(_BundleDocument):
@@ -219,15 +228,15 @@ class BinnedValues(_BundleDocument):
     """
 
     edges: tuple[float, ...]
-    counts: tuple[int, ...]
+    counts: tuple[Count, ...]
 
     @model_validator(mode="after")
     def _check_intervals(self) -> Self:
         """Reject edges that do not ascend, and a number of counts that does not match."""
         if any(one >= other for one, other in pairwise(self.edges)):
             raise ValueError("edges: must ascend")
-        if len(self.counts) != len(self.edges) + 1 or min(self.counts) < 0:
-            raise ValueError("counts: must have one count of 0 or more for each interval")
+        if len(self.counts) != len(self.edges) + 1:
+            raise ValueError("counts: must have one count for each interval")
         return self
 
 
@@ -242,11 +251,24 @@ class FeaturePopulation(_BundleDocument):
         levels: The number of rows of each level of a category; empty for a number.
     """
 
-    missing: int = Field(ge=0)
+    missing: Count
     min: float | None = None
     max: float | None = None
     bins: BinnedValues | None = None
-    levels: dict[str, int] = {}
+    levels: dict[str, Count] = {}
+
+    @model_validator(mode="after")
+    def _check_range(self) -> Self:
+        """Reject a range without a distribution, or one whose ends are exchanged."""
+        if len({self.min is None, self.max is None, self.bins is None}) != 1:
+            raise ValueError("min, max and bins: must all be present, or all be absent")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError("min: must not be above max")
+        return self
+
+    def row_count(self) -> int:
+        """Return the number of rows that are counted here."""
+        return self.missing + sum(self.bins.counts if self.bins is not None else self.levels.values())
 
 
 class PopulationDocument(_BundleDocument):
@@ -260,9 +282,18 @@ class PopulationDocument(_BundleDocument):
         log_odds: The distribution of the calibrated log-odds in the calibration part, which the model was not fitted on.
     """
 
-    rows: int = Field(ge=1)
+    rows: Annotated[Count, Field(ge=1)]
     features: dict[FeatureName, FeaturePopulation]
     log_odds: BinnedValues
+
+    @model_validator(mode="after")
+    def _check_counts(self) -> Self:
+        """Reject a feature whose counts contradict the number of rows. Rows of unnamed levels are not counted."""
+        for name, each in self.features.items():
+            counted = each.row_count()
+            if counted > self.rows or (not each.levels and counted < self.rows):
+                raise ValueError(f"features.{name}: counts {counted} rows, but the population has {self.rows}")
+        return self
 
 
 class GoldenRow(_BundleDocument):

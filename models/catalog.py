@@ -4,6 +4,7 @@
 <bundles>/<family>/ACTIVE.toml      which bundle serves which market; the commands `activate` and `deactivate` write it
 """
 
+import os
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -18,6 +19,9 @@ ACTIVE = "ACTIVE.toml"
 _MARKET_COUNT = "market_count"  # key of ACTIVE.toml, by which a half-written file is detected
 PREFIX_LENGTH_MIN = 8  # shortest prefix, in characters, that a command accepts instead of a whole id
 _ACTIVE_BYTES_MAX = 1_000_000
+# Longest problem of an invalid bundle, in characters. Lists of all bundles contain it, and a crafted bundle may name
+# thousands of files.
+_PROBLEM_LENGTH_MAX = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +63,19 @@ def read_entry(folder: Path) -> CatalogEntry:
 
     The bundle of the entry lacks the bytes of the graphs, because a catalog may have many bundles.
     """
+    family, name = _folder_name(folder.parent), _folder_name(folder)
     try:
         bundle = replace(read_bundle(folder), score=b"", explain=b"")
     except BundleInvalid as error:
-        return CatalogEntry(folder.parent.name, folder.name, None, str(error))
+        return CatalogEntry(family, name, None, str(error)[:_PROBLEM_LENGTH_MAX])
     except Exception as error:  # noqa: BLE001 - a crafted bundle must not keep the server from reading the other bundles
-        return CatalogEntry(folder.parent.name, folder.name, None, f"cannot be read: {type(error).__name__}")
-    return CatalogEntry(folder.parent.name, folder.name, bundle, "")
+        return CatalogEntry(family, name, None, f"cannot be read: {type(error).__name__}")
+    return CatalogEntry(family, name, bundle, "")
+
+
+def _folder_name(folder: Path) -> str:
+    """Return the name of a folder. Bytes that are not UTF-8 become escapes, because an answer can only contain Unicode."""
+    return os.fsencode(folder.name).decode("utf-8", "backslashreplace")
 
 
 def read_activations(bundles: Path, family: str) -> dict[str, str]:

@@ -120,7 +120,7 @@ def _check_golden_rows(model: Model) -> None:
 
 
 def _check_widths(bundle: Bundle) -> None:
-    """Reject baseline and golden rows that do not have exactly one value per feature."""
+    """Reject baseline and golden rows that do not have exactly one value per feature, and a population of other features."""
     width = len(bundle.schema.features)
     for index, row in enumerate(bundle.baseline.rows):
         if len(row) != width:
@@ -128,6 +128,10 @@ def _check_widths(bundle: Bundle) -> None:
     for index, golden in enumerate(bundle.golden.rows):
         if {len(golden.row), len(golden.contributions), len(golden.points)} != {width}:
             raise BundleInvalid(f"golden.json: rows[{index}]: must have the {width} values of schema.json")
+    if bundle.population is not None:
+        levels = {name: set(each.levels) for name, each in bundle.population.features.items()}
+        if levels != {feature.name: set(feature.levels) for feature in bundle.schema.features}:
+            raise BundleInvalid("population.json: must have the features and the levels of schema.json")
 
 
 def _golden_difference(golden: GoldenRow, answer: ExplainedScore) -> str:

@@ -69,7 +69,7 @@ def dev_certs(
         )
         for name, roles in _CLIENTS.items()
     ]
-    _write(folder / "authority.toml", "\n".join(entries).encode())
+    _write(folder / "authority.toml", "\n".join([*entries, "# End of the authority file.\n"]).encode())
     _write(folder / "config.toml", _CONFIG.format(folder=folder).encode())
     options = " ".join(f"--{option} {folder / name}" for option, name in _client_options("loan-desk"))
     print_line(f"wrote certificates that are valid until {end:%Y-%m-%d %H:%M} UTC to {folder}")

@@ -16,10 +16,11 @@ from grounds_record.printable_text import hidden_text_problems
 from models.field_problems import field_path, field_problems
 from models.identifiers import Code, FeatureName, LocaleTag, Market
 from models.reasons import DEFAULT_LOCALE, PlaceholderValue, TextFormatter, choose_locale
+from server.decisions.end_mark import end_mark_problem
 from server.decisions.toml_positions import line_numbers, nearest_line
 from server.errors import PolicyRefused
 
-_END_MARK = b"# End of the policy."  # the last line of every policy file
+_END_MARK = "# End of the policy."  # the last line of every policy file
 STANDARD = "STANDARD"  # the product of a request that contains no product
 CUT_OFF = "PD_CUT_OFF"
 GRADE_LIMIT = "GRADE_LIMIT"
@@ -340,27 +341,12 @@ def parse_policy_file(content: bytes, name: str) -> Policy:
         PolicyRefused: The file is incomplete or invalid, or a text has hidden characters. The message lists every
             problem.
     """
-    _check_complete(content, name)
+    if problem := end_mark_problem(content, _END_MARK):
+        raise PolicyRefused(f"{name}: {problem}")
     policy = parse_policy(content, name)
     if hidden := [f"  {field}: {problem}" for field, problem in hidden_text_problems(tomllib.loads(content.decode()))]:
         raise PolicyRefused("\n".join([f"{name}:", *hidden]))
     return policy
-
-
-def _check_complete(content: bytes, name: str) -> None:
-    """Check that the last line of a policy file is the end mark.
-
-    The beginning of a policy file is often a valid policy too, but lacks some of the rules.
-
-    Raises:
-        PolicyRefused: The file does not end with the end mark.
-    """
-    lines = content.rstrip().splitlines()
-    if not lines or lines[-1] != _END_MARK:
-        raise PolicyRefused(
-            f"{name}: the last line must be {_END_MARK.decode()!r}, so that a file that was written or copied only in part is noticed; "
-            "check that the file is complete, and add the line"
-        )
 
 
 def parse_policy(content: bytes, name: str) -> Policy:

@@ -14,10 +14,12 @@ from grounds_record.activations import CHANGE_KINDS
 from grounds_record.printable_text import hidden_text_problems
 from models.field_problems import field_path, field_problems
 from models.identifiers import MARKET_PATTERN
+from server.decisions.end_mark import end_mark_problem
 from server.decisions.toml_positions import line_numbers, nearest_line
 from server.errors import RetentionRefused
 
 ALL_MARKETS = "*"
+_END_MARK = "# End of the retention table."  # the last line of every table
 # Records of these kinds explain removals, erasures, legal holds, lost records, wrong clocks, and changes of bundles, of
 # the policy and of the signing key.
 # They contain no personal data, and auditors need them as long as the log exists.
@@ -134,7 +136,7 @@ def read_retention(path: Path) -> RetentionTable:
     """Read a retention table.
 
     Raises:
-        RetentionRefused: The file cannot be read or is invalid. The message lists every problem with its line.
+        RetentionRefused: The file cannot be read, is incomplete or is invalid. The message lists every problem with its line.
     """
     try:
         content = path.read_bytes()
@@ -153,4 +155,7 @@ def read_retention(path: Path) -> RetentionTable:
         raise RetentionRefused(f"{path}: is not TOML: {error}") from error
     if hidden := [f"  {field}: {problem}" for field, problem in hidden_text_problems(tomllib.loads(text))]:
         raise RetentionRefused("\n".join([f"{path}:", *hidden]))
+    # A part of the line `years = 10` is `years = 1`.
+    if problem := end_mark_problem(content, _END_MARK):
+        raise RetentionRefused(f"{path}: {problem}")
     return RetentionTable(document, hashlib.sha256(content).hexdigest())

@@ -51,7 +51,7 @@ _DISTURBANCES = {
 }
 _WARM_UP_CALLS = 50
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
-_AUTHORITY = f'[[callers]]\nprincipal = "{LOAN_DESK}"\nroles = ["loan_desk", "crm", "auditor"]\nmarkets = ["*"]\n'
+_AUTHORITY = f'[[callers]]\nprincipal = "{LOAN_DESK}"\nroles = ["loan_desk", "crm", "auditor"]\nmarkets = ["*"]\n# End of the authority file.\n'
 
 
 def measure_network(bundle_folder: Path, features: Path, calls: int, *, with_load: bool) -> dict[str, Any]:

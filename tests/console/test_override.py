@@ -28,8 +28,9 @@ from tests.small import SmallFamily
 KEY = ed25519.Ed25519PrivateKey.generate()
 ISSUER = "https://issuer.example.com"
 FIRST, SECOND, AUDITOR = "u17.example.com", "u18.example.com", "u99.example.com"
-TABLE = "".join(
-    f"""
+TABLE = (
+    "".join(
+        f"""
 [[callers]]
 principal = "{name}"
 roles = ["{role}"]
@@ -37,7 +38,9 @@ markets = ["DE"]
 [callers.override_limits.CREDIT_MANAGER]
 EUR = "40000"
 """
-    for name, role in ((FIRST, "loan_desk"), (SECOND, "loan_desk"), (AUDITOR, "auditor"))
+        for name, role in ((FIRST, "loan_desk"), (SECOND, "loan_desk"), (AUDITOR, "auditor"))
+    )
+    + "# End of the authority file.\n"
 )
 FIELDS = {
     "decision": "APPROVE_REDUCED",

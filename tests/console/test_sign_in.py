@@ -25,6 +25,7 @@ def console_url(console_settings: dict[str, str], tmp_path_factory: pytest.TempP
     callers = ((AUDITOR, '"auditor"'), (CRM, '"crm"'))
     (folder / "authority.toml").write_text(
         "".join(f'[[callers]]\nprincipal = "{name}"\nroles = [{role}]\nmarkets = ["*"]\n' for name, role in callers)
+        + "# End of the authority file.\n"
     )
     settings = {
         "GROUNDS_TLS_CERTIFICATE": str(folder / "server.pem"),

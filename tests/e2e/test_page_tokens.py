@@ -28,9 +28,12 @@ from tests.server.requests import score_request
 
 KEY = ed25519.Ed25519PrivateKey.generate()
 READER, OTHER_READER = "spiffe://example.com/reader", "spiffe://example.com/other-reader"
-AUTHORITY = "".join(
-    f'[[callers]]\nprincipal = "{principal}"\nroles = ["loan_desk", "crm", "crm_export", "auditor"]\nmarkets = ["*"]\n'
-    for principal in (READER, OTHER_READER)
+AUTHORITY = (
+    "".join(
+        f'[[callers]]\nprincipal = "{principal}"\nroles = ["loan_desk", "crm", "crm_export", "auditor"]\nmarkets = ["*"]\n'
+        for principal in (READER, OTHER_READER)
+    )
+    + "# End of the authority file.\n"
 )
 INVALID, RESYNC = ("INVALID_ARGUMENT", "PAGE_TOKEN_INVALID"), ("FAILED_PRECONDITION", "RESYNC_REQUIRED")
 Metadata = tuple[tuple[str, str], ...]

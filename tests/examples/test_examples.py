@@ -102,6 +102,7 @@ def served(
         certificate, key = ca.issue(folder, "client", (LOAN_DESK,))
         authority = (
             f'[[callers]]\nprincipal = "{LOAN_DESK}"\nroles = ["loan_desk", "crm", "crm_export"]\nmarkets = ["*"]\n'
+            "# End of the authority file.\n"
         )
         (folder / "authority.toml").write_text(authority)
         environment["GROUNDS_CA"] = str(ca.write(folder / "ca.pem"))

@@ -168,7 +168,15 @@ def test_a_bundle_of_format_1_has_no_population_and_no_other_file_may_be_missing
 
 
 @pytest.mark.parametrize(
-    "change", [{"files": {}}, {"markets": []}, {"family": "../credit"}, {"stranger": 1}, {"format": "one"}]
+    "change",
+    [
+        {"files": {}},
+        {"markets": []},
+        {"markets": ["DE", "FR", "DE"]},
+        {"family": "../credit"},
+        {"stranger": 1},
+        *({"format": number} for number in ("one", "2", 2.0, True, 0, -1)),
+    ],
 )
 def test_a_bundle_with_an_invalid_manifest_is_rejected(folder: Path, change: dict[str, Any]) -> None:
     with pytest.raises(BundleInvalid, match=r"^manifest\.json"):
@@ -185,6 +193,23 @@ FAULTS: list[tuple[str, Callable[[Any], object], str]] = [
     ("metrics.json", lambda d: d.update(metrics={"auc": "high"}), r"metrics.json: metrics\.auc"),
     ("population.json", lambda d: d["log_odds"].update(edges=[1.0, 1.0]), "population.json: log_odds: .*must ascend"),
     ("population.json", lambda d: d["log_odds"]["counts"].append(1), "population.json: log_odds: .*one count"),
+    *(
+        (
+            "population.json",
+            lambda d, change=change: change(d, d["features"]["days_late"]),
+            f"population.json: {message}",
+        )
+        for change, message in (
+            (lambda d, _: d.update(rows=2**60), "rows"),
+            (lambda d, _: d.update(rows=1), ".*features.days_late: counts .* has 1$"),
+            (lambda _, each: each.update(missing=each["missing"] + 10**9), ".*features.days_late: counts 1"),
+            (lambda _, each: each.update(missing=-1), r"features\.days_late\.missing"),
+            (lambda _, each: each.update(min=1e308, max=-1e308), r"features\.days_late: .*min: must not"),
+            (lambda _, each: each.update(bins=None), r"features\.days_late: .*min, max and bins"),
+            (lambda _, each: each.update(levels={"A": -5}), r"features\.days_late\.levels"),
+            (lambda _, each: each["bins"]["counts"].__setitem__(0, 10**300), r"features\.days_late\.bins\.counts"),
+        )
+    ),
 ]
 
 
@@ -196,6 +221,24 @@ def test_a_bundle_with_an_invalid_document_is_rejected_and_the_error_names_the_f
 
     with pytest.raises(BundleInvalid, match=f"^{message}"):
         read_bundle(faulty)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda features: features.pop("orders"),
+        lambda features: features.update(stranger=features["orders"]),
+        lambda features: features["orders"].update(levels={"A": 0}),
+    ],
+    ids=["missing", "unknown", "levels"],
+)
+def test_a_bundle_whose_population_has_other_features_or_levels_than_its_schema_is_rejected(
+    small: SmallFamily, tmp_path: Path, change: Callable[[Any], object]
+) -> None:
+    faulty = write_with_document(small.bundle_folder, tmp_path, "population.json", lambda d: change(d["features"]))
+
+    with pytest.raises(BundleInvalid, match=r"^population\.json: must have the features"):
+        open_model(read_bundle(faulty))
 
 
 @pytest.mark.parametrize("name", ["card.md", "schema.json", "golden.json"])

@@ -1,10 +1,14 @@
 """Activation changes atomically which bundle serves a market, after the bundle has reproduced its golden rows."""
 
+import hashlib
+import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
+from models.bundle import MANIFEST
 from models.catalog import (
     ACTIVE,
     _write_active,
@@ -200,3 +204,26 @@ def test_an_unfinished_write_is_listed_neither_as_a_family_nor_as_a_bundle(bundl
 
 def test_a_missing_catalog_has_no_families(tmp_path: Path) -> None:
     assert list_families(tmp_path / "nothing") == []
+
+
+def test_the_problem_of_a_crafted_bundle_is_short_because_every_list_of_bundles_contains_it(
+    small: SmallFamily, tmp_path: Path
+) -> None:
+    manifest = json.loads((small.bundle_folder / MANIFEST).read_bytes())
+    manifest["files"] = {f"{number:0100}": "0" * 64 for number in range(5000)}
+    content = json.dumps(manifest).encode()
+    folder = tmp_path / "credit" / hashlib.sha256(content).hexdigest()
+    folder.mkdir(parents=True)
+    (folder / MANIFEST).write_bytes(content)
+
+    assert 0 < len(read_entry(folder).problem) <= 1000
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_listed_with_a_name_that_an_answer_can_contain(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"credit\xfe") / os.fsdecode(b"bundle\xff")
+    folder.mkdir(parents=True)
+
+    entry = read_entry(folder)
+
+    assert (entry.family, entry.name) == ("credit\\xfe", "bundle\\xff")
+    assert entry.problem.encode()

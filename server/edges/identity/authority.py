@@ -8,6 +8,8 @@
     [callers.override_limits.CREDIT_MANAGER]
     EUR = "50000"
 
+    # End of the authority file.
+
 A principal without an entry may call no method. The file is read at the start of the server.
 """
 
@@ -20,10 +22,12 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from models.field_problems import field_path, field_problems
+from server.decisions.end_mark import end_mark_problem
 from server.edges.identity.callers import ALL_ROLES, Caller, is_principal
 from server.errors import AuthorityRefused
 
 _EVERY_MARKET = "*"
+_END_MARK = "# End of the authority file."  # the last line of every authority file
 _Role = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
 _Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 _Market = Annotated[str, StringConstraints(pattern=r"^([A-Z]{2}|\*)$")]
@@ -105,11 +109,11 @@ def read_authority(path: Path) -> AuthorityTable:
     """Read an authority file.
 
     Raises:
-        AuthorityRefused: The file is missing, unreadable or invalid. The message lists every problem.
+        AuthorityRefused: The file is missing, unreadable, incomplete or invalid. The message lists every problem.
     """
     try:
-        content = tomllib.loads(path.read_text("utf-8"))
-        file = _AuthorityFile.model_validate(content)
+        content = path.read_bytes()
+        file = _AuthorityFile.model_validate(tomllib.loads(content.decode()))
     except OSError as error:
         raise AuthorityRefused(f"{path}: cannot be read ({error.strerror}); check the setting `authority`") from error
     except ValidationError as error:
@@ -117,4 +121,7 @@ def read_authority(path: Path) -> AuthorityTable:
         raise AuthorityRefused("\n".join([f"{path}:", *problems])) from error
     except (ValueError, RecursionError) as error:  # the file is not UTF-8, not TOML, or nested too deeply
         raise AuthorityRefused(f"{path}: {error}") from error
+    # Without its last lines, an entry may have no limits of overrides.
+    if problem := end_mark_problem(content, _END_MARK):
+        raise AuthorityRefused(f"{path}: {problem}")
     return AuthorityTable({entry.principal: entry.caller() for entry in file.callers})

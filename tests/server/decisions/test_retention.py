@@ -26,6 +26,8 @@ years = 2
 market = "*"
 kind = "CHURN_RUN"
 years = 3
+
+# End of the retention table.
 """
 
 
@@ -67,3 +69,13 @@ def test_the_shipped_table_is_valid_and_has_every_removable_kind() -> None:
     shipped = ROOT / "server" / "retention.toml"
 
     assert read_retention(shipped).kinds() == {"CREDIT_DECISION", "CREDIT_OVERRIDE", "CREDIT_OUTCOME", "CHURN_RUN"}
+
+
+def test_a_table_that_was_written_only_in_part_removes_nothing(tmp_path: Path) -> None:
+    """A part of `years = 10` is `years = 1`, and a part of a table lacks the longer periods of some markets."""
+    complete = TABLE.rstrip()
+    for length in range(len(complete)):
+        with pytest.raises(RetentionRefused):
+            read_retention(write_table(tmp_path, complete[:length]))
+
+    assert len(read_retention(write_table(tmp_path, complete)).document.lines) == 3

@@ -38,6 +38,8 @@ markets = ["*"]
 principal = "{AUDITOR}"
 roles = ["auditor"]
 markets = ["DE"]
+
+# End of the authority file.
 """
 
 

@@ -83,3 +83,13 @@ def test_every_problem_of_a_file_is_named(tmp_path: Path) -> None:
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AuthorityRefused, match="cannot be read"):
         read_authority(tmp_path / "absent.toml")
+
+
+def test_a_file_that_was_written_only_in_part_grants_nothing(tmp_path: Path) -> None:
+    """A part of the file that lacks the limits of an entry would allow overrides of any amount."""
+    complete = AUTHORITY.rstrip()
+    for length in range(len(complete)):
+        with pytest.raises(AuthorityRefused):
+            read_authority(write(tmp_path, complete[:length]))
+
+    assert read_authority(write(tmp_path, complete)).find(LOAN_DESK).override_limits
