@@ -153,7 +153,7 @@ RUNS = Table(
     Column("run_number", Integer, nullable=False, autoincrement=True),
     Column("run_id", String(32), nullable=False),
     Column("market", String(2), nullable=False),
-    Column("family", String(32), nullable=False, server_default=""),
+    Column("family", String(32), nullable=True),
     Column("state", String(8), nullable=False),
     Column("as_of", DateTime(timezone=True), nullable=False),
     Column("valid_until", DateTime(timezone=True), nullable=False),

@@ -14,8 +14,8 @@ _RUNS = sa.table("runs", sa.column("run_number"), sa.column("family"), sa.column
 
 
 def upgrade() -> None:
-    """Add the column, with the family that the manifest of each run states."""
-    op.add_column("runs", sa.Column("family", sa.String(32), nullable=False, server_default=""))
+    """Add the column, with the family that the manifest of each run states. No run is without one."""
+    op.add_column("runs", sa.Column("family", sa.String(32), nullable=True))
     connection = op.get_bind()
     for number, header in connection.execute(sa.select(_RUNS.c.run_number, _RUNS.c.header)).all():
         family = json.loads(header)["family"]
