@@ -6,7 +6,7 @@ from typing import Any
 
 import lightgbm
 
-from training.errors import ModelRejected, shorten_list
+from training.errors import ModelRejected, quote_name, shorten_list
 from training.export.trees import CategoricalSplit, Ensemble, tree_splits
 from training.sources.default_features import feature_names
 from training.sources.labels import canonical_label
@@ -139,13 +139,17 @@ def _with_levels(
     categories = [feature for feature in features if feature.kind == "category"]
     unlisted = [feature for feature in categories if feature.levels is None]
     owners = categories if len(lists) == len(categories) else unlisted
+    if len(lists) > len(categories) and not unlisted:
+        lists = _lists_of(categories, lists)
+        owners = categories if lists else unlisted
     if len(lists) != len(owners):
         names = ", ".join(feature.name for feature in categories) or "none"
         problem = (
             f"the model has the levels of {len(lists)} categories (pandas_categorical), but the spec has {len(categories)} "
             f"features of kind = 'category' ({names}), {len(unlisted)} of them without levels; for each category without "
             'levels in the model, set levels = ["first", "second", ...] in its [[features]], in the order of the codes on '
-            "which the model was fitted"
+            "which the model was fitted; if the model has more, because it was fitted with ordered categories of pandas (which "
+            "are numbers) or with a constant category, set the levels of every category"
         )
         raise _mismatch([problem])
     levels = {feature.name: _level_names(values) for feature, values in zip(owners, lists, strict=False)}
@@ -164,6 +168,16 @@ def _with_levels(
     )
 
 
+def _lists_of(categories: Sequence[FeatureEntry], lists: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
+    """Return the lists that have the levels of the given categories, in their order; empty if one has none.
+
+    `pandas_categorical` also has a list for each ordered category, which is a number in the model.
+    """
+    remaining = iter(lists)
+    found = [next((one for one in remaining if _level_names(one) == feature.levels), None) for feature in categories]
+    return [] if None in found else [one for one in found if one is not None]
+
+
 def _level_problems(feature: FeatureEntry, levels: tuple[str, ...], largest_code: int) -> Iterator[str]:
     """Yield a problem for each reason why the levels of a category cannot be used."""
     if feature.levels is not None and feature.levels != levels:
@@ -172,22 +186,27 @@ def _level_problems(feature: FeatureEntry, levels: tuple[str, ...], largest_code
             f"the spec does not name {_name_list(unnamed, _LEVELS_SHOWN)}" if unnamed else "the order or number differs"
         )
         yield (
-            f"{feature.name}: levels: the model was fitted with other levels than the spec lists: {what}; remove levels from the "
+            f"{_described(feature)}: levels: the model was fitted with other levels than the spec lists: {what}; remove levels from the "
             f"spec, or set levels = [{', '.join(toml_text(level) for level in levels[:_LEVELS_SHOWN])}"
             f"{', ...' if len(levels) > _LEVELS_SHOWN else ''}]"
         )
     elif largest_code >= len(levels):
         yield (
-            f"{feature.name}: levels: the model was fitted with codes up to {largest_code}, but the spec names {len(levels)} levels; "
+            f"{_described(feature)}: levels: the model was fitted with codes up to {largest_code}, but the spec names {len(levels)} levels; "
             "list a level for every code from 0"
         )
     if problem := level_problem(levels):
-        yield f"{feature.name}: {problem}; fit the model without such levels"
+        yield f"{_described(feature)}: {problem}; fit the model without such levels"
+
+
+def _described(feature: FeatureEntry) -> str:
+    """Return the name of a feature, with its column as the owner wrote it if that differs."""
+    return feature.name if feature.column is None else f"{feature.name} (column {quote_name(feature.column)})"
 
 
 def _level_names(values: Sequence[Any]) -> tuple[str, ...]:
-    """Return the levels of a pandas category in the text form of the data: 10 for 10.0, and true for True."""
-    return tuple(value if isinstance(value, str) else canonical_label(value) for value in values)
+    """Return the levels of a pandas category in the text form of the data: 10 for 10.0, and True for true."""
+    return tuple(str(value) if isinstance(value, str | bool) else canonical_label(value) for value in values)
 
 
 def _mismatch(problems: Sequence[str]) -> ModelRejected:

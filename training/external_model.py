@@ -132,8 +132,10 @@ def _gate_bytes(report: EquivalenceReport, code_columns: Sequence[str]) -> bytes
 def _add_metadata(graph: bytes, booster: lightgbm.Booster, ensemble: Ensemble, code_columns: Sequence[str]) -> bytes:
     """Return a graph whose metadata have the keys that `export_model` describes."""
     model = onnx.load_from_string(graph)
-    factor = ensemble.sigmoid / ensemble.averaged_trees
-    metadata = {"columns": json.dumps(booster.feature_name()), "sigmoid": repr(factor).removesuffix(".0")}
+    metadata = {
+        "columns": json.dumps(booster.feature_name()),
+        "sigmoid": repr(ensemble.log_odds_factor).removesuffix(".0"),
+    }
     if code_columns:
         metadata["code_columns"] = json.dumps(list(code_columns))
     for key, value in metadata.items():

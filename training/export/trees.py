@@ -98,6 +98,11 @@ class Ensemble:
     sigmoid: float = 1.0
     averaged_trees: int = 1
 
+    @property
+    def log_odds_factor(self) -> float:
+        """Return the factor by which LightGBM converts a margin to log-odds."""
+        return self.sigmoid / self.averaged_trees
+
 
 def read_ensemble(booster: lightgbm.Booster) -> Ensemble:
     """Read a binary model from a booster.

@@ -18,7 +18,7 @@ _STEP_MIN = 1e-10
 _HALVINGS_MAX = 40
 _LOSS_ROUNDING = 1e-9  # near the minimum, rounding alone can change the loss by a small share
 _NEARLY_PERFECT_AUC = 0.99
-_ROWS_OF_OUTCOME_MIN = 30  # with fewer rows of one outcome, chance alone can turn the slope of a useful model negative
+ROWS_OF_OUTCOME_MIN = 30  # with fewer rows of one outcome, chance alone can turn the slope of a useful model negative
 
 
 def fit_calibration(margins: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[float, float]:
@@ -34,7 +34,7 @@ def fit_calibration(margins: NDArray[np.float64], labels: NDArray[np.int64]) -> 
     Raises:
         ModelRejected: No slope above 0 exists. The message states which of these causes applies, and what to do: one
             outcome is missing, all margins are equal, the margins separate the outcomes perfectly, there are too few
-            rows, or the model ranks these rows no better than chance.
+            rows, the model ranks these rows no better than chance, or Newton's method does not converge.
     """
     _check_margins(margins, labels)
     slope, intercept = 1.0, 0.0
@@ -58,7 +58,7 @@ def fit_calibration(margins: NDArray[np.float64], labels: NDArray[np.int64]) -> 
             if slope > 0.0:
                 return slope, intercept
             break
-    raise ModelRejected(_failure(margins, labels))
+    raise ModelRejected(_failure(margins, labels, slope))
 
 
 def _step_size(
@@ -83,8 +83,8 @@ def _loss(margins: NDArray[np.float64], labels: NDArray[np.int64], slope: float,
     return float(np.sum(np.logaddexp(0.0, np.where(labels == 1, -log_odds, log_odds))))
 
 
-def _failure(margins: NDArray[np.float64], labels: NDArray[np.int64]) -> str:
-    """Return the message for a calibration without a slope above 0."""
+def _failure(margins: NDArray[np.float64], labels: NDArray[np.int64], slope: float) -> str:
+    """Return the message for a calibration whose slope is not above 0, or that did not converge."""
     bads, goods = _count_outcomes(labels)
     auc, rows = float(roc_auc_score(labels, margins)), _describe_rows(labels)
     if auc > _NEARLY_PERFECT_AUC:
@@ -92,10 +92,16 @@ def _failure(margins: NDArray[np.float64], labels: NDArray[np.int64]) -> str:
             f"calibration: the model ranks {auc:.1%} of all pairs of the calibration part correctly ({rows}), too well for a "
             "calibration; a feature or one of its categories probably contains the outcome: remove it"
         )
-    if min(bads, goods) < _ROWS_OF_OUTCOME_MIN:
+    if min(bads, goods) < ROWS_OF_OUTCOME_MIN:
         return (
             f"calibration: the slope must be above 0, but {rows} are too few to calibrate a model, because chance alone can "
-            f"turn its ranking around; use a calibration part with at least {_ROWS_OF_OUTCOME_MIN} rows of each outcome"
+            f"turn its ranking around; use a calibration part with at least {ROWS_OF_OUTCOME_MIN} rows of each outcome"
+        )
+    if slope > 0.0:
+        return (
+            f"calibration: the calibration did not converge in {_STEPS_MAX} steps (AUC {auc:.4f}, {rows}), because the margins of "
+            f"the model, from {margins.min():.3g} to {margins.max():.3g}, have another scale than log-odds; fit the model with fewer "
+            "trees or a smaller learning rate"
         )
     return (
         f"calibration: the model does not rank the calibration part better than chance (AUC {auc:.4f}, {rows}), but the slope "
@@ -123,8 +129,8 @@ def _check_margins(margins: NDArray[np.float64], labels: NDArray[np.int64]) -> N
     if bad.min() > good.max():
         cause = (
             "a feature or one of its categories probably contains the outcome: remove it"
-            if min(bads, goods) >= _ROWS_OF_OUTCOME_MIN
-            else f"use a calibration part with at least {_ROWS_OF_OUTCOME_MIN} rows of each outcome"
+            if min(bads, goods) >= ROWS_OF_OUTCOME_MIN
+            else f"use a calibration part with at least {ROWS_OF_OUTCOME_MIN} rows of each outcome"
         )
         raise ModelRejected(
             f"calibration: the model ranks the calibration part perfectly ({_describe_rows(labels)}), so no probability "

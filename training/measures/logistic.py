@@ -61,7 +61,9 @@ def fit_logistic(
             if found <= loss + 1e-15 * abs(loss):
                 break
         weights, loss = moved, found
-    raise DataInvalid(f"the weights of the logistic regression did not converge in {_STEPS_MAX} steps")
+    raise DataInvalid(
+        f"the weights of the logistic regression did not converge in {_STEPS_MAX} steps; remove features that have nearly the same values as others"
+    )
 
 
 class _Problem:

@@ -16,7 +16,7 @@ from training.measures.inputs import Labels
 _FOLDS = 5
 _BINS = 20
 _PRIOR_ROWS = 10.0  # rows with the mean bad rate that are added to every bin, so that rare levels are near the mean
-_ROWS_OF_OUTCOME_MIN = 10  # fewer rows of one outcome can be ranked by chance
+_ROWS_TO_RANK_MIN = 10  # fewer rows of one outcome can be ranked by chance
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +93,6 @@ def _better_direction(labels: Labels, values: Values) -> float:
 def _auc(labels: Labels, values: Values) -> float:
     """Return the AUC of values; 0.5 if an outcome has too few rows."""
     bads = int(labels.sum())
-    if min(bads, len(labels) - bads) < _ROWS_OF_OUTCOME_MIN:
+    if min(bads, len(labels) - bads) < _ROWS_TO_RANK_MIN:
         return 0.5
     return float(roc_auc_score(labels, values))

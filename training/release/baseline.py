@@ -63,7 +63,7 @@ def baseline_document(
         samples: All samples.
         ensemble: The trees of the model.
         booster: The model in LightGBM.
-        fit_rows: Number of rows on which the model was fitted.
+        fit_rows: Number of rows on which the model, or its largest tree, was fitted.
     """
     typical = {name: _typical_value(chosen[name], samples.levels.get(name)) for name in samples.names}
     if spec.method == "path_dependent":

@@ -1,6 +1,5 @@
 """Releases a model that was fitted elsewhere: calibrates, exports, checks and measures it, and writes the bundle."""
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,14 +12,14 @@ from sklearn.metrics import roc_auc_score
 
 from models.schema import UNSEEN
 from training.console import Console
-from training.errors import DataInvalid, ModelRejected, shorten_list
+from training.errors import DataInvalid, ModelRejected, quote_name, shorten_list
 from training.export.trees import Ensemble
+from training.fitting.calibration import ROWS_OF_OUTCOME_MIN
 from training.model_file import ModelFile
 from training.release.model_release import FittedModel, Release, checked_schema, release_fitted_model
 from training.sources.samples import Samples, label_of
 from training.spec import Spec
 
-_ROWS_OF_OUTCOME_MIN = 30  # with fewer calibration rows of one outcome, the AUC is too uncertain for the test
 _NORMAL_QUANTILE = 1.645  # of a one-sided test at 5 %
 _UNKNOWN_SHARE_MAX = 0.5
 _LEVELS_SHOWN = 5
@@ -59,7 +58,7 @@ def release_external_model(
         ModelRejected: The calibration part has too few rows, the model does not rank it better than chance, an exported
             file differs from the model, or a release gate failed.
     """
-    remarks = [_FITTED_ELSEWHERE, *_unknown_level_remarks(samples)]
+    remarks = [_FITTED_ELSEWHERE, *_unknown_level_remarks(spec, samples)]
     _check_ranking(file.booster, samples)
     if spec.cross_validation_folds:
         spec = spec.model_copy(update={"cross_validation_folds": 0})
@@ -74,7 +73,7 @@ def release_external_model(
         ensemble,
         _parameters(file.booster, ensemble),
         remarks=tuple(remarks),
-        file_sha256=hashlib.sha256(file.text.encode()).hexdigest(),
+        file_sha256=file.sha256,
     )
     console.info("calibrate and export the model")
     schema = checked_schema(spec, samples)
@@ -92,10 +91,10 @@ def _check_ranking(booster: lightgbm.Booster, samples: Samples) -> None:
     rows = samples.part("CALIBRATION")
     labels = label_of(rows)
     bads, goods = int(labels.sum()), int((1 - labels).sum())
-    if min(bads, goods) < _ROWS_OF_OUTCOME_MIN:
+    if min(bads, goods) < ROWS_OF_OUTCOME_MIN:
         raise ModelRejected(
             f"calibration: {bads:,} bad and {goods:,} good rows are too few to calibrate a model that was fitted elsewhere; use a "
-            f"calibration part with at least {_ROWS_OF_OUTCOME_MIN} rows of each outcome: add rows to the data, or give split more "
+            f"calibration part with at least {ROWS_OF_OUTCOME_MIN} rows of each outcome: add rows to the data, or give split more "
             "calibration buckets"
         )
     found = float(roc_auc_score(labels, np.asarray(booster.predict(samples.features(rows), raw_score=True))))
@@ -108,20 +107,21 @@ def _check_ranking(booster: lightgbm.Booster, samples: Samples) -> None:
         )
 
 
-def _unknown_level_remarks(samples: Samples) -> list[str]:
+def _unknown_level_remarks(spec: Spec, samples: Samples) -> list[str]:
     """Return a remark for each category with levels that the model does not know.
 
     Raises:
         DataInvalid: Most values of a category are unknown, so the data probably write its levels in another way.
     """
     remarks = []
+    columns = {feature.name: feature.column or feature.name for feature in spec.features}
     for name, levels in samples.levels.items():
         codes = samples.rows[name].dropna()
         unknown = int((codes == UNSEEN).sum())
         if unknown > _UNKNOWN_SHARE_MAX * len(codes):
             shown = ", ".join(shorten_list([repr(level) for level in levels], _LEVELS_SHOWN, ""))
             raise DataInvalid(
-                f"features.{name}: the model does not know the level of {unknown:,} of {len(codes):,} rows; its levels are {shown}; "
+                f"features.{name}, column {quote_name(columns[name])}: the model does not know the level of {unknown:,} of {len(codes):,} rows; its levels are {shown}; "
                 "write the levels in the data as in the fit of the model, for example with an SQL expression as column"
             )
         if unknown:

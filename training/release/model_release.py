@@ -81,7 +81,7 @@ class FittedModel:
         parameters: Its hyperparameters, for the report.
         search: The kinds of model that the search compared, the chosen one first; empty if the model was fitted elsewhere.
         remarks: Sentences on how the model was fitted.
-        file_sha256: SHA-256 of the text of a model that was fitted elsewhere; None if this program fitted it.
+        file_sha256: SHA-256 of the file of a model that was fitted elsewhere; None if this program fitted it.
     """
 
     booster: lightgbm.Booster
@@ -128,7 +128,8 @@ def checked_schema(spec: Spec, samples: Samples) -> Schema:
         SpecInvalid: A reason text is invalid.
         DataInvalid: A feature contains the outcome.
     """
-    check_leakage(samples, spec.leak_reasons)
+    columns = {feature.name: feature.column for feature in spec.features if feature.column is not None}
+    check_leakage(samples, spec.leak_reasons, columns)
     schema = Schema(schema_document(spec, samples.levels))
     check_reason_texts(schema)
     return schema
@@ -193,7 +194,7 @@ def _export_candidate(
 ) -> tuple[ExportedModel, CandidateModel, BaselineDocument]:
     """Calibrate and export a model, and check the exported files; also return the frozen baseline."""
     booster, ensemble = fitted.booster, fitted.ensemble
-    card = calibrated_scorecard(spec, booster, samples, ensemble.sigmoid / ensemble.averaged_trees)
+    card = calibrated_scorecard(spec, booster, samples, ensemble.log_odds_factor)
     baseline = freeze_baseline(spec, fitted, card, samples)
     population = None if baseline.method == "path_dependent" else _baseline_rows(baseline)
     score, explain = score_onnx(ensemble), explain_onnx(ensemble, population)
@@ -290,7 +291,9 @@ def freeze_baseline(spec: Spec, fitted: FittedModel, card: Scorecard, samples: S
     margins = booster.predict(samples.features(rows), raw_score=True, num_threads=1)
     pds = np.array([pd_from_log_odds(log_odds_from_margin(card, margin)) for margin in np.asarray(margins).tolist()])
     chosen = select_baseline(spec.baseline, rows, pds)
-    fit_rows = len(samples.part("FIT")) if fitted.file_sha256 is None else ensemble.trees[0].count
+    # With bagging, a tree is fitted on a part of the rows, and the file of a model does not state the number of all rows.
+    largest = max(tree.count for tree in ensemble.trees)
+    fit_rows = len(samples.part("FIT")) if fitted.file_sha256 is None else largest
     return baseline_document(spec.baseline, chosen, samples, ensemble, booster, fit_rows)
 
 

@@ -3,12 +3,14 @@
 A derived column has the expression as its name. The strict casts of the reader then apply to it as to any other column.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
 
+from models.identifiers import CUSTOMER_ID_PATTERN, MARKET_PATTERN
 from training.errors import DataInvalid, SpecInvalid, quote_name
 from training.sources.expressions import is_plain_name, names_in, referenced_columns, rename_columns
 from training.sources.reader.casts import number_cast, numbers_of, text_cast
@@ -21,6 +23,11 @@ _MOSTLY = 0.5
 _MAPPED = " (mapped for "
 _DIGITS_MAX = 18
 _VALUES_SHOWN = 8
+# The valid replacements of a value, by the role of the column.
+_RESULTS = {
+    "market": (MARKET_PATTERN, "a market must be two uppercase letters such as DE"),
+    "customer_id": (CUSTOMER_ID_PATTERN, "a customer must be 1 to 64 letters, digits or . _ : -"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +168,9 @@ def _add_mapped_column(
             table, ColumnDerivation(derivation.field, source.column), source.column, reading, temporary
         )
     values = _value_pairs(source, derivation.field, folder, temporary) | source.values
+    _check_results(
+        source, derivation.field, source.values, lambda value: f"values of {derivation.field} replaces {value!r}"
+    )
     written = text_cast(table, source.column, derivation.field, reading.missing).value
     listed = ", ".join(f"{quote_literal(old)}: {quote_literal(new)}" for old, new in sorted(values.items()))
     sql = f"MAP {{{listed}}}[{written}]"
@@ -202,6 +212,43 @@ def _value_pairs(source: MappedColumn, field: str, folder: Path, temporary: Path
         )
         rows = connection.execute(query).fetchall()
     found = dict(rows)
+    _check_results(
+        source, field, found, lambda value: f"{_place_of(pairs, old, value)} of {source.map} replaces {value!r}"
+    )
     if len(found) < len(rows):
         raise DataInvalid(f"{field}.map: {source.map} has several replacements for a value; keep one for each value")
     return found
+
+
+def _check_results(source: MappedColumn, field: str, values: Mapping[str, str], entry: Callable[[str], str]) -> None:
+    """Raise DataInvalid if a value is replaced with an invalid market or customer.
+
+    Args:
+        source: The mapped column.
+        field: Field of the spec.
+        values: The replacement of each value.
+        entry: Function that returns the beginning of a sentence about the entry of a value.
+    """
+    role = field.rpartition(".")[2].removesuffix("_column")
+    if role not in _RESULTS:
+        return
+    pattern, rule = _RESULTS[role]
+    for value, replacement in values.items():
+        if not re.fullmatch(pattern, replacement):
+            raise DataInvalid(
+                f"column {quote_name(source.column)}: {entry(value)} with {replacement!r}, but {rule}; correct this entry"
+            )
+
+
+def _place_of(pairs: RawTable, old: str, value: str) -> str:
+    """Return the line or row of a table of values that has a value in its first column.
+
+    Args:
+        pairs: The table of values.
+        old: SQL expression of its first column.
+        value: The value.
+    """
+    query = f"SELECT MIN(record) FROM (SELECT row_number() OVER () AS record, {old} AS old FROM {pairs.sql}) WHERE old = $value"  # noqa: S608 - constant or quoted names
+    with duckdb.connect() as connection:
+        record = int(connection.execute(query, {"value": value}).fetchall()[0][0])
+    return pairs.places([record])[0]

@@ -24,6 +24,11 @@ OUTCOMES = (MARGINS + RANDOM.logistic(size=400) > 0).astype(np.int64)
         ),
         (MARGINS[:8], (MARGINS[:8] > 0).astype(np.int64), "perfectly.*use a calibration part with at least 30 rows"),
         (-MARGINS[:40], OUTCOMES[:40], r"good rows are too few to calibrate a model.*at least 30 rows of each outcome"),
+        (
+            1e9 * MARGINS,
+            OUTCOMES,
+            r"did not converge in 50 steps \(AUC 0\.[6-9].*have another scale than log-odds; fit the",
+        ),
         (-MARGINS, OUTCOMES, r"does not rank the calibration part better than chance \(AUC 0\.[0-4]"),
     ],
 )

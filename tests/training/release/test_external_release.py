@@ -1,6 +1,6 @@
 """`python -m training export --spec` releases a model that was fitted elsewhere, or rejects it with a reason."""
 
-import re
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from training.commands.export import check_export_options, export_bundle
 from training.errors import SpecInvalid, TrainingError
 from training.export.trees import read_ensemble
 from training.external_features import match_features
+from training.model_file import read_model_file
+from training.sources.table import read_table_samples
 from training.spec import read_spec
 
 SPEC = """
@@ -121,7 +123,62 @@ def test_a_bundle_reproduces_the_model_on_names_of_levels(tmp_path: Path) -> Non
     expected = np.asarray(booster.predict(frame_of(table), raw_score=True, num_threads=1)).tolist()
     assert scored_margins(bundle, table) == expected
     assert bundle.schema.features[1].levels == tuple(SECTORS)
-    assert re.fullmatch("[0-9a-f]{64}", bundle.manifest.made_from["model_sha256"])
+    content = (tmp_path / "model.txt").read_bytes()
+    assert bundle.manifest.made_from["model_sha256"] == hashlib.sha256(content).hexdigest()
+
+
+def test_the_digest_of_the_model_is_that_of_the_bytes_of_its_file(tmp_path: Path) -> None:
+    fit_external(tmp_path)
+    path = tmp_path / "model.txt"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+
+    assert read_model_file(path).sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def matched_levels(folder: Path, frame: pd.DataFrame, features: str) -> list[tuple[str, ...] | None]:
+    """Fit a model on a frame, and return the levels of the features of a spec that is matched with it."""
+    booster = fit_frame(folder, frame, customers(2000, 1)["bad"])
+    (folder / "spec.toml").write_text(SPEC + features)
+    spec = match_features(read_spec(folder / "spec.toml"), booster, read_ensemble(booster))
+    return [feature.levels for feature in spec.features]
+
+
+def test_an_ordered_category_beside_a_category_with_stated_levels_is_a_number(tmp_path: Path) -> None:
+    table = customers(2000, 1)
+    band = pd.cut(table["turnover"], [-np.inf, 80, 120, np.inf], labels=["low", "middle", "high"])
+    frame = frame_of(table).assign(turnover=band)
+    stated = f'kind = "category"\nlevels = {SECTORS}'.replace("'", '"')
+
+    with pytest.raises(TrainingError, match=r"ordered categories of pandas .*set the levels of every category"):
+        matched_levels(tmp_path, frame, FEATURES)
+    assert matched_levels(tmp_path, frame, FEATURES.replace('kind = "category"', stated)) == [
+        None,
+        tuple(SECTORS),
+        None,
+    ]
+
+
+def test_logical_categories_have_the_names_that_the_reader_gives_them(tmp_path: Path) -> None:
+    table = customers(2000, 1)
+    late = pd.Categorical(table["delay"] > 12)
+    table.assign(sector=late.astype(bool)).to_parquet(tmp_path / "later.parquet")
+
+    found = matched_levels(tmp_path, frame_of(table).assign(sector=late), FEATURES)
+    (tmp_path / "spec.toml").write_text(SPEC + FEATURES)
+    _, samples = read_table_samples(read_spec(tmp_path / "spec.toml"), tmp_path / "later.parquet")
+
+    assert found == [None, ("False", "True"), None]
+    assert samples.levels["sector"] == ("False", "True")
+
+
+def test_the_rows_of_a_bagged_model_are_those_of_its_largest_tree(tmp_path: Path) -> None:
+    booster = fit_external(tmp_path, boosting="rf", bagging_freq=1, bagging_fraction=0.6)
+    counts = [tree["internal_count"] for tree in (one["tree_structure"] for one in booster.dump_model()["tree_info"])]
+    assert counts[0] < max(counts)
+
+    export(tmp_path, SPEC + FEATURES + '[baseline]\nmethod = "path_dependent"\n')
+
+    assert read_release(tmp_path).baseline.row_count == max(counts)
 
 
 def test_without_features_in_the_spec_the_features_are_those_of_the_model(tmp_path: Path) -> None:
@@ -263,7 +320,9 @@ def test_data_that_write_most_levels_in_another_way_are_rejected(tmp_path: Path)
     others = table["sector"].where(table["sector"] == "bar", table["sector"].str.upper())
     table.assign(sector=others).to_parquet(tmp_path / "later.parquet")
 
-    assert "features.sector: the model does not know the level of" in rejection(tmp_path, SPEC + FEATURES)
+    assert "features.sector, column 'sector': the model does not know the level of" in rejection(
+        tmp_path, SPEC + FEATURES
+    )
 
 
 def test_levels_that_are_numbers_are_named_as_in_the_data(tmp_path: Path) -> None:

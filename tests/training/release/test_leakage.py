@@ -57,6 +57,11 @@ def test_a_feature_that_contains_the_outcome_is_rejected_unless_acknowledged(
     check_leakage(samples, ["suspect"])
 
 
+def test_the_message_names_the_column_as_its_owner_wrote_it() -> None:
+    with pytest.raises(DataInvalid, match=r"  suspect \(column 'Umsatz Größe'\): its value ranks"):
+        check_leakage(samples_with(LABELS + 0.1 * NOISE), columns={"suspect": "Umsatz Größe"})
+
+
 def test_a_category_of_2000_levels_of_noise_raises_no_alarm_although_its_information_value_is_high() -> None:
     codes = RANDOM.integers(0, 2000, ROWS).astype(float)
     bins = CategoryBins(tuple(float(code) for code in range(2000)))

@@ -70,6 +70,20 @@ def test_a_value_without_an_entry_is_named(tmp_path: Path) -> None:
         lines_of(tmp_path, market={"column": "land", "map": "countries.csv"})
 
 
+@pytest.mark.parametrize("in_file", [True, False])
+def test_an_invalid_replacement_is_named_with_the_owners_column_and_its_line(tmp_path: Path, *, in_file: bool) -> None:
+    (tmp_path / "countries.csv").write_text("name,code\nÖsterreich,AT\nGermany,de\n", encoding="utf-8")
+    values = {"map": "countries.csv"} if in_file else {"values": {"Österreich": "AT", "Germany": "de"}}
+    place = "line 3 of countries.csv" if in_file else "values of log.columns.market"
+
+    with pytest.raises(DataInvalid) as refused:
+        lines_of(tmp_path, market={"column": "land", **values})
+
+    assert str(refused.value) == (
+        f"column 'land': {place} replaces 'Germany' with 'de', but a market must be two uppercase letters such as DE; correct this entry"
+    )
+
+
 def test_an_unknown_column_in_an_expression_is_named(tmp_path: Path) -> None:
     columns = {"customer_id": "who", "time": "day", "amount": "what * price"}
 
