@@ -1,6 +1,7 @@
 """If a SQLite file is deleted or replaced while the server runs, no request is answered and the health check fails."""
 
 import asyncio
+import os
 import shutil
 import subprocess
 import sys
@@ -119,6 +120,44 @@ def test_an_append_to_a_deleted_or_replaced_file_is_not_acknowledged(
         with pytest.raises(StoreUnavailable, match="deleted or replaced"):
             log.append([entry()])
         with pytest.raises(StoreUnavailable, match="deleted or replaced"):
+            log.probe()
+
+
+def _empty_in_place(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def _overwrite_in_place(path: Path) -> None:
+    path.write_bytes(b"something else" * 2000)
+
+
+def _empty_the_write_ahead_log_in_place(path: Path) -> None:
+    os.truncate(path.with_name(f"{path.name}-wal"), 0)
+
+
+def _overwrite_the_write_ahead_log_in_place(path: Path) -> None:
+    path.with_name(f"{path.name}-wal").write_bytes(b"something else" * 2000)
+
+
+@pytest.mark.parametrize("name", ["log.db", "keys.db"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(_empty_in_place, _overwrite_in_place),
+        *(_empty_the_write_ahead_log_in_place, _overwrite_the_write_ahead_log_in_place),
+    ],
+)
+def test_an_append_to_a_file_that_was_emptied_or_overwritten_in_place_is_not_acknowledged(
+    tmp_path: Path, name: str, change: Callable[[Path], None]
+) -> None:
+    with open_test_log(f"sqlite:///{tmp_path / 'log.db'}", tmp_path) as log:
+        log.append([entry()])
+        log.probe()
+        change(tmp_path / name)
+
+        with pytest.raises(StoreUnavailable):
+            log.append([entry(customer=("DE", "C2"))])  # a new customer needs a new key
+        with pytest.raises(StoreUnavailable):
             log.probe()
 
 
