@@ -72,7 +72,12 @@ examples: contract ## build the examples in Node, Java and Go, and run them agai
 readme: setup ## write the README's console blocks from a real run
 	@$(BIN)/python demo.py --readme
 
-lock: setup ## add to requirements.lock what pyproject.toml and client/pyproject.toml need; pins that still fit stay
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
-	  --no-emit-index-url --no-emit-find-links --no-emit-package grounds-client --no-header \
-	  pyproject.toml client/pyproject.toml --output-file requirements.lock > /dev/null
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+  --no-emit-index-url --no-emit-find-links --no-emit-package grounds-client --no-header
+IMAGE_LOCK := $(LOCK) --constraint requirements.lock pyproject.toml client/pyproject.toml
+
+lock: setup ## add to requirements.lock what the pyproject.toml files need, and derive the locks of the images; pins that fit stay
+	@$(BIN)/$(LOCK) --all-extras pyproject.toml client/pyproject.toml --output-file requirements.lock > /dev/null
+	@$(BIN)/$(IMAGE_LOCK) --extra server --extra pkcs11 --extra cli --output-file deploy/container/server.lock > /dev/null
+	@$(BIN)/$(IMAGE_LOCK) --extra training --extra cli --output-file deploy/container/training.lock > /dev/null
+	@echo hatchling | $(BIN)/$(LOCK) --constraint requirements.lock - --output-file deploy/container/build.lock > /dev/null
