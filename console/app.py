@@ -57,6 +57,7 @@ _FILES = {
 }
 _Page = Callable[[Request, Client], Response]
 _POST_ROUTES: Mapping[str, _Page] = {
+    "/apply": credit.apply_for_credit,
     "/decisions/{decision_id}/override": override.post_override,
     "/overrides/{proposal_id}": override.agree_to_proposal,
     "/evidence/{decision_id}/mark": papers.add_mark,
@@ -71,6 +72,7 @@ _ROUTES: Mapping[str, _Page] = {
     "/sample": evidence.show_sample,
     "/working-papers": papers.show_papers,
     "/working-papers/export.{kind}": papers.export_papers,
+    "/apply": credit.show_application,
     "/what-if": credit.show_what_if,
     "/churn": churn.list_runs,
     "/churn/{market}": churn.list_customers,

@@ -36,6 +36,7 @@ _MENU = (
     ("/decisions", "Decisions"),
     ("/sample", "Sample"),
     ("/working-papers", "Working papers"),
+    ("/apply", "Request"),
     ("/what-if", "What if"),
     ("/churn", "Churn"),
     ("/models", "Models"),

@@ -1,9 +1,11 @@
-"""The loan desk's pages: a decision as it was made, and what other values would lead to."""
+"""The loan desk's pages: a request for a decision, a decision as it was made, and what other values would lead to."""
 
-from collections.abc import Iterable
+import uuid
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from console.pages.form import Form
 from console.pages.override import find_override_rules
@@ -69,6 +71,68 @@ def show_what_if(request: Request, client: Client) -> Response:
         drawings=_draw_both(client, answer, model) if answer else [],
         category=model_pb2.FEATURE_KIND_CATEGORY,
     )
+
+
+def show_application(request: Request, client: Client) -> Response:
+    """Show the form of an applicant: the fields that the market's model and policy ask the caller for."""
+    return _show_application(request, client, Form(request), {})
+
+
+def apply_for_credit(request: Request, client: Client) -> Response:
+    """Request a decision, which the server records, and show it. The form's request_id makes a second click harmless."""
+    form = Form(request)
+    amount = form.amount("amount")
+    problems = form.problems | {name: "is required" for name in ("market", "customer", "amount") if not form.text(name)}
+    if problems or amount is None or form.text("step") != "decide":
+        return _show_application(request, client, form, problems)
+    try:
+        decision = client.score_credit(
+            form.text("market"),
+            form.text("customer"),
+            amount,
+            features=form.values("set."),
+            product=form.text("product"),
+            facts=form.values("fact."),
+            locale=form.text("locale"),
+            request_id=form.text("request_id") or None,
+        )
+    except CallFailed as error:
+        if not error.problems:
+            raise
+        return _show_application(
+            request, client, form, {_field_name(each.field): each.problem for each in error.problems}
+        )
+    return RedirectResponse(f"/decisions/{decision.record_ref.decision_id}", 303)
+
+
+def _show_application(request: Request, client: Client, form: Form, problems: Mapping[str, str]) -> Response:
+    """Return the page with an applicant's form. Features that only the store provides are not asked for."""
+    market = form.text("market")
+    model = _serving_model(client, market) if market else None
+    sections = client.get_policy(market=market, product=form.text("product")).sections if market else ()
+    asked = [each for each in model.features if each.source != model_pb2.FEATURE_SOURCE_STORE] if model else []
+    return render_page(
+        request,
+        "application.html",
+        "Request a decision",
+        status=HTTPStatus.BAD_REQUEST if problems else HTTPStatus.OK,
+        form=form,
+        problems=problems,
+        market=market,
+        features=asked,
+        mandatory={each.name for each in asked if each.mandatory and each.source == model_pb2.FEATURE_SOURCE_CALLER},
+        facts=_facts(sections, model),
+        category=model_pb2.FEATURE_KIND_CATEGORY,
+        request_id=form.text("request_id") or str(uuid.uuid4()),
+    )
+
+
+def _field_name(path: str) -> str:
+    """Return the field of the form to which a field of the request belongs, such as set.turnover for features["turnover"]."""
+    names = {"customer": "customer", "requested_amount": "amount", "features": "set.", "facts": "fact."}
+    first, _, key = path.partition("[")
+    first = first.partition(".")[0]
+    return names.get(first, first) + key.partition("]")[0].strip('"')
 
 
 def _draw_both(

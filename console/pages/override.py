@@ -55,7 +55,7 @@ def post_override(request: Request, client: Client) -> Response:
     if problems or form.text("step") == "change":
         return _show_form(request, client, decision, form, problems)
     if form.text("step") != "record":
-        return _show_proposal(request, decision, proposal, "Record this override?")
+        return _show_proposal(request, client, decision, proposal, "Record this override?")
     try:
         _record(client, proposal)
     except CallFailed as error:
@@ -71,7 +71,7 @@ def show_proposal(request: Request, client: Client) -> Response:
     """Show an override that waits for a second person."""
     proposal = _find_proposal(request)
     decision = client.get_credit_decision(proposal.decision_id).credit_decision
-    return _show_proposal(request, decision, proposal, "Do you agree to this override?")
+    return _show_proposal(request, client, decision, proposal, "Do you agree to this override?")
 
 
 def agree_to_proposal(request: Request, client: Client) -> Response:
@@ -89,7 +89,7 @@ def agree_to_proposal(request: Request, client: Client) -> Response:
         if not error.problems:
             raise
         problems = _problems_by_field(error)
-        return _show_proposal(request, decision, proposal, "Do you agree to this override?", problems=problems)
+        return _show_proposal(request, client, decision, proposal, "Do you agree to this override?", problems=problems)
     _proposals(request).delete(request.path_params["proposal_id"])
     return RedirectResponse(f"/decisions/{proposal.decision_id}", 303)
 
@@ -166,6 +166,7 @@ def _show_form(
 
 def _show_proposal(
     request: Request,
+    client: Client,
     decision: credit_pb2.CreditDecision,
     proposal: ProposedOverride,
     question: str,
@@ -173,6 +174,9 @@ def _show_proposal(
     problems: Mapping[str, str] | None = None,
 ) -> Response:
     """Return the page that asks a person to confirm an override, or a second person to agree to it."""
+    rules = find_override_rules(client, decision)
+    reasons = [*rules.high_side_reasons, *rules.low_side_reasons] if rules else []
+    reason = next((each.text for each in reasons if each.code == proposal.reason_code), proposal.reason_code)
     choice = next(name for name, (number, _) in _CHOICES.items() if number == proposal.decision)
     return render_page(
         request,
@@ -181,6 +185,7 @@ def _show_proposal(
         status=HTTPStatus.BAD_REQUEST if problems else HTTPStatus.OK,
         decision=decision,
         proposal=proposal,
+        reason=reason,
         choice=choice,
         choice_text=_CHOICE_TEXTS[choice],
         problems=problems or {},
