@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
     """
     if arguments == ["--console"]:
         with serving(FILES / "console-server.log") as address:
-            run_module("console", "--address", address)
+            run_module("console", "--address", address, "--papers", str(FILES / "papers"))
         return 0
     if arguments not in ([], ["--readme"]):
         print(__doc__)
