@@ -6,6 +6,7 @@ import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import grpc
@@ -311,8 +312,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 self._limits.check(call_class)
                 content = require_message(await self._pending.receive(context), method)
                 self._limits.begin(call_class, caller.name)
+                count_request = partial(self._limits.check_request_of_stream, call_class, caller.name)
                 try:
-                    return await self._call_standard(handler, method, content, context)
+                    return await self._call_standard(handler, method, content, context, count_request)
                 finally:
                     self._limits.end(call_class)
             except ServerError as error:
@@ -324,18 +326,25 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return grpc.stream_stream_rpc_method_handler(call, **serializer)
         return grpc.stream_unary_rpc_method_handler(call, **serializer)
 
-    async def _call_standard(self, handler: Any, method: str, content: Any, context: Context) -> Any:
-        """Call a method of a standard service with its first request, and send the answers of a stream."""
+    async def _call_standard(
+        self, handler: Any, method: str, content: Any, context: Context, count_request: Callable[[int], None]
+    ) -> Any:
+        """Call a method of a standard service with its first request, and send the answers of a stream.
+
+        `count_request` is called with the number of each further request of a stream, and raises an error above a limit.
+        """
 
         def decode(encoded: bytes) -> Message:
             check_size(encoded, self._request_bytes_max)
             return decode_message(handler.request_deserializer, encoded, method)
 
         async def requests() -> AsyncGenerator[Message]:
-            encoded = content
+            encoded, number = content, 1
             while encoded is not grpc.aio.EOF:
                 yield decode(encoded)
-                encoded = await context.read()
+                encoded, number = await context.read(), number + 1
+                if encoded is not grpc.aio.EOF:
+                    count_request(number)
 
         if not handler.request_streaming:
             return await (handler.unary_unary or handler.unary_stream)(decode(content), context)

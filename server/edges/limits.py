@@ -18,6 +18,9 @@ from collections.abc import Callable, Mapping
 from server.config import Settings
 from server.errors import Overloaded, RateExceeded
 
+_STREAM_REQUESTS_MAX = (
+    1000  # requests of one reflection stream; a client that reads every definition needs fewer than 100
+)
 _RETRY_SECONDS = (0.1, 1.0)  # a random time between these, so that rejected callers do not all retry at the same moment
 _HEALTH_CALLS_MAX = 256  # a health check ends without waiting for anything, so checks in progress do not accumulate
 _BUCKETS_MAX = 10_000
@@ -119,6 +122,29 @@ class CallLimits:
         if self._rate is not None and call_class is not CallClass.HEALTH:
             self._rate.spend(caller, call_class)
         self._in_progress[call_class] += 1
+
+    def check_request_of_stream(self, call_class: CallClass, caller: str, number: int) -> None:
+        """Count a further request of a call that streams requests like a call of its own.
+
+        Args:
+            call_class: The class of the call.
+            caller: The principal.
+            number: The number of requests of the call, including this one.
+
+        Raises:
+            Overloaded: The call has sent too many requests.
+            RateExceeded: The caller sends too many calls and requests per second.
+        """
+        if number > _STREAM_REQUESTS_MAX:
+            raise Overloaded(
+                f"a stream of class {call_class.value} may have at most {_STREAM_REQUESTS_MAX} requests; open another stream",
+                retry_seconds=random.uniform(*_RETRY_SECONDS),  # noqa: S311 - no secret
+                quota=f"class:{call_class.value}",
+                call_class=call_class.value,
+                limit_max=str(_STREAM_REQUESTS_MAX),
+            )
+        if self._rate is not None:
+            self._rate.spend(caller, call_class)
 
     def end(self, call_class: CallClass) -> None:
         """Count a call that ends."""

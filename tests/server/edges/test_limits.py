@@ -91,6 +91,34 @@ async def test_held_reflection_streams_lock_nobody_out(changed: Changed) -> None
     assert answer.credit_decision.decision
 
 
+async def read_reflection_answers(serving: Serving, requests: int) -> int:
+    """Send requests on one reflection stream; return the number of answers."""
+    stream = serving.channel.stream_stream(REFLECTION)()
+    for number in range(requests):
+        await stream.write(b"\x3a\x00")  # list_services
+        if await stream.read() is grpc.aio.EOF:
+            return number
+    await stream.done_writing()
+    assert await stream.read() is grpc.aio.EOF
+    return requests
+
+
+@pytest.mark.parametrize(
+    ("changes", "allowed", "reason"),
+    [({}, 1000, "OVERLOADED"), ({"calls_per_second_max": 0.001, "calls_burst_max": 5}, 5, "RATE_EXCEEDED")],
+)
+async def test_the_requests_of_one_reflection_stream_are_limited_like_calls(
+    changed: Changed, changes: dict[str, Any], allowed: int, reason: str
+) -> None:
+    async with serve(changed(**changes)) as serving:
+        assert await read_reflection_answers(serving, allowed) == allowed
+
+    async with serve(changed(**changes)) as serving:
+        error = await call_error(read_reflection_answers(serving, allowed + 1))
+
+    assert (error.code, error.reason) == (EXHAUSTED, reason)
+
+
 @pytest.mark.parametrize("method", [SCORE, WATCH, REFLECTION, "/grpc.health.v1.Health/Check"])
 async def test_calls_without_a_request_take_no_place_of_a_limit(changed: Changed, method: str) -> None:
     async with serve(changed(requests_in_flight_max=1, held_streams_max=1)) as serving:
