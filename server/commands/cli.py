@@ -19,6 +19,7 @@ from server.commands.options import runs_as_script
 from server.commands.policy import activate_policy
 from server.commands.retention import retain
 from server.commands.serving import serve
+from server.commands.watch import watch
 from server.commands.window import replay_window
 from server.exit_status import run_command
 
@@ -57,6 +58,9 @@ app.command(
     epilog="Example: python -m server replay-window --from 2026-03-01 --to 2026-04-01 --policy candidate.toml "
     "--purpose 'credit committee, May' --html may.html"
 )(replay_window)
+app.command(
+    epilog="Example: python -m server watch --purpose 'monthly monitoring' --html watch.html --figures watch.prom"
+)(watch)
 app.command(epilog="Example: python -m server doctor --config CONFIG.toml")(doctor)
 app.command(epilog="Example: python -m server public-key > grounds.pub")(public_key)
 app.add_typer(keys, name="keys")

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
-from grounds.audit.v1 import audit_pb2, evidence_pb2
+from grounds.audit.v1 import audit_pb2
 from grounds.credit.v1 import credit_pb2
 from models.errors import AdditivityError
 from models.model import Model
@@ -21,16 +21,15 @@ from server.decisions.policy import Policy, PolicyOutcome, PolicySection, parse_
 from server.decisions.sourced_values import SourcedValue
 from server.decisions.window_comparison import ComparedDecision, PolicyAnswer, policy_answer
 from server.edges.audit.decision_replay import sourced_value
-from server.edges.audit.readings import EVIDENCE_READING
+from server.edges.audit.readings import WindowReading, record_window_reading
 from server.edges.credit.messages import application_from_request
-from server.edges.explanations import time_from_timestamp, timestamp
+from server.edges.explanations import time_from_timestamp
 from server.edges.money import amount_from_money
 from server.errors import BundleNotReadable, BundleUnknown, FeaturesInvalid, PolicyRefused, RecordDamaged, RecordRemoved
 from server.stores.catalog.bundle_cache import BundleCache, refuse_unusable_bundle
 from server.stores.catalog.policies import PolicyStore
 from server.stores.record_log.decision_index import DecisionIndex, DecisionQuery
-from server.stores.record_log.entries import LogEntry, Record, new_record_id
-from server.stores.record_log.holds import OPERATOR
+from server.stores.record_log.entries import Record
 from server.stores.record_log.log import RecordLog
 
 METHOD = "replay-window"  # in the record of the reading
@@ -123,7 +122,16 @@ class WindowReplayer:
             self._bundles.open_model(self._candidate.bundle_id)
         indexes = DecisionIndex(self._log.database).read_indexes(query)
         self.counts = WindowCounts(decisions=len(indexes))
-        self._record_reading(query, purpose, operator, at)
+        reading = WindowReading(
+            method=METHOD,
+            window=query,
+            decision_count=self.counts.decisions,
+            purpose=purpose,
+            operator=operator,
+            bundle_id=self._candidate.bundle_id,
+            policy_sha256=self._candidate.policy.sha256 if self._candidate.policy else "",
+        )
+        record_window_reading(self._log, reading, at)
         return self._compare(indexes)
 
     def _compare(self, indexes: Sequence[int]) -> Iterator[ComparedDecision]:
@@ -227,34 +235,6 @@ class WindowReplayer:
                 else:
                     self.counts.replayed += 1
                     yield _compare_case(case, result)
-
-    def _record_reading(self, query: DecisionQuery, purpose: str, operator: str, at: dt.datetime) -> None:
-        """Record durably that the evidence of a window is read, once for the whole window."""
-        body = evidence_pb2.EvidenceReadingRecord(
-            method=METHOD,
-            purpose=purpose,
-            bundle_id=self._candidate.bundle_id,
-            caller=OPERATOR,
-            read_time=timestamp(at),
-            market=query.market,
-            decision_count=self.counts.decisions,
-            policy_sha256=self._candidate.policy.sha256 if self._candidate.policy else "",
-            operator=operator,
-        )
-        assert query.start is not None, "a window has a start"
-        assert query.end is not None, "a window has an end"
-        body.start_time.CopyFrom(timestamp(query.start))
-        body.end_time.CopyFrom(timestamp(query.end))
-        entry = LogEntry(
-            kind=EVIDENCE_READING,
-            record_id=new_record_id(at),
-            time=at,
-            caller=OPERATOR,
-            body=body.SerializeToString(deterministic=True),
-            labels={"method": METHOD},
-        )
-        with self._log.database.writing() as connection:
-            self._log.append_or_raise(connection, [entry])
 
 
 def _section(policy: Policy, application: CreditApplication, day: dt.date) -> PolicySection:

@@ -6,13 +6,7 @@ sample. Rows must be independent, so each customer has one row.
 
 The customary limits 0.10 and 0.25 ignore sampling noise: if both samples have 200 rows in 10 bins, chance alone causes a
 mean PSI of 0.09. Therefore an alarm also requires a minimum number of rows and a PSI above a critical value, which chance
-alone exceeds in at most 5 % of cases.
-
-The critical value: Let M be the number of development rows, N the number of current rows and B the number of bins. If the
-distribution has not shifted, PSI / (1/N + 1/M) has approximately a chi-square distribution with B - 1 degrees of freedom
-(Yurdakul 2018, Statistical properties of the population stability index). With few rows per bin, the upper tail of the PSI
-is heavier than that of the chi-square distribution: chance exceeds the chi-square limit in 6 % instead of 5 % of cases with
-200 rows in 10 bins, and in 8 % with 100 rows. Therefore the critical value includes an upper bound of the next term in the expansion of the PSI (`_critical_psi`).
+alone exceeds in at most 5 % of cases; `models.stability_index` derives it.
 """
 
 from dataclasses import dataclass
@@ -20,14 +14,11 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2
 
+from models.stability_index import critical_psi, psi_of_counts
 from training.errors import DataInvalid
 from training.measures.bins import Bins
 
-# An empty bin counts as half a row, because ln 0 is undefined. A fixed tiny share would make a large PSI from one empty
-# bin.
-_EMPTY_BIN_ROWS = 0.5
 _ROWS_MIN = 100
 WATCH_PSI = 0.10
 ACT_PSI = 0.25
@@ -121,35 +112,11 @@ def psi_from_counts(then: NDArray[np.int64], now: NDArray[np.int64], rows_min: i
             "a PSI requires rows in both samples, and at least 2 bins with a row in either sample, got "
             f"{rows_then} development rows and {rows_now} current rows in {bins} bins"
         )
-    expected = np.maximum(then[filled], _EMPTY_BIN_ROWS) / rows_then
-    actual = np.maximum(now[filled], _EMPTY_BIN_ROWS) / rows_now
-    psi = float(np.sum((actual - expected) * np.log(actual / expected)))
-    critical = _critical_psi(rows_then, rows_now, (then[filled] + now[filled]) / (rows_then + rows_now))
+    psi = psi_of_counts(then[filled], now[filled])
+    critical = critical_psi(then[filled], now[filled], _FALSE_ALARM_RATE)
     verdict = _verdict(psi, critical) if min(rows_then, rows_now) >= rows_min else "TOO_FEW_ROWS"
     by_chance = (bins - 1) * (1.0 / rows_then + 1.0 / rows_now)
     return StabilityIndex(psi, rows_then, rows_now, bins, by_chance, critical, verdict)
-
-
-def _critical_psi(rows_then: int, rows_now: int, pooled: NDArray[np.float64]) -> float:
-    """Return the PSI that chance alone exceeds in at most 5 % of cases.
-
-    For each bin, let u = (actual - expected) / pooled. Let v and w be the shares of the two samples in all rows. Then
-
-        PSI = sum of pooled * u**2 + (1 - 3vw) / 3 * sum of pooled * u**4 + an odd term that only lowers the PSI
-
-    up to terms of higher order. The first sum is Pearson's chi-square statistic times (1/N + 1/M); `first` is its 95 %
-    quantile. Given the first sum, the vector of its standardised parts is uniformly distributed on a sphere in B - 1
-    dimensions, which determines the mean of the second sum. The factor (1 - 3vw) / 3 is replaced by its upper bound 1/3,
-    because bins that are cut at the quantiles of a small development sample make the tail slightly heavier.
-
-    Args:
-        rows_then: M, the number of development rows.
-        rows_now: N, the number of current rows.
-        pooled: Shape (bins,), the share of each bin in the rows of both samples together, all above 0.
-    """
-    freedom, per_row = len(pooled) - 1, 1.0 / rows_then + 1.0 / rows_now
-    first = float(chi2.ppf(1.0 - _FALSE_ALARM_RATE, freedom)) * per_row
-    return first + first**2 / (freedom * (freedom + 2)) * float(np.sum((1.0 - pooled) ** 2 / pooled))
 
 
 def _verdict(psi: float, critical: float) -> StabilityVerdict:

@@ -8,7 +8,10 @@ from grounds.audit.v1 import evidence_pb2
 from grounds_record.header import SUBJECT_LABEL
 from server.edges.explanations import timestamp
 from server.edges.recorder import Recorder
+from server.stores.record_log.decision_index import DecisionQuery
 from server.stores.record_log.entries import LogEntry, new_record_id
+from server.stores.record_log.holds import OPERATOR
+from server.stores.record_log.log import RecordLog
 
 EVIDENCE_READING = "EVIDENCE_READING"
 
@@ -49,6 +52,63 @@ class Reading:
     modes: Sequence[evidence_pb2.ReplayMode] = ()
     bundle_id: str = ""
     run: RunReading | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowReading:
+    """A reading of all decisions of a window by a command, to be recorded.
+
+    Attributes:
+        method: The name of the command.
+        window: Conditions on the decisions, with a start and an end.
+        decision_count: The number of decisions in the window.
+        purpose: The purpose that the operator stated.
+        operator: The account of the operator.
+        bundle_id: The id of the bundle that is tried; "" if there is none.
+        policy_sha256: The digest of the policy that is tried; "" if there is none.
+    """
+
+    method: str
+    window: DecisionQuery
+    decision_count: int
+    purpose: str
+    operator: str
+    bundle_id: str = ""
+    policy_sha256: str = ""
+
+
+def record_window_reading(log: RecordLog, reading: WindowReading, at: dt.datetime) -> None:
+    """Record durably that a command reads the evidence of a window, once for the whole window.
+
+    Raises:
+        StoreUnavailable: The reading was not recorded, so the evidence must not be read.
+    """
+    window = reading.window
+    assert window.start is not None, "a window has a start"
+    assert window.end is not None, "a window has an end"
+    body = evidence_pb2.EvidenceReadingRecord(
+        method=reading.method,
+        purpose=reading.purpose,
+        bundle_id=reading.bundle_id,
+        caller=OPERATOR,
+        read_time=timestamp(at),
+        market=window.market,
+        start_time=timestamp(window.start),
+        end_time=timestamp(window.end),
+        decision_count=reading.decision_count,
+        policy_sha256=reading.policy_sha256,
+        operator=reading.operator,
+    )
+    entry = LogEntry(
+        kind=EVIDENCE_READING,
+        record_id=new_record_id(at),
+        time=at,
+        caller=OPERATOR,
+        body=body.SerializeToString(deterministic=True),
+        labels={"method": reading.method},
+    )
+    with log.database.writing() as connection:
+        log.append_or_raise(connection, [entry])
 
 
 class ReadingRecorder:

@@ -85,6 +85,27 @@ class DecisionIndex:
         with self._database.reading() as connection:
             return sorted(connection.execute(wanted).scalars())
 
+    def read_event_indexes(
+        self, kinds: Sequence[str], start: dt.datetime, end: dt.datetime, market: str = ""
+    ) -> list[int]:
+        """Return the record indexes of events about decisions, in ascending order.
+
+        Args:
+            kinds: Kinds of the events.
+            start: Earliest time of an event (inclusive).
+            end: Latest time of an event (exclusive).
+            market: Market of the customer; "" for all markets.
+        """
+        wanted = select(RECORDS.c.record_index).where(
+            RECORDS.c.kind.in_(kinds),
+            RECORDS.c.time_us >= us_since_epoch(start),
+            RECORDS.c.time_us < us_since_epoch(end),
+        )
+        if market:
+            wanted = wanted.where(RECORDS.c.market == market)
+        with self._database.reading() as connection:
+            return sorted(connection.execute(wanted).scalars())
+
     def read_page(self, query: DecisionQuery, after: DecisionCursor | None, count: int) -> Sequence[Row[Any]]:
         """Return the next page of decisions, sorted by descending time and then by descending record index.
 

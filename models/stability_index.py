@@ -1,0 +1,81 @@
+"""The population stability index (PSI) of two samples over the same bins, and the PSI that chance alone rarely exceeds.
+
+The PSI is the sum over the bins of (current share - reference share) * ln(current share / reference share). For a feature
+it is called the characteristic stability index (CSI). Rows must be independent, so each customer has one row.
+
+The critical value: Let M be the number of reference rows, N the number of current rows and B the number of bins. If the
+distribution has not shifted, PSI / (1/N + 1/M) has approximately a chi-square distribution with B - 1 degrees of freedom
+(Yurdakul 2018, Statistical properties of the population stability index). With few rows per bin, the upper tail of the PSI
+is heavier than that of the chi-square distribution: chance exceeds the 95 % limit in 6 % instead of 5 % of cases with 200
+rows in 10 bins, and in 8 % with 100 rows. Therefore the critical value includes an upper bound of the next term in the
+expansion of the PSI.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import chi2
+
+# An empty bin counts as half a row, because ln 0 is undefined. A fixed tiny share would make a large PSI from one empty
+# bin.
+_EMPTY_BIN_ROWS = 0.5
+_EXPECTED_ROWS_MIN = 5  # in each bin of the smaller sample, as is usual for tests of the chi-square family
+
+
+def psi_of_counts(then: NDArray[np.int64], now: NDArray[np.int64]) -> float:
+    """Return the PSI of two samples.
+
+    Args:
+        then: Shape (bins,), number of reference rows in each bin. Each bin has a row in at least one sample.
+        now: Shape (bins,), number of current rows in each bin.
+    """
+    expected = np.maximum(then, _EMPTY_BIN_ROWS) / np.sum(then)
+    actual = np.maximum(now, _EMPTY_BIN_ROWS) / np.sum(now)
+    return float(np.sum((actual - expected) * np.log(actual / expected)))
+
+
+def critical_psi(then: NDArray[np.int64], now: NDArray[np.int64], false_alarm_rate: float) -> float:
+    """Return the PSI that chance alone exceeds in at most a share of cases.
+
+    For each bin, let u = (actual - expected) / pooled. Let v and w be the shares of the two samples in all rows. Then
+
+        PSI = sum of pooled * u**2 + (1 - 3vw) / 3 * sum of pooled * u**4 + an odd term that only lowers the PSI
+
+    up to terms of higher order. The first sum is Pearson's chi-square statistic times (1/N + 1/M); `first` is its
+    quantile. Given the first sum, the vector of its standardised parts is uniformly distributed on a sphere in B - 1
+    dimensions, which determines the mean of the second sum. The factor (1 - 3vw) / 3 is replaced by its upper bound 1/3,
+    because bins that are cut at the quantiles of a small reference sample make the tail slightly heavier.
+
+    Args:
+        then: Shape (bins,), number of reference rows in each bin. Each bin has a row in at least one sample.
+        now: Shape (bins,), number of current rows in each bin.
+        false_alarm_rate: The share of cases, between 0 and 1.
+    """
+    rows_then, rows_now = int(np.sum(then)), int(np.sum(now))
+    pooled = (then + now) / (rows_then + rows_now)
+    freedom, per_row = len(pooled) - 1, 1.0 / rows_then + 1.0 / rows_now
+    first = float(chi2.isf(false_alarm_rate, freedom)) * per_row
+    return first + first**2 / (freedom * (freedom + 2)) * float(np.sum((1.0 - pooled) ** 2 / pooled))
+
+
+def merge_rare_bins(then: NDArray[np.int64], now: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the counts of both samples with all rare bins merged into one, so that the critical value is valid.
+
+    A bin is rare if fewer than 5 rows of the smaller sample are expected in it. The expectation uses the shares in both
+    samples together, which contain no information about a shift. If the merged bin is rare too, it absorbs the smallest
+    other bins.
+    """
+    together = then + now
+    order = np.argsort(together, kind="stable")
+    then, now, together = then[order], now[order], together[order]
+    needed = _EXPECTED_ROWS_MIN * np.sum(together) / min(np.sum(then), np.sum(now))
+    rare = int(np.sum(together < needed))
+    if not rare:
+        return then, now
+    # The bins are sorted, so the first ones are merged until they have enough rows together.
+    merged = max(rare, int(np.searchsorted(np.cumsum(together), needed)) + 1)
+    return _merge_first(then, merged), _merge_first(now, merged)
+
+
+def _merge_first(counts: NDArray[np.int64], merged: int) -> NDArray[np.int64]:
+    """Return counts with the first ones added up."""
+    return np.concatenate([[np.sum(counts[:merged])], counts[merged:]])

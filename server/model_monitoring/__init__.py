@@ -1,0 +1,1 @@
+"""Monitors models by what was served: drift of inputs, decisions, and outcomes by vintage."""

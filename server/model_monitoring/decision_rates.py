@@ -1,0 +1,69 @@
+"""Approval, referral and override rates by market and month, with Jeffreys intervals; decisions by outcome and grade."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from grounds.credit.v1 import credit_pb2
+from server.decisions.policy import PolicyOutcome
+from server.model_monitoring.intervals import FigureInterval, share_interval
+from server.model_monitoring.recorded_window import CellKey, WatchedCell, WatchedDecision
+
+_APPROVALS = {PolicyOutcome.APPROVE, PolicyOutcome.APPROVE_REDUCED}
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRates:
+    """The decisions of one market and month.
+
+    Attributes:
+        market: The market.
+        month: The month.
+        decisions: Number of decisions.
+        approval: Share of approvals without a person, including those of a reduced amount.
+        referral: Share of decisions that are left to a person.
+        override: Share of decisions with an override in force.
+        outcomes: Number of decisions by outcome.
+        grades: Number of decisions by grade; "" for customers who are not scorable.
+        sides: Number of overrides in force by side.
+    """
+
+    market: str
+    month: str
+    decisions: int
+    approval: FigureInterval
+    referral: FigureInterval
+    override: FigureInterval
+    outcomes: Mapping[str, int]
+    grades: Mapping[str, int]
+    sides: Mapping[str, int]
+
+
+def decision_rates(cells: Mapping[CellKey, WatchedCell]) -> tuple[DecisionRates, ...]:
+    """Return the rates of every market and month."""
+    together: dict[tuple[str, str], list[WatchedDecision]] = {}
+    for (market, month, _), cell in sorted(cells.items()):
+        together.setdefault((market, month), []).extend(cell.decisions)
+    return tuple(_rates(market, month, decisions) for (market, month), decisions in sorted(together.items()))
+
+
+def _rates(market: str, month: str, decisions: Sequence[WatchedDecision]) -> DecisionRates:
+    """Return the rates of one market and month."""
+    count = len(decisions)
+    approved = sum(each.outcome in _APPROVALS for each in decisions)
+    referred = sum(each.outcome is PolicyOutcome.REFER for each in decisions)
+    sides = Counter(each.override_side for each in decisions if each.override_side is not None)
+    return DecisionRates(
+        market=market,
+        month=month,
+        decisions=count,
+        approval=share_interval(approved, count),
+        referral=share_interval(referred, count),
+        override=share_interval(sum(sides.values()), count),
+        outcomes=dict(sorted(Counter(each.outcome.name for each in decisions).items())),
+        grades=dict(sorted(Counter(each.grade for each in decisions).items())),
+        sides={
+            credit_pb2.OverrideSide.Name(side).removeprefix("OVERRIDE_SIDE_"): number
+            for side, number in sorted(sides.items())
+        },
+    )

@@ -1,0 +1,80 @@
+"""Reviews a window: reads the records, compares them with the populations of their bundles, and collects the findings."""
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.bundle import Bundle, read_bundle
+from models.errors import BundleInvalid
+from server.model_monitoring.decision_rates import DecisionRates, decision_rates
+from server.model_monitoring.drift import DriftReview, review_drift
+from server.model_monitoring.findings import ModelChange, find_changes
+from server.model_monitoring.recorded_window import WatchedWindow
+from server.model_monitoring.vintages import PerformanceEstimate, VintageReview, estimate_performance, review_vintages
+from server.registry.model_registry import CREDIT_FAMILY
+
+
+@dataclass(frozen=True, slots=True)
+class WatchOptions:
+    """What the operator chose.
+
+    Attributes:
+        outcome_months: Months after a decision in which a default counts.
+        false_alarm_rate: The largest share of windows without any change in which something is named.
+        market: The only market; "" for all markets.
+    """
+
+    outcome_months: int
+    false_alarm_rate: float
+    market: str
+
+
+@dataclass(frozen=True, slots=True)
+class WatchReview:
+    """Everything that is said about a window."""
+
+    window: WatchedWindow
+    options: WatchOptions
+    bundles: dict[str, Bundle | None]
+    drift: DriftReview
+    vintages: VintageReview
+    estimates: tuple[PerformanceEstimate, ...]
+    rates: tuple[DecisionRates, ...]
+    findings: tuple[ModelChange, ...]
+
+    @property
+    def tests(self) -> int:
+        """Return the number of tests of both kinds."""
+        return self.drift.tests + self.vintages.tests
+
+
+def review_window(window: WatchedWindow, bundles_folder: Path, options: WatchOptions) -> WatchReview:
+    """Return the review of a window that was read. Each kind of test gets one half of the rate of false alarms."""
+    bundles = _read_bundles(bundles_folder, {bundle_id for _, _, bundle_id in window.cells})
+    half = options.false_alarm_rate / 2
+    drift = review_drift(window.cells, bundles, half)
+    as_of: dt.date = window.as_of.date()
+    vintages = review_vintages(window.cells, bundles, as_of, options.outcome_months, half)
+    return WatchReview(
+        window=window,
+        options=options,
+        bundles=bundles,
+        drift=drift,
+        vintages=vintages,
+        estimates=estimate_performance(window.cells),
+        rates=decision_rates(window.cells),
+        findings=find_changes(drift, vintages),
+    )
+
+
+def _read_bundles(bundles: Path, wanted: Iterable[str]) -> dict[str, Bundle | None]:
+    """Return bundles by id; None for a bundle that is missing from the catalog or invalid."""
+    found: dict[str, Bundle | None] = {}
+    for bundle_id in sorted(wanted):
+        folder = bundles / CREDIT_FAMILY / bundle_id
+        try:
+            found[bundle_id] = read_bundle(folder) if folder.is_dir() else None
+        except BundleInvalid:
+            found[bundle_id] = None
+    return found

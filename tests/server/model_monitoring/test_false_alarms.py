@@ -1,0 +1,186 @@
+"""Without any change, `watch` alarms at most at the stated rate, for markets of 200, 2,000 and 20,000 customers a month."""
+
+import datetime as dt
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from models.bundle import Bundle
+from models.bundle_documents import BinnedValues
+from models.stability_index import critical_psi, merge_rare_bins, psi_of_counts
+from server.decisions.policy import PolicyOutcome
+from server.model_monitoring.intervals import expected_gini, gini_interval
+from server.model_monitoring.recorded_window import WatchedCell, WatchedDecision
+from server.model_monitoring.vintages import review_vintages
+from tests.server.model_monitoring.portfolio import MONTHS
+from tests.small import SmallFamily
+from training.release.population import bin_values
+
+DAY = dt.date(2024, 1, 1)
+MARKET_SIZES = (200, 2_000, 20_000)
+
+
+def alarms_of_windows(
+    customers: int, windows: int, tests: int, rate: float, generator: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Return for each simulated window without drift whether any of its tests exceeds the limit of chance.
+
+    As in production, all tests of a window compare with populations that are samples themselves, and whose bins are cut
+    at their own deciles. Values are uniform, because only their order matters.
+    """
+    found = []
+    for _ in range(windows):
+        any_alarm = False
+        for _ in range(tests // 24):  # the months of one market and series share one population
+            population = bin_values(generator.random(1_200))
+            then = np.array(population.counts)
+            for now in generator.multinomial(customers, np.diff([0.0, *population.edges, 1.0]), size=24):
+                merged = merge_rare_bins(then, now)
+                any_alarm |= psi_of_counts(*merged) > critical_psi(*merged, rate / tests)
+        found.append(any_alarm)
+    return np.array(found)
+
+
+def binomial_limit(windows: int, rate: float) -> float:
+    """Return the share that a true rate exceeds by chance in one of a thousand simulations, at most."""
+    return rate + 3.1 * float(np.sqrt(rate * (1 - rate) / windows))
+
+
+@pytest.mark.parametrize("customers", MARKET_SIZES)
+def test_a_window_without_drift_alarms_at_most_at_the_stated_rate(customers: int) -> None:
+    """The smallest PSI of 0.10 is not used here. It makes alarms rarer still."""
+    generator, windows, rate = np.random.default_rng(customers), 60, 0.05
+
+    share = alarms_of_windows(customers, windows, 240, rate, generator).mean()
+
+    assert share <= binomial_limit(windows, rate)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("customers", MARKET_SIZES)
+def test_a_thousand_windows_without_drift_alarm_at_most_at_the_stated_rate(customers: int) -> None:
+    generator, windows, rate = np.random.default_rng(customers + 1), 1_000, 0.05
+
+    share = alarms_of_windows(customers, windows, 240, rate, generator).mean()
+
+    assert share <= binomial_limit(windows, rate)
+
+
+@pytest.mark.parametrize("customers", MARKET_SIZES)
+@pytest.mark.parametrize("rate", [0.05, 0.01, 0.001])
+def test_a_single_test_alarms_at_most_at_its_rate(customers: int, rate: float) -> None:
+    generator, draws = np.random.default_rng(7), 20_000
+    shares = np.array([0.3, 0.2, 0.2, 0.1, 0.1, 0.05, 0.04, 0.01])
+    then, now = (generator.multinomial(size, shares, size=draws) for size in (1_200, customers))
+
+    alarms = [psi_of_counts(*merged) > critical_psi(*merged, rate) for merged in map(merge_rare_bins, then, now)]
+
+    assert np.mean(alarms) <= binomial_limit(draws, rate)
+
+
+def test_the_folklore_limit_alone_alarms_in_small_markets_and_the_corrected_limit_does_not() -> None:
+    generator = np.random.default_rng(3)
+    shares = np.full(10, 0.1)
+    pairs = [(generator.multinomial(200, shares), generator.multinomial(200, shares)) for _ in range(2_000)]
+
+    folklore = np.mean([psi_of_counts(*pair) > 0.1 for pair in pairs])
+    corrected = np.mean([psi_of_counts(*pair) > critical_psi(*pair, 0.05) for pair in pairs])
+
+    assert folklore > 0.3
+    assert corrected <= 0.05
+
+
+def test_rare_bins_are_merged_until_five_rows_are_expected_and_no_row_is_lost() -> None:
+    then, now = np.array([500, 3, 0, 480, 17]), np.array([90, 0, 1, 99, 10])
+
+    merged_then, merged_now = merge_rare_bins(then, now)
+
+    assert list(zip(merged_then.tolist(), merged_now.tolist(), strict=True)) == [(20, 11), (480, 99), (500, 90)]
+
+
+def test_a_rare_bin_without_another_rare_one_is_merged_with_the_smallest_bin() -> None:
+    then, now = merge_rare_bins(np.array([700, 290, 10]), np.array([140, 59, 1]))
+
+    assert (then.tolist(), now.tolist()) == ([300, 700], [60, 140])
+
+
+def draw_vintages(booked: int, vintages: int, generator: np.random.Generator) -> tuple[BinnedValues, list[WatchedCell]]:
+    """Return a calibrated model without any change: the log-odds of its calibration sample, and vintages that it decided.
+
+    The calibration is fitted to a sample of 1,200 customers, as in training. Therefore all its pds are a little wrong.
+    """
+    sample = generator.normal(-1.0, 0.9, size=1_200)
+    bad = generator.random(len(sample)) < expit(sample)
+    fitted = LogisticRegression(C=np.inf).fit(sample[:, None], bad)
+    slope, intercept = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
+    cells = []
+    for _ in range(vintages):
+        true = generator.normal(-1.2, 0.6, size=booked)  # persons and policy book the better half
+        defaults = generator.random(booked) < expit(true)
+        stated = slope * true + intercept
+        cell = WatchedCell(("x",))
+        cell.decisions = [
+            WatchedDecision(
+                DAY, PolicyOutcome.APPROVE, "A", pd, log_odds, is_booked=True, default_day=DAY if is_bad else None
+            )
+            for pd, log_odds, is_bad in zip(expit(stated).tolist(), stated.tolist(), defaults.tolist(), strict=True)
+        ]
+        cells.append(cell)
+    return bin_values(slope * sample + intercept), cells
+
+
+def vintage_alarms(booked: int, windows: int, small: Bundle, generator: np.random.Generator) -> NDArray[np.float64]:
+    """Return the smallest p-value of each simulated window, times the number of its tests (Bonferroni)."""
+    found = []
+    for _ in range(windows):
+        log_odds, cells = draw_vintages(booked, 24, generator)
+        assert small.population is not None
+        bundle = replace(small, population=small.population.model_copy(update={"log_odds": log_odds}))
+        by_key = {("DE", month, "b"): cell for month, cell in zip(MONTHS, cells, strict=True)}
+        review = review_vintages(by_key, {"b": bundle}, dt.date(2030, 1, 1), 12, 0.05)
+        ps = [p for each in review.vintages for p in (each.level_p, each.order_p) if p is not None]
+        assert len(ps) == review.tests == 48
+        found.append(min(ps) * review.tests)
+    return np.array(found)
+
+
+@pytest.mark.parametrize(
+    ("booked", "windows"),
+    [(200, 40), pytest.param(200, 120, marks=pytest.mark.long), pytest.param(2_000, 40, marks=pytest.mark.long)],
+)
+def test_a_window_without_a_concept_change_alarms_at_most_at_the_stated_rate(
+    small: SmallFamily, booked: int, windows: int
+) -> None:
+    """The smallest ratio and slope of an alarm are not used here. They make alarms rarer still."""
+    found = vintage_alarms(booked, windows, small.bundle(), np.random.default_rng(booked))
+
+    assert np.mean(found <= 0.05) <= binomial_limit(windows, 0.05)
+
+
+def test_the_expected_gini_is_that_of_many_draws_and_ties_count_one_half() -> None:
+    generator = np.random.default_rng(5)
+    pds = np.round(generator.beta(2, 6, size=300), 2).clip(0.01, 0.99)
+    draws = [(generator.random(len(pds)) < pds).astype(int) for _ in range(2_000)]
+
+    measured = np.mean([2 * roc_auc_score(labels, pds) - 1 for labels in draws])
+
+    assert expected_gini(pds) == pytest.approx(measured, abs=0.004)
+
+
+def test_the_gini_and_its_interval_are_those_of_a_second_library_and_of_the_bootstrap() -> None:
+    generator = np.random.default_rng(6)
+    scores = np.round(generator.normal(size=400), 1)
+    labels = (generator.random(400) < expit(scores - 1)).astype(np.int64)
+    rows = generator.integers(0, 400, size=(2_000, 400))
+    resampled = [2 * roc_auc_score(labels[each], scores[each]) - 1 for each in rows]
+
+    found = gini_interval(labels, scores)
+
+    assert found is not None
+    assert found.value == pytest.approx(2 * roc_auc_score(labels, scores) - 1)
+    assert (found.low, found.high) == pytest.approx(np.quantile(resampled, [0.025, 0.975]), abs=0.02)
