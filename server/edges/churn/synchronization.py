@@ -124,8 +124,9 @@ class Synchronization:
             # This module is imported here, because it imports pyarrow, which needs memory.
             from server.stores.runs.export_chunks import contactable_part, uncompressed_part
 
-            content = content if cursor.withheld else contactable_part(content)
-            if cursor.compression == "NONE":
+            compressed = cursor.compression != "NONE"
+            content = content if cursor.withheld else contactable_part(content, compressed=compressed)
+            if not compressed:
                 content, rows_left = uncompressed_part(content, cursor.rows_left)
                 if rows_left:
                     following, is_last = replace(cursor, rows_left=rows_left), False

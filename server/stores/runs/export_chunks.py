@@ -68,11 +68,12 @@ def decode_chunk(content: bytes, columns: Sequence[str] | None = None) -> pa.Tab
         return stream.read_all()
 
 
-def contactable_part(content: bytes) -> bytes:
+def contactable_part(content: bytes, *, compressed: bool = True) -> bytes:
     """Return a chunk without the customers whom campaigns must not contact; it may have no customer left."""
     table = decode_chunk(content)
     suppressed = pc.greater(pc.list_value_length(table["suppressions"]), 0)
-    return encode_chunk(table.filter(pc.invert(pc.or_(table["hold_out"], suppressed))))
+    left = table.filter(pc.invert(pc.or_(table["hold_out"], suppressed)))
+    return encode_chunk(left, _COMPRESSION if compressed else _UNCOMPRESSED)
 
 
 def uncompressed_part(content: bytes, rows_left: int, bytes_max: int = _CHUNK_BYTES_MAX) -> tuple[bytes, int]:
