@@ -158,7 +158,7 @@ def _is_worse(
     if value == typical or feature.sign * (value - typical) < 0:
         return False
     patterns = _own_patterns(feature) if patterns is None else patterns
-    return all(_written(value, pattern) != _written(typical, pattern) for pattern in patterns)
+    return all(_value_text(value, pattern) != _value_text(typical, pattern) for pattern in patterns)
 
 
 def _own_patterns(feature: FeatureSpec) -> list[str]:
@@ -172,7 +172,7 @@ def _own_patterns(feature: FeatureSpec) -> list[str]:
     return found or [""]
 
 
-def _written(value: float, pattern: str) -> str:
+def _value_text(value: float, pattern: str) -> str:
     """Return a number as a text writes it."""
     return format(PlaceholderValue(value, None, "en", by_size=True), pattern)
 

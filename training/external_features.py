@@ -186,20 +186,20 @@ def _level_problems(feature: FeatureEntry, levels: tuple[str, ...], largest_code
             f"the spec does not name {_name_list(unnamed, _LEVELS_SHOWN)}" if unnamed else "the order or number differs"
         )
         yield (
-            f"{_described(feature)}: levels: the model was fitted with other levels than the spec lists: {what}; remove levels from the "
+            f"{_feature_label(feature)}: levels: the model was fitted with other levels than the spec lists: {what}; remove levels from the "
             f"spec, or set levels = [{', '.join(toml_text(level) for level in levels[:_LEVELS_SHOWN])}"
             f"{', ...' if len(levels) > _LEVELS_SHOWN else ''}]"
         )
     elif largest_code >= len(levels):
         yield (
-            f"{_described(feature)}: levels: the model was fitted with codes up to {largest_code}, but the spec names {len(levels)} levels; "
+            f"{_feature_label(feature)}: levels: the model was fitted with codes up to {largest_code}, but the spec names {len(levels)} levels; "
             "list a level for every code from 0"
         )
     if problem := level_problem(levels):
-        yield f"{_described(feature)}: {problem}; fit the model without such levels"
+        yield f"{_feature_label(feature)}: {problem}; fit the model without such levels"
 
 
-def _described(feature: FeatureEntry) -> str:
+def _feature_label(feature: FeatureEntry) -> str:
     """Return the name of a feature, with its column as the owner wrote it if that differs."""
     return feature.name if feature.column is None else f"{feature.name} (column {quote_name(feature.column)})"
 

@@ -46,12 +46,14 @@ TYPICAL: dict[str, FeatureInput | None] = {"days_90": 10.0, "days_30": 4.0, "gap
 TYPICAL_VALUES = {"days_90": 10.0, "days_30": 4.0, "gap": 7.5, "recency": 4.0, "share": 0.0}
 
 
-def told(pushes: dict[str, float], locale: str = "en", schema: Schema = SCHEMA, **values: float | None) -> list[str]:
+def reason_texts(
+    pushes: dict[str, float], locale: str = "en", schema: Schema = SCHEMA, **values: float | None
+) -> list[str]:
     """Return the sentences of a customer with these contributions and values; every other value is typical."""
-    return told_values(pushes, values, locale, schema)
+    return reason_values(pushes, values, locale, schema)
 
 
-def told_values(
+def reason_values(
     pushes: dict[str, float], values: dict[str, float | None], locale: str = "en", schema: Schema = SCHEMA
 ) -> list[str]:
     """Return the same for values in a dictionary."""
@@ -62,10 +64,10 @@ def told_values(
 
 
 def test_the_sentence_of_the_group_is_used_if_it_is_about_the_feature_that_raises_the_risk() -> None:
-    assert told({"days_90": 0.5}, days_90=1.0) == [
+    assert reason_texts({"days_90": 0.5}, days_90=1.0) == [
         "Bought on 1 day of the last 90 (typical: 10), usually every 7.5 days"
     ]
-    assert told({"days_30": 0.5, "days_90": 0.1}, days_30=0.0, days_90=3.0) == [
+    assert reason_texts({"days_30": 0.5, "days_90": 0.1}, days_30=0.0, days_90=3.0) == [
         "Days in 30: 0 (typical: 4); Days in 90: 3 (typical: 10)"
     ]
 
@@ -88,21 +90,21 @@ def test_the_sentence_of_the_group_is_used_if_it_is_about_the_feature_that_raise
 def test_a_value_that_is_better_than_or_written_like_the_typical_one_is_no_reason(
     name: str, value: float | None, *, is_reason: bool
 ) -> None:
-    assert bool(told_values({name: 1.0}, {name: value})) == is_reason
+    assert bool(reason_values({name: 1.0}, {name: value})) == is_reason
 
 
 def test_a_group_that_is_no_reason_makes_room_for_the_next_one() -> None:
-    assert told({"recency": 2.0, "days_90": 1.0}, recency=1.0, days_90=2.0) == [
+    assert reason_texts({"recency": 2.0, "days_90": 1.0}, recency=1.0, days_90=2.0) == [
         "Bought on 2 days of the last 90 (typical: 10), usually every 7.5 days"
     ]
 
 
 def test_a_missing_value_is_written_in_words_and_never_as_a_dash() -> None:
-    assert told({"days_90": 0.5}, days_90=2.0, gap=None) == ["Days in 90: 2 (typical: 10)"]
-    assert told({"days_90": 0.5}, "de", days_90=2.0, gap=None) == ["Einkaufstage in 90 Tagen: 2 (üblich: 10)"]
-    assert told({"gap": 0.5}, "de", gap=None) == ["Üblicher Abstand: nicht bekannt"]
-    assert told({"recency": 0.5}, recency=None) == ["Days since the last purchase: not known"]
-    assert told({"share": 0.5}, share=0.25) == ["Share returned: 0.25"]  # the typical value is missing
+    assert reason_texts({"days_90": 0.5}, days_90=2.0, gap=None) == ["Days in 90: 2 (typical: 10)"]
+    assert reason_texts({"days_90": 0.5}, "de", days_90=2.0, gap=None) == ["Einkaufstage in 90 Tagen: 2 (üblich: 10)"]
+    assert reason_texts({"gap": 0.5}, "de", gap=None) == ["Üblicher Abstand: nicht bekannt"]
+    assert reason_texts({"recency": 0.5}, recency=None) == ["Days since the last purchase: not known"]
+    assert reason_texts({"share": 0.5}, share=0.25) == ["Share returned: 0.25"]  # the typical value is missing
 
 
 @pytest.mark.parametrize(
@@ -121,14 +123,16 @@ def test_a_missing_value_is_written_in_words_and_never_as_a_dash() -> None:
     ],
 )
 def test_a_number_without_a_pattern_takes_the_decimals_of_its_size(value: float, written: str) -> None:
-    assert told({"share": 1.0}, share=value) == [f"Share returned: {written}"]
+    assert reason_texts({"share": 1.0}, share=value) == [f"Share returned: {written}"]
 
 
 def test_bundles_of_earlier_releases_keep_their_rules_and_their_files() -> None:
     document = SCHEMA.document.model_copy(update={"reason_rules": 1})
     earlier = Schema(document)
 
-    assert told({"recency": 1.0}, schema=earlier, recency=3.0) == ["Days since the last purchase 3 (typical: 4)"]
+    assert reason_texts({"recency": 1.0}, schema=earlier, recency=3.0) == [
+        "Days since the last purchase 3 (typical: 4)"
+    ]
     assert "reason_rules" not in document.model_dump()
     assert SCHEMA.document.model_dump()["reason_rules"] == 2
     assert stated_text(earlier, GroupContribution("SHARE", 1.0, 0, ("share",)), "en", {"share": 0.5}, TYPICAL).endswith(

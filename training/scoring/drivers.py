@@ -56,9 +56,11 @@ class DriverTexts:
         if self._schema.document.reason_rules == 1:
             return self.ranked_groups(contributions, _DRIVERS_MAX)
         ranked = self.ranked_groups(contributions, len(self._members))
-        return [self._named(groups, row)[:_DRIVERS_MAX] for groups, row in zip(ranked, rows.tolist(), strict=True)]
+        return [
+            self._name_features(groups, row)[:_DRIVERS_MAX] for groups, row in zip(ranked, rows.tolist(), strict=True)
+        ]
 
-    def _named(self, groups: list[GroupContribution], row: list[float]) -> list[GroupContribution]:
+    def _name_features(self, groups: list[GroupContribution], row: list[float]) -> list[GroupContribution]:
         """Return the groups of a row with the features that their texts may name."""
         names = tuple(dict.fromkeys(name for group in groups for name in group.features))
         return name_features(self._schema, groups, self._present_values(names, row), self._typical)

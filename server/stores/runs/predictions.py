@@ -18,7 +18,7 @@ from server.stores.features import utc
 from server.stores.tables import RISK_CHUNKS, RISKS, RUNS
 
 PredictionOrder = Literal["PROBABILITY", "VALUE_AT_RISK"]
-DEFAULT_FAMILY = "churn"  # the family of requests that name none
+_DEFAULT_FAMILY = "churn"  # the family of requests that name none
 SCORED = "SCORED"
 LOADING, LOADED, PRUNING = "LOADING", "LOADED", "PRUNING"  # the states of a run
 NEWEST_FIRST = (RUNS.c.as_of.desc(), RUNS.c.load_time.desc(), RUNS.c.run_number.desc())
@@ -138,12 +138,12 @@ class PredictionStore:
         """
         with self._database.reading() as connection:
             found = [family] if family else _read_families(connection, market)
-            if len(found) > 1 and DEFAULT_FAMILY not in found:
+            if len(found) > 1 and _DEFAULT_FAMILY not in found:
                 listed = ", ".join(found)
                 raise FamilyRequired(
                     f"market {market} has runs of {listed}; set family", market=market, families=listed
                 )
-            chosen = DEFAULT_FAMILY if DEFAULT_FAMILY in found else next(iter(found), "")
+            chosen = _DEFAULT_FAMILY if _DEFAULT_FAMILY in found else next(iter(found), "")
             return find_newest_run(connection, market, chosen)
 
     def read_newest_runs(self) -> list[ScoringRun]:

@@ -27,7 +27,7 @@ def load(serving: Serving, churn: ChurnFamily, path: Path, family: str, customer
     load_file(serving.application.database, write_run(path, churn.model, rows, family=family), utc_now())
 
 
-async def pulled(serving: Serving, to: Path, **fields: Any) -> tuple[str, list[str]]:
+async def pull_ids(serving: Serving, to: Path, **fields: Any) -> tuple[str, list[str]]:
     """Pull; return the customers of the copy and the progress lines."""
     lines: list[str] = []
 
@@ -45,9 +45,9 @@ async def test_a_copy_leaves_out_the_hold_out_until_it_is_included(
     load(serving, churn_family, tmp_path / "run", "churn", "ABC", held_out="B")
     to = tmp_path / "copy.parquet"
 
-    first, _ = await pulled(serving, to)
-    again, _ = await pulled(serving, to)
-    whole, lines = await pulled(serving, to, include_withheld=True)
+    first, _ = await pull_ids(serving, to)
+    again, _ = await pull_ids(serving, to)
+    whole, lines = await pull_ids(serving, to, include_withheld=True)
 
     assert (first, again, whole) == ("AC", "AC", "ABC")
     assert "include_withheld changed: starting a full sync" in lines
@@ -58,13 +58,13 @@ async def test_a_copy_leaves_out_the_hold_out_until_it_is_included(
 async def test_a_copy_has_one_family(serving: Serving, churn_family: ChurnFamily, tmp_path: Path) -> None:
     load(serving, churn_family, tmp_path / "1", "churn", "ABC", held_out="")
     to = tmp_path / "copy.parquet"
-    await pulled(serving, to)
+    await pull_ids(serving, to)
     load(serving, churn_family, tmp_path / "2", "churn_tools", "XY", held_out="")
 
-    assert (await pulled(serving, to))[0] == "ABC"
-    assert (await pulled(serving, tmp_path / "tools.parquet", family="churn_tools"))[0] == "XY"
+    assert (await pull_ids(serving, to))[0] == "ABC"
+    assert (await pull_ids(serving, tmp_path / "tools.parquet", family="churn_tools"))[0] == "XY"
     with pytest.raises(PullRefused, match="belongs to family churn; for churn_tools, use a different file"):
-        await pulled(serving, to, family="churn_tools")
+        await pull_ids(serving, to, family="churn_tools")
 
 
 async def test_the_terminal_marks_a_customer_whom_campaigns_must_not_contact(

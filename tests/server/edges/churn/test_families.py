@@ -33,7 +33,7 @@ def load(
     load_file(serving.application.database, write_run(path, churn.model, rows, family=family), utc_now())
 
 
-async def listed(serving: Serving, family: str = "") -> str:
+async def list_ids(serving: Serving, family: str = "") -> str:
     """Return the customers of a list."""
     page = await serving.churn.ListChurnRisks(pb.ListChurnRisksRequest(market="DE", family=family))
     return "".join(risk.customer.customer_id for risk in page.churn_risks)
@@ -51,8 +51,8 @@ async def test_a_run_of_another_family_changes_no_list_and_no_copy_of_the_first(
     token = await synchronize(serving, copy, delta_token=token)
 
     assert {key: risk.SerializeToString(deterministic=True) for key, risk in copy.items()} == before
-    assert await listed(serving) == await listed(serving, "churn") == "ABC"
-    assert await listed(serving, "churn_tools") == "DB"
+    assert await list_ids(serving) == await list_ids(serving, "churn") == "ABC"
+    assert await list_ids(serving, "churn_tools") == "DB"
     load(serving, churn_family, tmp_path / "3", "churn", {"A": 3.0, "E": 0.0}, THIRD)
     await synchronize(serving, copy, delta_token=token)
     assert sorted(copy) == ["A", "E"]
@@ -91,7 +91,7 @@ async def test_a_market_without_the_family_churn_requires_a_family_if_it_has_sev
     serving: Serving, churn_family: ChurnFamily, tmp_path: Path
 ) -> None:
     load(serving, churn_family, tmp_path / "1", "churn_food", FOOD, FIRST)
-    assert await listed(serving) == "ABC"
+    assert await list_ids(serving) == "ABC"
     load(serving, churn_family, tmp_path / "2", "churn_tools", TOOLS, SECOND)
 
     for call in (
