@@ -207,6 +207,19 @@ def test_before_the_concept_change_the_estimate_is_close_to_what_happened_later(
     assert sum(gini_inside) >= 11
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [1_000, 2_000, 3_000])
+def test_two_years_without_a_planted_change_name_nothing(family: SmallFamily, tmp_path: Path, seed: int) -> None:
+    with open_test_log(f"sqlite:///{tmp_path / 'grounds.db'}", tmp_path) as log:
+        truth = write_portfolio(log, family.bundle(), per_month=300, seed=seed)
+
+    status, document = run_watch(write_config(tmp_path, family.bundles))
+
+    assert (status, document["findings"]) == (0, [])
+    assert document["tests"]["drift"]["tests"] == 2 * 24 * 5
+    assert document["records"]["read"] == sum(truth.decisions.values())
+
+
 def test_a_smaller_window_of_one_market_without_a_change_finds_nothing_and_says_so(portfolio: Portfolio) -> None:
     options = ("--as-of", "2025-03-01", "--months", "6", "--market", "DE")
 

@@ -1,0 +1,254 @@
+"""Single cells of the monitoring: what counts as an outcome, what is said about an input, and what is not said."""
+
+import datetime as dt
+import math
+import uuid
+from array import array
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.type.date_pb2 import Date
+
+from grounds.audit.v1 import audit_pb2, bodies_pb2
+from grounds.credit.v1 import credit_pb2
+from grounds_record.header import SUBJECT_LABEL
+from models.bundle import Bundle
+from models.bundle_documents import BinnedValues, FeaturePopulation, PopulationDocument, SchemaDocument
+from models.schema import UNSEEN, Schema
+from server.decisions.policy import PolicyOutcome
+from server.edges.explanations import timestamp
+from server.model_monitoring.decision_rates import decision_rates
+from server.model_monitoring.drift import DriftReview, SeriesDrift, review_drift
+from server.model_monitoring.findings import find_changes
+from server.model_monitoring.months import add_months, last_complete_months
+from server.model_monitoring.recorded_window import WatchedCell, WatchedDecision, WatchedWindow, read_window
+from server.model_monitoring.vintages import VintageReview, review_vintages
+from server.stores.record_log.decision_index import DecisionQuery
+from server.stores.record_log.entries import LogEntry
+from tests.server.record_logs import entry, open_test_log
+from tests.small import SmallFamily
+
+DAY = dt.datetime(2025, 3, 10, 12, tzinfo=dt.UTC)
+WINDOW = DecisionQuery(start=dt.datetime(2025, 3, 1, tzinfo=dt.UTC), end=dt.datetime(2025, 4, 1, tzinfo=dt.UTC))
+LATER = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+
+
+def decision(customer_id: str, **features: float) -> LogEntry:
+    """Return the entry of an approved decision."""
+    record = audit_pb2.DecisionRecord(
+        answer=credit_pb2.CreditDecision(decision=credit_pb2.DECISION_APPROVE).SerializeToString(),
+        bundle_id="b" * 64,
+        decide_time=timestamp(DAY),
+        numbers=audit_pb2.ModelNumbers(log_odds=-2.0, pd=1 / (1 + math.exp(2.0))),
+    )
+    for name, number in features.items():
+        fed = record.features.add(feature=name, number=number)
+        if not math.isnan(number):
+            fed.value.number = number
+            fed.as_of_time.CopyFrom(timestamp(DAY - dt.timedelta(days=9)))
+    return entry(record.SerializeToString(), time=DAY, customer=("DE", customer_id))
+
+
+def event(of: LogEntry, message: credit_pb2.Override | credit_pb2.Outcome, days: int = 30) -> LogEntry:
+    """Return the entry of an event of a decision."""
+    message.decision_id = of.record_id
+    is_override = isinstance(message, credit_pb2.Override)
+    return entry(
+        bodies_pb2.EventRecord(answer=message.SerializeToString()).SerializeToString(),
+        kind="CREDIT_OVERRIDE" if is_override else "CREDIT_OUTCOME",
+        time=DAY + dt.timedelta(days=days),
+        customer=of.customer,
+        labels={"market": "DE", SUBJECT_LABEL: of.record_id},
+    )
+
+
+def outcome(corrects: str = "", **event_field: Any) -> credit_pb2.Outcome:
+    """Return an outcome of the eighth of June 2025."""
+    return credit_pb2.Outcome(
+        outcome_id=str(uuid.uuid4()),
+        event_date=Date(year=2025, month=6, day=8),
+        corrects_outcome_id=corrects,
+        **event_field,
+    )
+
+
+def read(folder: Path, entries: list[LogEntry]) -> WatchedWindow:
+    """Write entries to a log, and read the window."""
+    with open_test_log(f"sqlite:///{folder / 'log.db'}", folder) as log:
+        assert not [each for each in log.append(entries) if isinstance(each, Exception)]
+        return read_window(log, WINDOW, LATER, purpose="test", operator="ana", at=LATER)
+
+
+BOOKED: dict[str, Any] = {"booked": credit_pb2.Booked()}
+DEFAULT: dict[str, Any] = {"default": credit_pb2.Default(trigger_code="DPD_90")}
+
+
+def test_a_corrected_default_does_not_count_and_one_without_a_booking_is_counted_apart(tmp_path: Path) -> None:
+    first, second, third = (decision(f"C{number}", x=1.0) for number in range(3))
+    mistaken = outcome(**DEFAULT)
+    events = [
+        event(first, outcome(**BOOKED)),
+        event(first, outcome(**DEFAULT)),
+        event(second, outcome(**BOOKED)),
+        event(second, mistaken),
+        event(second, outcome(mistaken.outcome_id, cure=credit_pb2.Cure()), days=40),
+        event(third, outcome(**DEFAULT)),
+    ]
+
+    window = read(tmp_path, [first, second, third, *events])
+
+    (cell,) = window.cells.values()
+    assert [(each.is_booked, each.default_day) for each in cell.decisions] == [
+        (True, dt.date(2025, 6, 8)),
+        (True, None),
+        (False, dt.date(2025, 6, 8)),
+    ]
+    (vintage,) = review_vintages(window.cells, {}, dt.date(2027, 1, 1), 12, 0.05).vintages
+    assert (vintage.booked, vintage.defaults, vintage.unbooked_defaults) == (2, 1, 1)
+    assert (window.counts.read, window.counts.outcomes) == (3, 6)
+
+
+def test_the_last_override_is_in_force_unless_it_is_withdrawn(tmp_path: Path) -> None:
+    first, second = decision("C1", x=1.0), decision("C2", x=1.0)
+    high, withdrawal = credit_pb2.OVERRIDE_SIDE_HIGH, credit_pb2.OVERRIDE_SIDE_WITHDRAWAL
+    events = [
+        event(first, credit_pb2.Override(side=high)),
+        event(first, credit_pb2.Override(side=withdrawal), days=31),
+        event(second, credit_pb2.Override(side=withdrawal)),
+        event(second, credit_pb2.Override(side=high), days=31),
+    ]
+
+    (rates,) = decision_rates(read(tmp_path, [first, second, *events]).cells)
+
+    assert (rates.override.value, dict(rates.sides)) == (0.5, {"HIGH": 1})
+
+
+def test_a_customer_counts_once_a_month_for_distributions_and_each_decision_counts_for_rates(tmp_path: Path) -> None:
+    entries = [decision("C1", x=1.0, y=math.nan), decision("C1", x=5.0, y=2.0), decision("C2", x=2.0, y=3.0)]
+
+    window = read(tmp_path, entries)
+
+    (cell,) = window.cells.values()
+    assert (len(cell.decisions), cell.customers) == (3, 2)
+    assert cell.values()[:, 0].tolist() == [1.0, 2.0]
+    assert cell.ages()[1].tolist() == [9.0, 9.0]
+    assert math.isnan(cell.values()[0, 1])
+    assert math.isnan(cell.ages()[0, 1])
+
+
+def test_events_of_decisions_outside_the_window_are_ignored(tmp_path: Path) -> None:
+    old = entry(decision("C1", x=1.0).body, time=DAY - dt.timedelta(days=60))
+
+    window = read(tmp_path, [old, decision("C2", x=1.0), event(old, outcome(**BOOKED), days=5)])
+
+    assert (window.counts.decisions, window.counts.outcomes) == (1, 0)
+
+
+@pytest.fixture(scope="module")
+def bundle(small: SmallFamily) -> Bundle:
+    """Return a bundle with a category and a number, whose population has 1,000 rows."""
+    schema = SchemaDocument.model_validate(
+        {
+            "features": [
+                {"name": "sector", "description": "Sector", "kind": "category", "levels": ["A", "B"], "group": "G"},
+                {"name": "x", "description": "Number", "group": "G"},
+            ],
+            "groups": [{"code": "G", "texts": {"en": "Group"}}],
+        }
+    )
+    population = PopulationDocument(
+        rows=1_000,
+        features={
+            "sector": FeaturePopulation(missing=0, levels={"A": 500, "B": 500}),
+            "x": FeaturePopulation(missing=200, min=0.0, max=10.0, bins=BinnedValues(edges=(5.0,), counts=(400, 400))),
+        },
+        log_odds=BinnedValues(edges=(-2.0, -1.0), counts=(300, 400, 300)),
+    )
+    return replace(small.bundle(), schema=Schema(schema), population=population)
+
+
+def served_cell(rows: list[tuple[float, float]]) -> WatchedCell:
+    """Return a cell with these inputs, and log-odds as in training."""
+    cell = WatchedCell(("sector", "x"))
+    cell.decisions = [WatchedDecision(DAY.date(), PolicyOutcome.APPROVE, "A", 0.1, -1.5)] * len(rows)
+    cell._customers = {str(number) for number in range(len(rows))}
+    cell._values = array("d", [value for row in rows for value in row])
+    cell._ages = array("d", [9.0] * (2 * len(rows)))
+    cell.log_odds = array("d", [(-2.5, -1.5, -1.5, -0.5)[number % 4] for number in range(len(rows))])
+    return cell
+
+
+def drift_of(bundle: Bundle, rows: list[tuple[float, float]]) -> dict[str, SeriesDrift]:
+    """Return the drift of one month by series."""
+    review = review_drift({("DE", "2025-03", "b"): served_cell(rows)}, {"b": bundle}, 0.025)
+    return {each.series: each for each in review.series}
+
+
+def test_unseen_levels_missing_values_and_numbers_out_of_range_are_bins_or_shares_of_their_own(bundle: Bundle) -> None:
+    usual = [(float(number % 2), (2.0, 7.0, 2.0, 7.0, math.nan)[number % 5]) for number in range(200)]
+    strange = [
+        (UNSEEN if number < 30 else sector, 99.0 if number < 50 else x) for number, (sector, x) in enumerate(usual)
+    ]
+
+    before, after = drift_of(bundle, usual), drift_of(bundle, strange)
+
+    assert {each.verdict for each in before.values()} == {"STABLE"}
+    assert before["x"].missing_share == before["x"].population_missing_share == 0.2
+    assert (after["sector"].unseen_share, after["sector"].verdict) == (0.15, "DRIFT")
+    assert (after["x"].outside_share, after["x"].age_days) == (0.25, 9.0)
+    assert before["sector"].unseen_share == before["x"].outside_share == 0.0
+    assert {each.customers for each in after.values()} == {200}
+
+
+def test_nothing_but_counts_is_said_about_few_customers(bundle: Bundle) -> None:
+    for each in drift_of(bundle, [(UNSEEN, 99.0)] * 99).values():
+        assert (each.verdict, each.customers) == ("TOO_FEW_ROWS", 99)
+        assert (each.psi, each.missing_share, each.unseen_share, each.outside_share, each.age_days) == (None,) * 5
+    few = {("DE", "2025-03", "b"): served_cell([(0.0, 1.0)] * 40)}
+    for decided in few["DE", "2025-03", "b"].decisions:
+        decided.is_booked = True
+
+    (vintage,) = review_vintages(few, {"b": bundle}, dt.date(2027, 1, 1), 12, 0.05).vintages
+
+    assert (vintage.verdict, vintage.booked, vintage.defaults) == ("TOO_FEW_ROWS", 40, 0)
+    assert (vintage.expected_rate, vintage.observed_rate, vintage.gini, vintage.expected_gini) == (None,) * 4
+    assert [each.expected_rate for each in vintage.grades] == [None]
+
+
+def alarm(market: str, series: str, month: str, psi: float = 0.5) -> SeriesDrift:
+    """Return an alarm whose limit is 0.2, or a stable month if the PSI is below."""
+    verdict = "DRIFT" if psi > 0.2 else "STABLE"
+    figures: dict[str, Any] = dict.fromkeys(
+        ("missing_share", "population_missing_share", "unseen_share", "outside_share", "age_days")
+    )
+    return SeriesDrift(market, month, "b", series, 500, 1_000, psi, 0.2, **figures, verdict=verdict)  # type: ignore[arg-type]
+
+
+def test_drifts_of_several_inputs_in_overlapping_months_are_one_finding_and_the_worst_finding_is_first() -> None:
+    series = (
+        alarm("DE", "x", "2025-01", 0.01),
+        alarm("DE", "x", "2025-02"),
+        alarm("DE", "x", "2025-04", 0.9),
+        alarm("DE", "y", "2025-03", 0.4),
+        alarm("DE", "z", "2025-06", 0.3),
+        alarm("FR", "x", "2025-01", 4.0),
+    )
+
+    found = find_changes(DriftReview(series, 6, 0.01), VintageReview((), 0, 0.01))
+
+    assert [(each.market, each.month, each.last_month, each.series, each.is_from_start) for each in found] == [
+        ("FR", "2025-01", "2025-01", ("x",), True),
+        ("DE", "2025-02", "2025-04", ("x", "y"), False),
+        ("DE", "2025-06", "2025-06", ("z",), False),
+    ]
+    assert "first month that was tested" in found[0].text
+    assert "x (PSI 0.90 in 2025-04, limit 0.20), y (PSI 0.40 in 2025-03, limit 0.20)" in found[1].text
+
+
+def test_months_are_complete_and_their_ends_are_cut_to_shorter_months() -> None:
+    assert add_months(dt.date(2024, 1, 31), 1) == dt.date(2024, 2, 29)
+    assert add_months(dt.date(2025, 3, 31), -13) == dt.date(2024, 2, 29)
+    start, end = last_complete_months(dt.datetime(2026, 3, 1, tzinfo=dt.UTC), 14)
+    assert (start.date(), end.date()) == (dt.date(2025, 1, 1), dt.date(2026, 3, 1))
