@@ -30,6 +30,7 @@ from server.stores.record_log.opening import KeyLocations, open_log
 from server.stores.tables import RECORDS
 from tests.compat.__main__ import QUESTIONS, settings_of
 from tests.conftest import ROOT, key_settings
+from tests.console.chromium import check_page, open_chromium
 from tests.server.model_monitoring.portfolio import AS_OF, MONTHS, PortfolioTruth, totals, write_portfolio
 from tests.server.record_logs import ORIGIN, open_test_log
 from tests.small import SmallFamily, made_customers, write_small_family
@@ -153,6 +154,19 @@ def test_the_page_names_the_planted_drift_and_the_planted_change_and_nothing_els
     assert not {"script", "link", "img", "iframe"} & set(read.tags)
     assert not [value for value in read.attributes if "//" in value or value.startswith("javascript")]
     assert read.tags["svg"] == 4
+
+
+def test_the_page_is_accessible_fits_a_telephone_and_loads_nothing(watched: Watched) -> None:
+    with open_chromium() as browser:
+        for width in (360, 1300):
+            requested: list[str] = []
+            page = browser.new_context(viewport={"width": width, "height": 900}).new_page()
+            page.on("request", lambda request, requested=requested: requested.append(request.url))
+            page.goto(watched.page.as_uri())
+
+            check_page(page)
+
+            assert requested == [watched.page.as_uri()]
 
 
 def test_alarms_occur_only_where_something_was_planted(watched: Watched) -> None:
