@@ -62,6 +62,7 @@ def test_a_window_without_drift_alarms_at_most_at_the_stated_rate(customers: int
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("customers", MARKET_SIZES)
 def test_a_thousand_windows_without_drift_alarm_at_most_at_the_stated_rate(customers: int) -> None:
     generator, windows, rate = np.random.default_rng(customers + 1), 1_000, 0.05
