@@ -34,7 +34,7 @@ def export_booster(model: Path, to: Path, baseline: Path | None) -> None:
     console = Console(1)
     report = export_model(model, to, baseline, console)
     console.print_table(equivalence_table(report))
-    console.info(f"base value: {report.base_margin!r} log-odds")
+    console.info(f"base value: {report.base_margin!r}, in the unit of the margin")
     console.info(f"wrote the files: {to}")
     console.info("margins are exact with ONNX Runtime on one thread: SessionOptions.intra_op_num_threads = 1")
 

@@ -48,7 +48,7 @@ class ExportedModel:
         explain: Bytes of explain.onnx.
         baseline: The rows that an interventional explanation compares an explained row with, shape
             (n_baseline, features), NaN where missing; None for a path-dependent explanation.
-        base_margin: Log-odds before calibration to which the contributions of a row are added to obtain its margin.
+        base_margin: Margin to which the contributions of a row are added to obtain its margin.
     """
 
     booster: lightgbm.Booster
@@ -66,8 +66,8 @@ class RowKindResult:
         kind: Name of the kind.
         rows: Number of rows.
         rows_sha256: SHA-256 of the bytes of the rows.
-        contribution_distance: Largest distance between a contribution and the reference, in log-odds.
-        residual: Largest distance between a margin and the sum of base margin and contributions, in log-odds.
+        contribution_distance: Largest distance between a contribution and the reference, in the unit of the margin.
+        residual: Largest distance between a margin and the sum of base margin and contributions, in the unit of the margin.
         explained_rows: Number of rows whose contributions were compared, if they are a sample; None if all rows were.
     """
 
@@ -190,7 +190,7 @@ def check_answers(
 
 
 def reference_base_margin(booster: lightgbm.Booster, baseline: NDArray[np.float64] | None) -> float:
-    """Return the base margin by definition, in log-odds before calibration.
+    """Return the base margin by definition, before calibration.
 
     With a baseline, it is the mean margin of the baseline rows. Without a baseline, it is the base value that LightGBM
     computes from the number of training rows at each node.
@@ -350,7 +350,7 @@ class _RowComparison:
 
 
 def _reference_contributions(model: ExportedModel, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the contributions by definition: shape (n, features), log-odds before calibration."""
+    """Return the contributions by definition: shape (n, features), in the unit of the margin."""
     if model.baseline is None:
         return path_dependent_shap(model.booster, rows)[0]
     return interventional_shap(model.booster, rows, model.baseline)

@@ -36,7 +36,7 @@ class ReferencePath:
 
     Attributes:
         tree: Index of the tree.
-        value: The leaf's log-odds before calibration.
+        value: The leaf's part of the margin.
         steps: The splits on the path, from the root.
     """
 
@@ -102,7 +102,7 @@ def interventional_shap(
         baseline: Shape (n_baseline, features).
 
     Returns:
-        Shape (n, features), log-odds before calibration.
+        Shape (n, features), in the unit of the margin.
     """
     result = np.zeros(rows.shape[::-1])
     row_answers: dict[int, NDArray[np.bool_]] = {}
@@ -128,7 +128,7 @@ def interventional_shap(
 
 
 def path_dependent_shap(booster: lightgbm.Booster, rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-    """Return LightGBM's own path-dependent contributions, shape (n, features), and their base value, in log-odds."""
+    """Return LightGBM's own path-dependent contributions, shape (n, features), and their base value, in margins."""
     found = np.asarray(booster.predict(rows, pred_contrib=True, num_threads=1))
     return found[:, :-1], float(found[0, -1])
 

@@ -52,8 +52,8 @@ _LEAFWISE_BYTES_MAX = 220_000_000  # a reader accepts 256 MiB, and the trees of 
 def explain_onnx(ensemble: Ensemble, baseline: NDArray[np.float64] | None, layout: TableLayout | None = None) -> bytes:
     """Return the bytes of explain.onnx.
 
-    Its input is rows (n, features). Its outputs are contributions (n, features) and margin (n, 1), both in log-odds before
-    calibration. The margin equals that of score.onnx bit for bit.
+    Its input is rows (n, features). Its outputs are contributions (n, features) and margin (n, 1), both before calibration, in
+    the unit of the margin. The margin equals that of score.onnx bit for bit.
 
     Args:
         ensemble: The model.

@@ -48,7 +48,7 @@ class DecisionPath:
     """A leaf and the path to it.
 
     Attributes:
-        value: The leaf's log-odds before calibration.
+        value: The leaf's part of the margin.
         conditions: One condition for each feature on the path, in ascending order of the features.
     """
 

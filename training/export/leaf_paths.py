@@ -35,7 +35,7 @@ class LeafBucket:
     """The leaves of a model whose paths have the same number of features.
 
     Attributes:
-        values: Shape (leaves,), the log-odds of the leaves before calibration.
+        values: Shape (leaves,), what each leaf adds to the margin.
         conditions: Shape (leaves, width), the numbers of each leaf's conditions, in ascending order of the features.
         covers: Shape (leaves, width); for each condition, the product of the cover ratios of the path's splits on its feature.
     """

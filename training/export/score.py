@@ -6,7 +6,7 @@ from training.export.trees import Ensemble, Leaf, Tree
 
 
 def score_onnx(ensemble: Ensemble) -> bytes:
-    """Return the bytes of score.onnx: input rows (n, features), output margin (n, 1) in log-odds before calibration."""
+    """Return the bytes of score.onnx: input rows (n, features), output margin (n, 1) before calibration."""
     prepared = preprocessing(ensemble)
     margin = margin_trees(ensemble).build(prepared.output, "margin", 1)
     return build_model("score", ensemble, [*prepared.nodes, margin], [*prepared.constants], [("margin", ["n", 1])])

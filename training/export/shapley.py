@@ -46,7 +46,7 @@ def contribution_table(group: LeafGroup, baseline: Mapping[int, NDArray[np.int64
             for path-dependent contributions.
 
     Returns:
-        Shape (group.cell_count, len(group.digits)), log-odds before calibration; the columns are the features in the
+        Shape (group.cell_count, len(group.digits)), in the unit of the margin; the columns are the features in the
         order of `group.digits`.
     """
     column = {feature: index for index, feature in enumerate(group.digits)}
@@ -76,7 +76,7 @@ def interventional_table(value: float, baseline: NDArray[np.int64], width: int) 
     """Return the interventional contributions of one leaf.
 
     Args:
-        value: The leaf's log-odds.
+        value: The leaf's part of the margin.
         baseline: Shape (n_baseline,); for each baseline row the set of features that it satisfies, as bits.
         width: Number of features on the path.
 
@@ -101,7 +101,7 @@ def path_dependent_table(value: float, covers: NDArray[np.float64]) -> NDArray[n
     """Return the path-dependent contributions of one leaf.
 
     Args:
-        value: The leaf's log-odds.
+        value: The leaf's part of the margin.
         covers: Shape (width,); for each feature on the path the probability that its conditions are satisfied.
 
     Returns:

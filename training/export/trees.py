@@ -56,7 +56,7 @@ class Leaf:
     """A leaf of a tree.
 
     Attributes:
-        value: Log-odds before calibration.
+        value: What the leaf adds to the margin. A margin is in log-odds only if `log_odds_factor` is 1.
         count: Number of training rows that reached the leaf.
     """
 

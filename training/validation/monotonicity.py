@@ -34,7 +34,7 @@ class MonotonicitySweep:
         value_count: Number of values that the feature was set to in each row.
         complete: Whether these values cover all threshold intervals of the model.
         violations: Number of rows in which at least one step to the next value moves the margin against the sign.
-        worst_move: Largest move against the sign in one step, in log-odds before calibration; 0 without violations.
+        worst_move: Largest move against the sign in one step, in the unit of the margin; 0 without violations.
         worst_step: The two values between which this move happens; None without violations.
         worst_row: The values of all features in the row of this move, NaN where missing; None without violations.
         missing_position: Position of the margin of a missing value on a scale from the margin of the safest value (0)

@@ -27,7 +27,7 @@ class CandidateModel:
     Attributes:
         scorer: The scorer that runs the exported files.
         card: Calibration, scaling and grades.
-        base_margin: Mean margin of the baseline, in log-odds before calibration.
+        base_margin: Mean margin of the baseline, before calibration.
         ensemble: The model from which the files were exported; it contains the thresholds of each feature.
         gain: Share of each feature in the gain of all splits of the fit, by name of the feature; the shares add up to
             1.

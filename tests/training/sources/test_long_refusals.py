@@ -167,3 +167,21 @@ def test_a_single_long_paragraph_keeps_its_beginning_and_its_end() -> None:
     omitted = 1000 - sum(line.count("word") for line in shown)
     assert omitted == 59 * 13
     assert [line for line in shown if line.startswith("...")] == ["... 59 more lines ..."]
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "header of more than 1 MiB"])
+def test_a_file_of_100_000_columns_is_rejected_before_its_values_are_read(form: str, tmp_path: Path) -> None:
+    names = ["number", "bad", *(f"{'x' * (20 if 'header' in form else 1)}{index}" for index in range(99_998))]
+    path = tmp_path / ("wide.parquet" if form == "parquet" else "wide.csv")
+    if form == "parquet":
+        pq.write_table(pa.table([pa.array([1])] * len(names), names=names), path)
+    else:
+        path.write_text(",".join(names) + "\n" + ",".join("1" * len(names)) + "\n")
+
+    with pytest.raises(TrainingError) as refused:
+        inspect_file(path, ReadingSpec())
+
+    problem = (
+        "the header is longer than 1,048,576 bytes" if "header" in form else "has 100,000 columns, and at most 2,000"
+    )
+    assert problem in fitted_refusal(refused.value)

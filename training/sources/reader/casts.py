@@ -9,6 +9,7 @@ branch of a CASE only for the rows that need the branch. It turns IN with severa
 the expressions compare such cells with a pattern instead.
 """
 
+import functools
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -485,8 +486,9 @@ def _time_of_format(text: str, time_format: str, zone: str) -> tuple[str, str]:
     return value, f"CASE WHEN {text} IS NOT NULL AND {value} IS NULL THEN 'NOT_IN_FORMAT' END"
 
 
-def _time_of_pattern(text: str, pattern: str, zone: str) -> str:
-    """Return the value of a time in a strftime pattern."""
+@functools.cache  # `inspect` tries every pattern on every column, and a connection takes milliseconds
+def _check_pattern(pattern: str) -> None:
+    """Raise SpecInvalid unless DuckDB accepts a strftime pattern."""
     quoted = quote_literal(pattern)
     try:
         with duckdb.connect() as connection:
@@ -495,6 +497,12 @@ def _time_of_pattern(text: str, pattern: str, zone: str) -> str:
         raise SpecInvalid(
             f"time_format: {pattern!r} is not a valid pattern; use the directives of strftime, such as '%d.%m.%Y %H:%M'"
         ) from error
+
+
+def _time_of_pattern(text: str, pattern: str, zone: str) -> str:
+    """Return the value of a time in a strftime pattern."""
+    _check_pattern(pattern)
+    quoted = quote_literal(pattern)
     parsed = f"try_strptime({text}, {quoted})"
     if "%z" in pattern:
         return f"({parsed} AT TIME ZONE {zone})" if zone else "CAST(NULL AS TIMESTAMP)"

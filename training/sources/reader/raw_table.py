@@ -20,6 +20,7 @@ from training.sources.reader.number_format import NumberFormat, detect_number_fo
 from training.sources.reader.text_format import (
     SAMPLE_RECORDS,
     TextFormat,
+    check_column_count,
     check_is_file,
     detect_text_format,
     is_parquet,
@@ -166,6 +167,7 @@ def _open_parquet(path: Path, reading: ReadingSpec, numeric: Collection[str] | N
     """Open a Parquet file. The number format that the spec may state applies to columns of text only."""
     try:
         schema = pq.read_schema(path)
+        check_column_count(path.name, len(schema.names))
         names = [plain_name(name) for name in schema.names]
         with duckdb.connect() as connection:
             source = _parquet_sql(connection, path, schema.types)

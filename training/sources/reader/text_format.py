@@ -27,6 +27,7 @@ from training.spec.reading import Compression, ReadingSpec
 _CHUNK_BYTES = 1 << 20
 SAMPLE_RECORDS = 2000
 _NAMES_SHOWN = 10
+_COLUMNS_MAX = 2_000
 _SEPARATORS = (",", ";", "\t", "|")
 # In cp1252 text, letters rarely happen to form a valid UTF-8 sequence: at most once per this number of other letters.
 _LONE_BYTES_OF_CP1252 = 20
@@ -149,6 +150,18 @@ def plain_name(name: str) -> str:
     return " ".join("".join(visible).split())
 
 
+def check_column_count(name: str, count: int) -> None:
+    """Raise DataInvalid if a file has too many columns.
+
+    The server loads feature files of at most this number of columns, and the time for many checks grows with its square.
+    """
+    if count > _COLUMNS_MAX:
+        raise DataInvalid(
+            f"{name}: has {count:,} columns, and at most {_COLUMNS_MAX:,} are supported; write a file with only the columns of the keys, "
+            "the outcome and the probable features, or select them with a query in `source`"
+        )
+
+
 def check_is_file(path: Path, option: str = "--data") -> None:
     """Raise DataInvalid if the path is not an existing file."""
     if not path.is_file():
@@ -198,9 +211,15 @@ def detect_text_format(path: Path, reading: ReadingSpec) -> TextFormat:
         _stated_separator(reading) or declared or _detect_separator(path, body, is_whole=len(start) < _CHUNK_BYTES)
     )
     records = _sample_records(body, separator, is_whole=len(start) < _CHUNK_BYTES)
+    if not records and len(start) == _CHUNK_BYTES:
+        raise DataInvalid(
+            f"{path.name}: the header is longer than {_CHUNK_BYTES:,} bytes; write a file with fewer columns or shorter names, or set "
+            "separator in the spec"
+        )
     if not records:
         raise DataInvalid(f"{path.name}: the file has no header; add a first line with the names of the columns")
     header = tuple(map(plain_name, records[0]))
+    check_column_count(path.name, len(header))
     _check_header(path, header)
     sample = tuple(tuple(record) for record in records[1:])
     return TextFormat(path, compression, encoding, separator, first_lines, header, sample, digest, is_ascii)
