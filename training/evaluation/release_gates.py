@@ -77,7 +77,10 @@ def require_passed(lines: Sequence[GateResult]) -> None:
     """
     if failed := [line for line in lines if not line.passed]:
         listed = "\n".join(f"  {line}" for line in failed)
-        raise ModelRejected(f"{len(failed)} of {len(lines)} gates failed; the model is not released:\n{listed}")
+        raise ModelRejected(
+            f"{len(failed)} of {len(lines)} gates failed; the model is not released:\n{listed}\n"
+            "add rows or features that improve these figures; change a bound in the spec only if the owner of the model approves it"
+        )
 
 
 def _evaluate_gate(gate: GateSpec, figures: Mapping[str, float], rivals: Sequence[str]) -> list[GateResult]:

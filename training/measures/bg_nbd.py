@@ -48,15 +48,17 @@ class PurchaseHistories:
         """
         x, recency, age = self.frequency, self.recency, self.age
         if np.ndim(x) != 1 or not np.shape(x) == np.shape(recency) == np.shape(age) or not len(x):
-            raise DataInvalid("frequency, recency and age must have the same shape (n,), with at least one customer")
+            raise DataInvalid(
+                "frequency, recency and age must have the same shape (n,), with at least one customer; provide one value of each per customer"
+            )
         if not (np.isfinite(x).all() and np.isfinite(recency).all() and np.isfinite(age).all()):
-            raise DataInvalid("a frequency, recency or age is missing or infinite")
+            raise DataInvalid("a frequency, recency or age is missing or infinite; remove or correct these customers")
         if (x < 0.0).any() or (x != np.floor(x)).any():
-            raise DataInvalid("frequencies must be integers, 0 and up")
+            raise DataInvalid("frequencies must be integers, 0 and up; correct the other values")
         if (age <= 0.0).any() or (recency < 0.0).any() or (recency > age).any():
-            raise DataInvalid("ages must be above 0, and recencies from 0 to the age")
+            raise DataInvalid("ages must be above 0, and recencies from 0 to the age; correct the other values")
         if ((x == 0.0) != (recency == 0.0)).any():
-            raise DataInvalid("recency must be 0 exactly where the frequency is 0")
+            raise DataInvalid("recency must be 0 exactly where the frequency is 0; correct the other values")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class BgNbd:
             DataInvalid: A parameter is not above 0.
         """
         if not min(self.r, self.alpha, self.a, self.b) > 0.0:
-            raise DataInvalid(f"the parameters of BG/NBD must be above 0, got {self}")
+            raise DataInvalid(f"the parameters of BG/NBD must be above 0, got {self}; correct them, or fit them again")
 
     def log_likelihoods(self, histories: PurchaseHistories) -> _FloatArray:
         """Return the log-likelihood of every history: shape (n,). This is equation 6 of Fader, Hardie and Lee."""
@@ -137,7 +139,7 @@ def fit_bg_nbd(histories: PurchaseHistories) -> BgNbd:
             customers or all of them behave alike.
     """
     if not (histories.frequency > 0.0).any():
-        raise DataInvalid("BG/NBD requires at least one repeat purchase, got none")
+        raise DataInvalid("BG/NBD requires at least one repeat purchase, got none; add customers with a longer history")
     unit = float(np.mean(histories.age))  # makes the search independent of the time unit
     scaled = PurchaseHistories(histories.frequency, histories.recency / unit, histories.age / unit)
 
@@ -151,7 +153,9 @@ def fit_bg_nbd(histories: PurchaseHistories) -> BgNbd:
     )
     logs: _FloatArray = found.x
     if not found.success or np.max(np.abs(logs)) > _PARAMETER_LOG_MAX - 1.0:
-        raise DataInvalid(f"the likelihood of BG/NBD has no maximum (parameters {np.exp(logs)}): {found.message}")
+        raise DataInvalid(
+            f"the likelihood of BG/NBD has no maximum (parameters {np.exp(logs)}): {found.message}; add customers or a longer history"
+        )
     r, alpha, a, b = np.exp(logs).tolist()
     return BgNbd(r, alpha * unit, a, b)
 
@@ -159,4 +163,4 @@ def fit_bg_nbd(histories: PurchaseHistories) -> BgNbd:
 def _check_horizon(horizon: float) -> None:
     """Raise DataInvalid if a horizon is negative or infinite."""
     if not 0.0 <= horizon < np.inf:
-        raise DataInvalid(f"the horizon must be finite and not negative, got {horizon}")
+        raise DataInvalid(f"the horizon must be finite and not negative, got {horizon}; correct it")

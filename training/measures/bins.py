@@ -36,7 +36,7 @@ class NumberBins:
             DataInvalid: An edge is not finite, or the edges do not ascend strictly.
         """
         if not np.isfinite(self.edges).all() or (np.diff(self.edges) <= 0.0).any():
-            raise DataInvalid(f"bin edges must be finite and strictly ascending, got {self.edges}")
+            raise DataInvalid(f"bin edges must be finite and strictly ascending, got {self.edges}; correct them")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -71,7 +71,7 @@ class CategoryBins:
             DataInvalid: A level occurs twice.
         """
         if len(set(self.levels)) != len(self.levels):
-            raise DataInvalid(f"levels must be distinct, got {self.levels}")
+            raise DataInvalid(f"levels must be distinct, got {self.levels}; remove the duplicates")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -102,7 +102,7 @@ def quantile_bins(values: Values, bins: int = 10) -> NumberBins:
     present = np.sort(values[np.isfinite(values)])
     if bins < 2 or not len(present):  # noqa: PLR2004 - one bin separates nothing
         raise DataInvalid(
-            f"binning requires at least 2 bins and 1 present value, got {bins} bins and {len(present)} values"
+            f"binning requires at least 2 bins and 1 present value, got {bins} bins and {len(present)} values; add rows, or remove the feature"
         )
     # Edges are values that occur in the sample, not points between two of them, so a later row with the same value falls
     # into the same bin.

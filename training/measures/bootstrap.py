@@ -47,7 +47,7 @@ class Resampling:
         """
         if self.draws < 1 or not 0.0 < self.level < 1.0:
             raise DataInvalid(
-                f"resampling requires at least 1 draw and a level within (0, 1), got {self.draws} and {self.level}"
+                f"resampling requires at least 1 draw and a level within (0, 1), got {self.draws} and {self.level}; correct them"
             )
 
 
@@ -152,10 +152,12 @@ def _customer_numbers(labels: Labels, pds: Pds, customers: NDArray[np.generic]) 
     """Return the customer of each row as an integer from 0: shape (n,)."""
     check_matching(labels, pds)
     if np.shape(customers) != np.shape(labels):
-        raise DataInvalid(f"customers have shape {np.shape(customers)} and labels {np.shape(labels)}")
+        raise DataInvalid(
+            f"customers have shape {np.shape(customers)} and labels {np.shape(labels)}; provide one customer per label"
+        )
     distinct, owners = np.unique(customers, return_inverse=True)
     if len(distinct) < 2:  # noqa: PLR2004 - with one customer, all draws are equal
-        raise DataInvalid("an interval requires at least two customers, got one")
+        raise DataInvalid("an interval requires at least two customers, got one; add rows of other customers")
     return np.asarray(owners, dtype=np.int64)
 
 
@@ -234,7 +236,7 @@ def _percentile_interval(estimate: float, drawn: NDArray[np.float64], resampling
     undefined = len(drawn) - len(defined)
     if undefined > _UNDEFINED_SHARE_MAX * len(drawn):
         raise DataInvalid(
-            f"the statistic is undefined in {undefined} of {len(drawn)} draws: too few bads or too few customers"
+            f"the statistic is undefined in {undefined} of {len(drawn)} draws: too few bads or too few customers; add rows"
         )
     tail = (1.0 - resampling.level) / 2.0
     low, high = np.quantile(defined, [tail, 1.0 - tail])

@@ -19,7 +19,7 @@ ECE_BINS = 10  # number of bins with equally many rows
 _MURPHY_BINS = 10  # number of bins with equally many rows
 _STEPS_MAX = 100
 _STEP_MIN = 1e-10
-_SEPARATED = "the likelihood of the recalibration has no maximum, because the pds separate good and bad completely"
+_SEPARATED = "the likelihood of the recalibration has no maximum, because the pds separate good and bad completely; add rows, or remove features that contain the outcome"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,9 @@ def calibration_in_the_large(labels: Labels, pds: Pds) -> CalibrationInTheLarge:
     mean_pd, bad_rate = float(np.mean(pds)), float(np.mean(labels))
     surplus, spread = float(np.sum(labels - pds)), float(np.sum(pds * (1.0 - pds)))
     if spread == 0.0 and surplus != 0.0:
-        raise DataInvalid("every pd is 0 or 1, but the outcomes differ from them")
+        raise DataInvalid(
+            "every pd is 0 or 1, but the outcomes differ from them; provide probabilities between 0 and 1"
+        )
     return CalibrationInTheLarge(mean_pd, bad_rate, mean_pd - bad_rate, surplus / spread**0.5 if spread else 0.0)
 
 
@@ -136,10 +138,12 @@ def recalibration(labels: Labels, pds: Pds) -> Recalibration:
     _check_inputs(labels, pds)
     check_both_outcomes(labels)
     if np.min(pds) <= 0.0 or np.max(pds) >= 1.0:
-        raise DataInvalid("recalibration requires pds strictly between 0 and 1")
+        raise DataInvalid("recalibration requires pds strictly between 0 and 1; remove or correct the other pds")
     log_odds = np.log(pds) - np.log1p(-pds)
     if np.ptp(log_odds) == 0.0:
-        raise DataInvalid("recalibration requires pds that differ, but all pds are equal")
+        raise DataInvalid(
+            "recalibration requires pds that differ, but all pds are equal; add features that rank the outcome, or add rows"
+        )
     center = float(np.mean(log_odds))
     # Centred log-odds make slope and intercept nearly independent, which keeps the Hessian well conditioned.
     design = np.column_stack([log_odds - center, np.ones(len(pds))])
@@ -216,7 +220,7 @@ def ece_noise_floor(pds: Pds, seed: int, draws: int = 1000) -> EceNoiseFloor:
         DataInvalid: There are no rows, a pd is outside [0, 1], or `draws` is below 1.
     """
     if draws < 1:
-        raise DataInvalid(f"draws must be at least 1, got {draws}")
+        raise DataInvalid(f"draws must be at least 1, got {draws}; set a larger number")
     generator = np.random.default_rng(seed)
     ordered = np.sort(pds)  # sorted once here, so that the sort in each draw is fast
     found = [
@@ -239,12 +243,16 @@ def hosmer_lemeshow_test(labels: Labels, pds: Pds, groups: int) -> HosmerLemesho
     """
     _check_inputs(labels, pds)
     if not 3 <= groups <= len(pds):  # noqa: PLR2004 - a fit on the same rows would take two degrees of freedom
-        raise DataInvalid(f"groups must be from 3 to the number of rows, {len(pds)}; got {groups}")
+        raise DataInvalid(
+            f"groups must be from 3 to the number of rows, {len(pds)}, got {groups}; set another number of groups"
+        )
     statistic = 0.0
     for rows in equal_mass_bins(pds, groups):
         mean_pd = float(np.mean(pds[rows]))
         if not 0.0 < mean_pd < 1.0:
-            raise DataInvalid(f"the mean pd of every group must lie strictly between 0 and 1, got {mean_pd:g}")
+            raise DataInvalid(
+                f"the mean pd of every group must lie strictly between 0 and 1, got {mean_pd:g}; use fewer groups"
+            )
         statistic += (float(np.sum(labels[rows])) - len(rows) * mean_pd) ** 2 / (len(rows) * mean_pd * (1.0 - mean_pd))
     return HosmerLemeshowTest(groups, statistic, groups, float(chi2.sf(statistic, groups)))
 
@@ -262,7 +270,7 @@ def equal_mass_bins(pds: Pds, bins: int) -> list[NDArray[np.int64]]:
     is a bin by itself.
     """
     if bins < 1:
-        raise DataInvalid(f"bins must be at least 1, got {bins}")
+        raise DataInvalid(f"bins must be at least 1, got {bins}; set a larger number")
     return [rows for rows in np.array_split(np.argsort(pds, kind="stable"), bins) if len(rows)]
 
 

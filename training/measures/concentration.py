@@ -38,9 +38,11 @@ def concentration(per_grade: Sequence[float]) -> Concentration:
     """
     masses = np.asarray(per_grade, dtype=np.float64)
     if masses.ndim != 1 or len(masses) < 2:  # noqa: PLR2004 - one grade cannot be more or less concentrated
-        raise DataInvalid("concentration requires at least two grades")
+        raise DataInvalid("concentration requires at least two grades; add grades to the master scale")
     if not np.isfinite(masses).all() or masses.min() < 0.0 or masses.sum() <= 0.0:
-        raise DataInvalid("the numbers of the grades must be finite and not negative, and their sum must be above 0")
+        raise DataInvalid(
+            "the numbers of the grades must be finite and not negative, and their sum must be above 0; correct them"
+        )
     hhi = float(np.sum((masses / masses.sum()) ** 2))
     even = 1.0 / len(masses)
     return Concentration(len(masses), hhi, (hhi - even) / (1.0 - even))

@@ -146,7 +146,7 @@ def capture_at_capacity(labels: Labels, pds: Pds, customers: int) -> Capture:
         DataInvalid: Shapes do not match, only one outcome occurs, or the capacity is below 1.
     """
     if customers < 1:
-        raise DataInvalid(f"the capacity must be at least 1 customer, got {customers}")
+        raise DataInvalid(f"the capacity must be at least 1 customer, got {customers}; set a larger number")
     bads, goods = _cumulative_counts(labels, pds)
     counted = min(customers, len(labels))
     captured = float(np.interp(counted, bads + goods, bads))
@@ -170,7 +170,7 @@ def lift_at_share(labels: Labels, pds: Pds, share: float) -> float:
         DataInvalid: Shapes do not match, only one outcome occurs, or the share is outside (0, 1].
     """
     if not 0.0 < share <= 1.0:
-        raise DataInvalid(f"the share must lie in (0, 1], got {share}")
+        raise DataInvalid(f"the share must lie in (0, 1], got {share}; correct it")
     cap = cap_points(labels, pds)
     return float(np.interp(share, cap.x, cap.y)) / share
 
@@ -188,7 +188,7 @@ def bad_rates_by_grade(labels: Labels, grades: NDArray[np.str_], order: Sequence
     """
     check_matching(labels, np.zeros(len(grades)))
     if unknown := sorted({str(grade) for grade in grades} - set(order)):
-        raise DataInvalid(f"unknown grades: {', '.join(unknown)}; the master scale has {', '.join(order)}")
+        raise DataInvalid(f"unknown grades: {', '.join(unknown)}; use those of the master scale: {', '.join(order)}")
     found = []
     for grade in order:
         inside = labels[grades == grade]

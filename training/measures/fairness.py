@@ -87,7 +87,9 @@ def group_fairness(
     """
     check_matching(labels, np.asarray(approved, dtype=np.float64))
     if len(attribute) != len(labels):
-        raise DataInvalid(f"attribute must have one value per row, got {len(attribute)} values for {len(labels)} rows")
+        raise DataInvalid(
+            f"attribute must have one value per row, got {len(attribute)} values for {len(labels)} rows; provide the missing values as None"
+        )
     if reserved := {_SMALL_GROUPS, _NOT_KNOWN} & {value for value in attribute if value is not None}:
         raise DataInvalid(f"reserved group names: {', '.join(sorted(reserved))}; rename these values")
     names = np.array([_NOT_KNOWN if value is None else value for value in attribute], dtype=np.str_)
@@ -97,7 +99,9 @@ def group_fairness(
     named = [str(name) for name in distinct[np.argsort(-counts, kind="stable")] if str(name) not in pooled]
     reference = next((name for name in named if name != _NOT_KNOWN), None)
     if reference is None:
-        raise DataInvalid(f"a comparison requires a group with at least {rows_min} rows, got none")
+        raise DataInvalid(
+            f"a comparison requires a group with at least {rows_min} rows, got none; add rows, or remove the attribute"
+        )
     rates = {
         name: _group_rates(labels, approved, names == name) for name in [*named, *([_SMALL_GROUPS] if pooled else [])]
     }

@@ -87,6 +87,6 @@ def grade_tests(labels: Labels, grades: NDArray[np.str_], grade_pds: Mapping[str
 def _check_counts(rows: int, bads: int, pd: float) -> None:
     """Raise DataInvalid unless 0 <= bads <= rows, rows >= 1, and the pd is a probability."""
     if rows < 1 or not 0 <= bads <= rows:
-        raise DataInvalid(f"bads must be from 0 to the number of rows, got {bads} of {rows}")
+        raise DataInvalid(f"bads must be from 0 to the number of rows, got {bads} of {rows}; correct the counts")
     if not 0.0 <= pd <= 1.0:
-        raise DataInvalid(f"the pd must lie in [0, 1], got {pd}")
+        raise DataInvalid(f"the pd must lie in [0, 1], got {pd}; correct it")

@@ -94,7 +94,9 @@ def weights_of_evidence(goods: NDArray[np.int64], bads: NDArray[np.int64]) -> ND
         DataInvalid: The shapes differ, or there is no good row or no bad row at all.
     """
     if np.shape(goods) != np.shape(bads) or not np.sum(goods) or not np.sum(bads):
-        raise DataInvalid("weights of evidence require at least one good and one bad row, counted over the same bins")
+        raise DataInvalid(
+            "weights of evidence require at least one good and one bad row, counted over the same bins; add rows with the other outcome"
+        )
     good_shares, bad_shares = _bin_shares(goods, bads)
     return np.log(good_shares / bad_shares) * (goods + bads > 0)
 

@@ -19,13 +19,15 @@ def check_matching(labels: Labels, pds: Pds) -> None:
         DataInvalid: There are no rows, the shapes differ, a label is neither 0 nor 1, or a pd is not finite.
     """
     if np.ndim(labels) != 1 or np.shape(labels) != np.shape(pds):
-        raise DataInvalid(f"labels have shape {np.shape(labels)} and pds {np.shape(pds)}; both must be (n,)")
+        raise DataInvalid(
+            f"labels have shape {np.shape(labels)} and pds {np.shape(pds)}; both must be (n,): provide one pd per label"
+        )
     if not len(labels):
-        raise DataInvalid("at least one row is required, got none")
+        raise DataInvalid("at least one row is required, got none; add rows")
     if not np.isin(labels, (0, 1)).all():
-        raise DataInvalid("labels must be 0 (good) or 1 (bad)")
+        raise DataInvalid("labels must be 0 (good) or 1 (bad); correct or remove the other rows")
     if not np.isfinite(pds).all():
-        raise DataInvalid("pds must be finite, but at least one is missing or infinite")
+        raise DataInvalid("pds must be finite, but at least one is missing or infinite; correct or remove these rows")
 
 
 def check_both_outcomes(labels: Labels) -> None:
@@ -36,7 +38,9 @@ def check_both_outcomes(labels: Labels) -> None:
     """
     bads = int(np.sum(labels))
     if bads in {0, len(labels)}:
-        raise DataInvalid(f"both outcomes are required, got {bads} bads among {len(labels)} rows")
+        raise DataInvalid(
+            f"both outcomes are required, got {bads} bads among {len(labels)} rows; add rows with the other outcome"
+        )
 
 
 def check_probabilities(pds: Pds) -> None:
@@ -46,4 +50,6 @@ def check_probabilities(pds: Pds) -> None:
         DataInvalid: A pd lies outside [0, 1].
     """
     if np.min(pds) < 0.0 or np.max(pds) > 1.0:
-        raise DataInvalid(f"pds must lie in [0, 1], got {np.min(pds):.4g} to {np.max(pds):.4g}")
+        raise DataInvalid(
+            f"pds must lie in [0, 1], got {np.min(pds):.4g} to {np.max(pds):.4g}; provide probabilities, not scores"
+        )

@@ -46,9 +46,9 @@ class CampaignEconomics:
         """
         numbers = (self.clv, self.offer_cost, self.contact_cost, self.alpha, self.beta)
         if not np.isfinite(numbers).all() or min(self.clv, self.alpha, self.beta) <= 0.0:
-            raise DataInvalid(f"clv, alpha and beta must be above 0, and all values finite, got {self}")
+            raise DataInvalid(f"clv, alpha and beta must be above 0, and all values finite, got {self}; correct them")
         if not 0.0 <= self.offer_cost < self.clv or self.contact_cost < 0.0:
-            raise DataInvalid(f"costs must not be negative, and offer_cost must be below clv, got {self}")
+            raise DataInvalid(f"costs must not be negative, and offer_cost must be below clv, got {self}; correct them")
 
 
 @dataclass(frozen=True, slots=True)

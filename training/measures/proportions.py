@@ -35,7 +35,7 @@ def proportion(hits: int, rows: int) -> Estimate:
         DataInvalid: A number is out of range.
     """
     if rows < 1 or not 0 <= hits <= rows:
-        raise DataInvalid(f"hits must be from 0 to the number of rows, got {hits} of {rows}")
+        raise DataInvalid(f"hits must be from 0 to the number of rows, got {hits} of {rows}; correct the counts")
     value, widening = hits / rows, _Z * _Z / rows
     center = (value + widening / 2.0) / (1.0 + widening)
     half = _Z * math.sqrt(value * (1.0 - value) / rows + widening / (4.0 * rows)) / (1.0 + widening)
@@ -58,7 +58,7 @@ def proportion_ratio(first: Estimate, second: Estimate) -> Estimate:
         DataInvalid: The second proportion is 0.
     """
     if second.value <= 0.0:
-        raise DataInvalid("the second proportion of a ratio must be above 0")
+        raise DataInvalid("the second proportion of a ratio must be above 0; add rows until it has hits")
     product = first.value * second.value
     down = first.low * second.high * (2.0 * first.value - first.low) * (2.0 * second.value - second.high)
     up = first.high * second.low * (2.0 * first.value - first.high) * (2.0 * second.value - second.low)

@@ -71,7 +71,9 @@ class WoeScorecard:
             DataInvalid: The number of columns differs from the number of features.
         """
         if rows.ndim != 2 or rows.shape[1] != len(self.characteristics):  # noqa: PLR2004 - rows and columns
-            raise DataInvalid(f"rows must have shape (n, {len(self.characteristics)}), got {rows.shape}")
+            raise DataInvalid(
+                f"rows must have shape (n, {len(self.characteristics)}), got {rows.shape}; provide one column per characteristic"
+            )
         log_odds = np.full(len(rows), self.intercept)
         for column, characteristic in zip(rows.T, self.characteristics, strict=True):
             log_odds -= characteristic.weight * characteristic.woe(column)
@@ -105,12 +107,12 @@ def fit_scorecard(
     if rows.ndim != 2 or len(signs) != rows.shape[1] or not set(signs) <= {-1, 0, 1} or bins_max < 1:  # noqa: PLR2004
         raise DataInvalid(
             f"rows must have one sign (1, -1 or 0) per column and bins_max at least 1, got shape {rows.shape}, signs "
-            f"{tuple(signs)} and bins_max {bins_max}"
+            f"{tuple(signs)} and bins_max {bins_max}; correct them"
         )
     if np.isinf(rows).any():
         raise DataInvalid("values must be finite; use NaN for missing values")
     if wrong := [column for column in categories if not 0 <= column < len(signs) or signs[column]]:
-        raise DataInvalid(f"category features must have a column and sign 0; invalid column indices: {wrong}")
+        raise DataInvalid(f"category features must have a column and sign 0; correct the column indices {wrong}")
     bins: list[Bins] = [
         _category_bins(values) if column in categories else monotone_bins(values, labels, sign, bins_max)
         for column, (sign, values) in enumerate(zip(signs, rows.T, strict=True))

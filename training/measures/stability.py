@@ -102,7 +102,7 @@ def psi_from_counts(then: NDArray[np.int64], now: NDArray[np.int64], rows_min: i
     """
     if np.ndim(then) != 1 or np.shape(then) != np.shape(now) or np.any(then < 0) or np.any(now < 0):
         raise DataInvalid(
-            f"both samples must have one count per bin, 0 and up, got shapes {np.shape(then)} and {np.shape(now)}"
+            f"both samples must have one count per bin, 0 and up, got shapes {np.shape(then)} and {np.shape(now)}; correct them"
         )
     rows_then, rows_now = int(np.sum(then)), int(np.sum(now))
     filled = (then > 0) | (now > 0)
@@ -110,7 +110,7 @@ def psi_from_counts(then: NDArray[np.int64], now: NDArray[np.int64], rows_min: i
     if not rows_then or not rows_now or bins < 2:  # noqa: PLR2004 - one bin cannot shift
         raise DataInvalid(
             "a PSI requires rows in both samples, and at least 2 bins with a row in either sample, got "
-            f"{rows_then} development rows and {rows_now} current rows in {bins} bins"
+            f"{rows_then} development rows and {rows_now} current rows in {bins} bins; add rows"
         )
     psi = psi_of_counts(then[filled], now[filled])
     critical = critical_psi(then[filled], now[filled], _FALSE_ALARM_RATE)
@@ -129,5 +129,5 @@ def _verdict(psi: float, critical: float) -> StabilityVerdict:
 def _bin_counts(codes: NDArray[np.int64], bins: Bins) -> tuple[int, ...]:
     """Return the number of rows of every bin."""
     if not len(codes):
-        raise DataInvalid("at least one row is required, got none")
+        raise DataInvalid("at least one row is required, got none; add rows")
     return tuple(np.bincount(codes, minlength=len(bins.names)).tolist())

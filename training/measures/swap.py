@@ -90,7 +90,7 @@ def swap_set_at_rate(labels: Labels, champion: Pds, challenger: Pds, approval_ra
     check_matching(labels, champion)
     check_matching(labels, challenger)
     if not 0.0 <= approval_rate <= 1.0:
-        raise DataInvalid(f"the approval rate must lie in [0, 1], got {approval_rate}")
+        raise DataInvalid(f"the approval rate must lie in [0, 1], got {approval_rate}; correct it")
     tie_order = np.random.default_rng(seed).permutation(len(labels))
     count = round(approval_rate * len(labels))
     return _swap_set(labels, _approve_lowest(champion, tie_order, count), _approve_lowest(challenger, tie_order, count))

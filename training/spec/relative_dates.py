@@ -34,7 +34,7 @@ def resolve_day(text: str, on: dt.date) -> dt.date:
     try:
         return dt.date.fromisoformat(text) if match is None else _earlier(match[1], int(match[2] or 0), on)
     except (ValueError, OverflowError) as error:
-        raise SpecInvalid(f"{text!r}: must be {_FORMS}") from error
+        raise SpecInvalid(f"{text!r}: must be {_FORMS}; correct it") from error
 
 
 def resolve_spec_days(content: dict[str, Any], on: dt.date) -> None:
