@@ -255,6 +255,11 @@ def test_a_client_without_a_valid_certificate_is_refused(
         (f"{LOAN_DESK}\0/other",),
         (f"{LOAN_DESK} ",),
         (f"{LOAN_DESK}/{'x' * 255}",),
+        # A record cannot state a name with these characters.
+        (LOAN_DESK.replace("loan", "%6coan"),),
+        (f"{LOAN_DESK}?",),
+        (f"{LOAN_DESK}#",),
+        (LOAN_DESK.replace("example.com", "user@example.com"),),
     ):
         with channel_as(mtls_server, ca, tmp_path, *uris) as channel:
             assert refusal(lambda channel=channel: score(channel, request_in("DE"))) == unauthenticated, uris
@@ -263,14 +268,10 @@ def test_a_client_without_a_valid_certificate_is_refused(
     # A name that only resembles a principal is a different name, which has no rights.
     for uri in (
         LOAN_DESK.upper().replace("SPIFFE", "spiffe"),
-        LOAN_DESK.replace("loan", "%6coan"),
         f"{LOAN_DESK}/",
-        f"{LOAN_DESK}?",
-        f"{LOAN_DESK}#",
         LOAN_DESK.replace("/loan", "/./loan"),
         LOAN_DESK.replace("/loan", "/crm/../loan"),
         LOAN_DESK.replace("example.com", "example.com:443"),
-        LOAN_DESK.replace("example.com", "user@example.com"),
     ):
         with channel_as(mtls_server, ca, tmp_path, uri) as channel:
             assert refusal(lambda channel=channel: score(channel, request_in("DE"))) == DENIED, uri
