@@ -8,6 +8,7 @@ from models.bundle_documents import FeatureSpec, GroupSpec, SchemaDocument
 from models.reasons import GroupContribution
 from models.schema import FeatureInput, Schema
 from models.stated_reasons import stated_reasons, stated_text
+from server.decisions.inputs import merge_inputs
 
 SENTENCE = {
     "en": "Bought on {days_90:|one=day|other=days} of the last 90 (typical: {days_90.typical}), usually every {gap} days",
@@ -105,6 +106,21 @@ def test_a_missing_value_is_written_in_words_and_never_as_a_dash() -> None:
     assert reason_texts({"gap": 0.5}, "de", gap=None) == ["Üblicher Abstand: nicht bekannt"]
     assert reason_texts({"recency": 0.5}, recency=None) == ["Days since the last purchase: not known"]
     assert reason_texts({"share": 0.5}, share=0.25) == ["Share returned: 0.25"]  # the typical value is missing
+
+
+def test_a_special_code_is_written_as_a_missing_value_and_never_as_a_number() -> None:
+    document = SCHEMA.document
+    features = [
+        one.model_copy(update={"missing": (96.0, 98.0)}) if one.name == "recency" else one for one in document.features
+    ]
+    coded = Schema(document.model_copy(update={"features": tuple(features)}))
+
+    for code in (96.0, 98.0):
+        for stored, given in (({"recency": code}, {}), ({}, {"recency": code})):
+            merged = merge_inputs(coded, stored, None, given)
+            known = float(merged["recency"].value) if merged else None
+            texts = reason_texts({"recency": 0.5}, schema=coded, recency=known)
+            assert texts == ["Days since the last purchase: not known"]
 
 
 @pytest.mark.parametrize(

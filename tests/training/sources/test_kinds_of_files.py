@@ -7,7 +7,8 @@ Where every kind of misreading has its test:
 | types guessed, decimals, dates, days and zones, dates as numbers, padding, codes, look-alike text, labels, markets | test_kinds_of_misreading |
 | numbers of customers as floats, ids nobody can ask for | test_kinds_of_misreading, test_strict_tables, test_strict_logs |
 | integers with gaps as a feature; names of columns; headers; duplicates of sales; suppressions | here, test_strict_tables, test_strict_logs |
-| columns that leave the model unnoticed; special codes in a table | test_strict_tables |
+| columns that leave the model unnoticed | test_strict_tables |
+| special codes | test_kinds_of_misreading, test_strict_tables; in reasons, tests/models/test_stated_reasons |
 | separators, encodings and compression of spreadsheets | reader/test_text_format, reader/test_random_tables |
 | feature files of several markets | ../test_fit_command |
 | out of time | ../evaluation/test_model_evaluation |
