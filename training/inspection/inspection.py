@@ -20,6 +20,7 @@ from training.spec import read_spec
 from training.spec.reading import ReadingSpec
 
 _NAMES_SHOWN = 20
+_COLUMNS_MAX = 2_000  # several queries measure each column, which takes minutes in all
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,11 @@ def inspect_file(path: Path, reading: ReadingSpec, customer: str | None = None, 
     """
     with tempfile.TemporaryDirectory(prefix="grounds-") as folder:
         table = open_source(path, reading, Path(), Path(folder), option="FILE")
+        if len(table.columns) > _COLUMNS_MAX:
+            raise DataInvalid(
+                f"{table.name}: has {len(table.columns):,} columns, and `inspect` measures at most {_COLUMNS_MAX:,}; inspect a file with "
+                "some of them, or write the spec by hand: `fit` reads only the columns that it lists"
+            )
         for option, name in (("--customer", customer), ("--label", label)):
             if name is not None and table.find(name) is None:
                 listed = ", ".join(

@@ -182,6 +182,17 @@ def test_a_file_of_100_000_columns_is_rejected_before_its_values_are_read(form: 
         inspect_file(path, ReadingSpec())
 
     problem = (
-        "the header is longer than 1,048,576 bytes" if "header" in form else "has 100,000 columns, and at most 2,000"
+        "the header is longer than 1,048,576 bytes" if "header" in form else "has 100,000 columns, and at most 10,000"
     )
     assert problem in fitted_refusal(refused.value)
+
+
+def test_inspect_rejects_a_file_of_more_than_2000_columns_that_fit_can_read(tmp_path: Path) -> None:
+    names = ["number", "bad", *(f"x{index}" for index in range(2_000))]
+    path = tmp_path / "wide.csv"
+    path.write_text(",".join(names) + "\n" + ",".join("1" * len(names)) + "\n")
+
+    with pytest.raises(
+        TrainingError, match="has 2,002 columns, and `inspect` measures at most 2,000; inspect a file with some"
+    ):
+        inspect_file(path, ReadingSpec())
