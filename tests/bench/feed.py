@@ -83,7 +83,7 @@ def _time_export(client: Client, customers: int) -> float:
     """Return the seconds until an export is parsed into Arrow tables; check that each customer occurs exactly once."""
     begun = time.perf_counter()
     tables = []
-    for part in client.export_churn_risks("DE"):
+    for part in client.export_churn_risks("DE", include_withheld=True):
         with pa.ipc.open_stream(part.arrow_stream) as stream:
             tables.append(stream.read_all())
     took = time.perf_counter() - begun
@@ -96,7 +96,7 @@ def sync_pages(client: Client) -> Iterator[int]:
     """Read a full sync; yield the number of customers on each page."""
     token = ""
     while True:
-        page = client.list_churn_risk_changes("DE", page_token=token)
+        page = client.list_churn_risk_changes("DE", page_token=token, include_withheld=True)
         yield len(page.churn_risks)
         token = page.next_page_token
         if not token:
@@ -105,7 +105,7 @@ def sync_pages(client: Client) -> Iterator[int]:
 
 def list_pages(client: Client, order: pb.ChurnRiskOrder) -> Iterator[int]:
     """Read the start of a list in pages of 1,000; yield the number of customers on each page."""
-    listed = islice(client.list_churn_risks("DE", order=order), LISTED)
+    listed = islice(client.list_churn_risks("DE", order=order, include_withheld=True), LISTED)
     while page := list(islice(listed, 1000)):
         yield len(page)
 

@@ -32,7 +32,9 @@ from tests.server.edges.identity.certificates import CertificateAuthority
 from tests.small import SmallFamily
 
 PERSON = "u17"
-AUTHORITY = '[[callers]]\nprincipal = "u17"\nroles = ["loan_desk", "auditor"]\nmarkets = ["*"]\n'
+AUTHORITY = (
+    '[[callers]]\nprincipal = "u17"\nroles = ["loan_desk", "auditor"]\nmarkets = ["*"]\n# End of the authority file.\n'
+)
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ FORMS = ["csv", "parquet"]
 AWKWARD_NAMES = ["x" * 5000, "Umsatz Größe", "30-59 days", 'a "quoted", name', "select", "tab\tname"]
 
 
-def stored(table: pa.Table, form: str) -> pa.Table | bytes:
+def store_table(table: pa.Table, form: str) -> pa.Table | bytes:
     """Return a table for Parquet, or its bytes as CSV."""
     if form == "parquet":
         return table
@@ -50,7 +50,7 @@ def test_columns_with_long_and_odd_names_are_features(form: str, tmp_path: Path)
     """A name is kept as its owner wrote it, except that a tab becomes a space."""
     table = small_table(**{name: np.arange(ROWS) + index for index, name in enumerate(AWKWARD_NAMES)})
 
-    spec, samples = read(tmp_path, stored(pa.Table.from_pandas(table, preserve_index=False), form))
+    spec, samples = read(tmp_path, store_table(pa.Table.from_pandas(table, preserve_index=False), form))
 
     names = {feature.column or feature.name: feature.name for feature in spec.features}
     for index, name in enumerate(AWKWARD_NAMES):
@@ -65,8 +65,8 @@ def test_duplicate_names_of_columns_are_rejected_and_a_column_without_a_name_is_
     twice = table.append_column("size", table.column("size"))
 
     with pytest.raises(DataInvalid, match=r"duplicate columns.*'size'.*; rename all but one"):
-        read(tmp_path, stored(twice, form))
-    _, samples = read(tmp_path, stored(table.append_column("", table.column("size")), form))
+        read(tmp_path, store_table(twice, form))
+    _, samples = read(tmp_path, store_table(table.append_column("", table.column("size")), form))
     assert summaries(samples)["(no name)"][0] == "left out"
 
 
@@ -80,12 +80,12 @@ def test_equal_sales_need_a_rule_in_the_spec_unless_a_basket_or_a_product_is_map
     if columns == COLUMNS:
         with (
             pytest.raises((SpecInvalid, ValueError), match="duplicates"),
-            open_log(tmp_path, stored(lines, form), columns=columns, duplicates=None),
+            open_log(tmp_path, store_table(lines, form), columns=columns, duplicates=None),
         ):
             pass
     rules = [("keep", 3), ("drop", 1)] if columns == COLUMNS else [("keep", 3), ("drop", 1), (None, 1)]
     for rule, count in rules:
-        with open_log(tmp_path, stored(lines, form), columns=columns, duplicates=rule) as log:
+        with open_log(tmp_path, store_table(lines, form), columns=columns, duplicates=rule) as log:
             assert log.connection.execute("SELECT COUNT(*) FROM valid_lines").fetchall() == [(count,)]
 
 
@@ -93,7 +93,7 @@ def test_equal_sales_need_a_rule_in_the_spec_unless_a_basket_or_a_product_is_map
 def test_integers_with_gaps_are_a_feature_with_missing_values(form: str, tmp_path: Path) -> None:
     late = pd.Series([None if index % 5 == 0 else index for index in range(ROWS)], dtype="Int64")
 
-    _, samples = read(tmp_path, stored(pa.Table.from_pandas(small_table(late=late), preserve_index=False), form))
+    _, samples = read(tmp_path, store_table(pa.Table.from_pandas(small_table(late=late), preserve_index=False), form))
 
     assert samples.rows["late"].isna().sum() == ROWS // 5
     assert samples.rows["late"].dropna().tolist() == [index for index in range(ROWS) if index % 5]
@@ -127,7 +127,7 @@ def test_the_day_of_a_row_is_that_of_its_own_market(form: str, tmp_path: Path) -
     )
     instants = table.assign(day=pd.Timestamp("2017-02-28T22:30:00Z")) if form == "parquet" else table
 
-    _, samples = read(tmp_path, stored(pa.Table.from_pandas(instants, preserve_index=False), form), spec)
+    _, samples = read(tmp_path, store_table(pa.Table.from_pandas(instants, preserve_index=False), form), spec)
 
     found = {(row.market, str(row.as_of)[:16]) for row in samples.rows.itertuples()}
     assert found == {("DE", "2017-02-28 23:30"), ("FI", "2017-03-01 00:30")}
