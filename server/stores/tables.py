@@ -169,6 +169,11 @@ RUNS = Table(
     sqlite_autoincrement=True,
 )
 
+# The conditions of partial indexes. A query must contain the same text: SQLite does not use a partial index for a condition that
+# is written differently or has bound parameters.
+IS_UNSCORED = "status <> 'SCORED'"
+IS_WITHHELD = "NOT (NOT hold_out AND suppressions = '')"
+
 # The predictions of a run, one row per customer. If a customer has no score (status is not SCORED), most columns are null.
 # `band_since` is in microseconds since 1970, UTC. `suppressions` contains codes separated by commas, and `drivers` contains JSON.
 # `features` and `contributions` are doubles as in FEATURES.row. `chunk` is the number of the row of RISK_CHUNKS that contains the
@@ -203,16 +208,16 @@ RISKS = Table(
         "run_number",
         "status",
         "customer_id",
-        sqlite_where=text("status <> 'SCORED'"),
-        postgresql_where=text("status <> 'SCORED'"),
+        sqlite_where=text(IS_UNSCORED),
+        postgresql_where=text(IS_UNSCORED),
     ),
     # Customers whom campaigns must not contact.
     Index(
         "ix_risks_withheld",
         "run_number",
         "status",
-        sqlite_where=text("NOT (NOT hold_out AND suppressions = '')"),
-        postgresql_where=text("NOT (NOT hold_out AND suppressions = '')"),
+        sqlite_where=text(IS_WITHHELD),
+        postgresql_where=text(IS_WITHHELD),
     ),
 )
 

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, and_, func, not_, select
+from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, TextClause, and_, func, not_, select, text
 
 from server.errors import FamilyRequired, ResyncRequired
 from server.stores.database import Database
 from server.stores.features import utc
-from server.stores.tables import RISK_CHUNKS, RISKS, RUNS
+from server.stores.tables import IS_UNSCORED, IS_WITHHELD, RISK_CHUNKS, RISKS, RUNS
 
 PredictionOrder = Literal["PROBABILITY", "VALUE_AT_RISK"]
 _DEFAULT_FAMILY = "churn"  # the family of requests that name none
@@ -84,14 +84,14 @@ class PredictionQuery:
     status: str = SCORED
     withheld: bool = False
 
-    def conditions(self, run: ScoringRun) -> list[ColumnElement[bool]]:
+    def conditions(self, run: ScoringRun) -> list[ColumnElement[bool] | TextClause]:
         """Return the conditions on rows of RISKS."""
-        found = [RISKS.c.run_number == run.number]
+        found: list[ColumnElement[bool] | TextClause] = [RISKS.c.run_number == run.number]
         # A customer has a rank if and only if the customer has a score. Each condition allows the database to use an
         # index.
         found += [RISKS.c.rank.is_not(None)] if self.status == SCORED else [RISKS.c.status == self.status]
         if self.status != SCORED:
-            found.append(RISKS.c.status != SCORED)
+            found.append(text(IS_UNSCORED))
         if not self.withheld:
             found.append(is_contactable(RISKS))
         if self.bands:
@@ -186,11 +186,9 @@ class PredictionStore:
             return int(connection.execute(count).scalar_one())
 
     def count_contactable(self, run: ScoringRun) -> int:
-        """Return the number of scored customers whom campaigns may contact. It reads an index of all others only."""
+        """Return the number of scored customers who are not withheld. It reads only the index of withheld customers."""
         withheld = select(func.count()).select_from(RISKS)
-        withheld = withheld.where(
-            RISKS.c.run_number == run.number, RISKS.c.status == SCORED, not_(is_contactable(RISKS))
-        )
+        withheld = withheld.where(RISKS.c.run_number == run.number, RISKS.c.status == SCORED, text(IS_WITHHELD))
         with self._database.reading() as connection:
             return run.scored_count - int(connection.execute(withheld).scalar_one())
 

@@ -39,6 +39,11 @@ def scans(database: Database, statements: Sent) -> dict[str, list[str]]:
     return {name: steps for name, steps in found.items() if steps}
 
 
+def risk_steps(database: Database, statements: Sent) -> list[str]:
+    """Return the plan steps that read the table of predictions."""
+    return [step for steps in plans(database, statements).values() for step in steps if " risks " in step]
+
+
 async def test_no_credit_or_audit_call_scans_a_table(serving: Serving) -> None:
     database = serving.application.database
     with sent_statements(database) as statements:
@@ -81,6 +86,18 @@ async def test_no_churn_call_scans_a_table(churn_serving: Serving, churn_family:
 
     assert len(statements) > 30
     assert scans(database, statements) == {}
+
+
+async def test_lists_of_predictions_use_the_partial_indexes(churn_serving: Serving) -> None:
+    serving, database = churn_serving, churn_serving.application.database
+    unscored = churn_pb2.CHURN_STATUS_NOT_ENOUGH_HISTORY
+    with sent_statements(database) as counted:
+        await serving.churn.ListChurnRisks(churn_pb2.ListChurnRisksRequest(market="FR", page_size=1))
+    with sent_statements(database) as listed:
+        await serving.churn.ListChurnRisks(churn_pb2.ListChurnRisksRequest(market="FR", status=unscored, page_size=1))
+
+    assert [step for step in risk_steps(database, counted) if "ix_risks_withheld" in step]
+    assert [step for step in risk_steps(database, listed) if "ix_risks_unscored" in step]
 
 
 def test_loading_features_uses_an_index(empty: Database) -> None:
