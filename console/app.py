@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from console.connections import ClientSource, NotSignedIn
+from console.connections import ClientSource, NotSignedIn, check_caller
 from console.override_proposals import OverrideProposals
 from console.pages import churn, credit, evidence, home, models, override, papers
 from console.pages.form import FormInvalid
@@ -61,6 +61,7 @@ _POST_ROUTES: Mapping[str, _Page] = {
     "/decisions/{decision_id}/override": override.post_override,
     "/overrides/{proposal_id}": override.agree_to_proposal,
     "/evidence/{decision_id}/mark": papers.add_mark,
+    PURPOSE_PATH: set_purpose,
 }
 _ROUTES: Mapping[str, _Page] = {
     "/": home.show_home,
@@ -83,6 +84,7 @@ _ROUTES: Mapping[str, _Page] = {
     "/policy": models.show_policy,
     "/activations": evidence.list_activations,
     "/log": home.show_record_log,
+    PURPOSE_PATH: show_purpose_form,
 }
 
 
@@ -107,8 +109,6 @@ def create_app(
         routes=[
             *(Route(path, _endpoint(path, page, source), methods=["GET"]) for path, page in _ROUTES.items()),
             *(Route(path, _endpoint(path, page, source), methods=["POST"]) for path, page in _POST_ROUTES.items()),
-            Route(PURPOSE_PATH, show_purpose_form, methods=["GET"]),
-            Route(PURPOSE_PATH, set_purpose, methods=["POST"]),
             Route("/static/{name}", _send_file),
             *sign_in_routes,
         ],
@@ -140,11 +140,16 @@ class _HeadersMiddleware:
 
 
 def _endpoint(path: str, page: _Page, source: ClientSource) -> Callable[[Request], Awaitable[Response]]:
-    """Return the function that answers a route: the page, or a page that explains the error."""
+    """Return the function that answers a route: the page, or a page that explains the error.
+
+    The server must accept the caller before the page begins, so no page shows or changes what the console itself keeps for
+    a caller whom the server does not know.
+    """
 
     def answer(request: Request) -> Response:
         try:
             with source.open(request) as client:
+                check_caller(client)
                 return page(request, client)
         except PurposeMissing as missing:
             return missing.redirect(request)

@@ -45,6 +45,17 @@ class ClientSource(Protocol):
         """Return the id of the person who sent a request; "" if the console does not know it."""
 
 
+def check_caller(client: Client) -> None:
+    """Check with the server that it accepts the caller: the token is valid, and the authority table has the principal.
+
+    Every identified caller may list the models, and the server answers from memory.
+
+    Raises:
+        CallFailed: The server refuses the caller, or does not answer.
+    """
+    client.list_models()
+
+
 class SharedClient:
     """One client for all requests, with the identity of the person who started the console."""
 
@@ -78,21 +89,28 @@ class TokenClients:
     @contextmanager
     def open(self, request: Request) -> Iterator[Client]:
         """Yield a client with the token of the request, and close it afterwards."""
-        token = _forwarded_token(request)
-        if not token:
+        tokens = _forwarded_tokens(request)
+        if len(tokens) > 1:
+            raise NotSignedIn(
+                problem="The request has several bearer tokens that differ. The proxy in front of the console must remove the "
+                "headers Authorization and X-Forwarded-Access-Token that a browser sends, and add one token of its own."
+            )
+        if not tokens:
             raise NotSignedIn
+        (token,) = tokens
         with Client(self._address, credentials=ClientCredentials(self._ca, token=token)) as client:
             yield client
 
     def person(self, request: Request) -> str:
-        """Return the subject of the request's token."""
-        return token_subject(_forwarded_token(request))
+        """Return the subject of the request's token; "" unless it has exactly one."""
+        tokens = _forwarded_tokens(request)
+        return token_subject(*tokens) if len(tokens) == 1 else ""
 
 
 def token_subject(token: str) -> str:
     """Return the subject (`sub`) of a signed token; "" if it has none.
 
-    The signature is not verified here. The server verifies it with every call, and every page calls the server.
+    The signature is not verified here. The server verifies it before any page begins, see `check_caller`.
     """
     try:
         _, payload, _ = token.split(".")
@@ -103,10 +121,9 @@ def token_subject(token: str) -> str:
     return subject if isinstance(subject, str) else ""
 
 
-def _forwarded_token(request: Request) -> str:
-    """Return the bearer token that the proxy added to a request; "" if there is none."""
-    header = request.headers.get("authorization", "")
-    token = request.headers.get(_FORWARDED_TOKEN, "")
-    if header.lower().startswith(_SCHEME):
-        token = header[len(_SCHEME) :].strip()
-    return token if token.isascii() else ""
+def _forwarded_tokens(request: Request) -> set[str]:
+    """Return the bearer tokens of a request. The proxy adds one; another one can only come from the browser."""
+    authorizations = request.headers.getlist("authorization")
+    tokens = {each[len(_SCHEME) :].strip() for each in authorizations if each.lower().startswith(_SCHEME)}
+    tokens.update(each.strip() for each in request.headers.getlist(_FORWARDED_TOKEN))
+    return {token for token in tokens if token and token.isascii()}

@@ -6,24 +6,24 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from console.local_path import local_path
-from console.posted_form import read_posted_form
 from console.purpose import COOKIE
 from console.rendering import render_page
+from grounds_client import Client
 
 _PURPOSE_LENGTH_MAX = 200  # the most that the contract allows
 
 
-async def show_purpose_form(request: Request) -> Response:
+def show_purpose_form(request: Request, _client: Client) -> Response:
     """Show the form."""
     return _show_form(request, local_path(request.query_params.get("next", "/")))
 
 
-async def set_purpose(request: Request) -> Response:
+def set_purpose(request: Request, _client: Client) -> Response:
     """Keep the purpose in a cookie of the session, and return to the page that needs it.
 
     A browser sends the cookie only with requests that come from the console's own pages, so no other page can cause a reading.
     """
-    fields = await read_posted_form(request)
+    fields = request.state.posted_fields
     purpose, wanted = fields.get("purpose", "").strip(), local_path(fields.get("next", "/"))
     if not purpose or len(purpose) > _PURPOSE_LENGTH_MAX:
         return _show_form(request, wanted, f"must have 1 to {_PURPOSE_LENGTH_MAX} characters", status=400)

@@ -1,22 +1,36 @@
 """The console passes each person's token on, and the server's authority table decides."""
 
+import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
+from starlette.routing import Route
 
 import demo
-from tests.console.browsing import Browser
+from console.app import create_app
+from console.connections import TokenClients
+from console.working_papers import WorkingPapers
+from tests.console.browsing import Answer, Browser
 from tests.console.serving import open_console
 from tests.server.edges.identity.certificates import AUDITOR, CRM, CertificateAuthority, encode_token, write_key_set
 
 KEY = ed25519.Ed25519PrivateKey.generate()
 ISSUER = "https://issuer.example.com"
+WITHDRAWN = "spiffe://example.com/withdrawn"  # has no entry in the authority file
 
 
 @pytest.fixture(scope="module")
-def console_url(console_settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def papers_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("papers") / "papers"
+
+
+@pytest.fixture(scope="module")
+def console_url(
+    console_settings: dict[str, str], papers_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """Serve with TLS and bearer tokens, with the console in front."""
     folder = tmp_path_factory.mktemp("sign-in")
     authority = CertificateAuthority.create()
@@ -37,15 +51,77 @@ def console_url(console_settings: dict[str, str], tmp_path_factory: pytest.TempP
     }
     with (
         demo.serving(folder / "log", **console_settings, **settings) as address,
-        open_console("--address", address, "--ca", str(ca), "--tokens-from-proxy") as url,
+        open_console(
+            "--address", address, "--ca", str(ca), "--tokens-from-proxy", "--papers", str(papers_folder)
+        ) as url,
     ):
         yield url
 
 
-def token(person: str, seconds: float = 3600) -> str:
-    """Return a bearer token of a person, which is valid for some seconds."""
+def token(person: str, seconds: float = 3600, *, forged: bool = False) -> str:
+    """Return a bearer token of a person, which is valid for some seconds; a forged one has no signature."""
     claims = {"iss": ISSUER, "aud": "grounds", "sub": person, "iat": time.time() - 7200, "exp": time.time() + seconds}
-    return encode_token({"alg": "EdDSA", "kid": "k1"}, claims, KEY)
+    return (
+        encode_token({"alg": "none"}, claims, None)
+        if forged
+        else encode_token({"alg": "EdDSA", "kid": "k1"}, claims, KEY)
+    )
+
+
+def open_every_route(browser: Browser) -> dict[str, Answer]:
+    """Return the answers of all routes of the application except the style sheets, by method and path."""
+    found: dict[str, Answer] = {}
+    for route in create_app(TokenClients("127.0.0.1:1", Path("ca.pem")), None, []).routes:
+        assert isinstance(route, Route)
+        path = re.sub(r"\{\w+\}", "json", route.path)
+        for method in (route.methods or set()) - {"HEAD"}:
+            if not path.startswith("/static/"):
+                found[f"{method} {path}"] = browser.post(path) if method == "POST" else browser.get(path)
+    assert len(found) > 20
+    return found
+
+
+def test_no_route_answers_a_caller_whom_the_server_does_not_accept(console_url: str, papers_folder: Path) -> None:
+    papers = WorkingPapers(papers_folder)
+    for person in (AUDITOR, WITHDRAWN, "local"):
+        papers.append(
+            person,
+            "READING",
+            decision_id="json",
+            purpose="Secret review",
+            reading_id="r",
+            reading_index=0,
+            record_index=0,
+        )
+    cases = (
+        (token(AUDITOR, forged=True), 401),
+        (token(AUDITOR, -3600), 401),
+        ("nonsense", 401),
+        (token(WITHDRAWN), 403),
+    )
+    before = {file.name: file.read_bytes() for file in papers_folder.iterdir()}
+    for bearer, status in cases:
+        answers = open_every_route(Browser(console_url, authorization=f"Bearer {bearer}"))
+        assert {name: answer.status for name, answer in answers.items()} == dict.fromkeys(answers, status)
+        assert not any("Secret review" in answer.html for answer in answers.values())
+    assert {file.name: file.read_bytes() for file in papers_folder.iterdir()} == before
+
+    auditor = Browser(console_url, authorization=f"Bearer {token(AUDITOR)}")
+    assert "Secret review" in auditor.get("/working-papers/export.json").html
+    assert auditor.post("/evidence/json/mark", mark="EXCEPTION", comment="").status == 200
+
+
+def test_a_request_with_two_tokens_that_differ_is_refused(console_url: str) -> None:
+    both = Browser(console_url, authorization=f"Bearer {token(CRM)}", x_forwarded_access_token=token(AUDITOR)).get(
+        "/models"
+    )
+    same = token(AUDITOR)
+
+    assert (both.status, "several bearer tokens that differ" in both.html) == (401, True)
+    assert (
+        Browser(console_url, authorization=f"Bearer {same}", x_forwarded_access_token=same).get("/models").status == 200
+    )
+    assert Browser(console_url, authorization="Basic YTpi", x_forwarded_access_token=same).get("/models").status == 200
 
 
 def test_a_request_without_a_valid_token_is_refused(console_url: str) -> None:
