@@ -20,7 +20,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from console.connections import ClientSource, NotSignedIn, check_caller
-from console.override_proposals import OverrideProposals
+from console.override_proposals import OverrideProposals, ProposalEnded
 from console.pages import churn, credit, evidence, home, models, override, papers
 from console.pages.form import FormInvalid
 from console.pages.purpose_form import set_purpose, show_purpose_form
@@ -55,6 +55,10 @@ _FILES = {
     "evidence.css": ("grounds_client.evidence", "evidence.css", "text/css"),
     "icon.svg": ("console", "static/icon.svg", "image/svg+xml"),
 }
+_PROPOSAL_ENDED = (
+    "It was recorded already, or has waited for more than eight hours, or the console was restarted or had too many. Read the "
+    "decision; if the override is missing there, fill in its form again."
+)
 _Page = Callable[[Request, Client], Response]
 _POST_ROUTES: Mapping[str, _Page] = {
     "/apply": credit.apply_for_credit,
@@ -153,7 +157,7 @@ def _endpoint(path: str, page: _Page, source: ClientSource) -> Callable[[Request
                 return page(request, client)
         except PurposeMissing as missing:
             return missing.redirect(request)
-        except (NotSignedIn, FormInvalid, CallFailed, PapersRefused) as error:
+        except (NotSignedIn, FormInvalid, CallFailed, PapersRefused, ProposalEnded) as error:
             return _show_refusal(request, error)
         except Exception as error:  # noqa: BLE001 - a bug: the browser gets an incident id only
             return _show_bug(request, path, error)
@@ -167,7 +171,9 @@ def _endpoint(path: str, page: _Page, source: ClientSource) -> Callable[[Request
     return endpoint
 
 
-def _show_refusal(request: Request, error: NotSignedIn | FormInvalid | CallFailed | PapersRefused) -> Response:
+def _show_refusal(
+    request: Request, error: NotSignedIn | FormInvalid | CallFailed | PapersRefused | ProposalEnded
+) -> Response:
     """Return the page that states why a request was refused, and what to do."""
     if isinstance(error, CallFailed):
         problems = [f"{each.field}: {each.problem}" for each in error.problems]
@@ -177,6 +183,10 @@ def _show_refusal(request: Request, error: NotSignedIn | FormInvalid | CallFaile
         return _error_page(request, HTTPStatus.BAD_REQUEST, "This form cannot be sent", *error.problems)
     if isinstance(error, PapersRefused):
         return _error_page(request, HTTPStatus.CONFLICT, "The working papers cannot be used", str(error))
+    if isinstance(error, ProposalEnded):
+        return _error_page(
+            request, HTTPStatus.NOT_FOUND, "This override does not wait for a second person", _PROPOSAL_ENDED
+        )
     text = "" if error.link else "The proxy in front of the console must add a bearer token to each request."
     problem = error.problem or text
     return render_page(

@@ -13,6 +13,10 @@ _SECONDS_MAX = 8 * 3600  # a working day
 _PROPOSALS_MAX = 1000
 
 
+class ProposalEnded(Exception):
+    """A proposal is unknown, has ended, or was recorded."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProposedOverride:
     """An override as a person filled it in.
@@ -28,6 +32,7 @@ class ProposedOverride:
         second_user_id: The second person who agrees; "" if there is none.
         comment: Free text.
         request_id: Makes recording the override safe to repeat.
+        newest_override_id: The newest override of the decision when the person filled in the form; "" if there was none.
     """
 
     decision_id: str
@@ -40,6 +45,7 @@ class ProposedOverride:
     second_user_id: str
     comment: str
     request_id: str
+    newest_override_id: str
 
 
 class OverrideProposals:
@@ -55,21 +61,34 @@ class OverrideProposals:
         self._proposals: dict[str, tuple[float, ProposedOverride]] = {}
 
     def add(self, proposal: ProposedOverride) -> str:
-        """Add a proposal; return the id by which a second person finds it."""
+        """Add a proposal; return the id by which a second person finds it.
+
+        A proposal that waits already, such as after a second click, keeps its id. A different one gets an id of its own, so
+        what a second person has read under an id never changes.
+        """
         name = secrets.token_urlsafe(24)
         with self._lock:
             self._delete_expired()
+            for waiting, (_, each) in self._proposals.items():
+                if each == proposal:
+                    return waiting
             if len(self._proposals) >= _PROPOSALS_MAX:
                 del self._proposals[next(iter(self._proposals))]
             self._proposals[name] = (self._monotonic() + _SECONDS_MAX, proposal)
         return name
 
-    def find(self, name: str) -> ProposedOverride | None:
-        """Return a proposal; None if it is unknown, has ended, or was recorded."""
+    def find(self, name: str) -> ProposedOverride:
+        """Return a proposal.
+
+        Raises:
+            ProposalEnded: It is unknown, has ended, or was recorded.
+        """
         with self._lock:
             self._delete_expired()
             found = self._proposals.get(name)
-        return None if found is None else found[1]
+        if found is None:
+            raise ProposalEnded
+        return found[1]
 
     def delete(self, name: str) -> None:
         """Delete a proposal that was recorded."""

@@ -8,20 +8,18 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from console.pages.form import Form
-from console.pages.override import find_override_rules
+from console.pages.override import find_override_rules, history_lines
 from console.rendering import render_page
 from grounds.credit.v1 import credit_pb2
 from grounds.model.v1 import model_pb2
 from grounds_client import CallFailed, Client
 from grounds_client.evidence.markup import Markup
 from grounds_client.evidence.waterfall import credit_waterfall
-from grounds_client.formatting import outcome_text, override_text
 
 
 def show_decision(request: Request, client: Client) -> Response:
     """Show a decision with its reasons, and what was recorded since."""
     found = client.get_credit_decision(request.path_params["decision_id"])
-    history = [*map(override_text, found.overrides), *map(outcome_text, found.outcomes)]
     decision = found.credit_decision
     model = client.find_model(decision.assessment.model_output.bundle_id)
     return render_page(
@@ -29,7 +27,7 @@ def show_decision(request: Request, client: Client) -> Response:
         "decision.html",
         f"Credit decision {decision.record_ref.decision_id}",
         decision=decision,
-        history=history,
+        history=history_lines(found),
         may_override=find_override_rules(client, decision) is not None,
         waterfall=_draw(decision.assessment, model),
     )

@@ -5,7 +5,6 @@ import uuid
 from collections.abc import Mapping
 from http import HTTPStatus
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -14,6 +13,7 @@ from console.pages.form import Form
 from console.rendering import render_page
 from grounds.credit.v1 import credit_pb2
 from grounds_client import Amount, CallFailed, Client
+from grounds_client.formatting import outcome_text, override_text
 
 _CHOICES = {
     "APPROVE": (credit_pb2.DECISION_APPROVE, "Grant the requested amount"),
@@ -22,6 +22,10 @@ _CHOICES = {
 }
 _CHOICE_TEXTS = {name: text for name, (_, text) in _CHOICES.items()}
 _REQUIRED = ("decision", "reason_code", "user_id", "user_role", "authority_limit")
+_OVERRIDDEN_SINCE = (
+    "was overridden since this override was filled in; read the history on this page, and fill in the form again if the "
+    "override still applies"
+)
 _NO_AMOUNT = Amount.parse("0XXX")  # stands for an amount that is missing or invalid, in a proposal that is never sent
 
 
@@ -41,55 +45,63 @@ def find_override_rules(client: Client, decision: credit_pb2.CreditDecision) -> 
     return None
 
 
+def history_lines(found: credit_pb2.GetCreditDecisionResponse) -> list[str]:
+    """Return what was recorded about a decision since it was made, one line for each override and outcome."""
+    return [*map(override_text, found.overrides), *map(outcome_text, found.outcomes)]
+
+
 def show_override_form(request: Request, client: Client) -> Response:
     """Show the empty form."""
-    decision = client.get_credit_decision(request.path_params["decision_id"]).credit_decision
-    return _show_form(request, client, decision, Form(request), {})
+    found = client.get_credit_decision(request.path_params["decision_id"])
+    return _show_form(request, client, found, Form(request), {})
 
 
 def post_override(request: Request, client: Client) -> Response:
     """Show the override that a person filled in, for confirmation; if it is confirmed, record it."""
     form = Form(request)
-    decision = client.get_credit_decision(request.path_params["decision_id"]).credit_decision
-    proposal, problems = _read_proposal(request, form, decision)
+    found = client.get_credit_decision(request.path_params["decision_id"])
+    proposal, problems = _read_proposal(request, form, found.credit_decision)
+    if _is_overridden_since(found, proposal):
+        problems.setdefault("decision", _OVERRIDDEN_SINCE)
     if problems or form.text("step") == "change":
-        return _show_form(request, client, decision, form, problems)
+        return _show_form(request, client, found, form, problems)
     if form.text("step") != "record":
-        return _show_proposal(request, client, decision, proposal, "Record this override?")
+        return _show_proposal(request, client, found, proposal, "Record this override?")
     try:
         _record(client, proposal)
     except CallFailed as error:
         if _lacks_second_person(error) and request.state.person:
-            return _show_link(request, decision, proposal)
+            return _show_link(request, found.credit_decision, proposal)
         if not error.problems:
             raise
-        return _show_form(request, client, decision, form, _problems_by_field(error))
+        return _show_form(request, client, found, form, _problems_by_field(error))
     return RedirectResponse(f"/decisions/{proposal.decision_id}", 303)
 
 
 def show_proposal(request: Request, client: Client) -> Response:
     """Show an override that waits for a second person."""
-    proposal = _find_proposal(request)
-    decision = client.get_credit_decision(proposal.decision_id).credit_decision
-    return _show_proposal(request, client, decision, proposal, "Do you agree to this override?")
+    proposal = _proposals(request).find(request.path_params["proposal_id"])
+    return _show_agreement(request, client, client.get_credit_decision(proposal.decision_id), proposal)
 
 
 def agree_to_proposal(request: Request, client: Client) -> Response:
     """Record an override with the person who agrees as the second person.
 
     The server checked the first person's authority when it answered that only the second person is missing, and checks the
-    second person's authority now.
+    second person's authority now. An override that was recorded since the first person filled in the form ends the proposal,
+    because nobody has weighed it against the newer one.
     """
-    proposal = _find_proposal(request)
-    decision = client.get_credit_decision(proposal.decision_id).credit_decision
+    proposal = _proposals(request).find(request.path_params["proposal_id"])
+    found = client.get_credit_decision(proposal.decision_id)
     agreed = dataclasses.replace(proposal, second_user_id=request.state.person)
+    if _is_overridden_since(found, agreed):
+        return _show_agreement(request, client, found, proposal)
     try:
         _record(client, agreed)
     except CallFailed as error:
         if not error.problems:
             raise
-        problems = _problems_by_field(error)
-        return _show_proposal(request, client, decision, proposal, "Do you agree to this override?", problems=problems)
+        return _show_agreement(request, client, found, proposal, _problems_by_field(error))
     _proposals(request).delete(request.path_params["proposal_id"])
     return RedirectResponse(f"/decisions/{proposal.decision_id}", 303)
 
@@ -118,13 +130,36 @@ def _read_proposal(
         second_user_id="" if person else form.text("second_user_id"),
         comment=form.text("comment").replace("\r\n", "\n"),
         request_id=form.text("request_id") or str(uuid.uuid4()),
+        newest_override_id=form.text("newest_override_id"),
     )
     return proposal, problems
+
+
+def _newest_override_id(found: credit_pb2.GetCreditDecisionResponse) -> str:
+    """Return the override in force; "" if the decision has none."""
+    return found.overrides[-1].override_id if found.overrides else ""
+
+
+def _is_overridden_since(found: credit_pb2.GetCreditDecisionResponse, proposal: ProposedOverride) -> bool:
+    """Return whether another override was recorded after the form of this one was filled in."""
+    if _newest_override_id(found) == proposal.newest_override_id:
+        return False
+    if not found.overrides:
+        return False  # retention removed the override that the person has seen
+    newest = found.overrides[-1]
+    # A second click finds the override that the first one recorded; the server answers it with the same override.
+    is_own = (newest.request_id, newest.user_id, newest.second_user_id) == (
+        proposal.request_id,
+        proposal.user_id,
+        proposal.second_user_id,
+    )
+    return not is_own
 
 
 def _record(client: Client, proposal: ProposedOverride) -> None:
     """Record an override."""
     fields = {field.name: getattr(proposal, field.name) for field in dataclasses.fields(proposal)}
+    del fields["newest_override_id"]
     client.record_override(fields.pop("decision_id"), fields.pop("decision"), **fields)
 
 
@@ -145,7 +180,7 @@ def _problems_by_field(error: CallFailed) -> dict[str, str]:
 def _show_form(
     request: Request,
     client: Client,
-    decision: credit_pb2.CreditDecision,
+    found: credit_pb2.GetCreditDecisionResponse,
     form: Form,
     problems: Mapping[str, str],
 ) -> Response:
@@ -155,8 +190,10 @@ def _show_form(
         "override.html",
         "Override a decision",
         status=HTTPStatus.BAD_REQUEST if problems else HTTPStatus.OK,
-        decision=decision,
-        rules=find_override_rules(client, decision),
+        decision=found.credit_decision,
+        history=history_lines(found),
+        newest_override_id=_newest_override_id(found),
+        rules=find_override_rules(client, found.credit_decision),
         form=form,
         problems=problems,
         choices=_CHOICE_TEXTS,
@@ -164,17 +201,33 @@ def _show_form(
     )
 
 
+def _show_agreement(
+    request: Request,
+    client: Client,
+    found: credit_pb2.GetCreditDecisionResponse,
+    proposal: ProposedOverride,
+    problems: Mapping[str, str] | None = None,
+) -> Response:
+    """Return the page that asks a second person to agree to an override, without the button if it is too late."""
+    question = "Do you agree to this override?"
+    if _is_overridden_since(found, proposal):
+        problems = {"decision": _OVERRIDDEN_SINCE}
+        return _show_proposal(request, client, found, proposal, question, problems=problems, is_too_late=True)
+    return _show_proposal(request, client, found, proposal, question, problems=problems)
+
+
 def _show_proposal(
     request: Request,
     client: Client,
-    decision: credit_pb2.CreditDecision,
+    found: credit_pb2.GetCreditDecisionResponse,
     proposal: ProposedOverride,
     question: str,
     *,
     problems: Mapping[str, str] | None = None,
+    is_too_late: bool = False,
 ) -> Response:
     """Return the page that asks a person to confirm an override, or a second person to agree to it."""
-    rules = find_override_rules(client, decision)
+    rules = find_override_rules(client, found.credit_decision)
     reasons = [*rules.high_side_reasons, *rules.low_side_reasons] if rules else []
     reason = next((each.text for each in reasons if each.code == proposal.reason_code), proposal.reason_code)
     choice = next(name for name, (number, _) in _CHOICES.items() if number == proposal.decision)
@@ -182,14 +235,16 @@ def _show_proposal(
         request,
         "override_proposal.html",
         question,
-        status=HTTPStatus.BAD_REQUEST if problems else HTTPStatus.OK,
-        decision=decision,
+        status=HTTPStatus.CONFLICT if is_too_late else HTTPStatus.BAD_REQUEST if problems else HTTPStatus.OK,
+        decision=found.credit_decision,
+        history=history_lines(found),
         proposal=proposal,
         reason=reason,
         choice=choice,
         choice_text=_CHOICE_TEXTS[choice],
         problems=problems or {},
         is_agreement="proposal_id" in request.path_params,
+        is_too_late=is_too_late,
         person=request.state.person,
     )
 
@@ -204,16 +259,4 @@ def _show_link(request: Request, decision: credit_pb2.CreditDecision, proposal: 
 def _proposals(request: Request) -> OverrideProposals:
     """Return the overrides that wait for a second person."""
     found: OverrideProposals = request.app.state.proposals
-    return found
-
-
-def _find_proposal(request: Request) -> ProposedOverride:
-    """Return the proposal of a request's address; raise HTTPException if it has ended."""
-    found = _proposals(request).find(request.path_params["proposal_id"])
-    if found is None:
-        raise HTTPException(
-            HTTPStatus.NOT_FOUND,
-            "This override was recorded already, or has waited for more than eight hours, or the console was restarted. "
-            "Look at the decision; if the override is missing there, fill in its form again.",
-        )
     return found

@@ -1,5 +1,6 @@
 """A loan officer overrides a decision in the browser: the server decides, and a second person agrees as themselves."""
 
+import dataclasses
 import html
 import re
 import time
@@ -13,7 +14,7 @@ from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import Page
 
 import demo
-from console.override_proposals import OverrideProposals, ProposedOverride
+from console.override_proposals import OverrideProposals, ProposalEnded, ProposedOverride
 from grounds.credit.v1 import credit_pb2
 from grounds_client import Amount, Client, ClientCredentials
 from tests.console.browsing import Browser
@@ -249,13 +250,89 @@ def test_an_override_waits_eight_hours_for_a_second_person() -> None:
     now = [0.0]
     proposals = OverrideProposals(lambda: now[0])
     amount = Amount.parse("1EUR")
-    proposal = ProposedOverride("d", credit_pb2.DECISION_APPROVE, None, "R", "u", "ROLE", amount, "", "", "r")
+    proposal = ProposedOverride("d", credit_pb2.DECISION_APPROVE, None, "R", "u", "ROLE", amount, "", "", "r", "")
+    other = dataclasses.replace(proposal, comment="more")
     first = proposals.add(proposal)
     now[0] = 8 * 3600 - 1.0
-    second = proposals.add(proposal)
+    second = proposals.add(other)
 
-    assert (proposals.find(first), proposals.find("unknown")) == (proposal, None)
+    assert (proposals.find(first), proposals.add(proposal)) == (proposal, first)
     now[0] += 1
-    assert (proposals.find(first), proposals.find(second)) == (None, proposal)
+    assert proposals.find(second) == other
     proposals.delete(second)
-    assert proposals.find(second) is None
+    for name in ("unknown", first, second):
+        with pytest.raises(ProposalEnded):
+            proposals.find(name)
+
+
+BIG = FIELDS | {"granted_amount": "15000", "comment": ""}  # the policy requires a second person
+
+
+def hidden_fields(page: str) -> dict[str, str]:
+    """Return the hidden fields of a form."""
+    return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page))
+
+
+def confirm_override(browser: Browser, decision_id: str, **changes: str) -> dict[str, str]:
+    """Fill in the form of an override as a person does; return the fields of the page that asks to confirm it."""
+    path = f"/decisions/{decision_id}/override"
+    filled = hidden_fields(browser.get(path).html) | BIG | changes
+    fields = hidden_fields(browser.post(path, **filled, step="review").html)
+    assert "request_id" in fields
+    return fields
+
+
+def propose(browser: Browser, decision_id: str, fields: dict[str, str]) -> str:
+    """Confirm an override that a second person must agree to; return the path for that person."""
+    page = browser.post(f"/decisions/{decision_id}/override", **fields, step="record")
+    assert "A second person must agree" in page.html, text_of(page.html)
+    return re.findall(r"<pre[^>]*>[^<]*(/overrides/[^<]+)</pre>", page.html)[0]
+
+
+def test_a_proposal_ends_when_the_decision_is_overridden_since(signed_in: SignedIn) -> None:
+    decision_id = signed_in.new_decision("20000EUR")
+    first, second = signed_in.browser(FIRST), signed_in.browser(SECOND)
+    stale = confirm_override(first, decision_id)
+    link = propose(first, decision_id, stale)
+    assert second.get(link).status == 200
+    second.post(
+        f"/decisions/{decision_id}/override",
+        **confirm_override(second, decision_id, granted_amount="700"),
+        step="record",
+    )
+    (newer,) = signed_in.overrides(decision_id)
+    assert newer.granted_amount.units == 700
+
+    for late in (
+        second.get(link),
+        second.post(link),
+        first.post(f"/decisions/{decision_id}/override", **stale, step="review"),
+        first.post(f"/decisions/{decision_id}/override", **stale, step="record"),
+    ):
+        assert late.status in {400, 409}
+        assert "decision was overridden since this override was filled in" in text_of(late.html)
+        assert f"override {newer.override_id}" in text_of(late.html)  # the history
+        assert "I agree" not in late.html
+    assert list(signed_in.overrides(decision_id)) == [newer]
+
+    again = propose(first, decision_id, confirm_override(first, decision_id))
+    assert f"override {newer.override_id}" in text_of(second.get(again).html)
+    assert second.post(again).url.endswith(f"/decisions/{decision_id}")
+    assert [each.granted_amount.units for each in signed_in.overrides(decision_id)] == [700, 15000]
+
+
+def test_a_second_click_adds_no_second_proposal_and_other_content_changes_no_proposal(signed_in: SignedIn) -> None:
+    decision_id = signed_in.new_decision("20000EUR")
+    first, second = signed_in.browser(FIRST), signed_in.browser(SECOND)
+    fields = confirm_override(first, decision_id)
+    link = propose(first, decision_id, fields)
+
+    assert propose(first, decision_id, fields) == link
+    assert propose(first, decision_id, fields | {"granted_amount": "16000EUR"}) != link
+    assert "15,000" in text_of(second.get(link).html)
+
+
+def test_a_proposal_that_has_ended_is_explained(signed_in: SignedIn) -> None:
+    browser = signed_in.browser(SECOND)
+    for page in (browser.get("/overrides/unknown"), browser.post("/overrides/unknown")):
+        assert (page.status, "fill in its form again" in text_of(page.html)) == (404, True)
