@@ -13,9 +13,11 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
+from grounds.churn.v1 import churn_pb2
 from grounds_client.client import DEFAULT_PAGE_SIZE, Client
 from grounds_client.errors import CallFailed, PullRefused
 from grounds_client.files import file_sha256
@@ -76,6 +78,7 @@ class MarketPull:
         self._client, self._to, self._report, self._page_size = client, to, report, page_size
         self._state_file = StateFile(state_file)
         self._changed = self._removed = 0
+        self._family = ""
 
     def run(self, market: str, locale: str, *, include_withheld: bool = False, family: str = "") -> PullResult:
         """Bring the copy up to date.
@@ -83,15 +86,16 @@ class MarketPull:
         Args:
             market: The market of the copy.
             locale: The language of the driver texts.
-            include_withheld: Whether the copy has the hold-out group and suppressed customers, whom campaigns must not
-                contact.
-            family: The model family; "" means churn, or the only family of the market.
+            include_withheld: Whether the copy has withheld customers (held out or suppressed).
+            family: The model family. "" means the family of the copy; for a new copy, it means churn, or the only family of
+                the market.
 
         Raises:
             CallFailed: The server rejected a call or was unavailable; the next pull resumes.
-            PullRefused: The state file is malformed or belongs to another market, another pull is using the state file,
-                or the server required a full sync _RESYNCS_MAX times.
+            PullRefused: The state file is malformed or belongs to another market or family, another pull is using the state
+                file, or the server required a full sync _RESYNCS_MAX times.
         """
+        self._family = family
         with self._state_file.lock():
             state = self._starting_state(PullState(market, locale, include_withheld=include_withheld, family=family))
             for _ in range(_RESYNCS_MAX):
@@ -101,16 +105,17 @@ class MarketPull:
                     if error.reason != "RESYNC_REQUIRED":
                         raise
                     self._report(f"the server requires a full sync: {error.message}")
-                    state = self._save(replace(_empty_copy(state), file_sha256=state.file_sha256))
+                    state = self._save(_empty_copy(state, self._family))
                     self._changed = self._removed = 0
             raise PullRefused(f"the server required a full sync {_RESYNCS_MAX} times in a row; try again later")
 
     def _starting_state(self, new: PullState) -> PullState:
         """Return the state to continue from: the last pull's state, or the new one if a full sync is needed."""
         state, locale = self._state_file.read(), new.locale
-        if state is None:
+        if state is None or not (state.token or state.file_sha256):  # no pull has received anything yet
             return self._save(new)
         self._check_same_copy(state, new)
+        new = replace(new, family=state.family or new.family)
         if state.locale != locale:
             self._report(f"locale changed from {state.locale or 'en'} to {locale or 'en'}: starting a full sync")
             return self._save(new)
@@ -140,11 +145,26 @@ class MarketPull:
                 f"{self._state_file.path}: belongs to market {state.market}; for {new.market}, use a different file with --to "
                 "or --state"
             )
-        if state.family != new.family:
+        self._check_same_family(state.family)
+
+    def _check_same_family(self, family: str) -> None:
+        """Raise PullRefused if the copy has another family than the caller named. "" is an unknown family."""
+        if family and self._family and family != self._family:
             raise PullRefused(
-                f"{self._state_file.path}: belongs to family {state.family or 'churn'}; for {new.family or 'churn'}, use a "
-                "different file with --to or --state"
+                f"{self._state_file.path}: belongs to family {family}; for {self._family}, use a different file with --to or "
+                "--state"
             )
+
+    def _run_fields(self, state: PullState, run: churn_pb2.ChurnRun) -> dict[str, Any]:
+        """Return the fields of the state that an answer's run determines: the run columns and the family of the copy.
+
+        A state of an earlier release has no family, and a server of an earlier release states none.
+
+        Raises:
+            PullRefused: The caller named another family.
+        """
+        self._check_same_family(run.family)
+        return {"run": run_columns(run), "family": run.family or state.family}
 
     def _finish(self, state: PullState) -> PullResult:
         """Run the remaining phases.
@@ -177,7 +197,7 @@ class MarketPull:
                     phase="APPLY_FULL" if is_last else "FULL",
                     token=part.delta_token if is_last else part.resume_token,
                     parts=state.parts + 1,
-                    run=run_columns(part.run),
+                    **self._run_fields(state, part.run),
                 )
             )
             self._report(f"part {state.parts}: {table.num_rows:,} of {part.run.customer_count:,} customers")
@@ -204,7 +224,7 @@ class MarketPull:
                     phase="APPLY_DELTA" if is_last else "DELTA",
                     token=page.delta_token if is_last else page.next_page_token,
                     parts=state.parts + 1,
-                    run=run_columns(page.run),
+                    **self._run_fields(state, page.run),
                 )
             )
             changed, removed = len(page.churn_risks), len(page.removed_customers)
@@ -253,6 +273,17 @@ class MarketPull:
         return self._state_file.parts_folder / f"{number:06d}.arrow"
 
 
-def _empty_copy(state: PullState) -> PullState:
-    """Return the state before the first part of a full sync."""
-    return PullState(state.market, state.locale, include_withheld=state.include_withheld, family=state.family)
+def _empty_copy(state: PullState, family: str) -> PullState:
+    """Return the state before the first part of a full sync that replaces a copy. The copy keeps its family.
+
+    Args:
+        state: The state of the copy.
+        family: The family that the caller named, for a copy whose family is unknown.
+    """
+    return PullState(
+        state.market,
+        state.locale,
+        file_sha256=state.file_sha256,
+        include_withheld=state.include_withheld,
+        family=state.family or family,
+    )

@@ -29,8 +29,9 @@ class PullState:
         parts: The number of parts on disk.
         run: The run columns of the copy after the parts are applied (`run_columns`).
         file_sha256: SHA-256 of the copy as last written; "" if no copy has been written.
-        include_withheld: Whether the copy has the customers whom campaigns must not contact.
-        family: The model family of the copy; "" if the server chose it at the first pull.
+        include_withheld: Whether the copy has withheld customers (held out or suppressed).
+        family: The model family of the copy. Before the first answer, it is the family that the caller named. It is "" if
+            the caller named none, or if an earlier release wrote the state.
     """
 
     market: str

@@ -1,13 +1,14 @@
 """A copy has the customers and the family that the caller chose, and the terminal marks whom campaigns must not contact."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
-from grounds_client import Client
+from grounds_client import CallFailed, Client
 from grounds_client.pull import MarketPull, PullRefused
 from grounds_client.terminal.churn import show_risks
 from grounds_client.terminal.console import make_console
@@ -27,13 +28,13 @@ def load(serving: Serving, churn: ChurnFamily, path: Path, family: str, customer
     load_file(serving.application.database, write_run(path, churn.model, rows, family=family), utc_now())
 
 
-async def pull_ids(serving: Serving, to: Path, **fields: Any) -> tuple[str, list[str]]:
+async def pull_ids(serving: Serving, to: Path, locale: str = "", **fields: Any) -> tuple[str, list[str]]:
     """Pull; return the customers of the copy and the progress lines."""
     lines: list[str] = []
 
     def run() -> None:
         with Client(f"127.0.0.1:{serving.application.port}") as client:
-            MarketPull(client, to, state_path(to), lines.append).run("DE", "", **fields)
+            MarketPull(client, to, state_path(to), lines.append).run("DE", locale, **fields)
 
     await asyncio.to_thread(run)
     return "".join(pq.read_table(to)["customer_id"].to_pylist()), lines
@@ -63,8 +64,67 @@ async def test_a_copy_has_one_family(serving: Serving, churn_family: ChurnFamily
 
     assert (await pull_ids(serving, to))[0] == "ABC"
     assert (await pull_ids(serving, tmp_path / "tools.parquet", family="churn_tools"))[0] == "XY"
+    assert (await pull_ids(serving, to, family="churn"))[0] == "ABC"
+    assert (await pull_ids(serving, tmp_path / "tools.parquet"))[0] == "XY"
     with pytest.raises(PullRefused, match="belongs to family churn; for churn_tools, use a different file"):
         await pull_ids(serving, to, family="churn_tools")
+
+
+def prune_runs(serving: Serving, family: str) -> None:
+    """Make the tokens of a family's older run invalid, by deleting the run."""
+    with serving.application.database.writing() as connection:
+        oldest = connection.exec_driver_sql(f"SELECT min(run_number) FROM runs WHERE family = '{family}'").scalar()
+        connection.exec_driver_sql(f"UPDATE runs SET state = 'PRUNING' WHERE run_number = {oldest}")
+
+
+@pytest.mark.parametrize("other", ["churn", "churn_tools"])
+@pytest.mark.parametrize("cause", ["the run was deleted", "another language", "the copy was changed"])
+async def test_a_full_sync_keeps_the_family_of_a_copy_that_named_none(
+    serving: Serving, churn_family: ChurnFamily, tmp_path: Path, other: str, cause: str
+) -> None:
+    to = tmp_path / "copy.parquet"
+    load(serving, churn_family, tmp_path / "1", "loyalty", "ABC", held_out="")
+    await pull_ids(serving, to)
+    load(serving, churn_family, tmp_path / "2", other, "XY", held_out="")
+    load(serving, churn_family, tmp_path / "3", "loyalty", "ABCD", held_out="")
+    if cause == "the run was deleted":
+        prune_runs(serving, "loyalty")
+    if cause == "the copy was changed":
+        pq.write_table(pq.read_table(to).slice(1), to)
+
+    ids, lines = await pull_ids(serving, to, locale="de" if cause == "another language" else "")
+
+    assert [line for line in lines if "full sync" in line]
+    assert ids == "ABCD"
+
+
+async def test_a_state_of_an_earlier_release_without_a_family_takes_that_of_its_token(
+    serving: Serving, churn_family: ChurnFamily, tmp_path: Path
+) -> None:
+    to = tmp_path / "copy.parquet"
+    load(serving, churn_family, tmp_path / "1", "loyalty", "ABC", held_out="")
+    await pull_ids(serving, to)
+    state = json.loads(state_path(to).read_text())
+    assert state.pop("family") == "loyalty"
+    state_path(to).write_text(json.dumps(state))
+    load(serving, churn_family, tmp_path / "2", "churn", "XY", held_out="")
+
+    with pytest.raises(PullRefused, match="belongs to family loyalty; for churn, use a different file"):
+        await pull_ids(serving, to, family="churn")
+    ids, _ = await pull_ids(serving, to)
+
+    assert ids == "ABC"
+    assert json.loads(state_path(to).read_text())["family"] == "loyalty"
+
+
+async def test_a_first_pull_that_was_rejected_can_be_repeated_with_another_family(
+    serving: Serving, churn_family: ChurnFamily, tmp_path: Path
+) -> None:
+    load(serving, churn_family, tmp_path / "1", "loyalty", "ABC", held_out="")
+    with pytest.raises(CallFailed, match="NO_RUN"):
+        await pull_ids(serving, tmp_path / "copy.parquet", family="loyality")
+
+    assert (await pull_ids(serving, tmp_path / "copy.parquet", family="loyalty"))[0] == "ABC"
 
 
 async def test_the_terminal_marks_a_customer_whom_campaigns_must_not_contact(
