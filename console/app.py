@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from console.connections import ClientSource, NotSignedIn, check_caller
+from console.connections import ClientSource, NotSignedIn, ProviderUnavailable, check_caller
 from console.override_proposals import OverrideProposals, ProposalEnded
 from console.pages import churn, credit, evidence, home, models, override, papers
 from console.pages.form import FormInvalid
@@ -59,6 +59,11 @@ _PROPOSAL_ENDED = (
     "It was recorded already, or has waited for more than eight hours, or the console was restarted or had too many. Read the "
     "decision; if the override is missing there, fill in its form again."
 )
+_PROVIDER_UNAVAILABLE = (
+    "The provider that signs people in does not answer, and your access token has expired. You stay signed in: try again in a "
+    "minute. If it lasts, inform the operator."
+)
+_REFUSALS = (CallFailed, FormInvalid, PapersRefused, ProposalEnded, ProviderUnavailable, NotSignedIn)
 _Page = Callable[[Request, Client], Response]
 _POST_ROUTES: Mapping[str, _Page] = {
     "/apply": credit.apply_for_credit,
@@ -157,7 +162,7 @@ def _endpoint(path: str, page: _Page, source: ClientSource) -> Callable[[Request
                 return page(request, client)
         except PurposeMissing as missing:
             return missing.redirect(request)
-        except (NotSignedIn, FormInvalid, CallFailed, PapersRefused, ProposalEnded) as error:
+        except _REFUSALS as error:
             return _show_refusal(request, error)
         except Exception as error:  # noqa: BLE001 - a bug: the browser gets an incident id only
             return _show_bug(request, path, error)
@@ -171,30 +176,39 @@ def _endpoint(path: str, page: _Page, source: ClientSource) -> Callable[[Request
     return endpoint
 
 
-def _show_refusal(
-    request: Request, error: NotSignedIn | FormInvalid | CallFailed | PapersRefused | ProposalEnded
-) -> Response:
+def _show_refusal(request: Request, error: Exception) -> Response:
     """Return the page that states why a request was refused, and what to do."""
-    if isinstance(error, CallFailed):
-        problems = [f"{each.field}: {each.problem}" for each in error.problems]
-        status = _STATUS.get(error.code, HTTPStatus.BAD_GATEWAY)
-        return _error_page(request, status, error.reason or error.code.name, error.message, *problems)
-    if isinstance(error, FormInvalid):
-        return _error_page(request, HTTPStatus.BAD_REQUEST, "This form cannot be sent", *error.problems)
-    if isinstance(error, PapersRefused):
-        return _error_page(request, HTTPStatus.CONFLICT, "The working papers cannot be used", str(error))
-    if isinstance(error, ProposalEnded):
-        return _error_page(
-            request, HTTPStatus.NOT_FOUND, "This override does not wait for a second person", _PROPOSAL_ENDED
-        )
+    match error:
+        case CallFailed():
+            problems = [f"{each.field}: {each.problem}" for each in error.problems]
+            status = _STATUS.get(error.code, HTTPStatus.BAD_GATEWAY)
+            return _error_page(request, status, error.reason or error.code.name, error.message, *problems)
+        case FormInvalid():
+            return _error_page(request, HTTPStatus.BAD_REQUEST, "This form cannot be sent", *error.problems)
+        case PapersRefused():
+            return _error_page(request, HTTPStatus.CONFLICT, "The working papers cannot be used", str(error))
+        case ProposalEnded():
+            title = "This override does not wait for a second person"
+            return _error_page(request, HTTPStatus.NOT_FOUND, title, _PROPOSAL_ENDED)
+        case ProviderUnavailable():
+            title = "Your sign-in cannot be renewed now"
+            return _error_page(request, HTTPStatus.SERVICE_UNAVAILABLE, title, _PROVIDER_UNAVAILABLE)
+        case NotSignedIn():
+            return _show_not_signed_in(request, error)
+        case _:
+            raise error
+
+
+def _show_not_signed_in(request: Request, error: NotSignedIn) -> Response:
+    """Return the page that asks a person to sign in."""
+    request.state.person = ""  # a session may have ended while the request was answered
     text = "" if error.link else "The proxy in front of the console must add a bearer token to each request."
-    problem = error.problem or text
     return render_page(
         request,
         "sign_in.html",
         "You are not signed in",
         status=HTTPStatus.UNAUTHORIZED,
-        problem=problem,
+        problem=error.problem or text,
         link=error.link,
     )
 

@@ -31,6 +31,10 @@ class NotSignedIn(Exception):
         self.link, self.problem = link, problem
 
 
+class ProviderUnavailable(Exception):
+    """The provider that signs people in does not answer, so an expired access token cannot be renewed now."""
+
+
 class ClientSource(Protocol):
     """Provides the client with which a request is answered."""
 
@@ -39,6 +43,7 @@ class ClientSource(Protocol):
 
         Raises:
             NotSignedIn: The request does not identify a person.
+            ProviderUnavailable: The person is signed in, but their access token has expired and cannot be renewed now.
         """
 
     def person(self, request: Request) -> str:

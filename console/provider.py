@@ -3,7 +3,7 @@
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,14 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
-from console.connections import token_subject
+from console.connections import ProviderUnavailable, token_subject
 
 _ALGORITHMS = ["RS256", "ES256", "EdDSA", "Ed25519"]
 _LEEWAY_SECONDS = 10
 _TIMEOUT_SECONDS = 5.0
-_REFRESH_BEFORE_SECONDS = 30  # a call that begins now must not end with an expired token
 _VERIFIER_LENGTH = 64  # RFC 7636 allows 43 to 128
 _DEFAULT_LIFETIME = 300  # of a token whose lifetime the provider does not state
+_OUTAGES = {"server_error", "temporarily_unavailable", "slow_down"}  # errors that say nothing about the refresh token
 _CLAIM_PROBLEMS = {
     "nonce": "it belongs to another sign-in (nonce)",
     "aud": "it was issued for another application (aud)",
@@ -70,7 +70,7 @@ class Tokens:
         access: The token that the console passes on to the server.
         refresh: The token that gets the next access token; "" if the provider issued none.
         identity: The id token.
-        end: When to get the next access token, in seconds of the monotonic clock.
+        end: When the access token expires, in seconds of the monotonic clock.
     """
 
     access: str
@@ -87,13 +87,17 @@ class Tokens:
 class Provider:
     """A provider of sign-ins. Threads may share it."""
 
-    def __init__(self, settings: ProviderSettings) -> None:
+    def __init__(self, settings: ProviderSettings, monotonic: Callable[[], float] = time.monotonic) -> None:
         """Read the provider's metadata.
+
+        Args:
+            settings: How the console reaches the provider.
+            monotonic: The clock in which the end of tokens is stated.
 
         Raises:
             SignInRefused: The metadata cannot be read or are invalid.
         """
-        self._settings = settings
+        self._settings, self._monotonic = settings, monotonic
         self._trust = ssl.create_default_context(cafile=str(settings.ca) if settings.ca else None)
         self._lock = threading.Lock()
         self._metadata = self._read_metadata()
@@ -114,6 +118,7 @@ class Provider:
         Raises:
             SignInRefused: The provider refuses the code, or a token is invalid.
         """
+        begun = self._monotonic()
         try:
             with self._client() as client:
                 answer = client.fetch_token(
@@ -124,7 +129,7 @@ class Provider:
                 )
         except (AuthlibBaseError, httpx2.HTTPError, ValueError) as error:
             raise SignInRefused(f"The provider gave no tokens ({_error_text(error)}). Sign in again.") from error
-        tokens = _tokens(answer, "")
+        tokens = _tokens(answer, "", begun)
         self._verify_identity(tokens, nonce)
         return tokens
 
@@ -133,15 +138,23 @@ class Provider:
 
         Raises:
             SignInRefused: The provider refuses, issued no refresh token, or answers for another person.
+            ProviderUnavailable: The provider gives no answer, or one that says nothing about the refresh token.
         """
         if not tokens.refresh:
             raise SignInRefused("Your sign-in has expired. Sign in again.")
+        begun = self._monotonic()
         try:
             with self._client() as client:
                 answer = client.refresh_token(self._metadata["token_endpoint"], refresh_token=tokens.refresh)
-        except (AuthlibBaseError, httpx2.HTTPError, ValueError) as error:
+        except AuthlibBaseError as error:
+            if error.error in _OUTAGES:
+                raise ProviderUnavailable(_error_text(error)) from error
             raise SignInRefused(f"Your sign-in cannot be renewed ({_error_text(error)}). Sign in again.") from error
-        renewed = _tokens({"id_token": tokens.identity, **answer}, tokens.refresh)
+        except (httpx2.HTTPError, ValueError) as error:
+            raise ProviderUnavailable(_error_text(error)) from error
+        if not answer.get("access_token"):
+            raise ProviderUnavailable("an answer without an access token")
+        renewed = _tokens({"id_token": tokens.identity, **answer}, tokens.refresh, begun)
         if renewed.subject != tokens.subject:
             raise SignInRefused("The provider renewed the sign-in of another person. Sign in again.")
         return renewed
@@ -250,15 +263,18 @@ def new_verifier() -> str:
     return str(generate_token(_VERIFIER_LENGTH))
 
 
-def _tokens(answer: Mapping[str, Any], refresh: str) -> Tokens:
-    """Return the tokens of an answer of the provider. Without a new refresh token, the given one stays in use."""
+def _tokens(answer: Mapping[str, Any], refresh: str, begun: float) -> Tokens:
+    """Return the tokens of an answer of the provider to a request that began then.
+
+    Without a new refresh token, the given one stays in use.
+    """
     lifetime = answer.get("expires_in")
     seconds = lifetime if isinstance(lifetime, int) else _DEFAULT_LIFETIME
     return Tokens(
         access=str(answer.get("access_token") or ""),
         refresh=str(answer.get("refresh_token") or refresh),
         identity=str(answer.get("id_token") or ""),
-        end=time.monotonic() + seconds - _REFRESH_BEFORE_SECONDS,
+        end=begun + seconds,
     )
 
 

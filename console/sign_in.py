@@ -3,7 +3,7 @@
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from console.connections import NotSignedIn
+from console.connections import NotSignedIn, ProviderUnavailable
 from console.local_path import local_path
 from console.posted_form import read_posted_form
 from console.provider import Provider, SignInRefused, Tokens, new_verifier
@@ -29,6 +29,8 @@ _SESSION_COOKIE, _BEGUN_COOKIE = "__Host-session", "__Host-sign-in"
 _SESSION_SECONDS_MAX = 12 * 3600
 _IDLE_SECONDS_MAX = 3600
 _BEGUN_SECONDS_MAX = 600
+_REFRESH_BEFORE_SECONDS = 30  # a call that begins now must not end with an expired token
+_REFRESH_AGAIN_SECONDS = 5  # after the provider gave no answer; each request would wait for it otherwise
 _ENTRIES_MAX = 10_000
 
 
@@ -45,47 +47,73 @@ class _BegunSignIn:
 
 @dataclass(slots=True)
 class _Session:
-    """The session of a person."""
+    """The session of a person. Who holds the lock may renew the tokens."""
 
     tokens: Tokens
     begun: float
     used: float
+    refresh_again: float = 0.0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class SignedInClients:
     """A client for each request, with the access token of the session to which the request belongs."""
 
-    def __init__(self, address: str, ca: Path, provider: Provider) -> None:
+    def __init__(
+        self, address: str, ca: Path, provider: Provider, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         """Remember server and provider.
 
         Args:
             address: Host and port of the gRPC server.
             ca: PEM file with the certificates that sign the server's certificate.
             provider: Signs people in.
+            monotonic: The clock of the sessions, which must be that of the provider.
         """
-        self._address, self._ca, self._provider = address, ca, provider
+        self._address, self._ca, self._provider, self._monotonic = address, ca, provider, monotonic
         self._lock = threading.Lock()
         self._begun: dict[str, _BegunSignIn] = {}
         self._sessions: dict[str, _Session] = {}
 
     @contextmanager
     def open(self, request: Request) -> Iterator[Client]:
-        """Yield a client with the access token of the session, which is renewed before it expires."""
+        """Yield a client with the access token of the session, which is renewed before it expires.
+
+        Without an answer of the provider, the token is used until it expires, and the session continues after that.
+        """
         name = request.cookies.get(_SESSION_COOKIE, "")
         session = self._find(name)
         if session is None:
             raise NotSignedIn(_sign_in_link(request))
         with session.lock:
-            if time.monotonic() >= session.tokens.end:
-                try:
-                    session.tokens = self._provider.refresh(session.tokens)
-                except SignInRefused as error:
-                    self._delete(name)
-                    raise NotSignedIn(_sign_in_link(request), str(error)) from error
+            if self._find(name) is not session:  # the person signed out while this request waited for the lock
+                raise NotSignedIn(_sign_in_link(request))
+            try:
+                self._renew(session)
+            except SignInRefused as error:
+                self._delete(name)
+                raise NotSignedIn(_sign_in_link(request), str(error)) from error
             token = session.tokens.access
         with Client(self._address, credentials=ClientCredentials(self._ca, token=token)) as client:
             yield client
+
+    def _renew(self, session: _Session) -> None:
+        """Renew the tokens of a session if they are about to expire. The caller holds the lock of the session.
+
+        Raises:
+            SignInRefused: The provider refuses.
+            ProviderUnavailable: The provider does not answer, and the access token has expired.
+        """
+        now = self._monotonic()
+        if now < session.tokens.end - _REFRESH_BEFORE_SECONDS:
+            return
+        if now >= session.refresh_again:
+            try:
+                session.tokens = self._provider.refresh(session.tokens)
+            except ProviderUnavailable:
+                session.refresh_again = self._monotonic() + _REFRESH_AGAIN_SECONDS
+        if self._monotonic() >= session.tokens.end:
+            raise ProviderUnavailable
 
     def person(self, request: Request) -> str:
         """Return the person of the session; "" if there is none."""
@@ -105,7 +133,7 @@ class SignedInClients:
         state, browser, nonce, verifier = (*(secrets.token_urlsafe(32) for _ in range(3)), new_verifier())
         wanted = local_path(request.query_params.get("next", "/"))
         with self._lock:
-            now = time.monotonic()
+            now = self._monotonic()
             for old in [name for name, each in self._begun.items() if each.end <= now]:
                 del self._begun[old]
             if len(self._begun) >= _ENTRIES_MAX:
@@ -130,7 +158,7 @@ class SignedInClients:
                 problem=str(error),
                 link=_SIGN_IN_PATH,
             )
-        name, now = secrets.token_urlsafe(32), time.monotonic()
+        name, now = secrets.token_urlsafe(32), self._monotonic()
         with self._lock:
             self._delete_expired(now)
             self._sessions.pop(request.cookies.get(_SESSION_COOKIE, ""), None)
@@ -148,7 +176,7 @@ class SignedInClients:
             begun = self._begun.pop(request.query_params.get("state", ""), None)
         browser = request.cookies.get(_BEGUN_COOKIE, "")
         is_own = begun is not None and secrets.compare_digest(begun.browser.encode(), browser.encode())
-        if begun is None or not is_own or begun.end <= time.monotonic():
+        if begun is None or not is_own or begun.end <= self._monotonic():
             raise SignInRefused(
                 "This sign-in was used already, is older than ten minutes, or was begun in another browser. Sign in again."
             )
@@ -161,7 +189,7 @@ class SignedInClients:
         await read_posted_form(request)
         session = self._delete(request.cookies.get(_SESSION_COOKIE, ""))
         if session is not None:
-            await run_in_threadpool(self._provider.revoke, session.tokens)
+            await run_in_threadpool(self._revoke, session)
         request.state.person = ""
         answer = render_page(
             request, "signed_out.html", "You are signed out", provider_link=self._provider.end_session_address()
@@ -170,9 +198,14 @@ class SignedInClients:
         answer.delete_cookie("purpose", httponly=True)
         return answer
 
+    def _revoke(self, session: _Session) -> None:
+        """Revoke the tokens of a session that was deleted, after a renewal that has begun before."""
+        with session.lock:
+            self._provider.revoke(session.tokens)
+
     def _find(self, name: str) -> _Session | None:
         """Return a session that has not ended."""
-        now = time.monotonic()
+        now = self._monotonic()
         with self._lock:
             session = self._sessions.get(name)
             if session is not None and _has_ended(session, now):

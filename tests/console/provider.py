@@ -1,11 +1,13 @@
 """An OpenID Connect provider for the tests, on Authlib's server side, as an HTTPS process: `python -m tests.console.provider`.
 
-A test states in a file of JSON how the provider's tokens shall be wrong; the provider reads the file for each token.
+A test states in a file of JSON what the provider shall do wrong; the provider reads the file for each token.
 """
 
 import json
+import socket
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,20 +31,20 @@ FORM = (
 class ConsoleClient(ClientMixin):
     """The console, as registered."""
 
-    def __init__(self, redirect_uri: str) -> None:
-        self._redirect_uri = redirect_uri
+    def __init__(self, redirect_uris: list[str]) -> None:
+        self._redirect_uris = redirect_uris
 
     def get_client_id(self) -> str:
         return CLIENT_ID
 
     def get_default_redirect_uri(self) -> str:
-        return self._redirect_uri
+        return self._redirect_uris[0]
 
     def get_allowed_scope(self, scope: str) -> str:
         return scope
 
     def check_redirect_uri(self, redirect_uri: str) -> bool:
-        return redirect_uri == self._redirect_uri
+        return redirect_uri in self._redirect_uris
 
     def check_client_secret(self, client_secret: str) -> bool:
         return client_secret == CLIENT_SECRET
@@ -97,8 +99,9 @@ class RefreshToken(TokenMixin):
 class State:
     """What the provider has issued."""
 
-    def __init__(self, issuer: str, redirect_uri: str, faults: Path) -> None:
-        self.issuer, self.client, self._faults = issuer, ConsoleClient(redirect_uri), faults
+    def __init__(self, issuer: str, redirect_uris: list[str], faults: Path) -> None:
+        self.issuer, self.client, self._faults = issuer, ConsoleClient(redirect_uris), faults
+        self.grants: Counter[str] = Counter()
         self.codes: dict[str, Code] = {}
         self.refresh_tokens: dict[str, RefreshToken] = {}
         self.key = OKPKey.generate_key("Ed25519", {"kid": KEY_ID, "use": "sig", "alg": "EdDSA"})
@@ -113,7 +116,8 @@ class State:
 
     def tokens(self, user: Any, nonce: str) -> dict[str, Any]:
         lifetime = self.fault("lifetime", 600)
-        access = {"sub": user.name, "aud": self.fault("access_audience", AUDIENCE), "exp": int(time.time()) + lifetime}
+        access = {"sub": self.fault("access_subject", user.name)}
+        access |= {"aud": self.fault("access_audience", AUDIENCE), "exp": int(time.time()) + int(lifetime)}
         identity = {"sub": self.fault("id_subject", user.name), "aud": self.fault("id_audience", CLIENT_ID)}
         identity |= {"nonce": self.fault("nonce", nonce), "exp": int(time.time()) + self.fault("id_lifetime", 600)}
         identity |= {"iss": self.fault("id_issuer", self.issuer)}
@@ -123,7 +127,7 @@ class State:
             "token_type": "Bearer",
             "access_token": self.fault("access_token", self.sign(access)),
             "expires_in": lifetime,
-            "refresh_token": name,
+            "refresh_token": self.fault("refresh_token", name),
             "id_token": self.sign(identity),
         }
 
@@ -142,14 +146,43 @@ def make_app(state: State) -> Any:
         return server.create_authorization_response(grant_user=user, grant=server.get_consent_grant(end_user=user))
 
     paths = {"authorization_endpoint": "authorize", "token_endpoint": "token", "jwks_uri": "keys"}
-    paths |= {"end_session_endpoint": "signed-out"}
+    paths |= {"end_session_endpoint": "signed-out", "revocation_endpoint": "revoke"}
     metadata = {"issuer": state.issuer} | {name: f"{state.issuer}/{path}" for name, path in paths.items()}
     app.add_url_rule("/.well-known/openid-configuration", "metadata", lambda: metadata)
     app.add_url_rule("/keys", "keys", lambda: dict(KeySet([state.key]).as_dict(private=False)))
     app.add_url_rule("/authorize", "form", lambda: FORM)
     app.add_url_rule("/authorize", "authorize", authorize, methods=["POST"])
-    app.add_url_rule("/token", "token", server.create_token_response, methods=["POST"])
+    add_token_endpoints(app, server, state)
     return app
+
+
+def add_token_endpoints(app: Any, server: AuthorizationServer, state: State) -> None:
+    """Add the pages for programs: tokens, revocation, and the numbers of requests that a test asks for."""
+
+    def issue_tokens() -> Any:
+        """Answer a request for tokens, unless there is an outage."""
+        state.grants[flask.request.form["grant_type"]] += 1
+        time.sleep(state.fault("seconds", 0))
+        match state.fault("outage", ""):
+            case "dropped":
+                flask.request.environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+                return ""
+            case "page":
+                return "<!DOCTYPE html><p>Maintenance"
+            case "error":
+                return {"error": "temporarily_unavailable"}, 400
+            case "status":
+                return {"error": "invalid_grant"}, 503
+        return server.create_token_response()
+
+    def revoke_token() -> Any:
+        """Forget a refresh token, and count it if it was known (RFC 7009)."""
+        state.grants["revoked"] += state.refresh_tokens.pop(flask.request.form["token"], None) is not None
+        return ""
+
+    app.add_url_rule("/token", "token", issue_tokens, methods=["POST"])
+    app.add_url_rule("/revoke", "revoke", revoke_token, methods=["POST"])
+    app.add_url_rule("/grants", "grants", lambda: dict(state.grants))
 
 
 def code_grant(state: State) -> type:
@@ -192,9 +225,9 @@ def refresh_grant(state: State) -> type:
     return RefreshGrant
 
 
-def main(port: str, redirect_uri: str, certificate: str, key: str, faults: str, keys: str) -> None:
+def main(port: str, redirect_uris: str, certificate: str, key: str, faults: str, keys: str) -> None:
     """Serve until the process is ended; write the public keys to a file first."""
-    state = State(f"https://127.0.0.1:{port}", redirect_uri, Path(faults))
+    state = State(f"https://127.0.0.1:{port}", redirect_uris.split(","), Path(faults))
     Path(keys).write_text(json.dumps(KeySet([state.key]).as_dict(private=False)))
     server = make_server("127.0.0.1", int(port), make_app(state), threaded=True, ssl_context=(certificate, key))
     sys.stdout.write("ready\n")

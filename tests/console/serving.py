@@ -3,8 +3,12 @@
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
 
 from tests.conftest import ROOT
 
@@ -21,3 +25,21 @@ def open_console(*options: str, port: int = 0) -> Iterator[str]:
             yield found[0]
         finally:
             process.terminate()
+
+
+@contextmanager
+def serve_over_tls(app: ASGIApp, port: int, certificate: str, key: str) -> Iterator[None]:
+    """Serve an application over TLS, in a thread of this process, while the block runs."""
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=port, log_level="warning", ssl_certfile=certificate, ssl_keyfile=key)
+    )
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            thread.join(0.01)
+            assert thread.is_alive(), "the application could not be served"
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()

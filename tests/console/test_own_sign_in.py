@@ -1,6 +1,7 @@
 """The console signs people in by OpenID Connect at a real provider over HTTPS, and the server verifies their tokens."""
 
 import contextlib
+import dataclasses
 import json
 import re
 import socket
@@ -11,6 +12,7 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.cookiejar import CookieJar
 from pathlib import Path
@@ -22,29 +24,39 @@ from typer.testing import CliRunner
 
 import demo
 from console.__main__ import app as command
+from console.app import create_app
+from console.provider import Provider, ProviderSettings
+from console.sign_in import SignedInClients
 from tests.conftest import ROOT
 from tests.console.chromium import check_page, watch_page
 from tests.console.conftest import prepare_settings
-from tests.console.serving import open_console
+from tests.console.serving import open_console, serve_over_tls
 from tests.console.test_pages import text_of
 from tests.server.churn_runs import ChurnFamily
 from tests.server.edges.identity.certificates import CertificateAuthority
 from tests.small import SmallFamily
 
-PERSON = "u17"
+pytestmark = pytest.mark.filterwarnings("ignore:EdDSA is deprecated")  # some providers still sign with it
+PERSON, SECOND = "u17", "u19"
 AUTHORITY = (
-    '[[callers]]\nprincipal = "u17"\nroles = ["loan_desk", "auditor"]\nmarkets = ["*"]\n# End of the authority file.\n'
+    "".join(
+        f'[[callers]]\nprincipal = "{name}"\nroles = ["loan_desk", "auditor"]\nmarkets = ["*"]\n'
+        for name in (PERSON, SECOND)
+    )
+    + "# End of the authority file.\n"
 )
 
 
 @dataclass(frozen=True)
 class Site:
-    """A console, its provider, and the file that makes the provider's tokens wrong."""
+    """A console, its server and its provider, and the file that makes the provider's tokens wrong."""
 
     url: str
+    address: str
     issuer: str
     ca: Path
     faults: Path
+    second_port: int
 
     @contextlib.contextmanager
     def wrong(self, **faults: object) -> Iterator[None]:
@@ -53,6 +65,10 @@ class Site:
             yield
         finally:
             self.faults.write_text("{}")
+
+    def grants(self) -> dict[str, int]:
+        """Return how many requests for tokens the provider got, by grant type."""
+        return dict(json.loads(PlainBrowser(self).open(f"{self.issuer}/grants")[2]))
 
 
 class PlainBrowser:
@@ -75,11 +91,11 @@ class PlainBrowser:
             answer = error
         return answer.status, answer.url, answer.read().decode()
 
-    def sign_in(self, wanted: str = "/models") -> tuple[int, str, str]:
-        """Sign in as the person; return the last page."""
+    def sign_in(self, wanted: str = "/models", person: str = PERSON) -> tuple[int, str, str]:
+        """Sign in as a person; return the last page."""
         _, form, _ = self.open(f"{self.site.url}/sign-in?next={urllib.parse.quote(wanted)}")
         assert form.startswith(self.site.issuer)
-        return self.open(form, {"name": PERSON})
+        return self.open(form, {"name": person})
 
 
 def free_port() -> int:
@@ -100,6 +116,7 @@ def site(
         authority.issue(folder, name)
     faults, keys, port, console_port = folder / "faults.json", folder / "keys.json", free_port(), free_port()
     faults.write_text("{}")
+    second_port = free_port()
     issuer, url = f"https://127.0.0.1:{port}", f"https://127.0.0.1:{console_port}"
     (folder / "authority.toml").write_text(AUTHORITY)
     (folder / "secret").write_text("secret-of-the-console\n")
@@ -115,7 +132,8 @@ def site(
         "GROUNDS_JWT_ISSUER": issuer,
         "GROUNDS_JWT_AUDIENCE": "grounds",
     }
-    arguments = [str(port), f"{url}/sign-in/callback", str(folder / "provider.pem"), str(folder / "provider.key")]
+    callbacks = f"{url}/sign-in/callback,https://127.0.0.1:{second_port}/sign-in/callback"
+    arguments = [str(port), callbacks, str(folder / "provider.pem"), str(folder / "provider.key")]
     provider = [sys.executable, "-m", "tests.console.provider", *arguments, str(faults), str(keys)]
     with subprocess.Popen(provider, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
@@ -129,7 +147,7 @@ def site(
                 ) as served,
             ):  # fmt: skip
                 assert served == url
-                yield Site(url, issuer, ca, faults)
+                yield Site(url, address, issuer, ca, faults, second_port)
         finally:
             process.terminate()
 
@@ -236,20 +254,136 @@ def test_a_token_for_another_audience_is_refused_by_the_server(site: Site) -> No
     assert (status, "CALLER_NOT_AUTHENTICATED" in page) == (401, True)
 
 
-def test_an_access_token_is_renewed_before_it_expires_and_a_refused_renewal_ends_the_session(site: Site) -> None:
-    browser = PlainBrowser(site)
-    with site.wrong(lifetime=32):  # the console renews a token that is valid for less than 30 seconds
-        assert browser.sign_in()[0] == 200
-        time.sleep(2.5)
-        assert browser.open(f"{site.url}/models")[0] == 200
-    with site.wrong(lifetime=32):
-        second = PlainBrowser(site)
-        second.sign_in()
-    time.sleep(2.5)
-    with site.wrong(access_token="opaque"):  # noqa: S106 - no password
-        status, _, page = second.open(f"{site.url}/models")
-    assert (status, "renewed the sign-in of another person" in page) == (401, True)
-    assert second.open(f"{site.url}/models")[0] == 401
+class Clock:
+    """A monotonic clock that a test advances."""
+
+    def __init__(self) -> None:
+        self._ahead = 0.0
+
+    def advance(self, seconds: float) -> None:
+        self._ahead += seconds
+
+    def __call__(self) -> float:
+        return time.monotonic() + self._ahead
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def timed(site: Site, clock: Clock) -> Iterator[Site]:
+    """Serve a second console, whose clock the test advances, in this process."""
+    folder, url = site.ca.parent, f"https://127.0.0.1:{site.second_port}"
+    settings = ProviderSettings(
+        issuer=site.issuer,
+        client_id="console",
+        client_secret="secret-of-the-console",  # noqa: S106 - of the test's provider
+        scope="openid",
+        resource="",
+        redirect_uri=f"{url}/sign-in/callback",
+        ca=site.ca,
+    )
+    clients = SignedInClients(site.address, site.ca, Provider(settings, clock), clock)
+    app = create_app(clients, None, ["127.0.0.1"], sign_in_routes=clients.routes())
+    with serve_over_tls(app, site.second_port, str(folder / "console.pem"), str(folder / "console.key")):
+        yield dataclasses.replace(site, url=url)
+
+
+def test_an_access_token_is_renewed_once_before_it_expires(timed: Site, clock: Clock) -> None:
+    browser = PlainBrowser(timed)
+    browser.sign_in()
+    renewals = timed.grants().get("refresh_token", 0)
+    for seconds, expected in ((569, 0), (2, 1), (0, 1)):  # a token is valid for 600 seconds, and is renewed 30 before
+        clock.advance(seconds)
+        assert browser.open(f"{timed.url}/models")[0] == 200
+        assert timed.grants().get("refresh_token", 0) == renewals + expected
+
+
+def test_requests_at_the_same_time_renew_a_token_once(timed: Site, clock: Clock) -> None:
+    browser = PlainBrowser(timed)
+    browser.sign_in()
+    renewals = timed.grants().get("refresh_token", 0)
+    clock.advance(580)
+    with timed.wrong(seconds=0.5), ThreadPoolExecutor() as threads:
+        found = list(threads.map(lambda _: browser.open(f"{timed.url}/models")[0], range(4)))
+    assert found == [200] * 4
+    assert timed.grants()["refresh_token"] == renewals + 1
+
+
+@pytest.mark.parametrize("outage", ["dropped", "page", "error", "status"])
+def test_an_outage_of_the_provider_ends_no_session(timed: Site, clock: Clock, outage: str) -> None:
+    browser = PlainBrowser(timed)
+    browser.sign_in()
+    with timed.wrong(outage=outage):
+        clock.advance(580)
+        assert browser.open(f"{timed.url}/models")[0] == 200  # the old token is valid for 20 seconds more
+        asked = timed.grants()["refresh_token"]
+        assert browser.open(f"{timed.url}/models")[0] == 200
+        assert timed.grants()["refresh_token"] == asked  # the next request does not wait for the provider again
+        clock.advance(20)
+        status, _, page = browser.open(f"{timed.url}/models")
+        assert (status, "You stay signed in" in text_of(page)) == (503, True)
+        assert f"Signed in as {PERSON}" in text_of(page)
+    clock.advance(5)
+    assert browser.open(f"{timed.url}/models")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("faults", "words"),
+    [
+        ({"access_subject": SECOND}, "renewed the sign-in of another person"),
+        ({"access_token": "opaque"}, "renewed the sign-in of another person"),
+    ],
+)
+def test_a_refused_renewal_ends_the_session(timed: Site, clock: Clock, faults: dict[str, object], words: str) -> None:
+    browser = PlainBrowser(timed)
+    browser.sign_in()
+    clock.advance(580)
+    with timed.wrong(**faults):
+        status, _, page = browser.open(f"{timed.url}/models")
+    assert (status, words in page, "Signed in as" in page) == (401, True, False)
+    assert browser.open(f"{timed.url}/models")[0] == 401
+
+
+def test_a_refresh_token_that_the_provider_does_not_know_ends_the_session(timed: Site, clock: Clock) -> None:
+    browser = PlainBrowser(timed)
+    with timed.wrong(refresh_token="unknown"):  # noqa: S106 - no password
+        browser.sign_in()
+    clock.advance(580)
+    status, _, page = browser.open(f"{timed.url}/models")
+    assert (status, "cannot be renewed (invalid_grant)" in page) == (401, True)
+
+
+def test_a_session_ends_after_an_hour_without_use_and_after_twelve_hours(timed: Site, clock: Clock) -> None:
+    idle, busy = PlainBrowser(timed), PlainBrowser(timed)
+    idle.sign_in()
+    clock.advance(3590)
+    assert idle.open(f"{timed.url}/models")[0] == 200
+    clock.advance(3600)
+    assert idle.open(f"{timed.url}/models")[0] == 401
+
+    busy.sign_in()
+    for _ in range(12):
+        clock.advance(3595)
+        assert busy.open(f"{timed.url}/models")[0] == 200
+    clock.advance(60)
+    assert busy.open(f"{timed.url}/models")[0] == 401
+
+
+def test_a_renewal_that_begins_before_a_sign_out_leaves_no_session(timed: Site, clock: Clock) -> None:
+    browser = PlainBrowser(timed)
+    browser.sign_in()
+    clock.advance(580)
+    revoked = timed.grants().get("revoked", 0)
+    with timed.wrong(seconds=0.5), ThreadPoolExecutor() as threads:
+        renewal = threads.submit(browser.open, f"{timed.url}/models")
+        time.sleep(0.2)  # the renewal waits for the provider
+        browser.open(f"{timed.url}/sign-out", {}, sec_fetch_site="same-origin")
+        assert timed.grants()["revoked"] == revoked + 1  # the provider still knew the token: it was the renewed one
+        renewal.result()
+    assert browser.open(f"{timed.url}/models")[0] == 401
 
 
 def test_no_other_origin_signs_a_person_out_and_no_sign_in_leads_elsewhere(site: Site) -> None:
