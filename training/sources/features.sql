@@ -6,8 +6,9 @@
 --   $horizon_days INTEGER  number of days after the cut over which the label is determined.
 --
 -- Terms    purchase      a line with amount > 0 (free lines are ignored everywhere), unless its basket was cancelled
---          cancelled line  an order that a credit note before the cut cancels, and the credit note (cancellations.sql). They
---                        are ignored everywhere, as if neither had happened
+--          cancelled line  an order that a credit note before the cut cancels, and the credit note (cancellations.py). They
+--                        are ignored everywhere, as if neither had happened, except in the net spend
+--          remainder     the amount of a cancelled order less its credit note; 0 if both amounts are equal
 --          return        a line with amount < 0. A return is not a purchase, and does not change purchases of earlier days
 --          cancelled     a basket with a return whose lines before the cut sum to 0 or less; none of its lines is a purchase
 --          purchase day  a calendar day with at least one purchase
@@ -21,8 +22,8 @@
 
 WITH
 
--- Every line before the cut, with its age. No other query reads `lines`, so no feature can depend on a later line. An order
--- that is cancelled later still counts.
+-- Every line before the cut, with its age. Only this query and the next one read `lines`, and only before the cut, so no
+-- feature can depend on a later line. An order that is cancelled later still counts.
 known AS (
     SELECT
         market,
@@ -37,6 +38,13 @@ known AS (
     WHERE time < CAST($cut AS DATE)
       AND NOT cancels
       AND (cancelled_time IS NULL OR cancelled_time >= CAST($cut AS DATE))
+),
+
+-- What remains of each cancelled order, on the day of the order.
+remainder AS (
+    SELECT market, customer_id, CAST($cut AS DATE) - CAST(time AS DATE) AS age, remaining AS amount
+    FROM lines
+    WHERE cancelled_time < CAST($cut AS DATE) AND remaining <> 0
 ),
 
 cancelled AS (
@@ -201,7 +209,8 @@ assortment AS (
     GROUP BY market, customer_id
 ),
 
--- Purchases minus returns, by the day on which they were booked.
+-- Purchases minus returns, by the day on which they were booked, and remainders. Over the whole history, this is the sum of all
+-- lines before the cut.
 net AS (
     SELECT
         market,
@@ -211,7 +220,7 @@ net AS (
         COALESCE(SUM(amount) FILTER (age <= 180), 0) AS net_spend_180,
         COALESCE(SUM(amount) FILTER (age <= 365), 0) AS net_spend_365,
         SUM(amount)                                  AS net_spend_total
-    FROM known
+    FROM (SELECT market, customer_id, age, amount FROM known UNION ALL SELECT * FROM remainder)
     GROUP BY market, customer_id
 ),
 

@@ -71,6 +71,8 @@ _EARLIER_DIGESTS = {
     "132ac95d3d357871f786afcb279bfe92e8e7d46f22e5697eaa34f5b3de5c2e8b": _statement_digest(_FEATURES_SQL),
     # This statement had no net spend, and no credit note cancelled an order; log.cancel_days states the difference.
     "ad5ed787b4b3b74c5223b7a760ccc23d46e08be0ff515c98eb35f193516b2b2c": _statement_digest(_FEATURES_SQL),
+    # This statement had no remainder of a cancelled order, so it is equal unless an order and its credit note differ.
+    "e9ef5cdbb65730cccdca7403b7e62a62fe772f86fa52a40c44be0cce32da4c06": _statement_digest(_FEATURES_SQL),
     "08afd32e01e778404e63a5f7e18897b0fe28ab0bbd78f69ecfbaa26b92c8985e": _statement_digest(_STANDING_SQL),
 }
 

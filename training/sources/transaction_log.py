@@ -63,8 +63,9 @@ _OPTIONAL_COLUMNS = ("basket", "product", "category", "quantity", "discount", "c
 _NUMERIC_COLUMNS = {"amount", "quantity", "discount"}
 _USES = {"customer_id": "customer", "currency": "currency", "amount": "amount"}
 _COLUMNS = "market, customer_id, time, amount, basket, product, category, quantity, discount"
-# What cancellations.sql adds to a line: when a credit note cancels this order, and whether this line is such a credit note.
-_CANCELLATION = "CAST(NULL AS TIMESTAMP) AS cancelled_time, false AS cancels"
+# What cancellations.py adds to a line: when a credit note cancels this order, what then remains of the amount, and whether this
+# line is such a credit note.
+_CANCELLATION = "CAST(NULL AS TIMESTAMP) AS cancelled_time, NULLIF(amount, amount) AS remaining, false AS cancels"
 # If several rules apply to a line, the line is counted under the first of these rules.
 _RULES = {
     "UNREADABLE": "is_unreadable",
@@ -120,7 +121,7 @@ class TransactionLog:
     def select_part(self, part: int) -> None:
         """Create the view `lines` with the lines of one part of the customers."""
         self.connection.execute(
-            f"CREATE OR REPLACE VIEW lines AS SELECT {_COLUMNS}, cancelled_time, cancels FROM valid_lines WHERE part = {part}"  # noqa: S608 - a constant and an integer
+            f"CREATE OR REPLACE VIEW lines AS SELECT {_COLUMNS}, cancelled_time, remaining, cancels FROM valid_lines WHERE part = {part}"  # noqa: S608 - a constant and an integer
         )
 
     def market_days(self, before: dt.date | None = None) -> list[MarketDays]:
@@ -175,7 +176,7 @@ def open_transaction_log(
         if aliases is not None:
             own_digest, moved = apply_aliases(connection, aliases, sources.folder, database_folder(connection))
             digest = hashlib.sha256(f"{digest}|{own_digest}".encode()).hexdigest()
-        waterfall, parts = _create_valid_lines(connection, log)
+        waterfall, parts = _create_valid_lines(connection, log, currencies.decimals)
         if aliases is not None:
             waterfall = (*waterfall, ("lines of customers who moved or merged, counted for their successors", moved))
         digest = _read_statuses(connection, status, sources, digest)
@@ -368,7 +369,7 @@ def _future_from(log: LogSpec) -> dt.date:
     return log.until or dt.datetime.now(dt.UTC).date() + dt.timedelta(days=1)
 
 
-def _create_valid_lines(connection: duckdb.DuckDBPyConnection, log: LogSpec) -> tuple[Waterfall, int]:
+def _create_valid_lines(connection: duckdb.DuckDBPyConnection, log: LogSpec, decimals: int) -> tuple[Waterfall, int]:
     """Create the table `valid_lines` part by part; return the waterfall and the number of parts."""
     tally = connection.execute("SELECT reason, COUNT(*) FROM classified_lines GROUP BY reason").fetchall()
     counts = {str(reason or "valid"): int(count) for reason, count in tally}
@@ -398,7 +399,7 @@ def _create_valid_lines(connection: duckdb.DuckDBPyConnection, log: LogSpec) -> 
             WHERE reason IS NULL AND hash(market, customer_id) % {parts} = {part}"""  # noqa: S608 - only constants of this module
         )
     connection.execute("DROP TABLE classified_lines")
-    cancelled = mark_cancellations(connection, parts, log.cancel_days)
+    cancelled = mark_cancellations(connection, parts, log.cancel_days, decimals)
     return (*_waterfall(connection, counts), ("of these orders that a credit note cancels", cancelled)), parts
 
 

@@ -45,17 +45,18 @@ def rule_counts(log: LogSpec, folder: Path) -> dict[str, int]:
 
 
 def without_cancelled_lines(sales: pd.DataFrame) -> pd.DataFrame:
-    """Return the lines without the pairs of a purchase and a return of the same amount on the same day.
+    """Return the lines without the pairs of a purchase and a return of the same product and amount on the same day.
 
     This log has no quantity, so no return on a later day cancels a purchase.
     """
     open_purchases: dict[tuple[object, ...], list[int]] = {}
     cancelled: set[int] = set()
     ordered = sales.assign(returned=sales["Betrag"] < 0, day=sales["Zeit"].dt.normalize()).sort_values(
-        ["Zeit", "returned", "Betrag", "Beleg", "Gruppe"]
+        ["Zeit", "returned", "Beleg", "Gruppe"]
     )
     for line in ordered.itertuples():
-        same = open_purchases.setdefault((line.Land, line.Kunde, line.day, abs(line.Betrag)), [])
+        key = (line.Land, line.Kunde, line.day, line.Artikel, abs(line.Betrag))
+        same = open_purchases.setdefault(key, [])
         if line.Betrag > 0:
             same.append(line.Index)
         elif same:
