@@ -40,22 +40,26 @@ LOAD_TIME = dt.datetime(2026, 2, 1, tzinfo=dt.UTC)
 class Released:
     """The files of the two real model families, as the real commands wrote them.
 
+    All workers share them, so a test serves and changes a copy of the database: `copy_stores`.
+
     Attributes:
         bundles: Folder of the bundles.
         files: Folder of the feature and run files.
-        database: URL of a server's database.
         printed: Output of `python -m training fit`, by family.
     """
 
     bundles: Path
     files: Path
-    database: str
     printed: dict[str, str]
 
-    @property
-    def folder(self) -> Path:
-        """Return the folder of all files, including the keys of the record log."""
-        return self.files.parent
+    def copy_stores(self, folder: Path) -> dict[str, Any]:
+        """Copy the database and the keys of its record log; return the settings of a server of the copy.
+
+        Both are copied, because the high-water mark next to the keys must match the database.
+        """
+        for name in ("grounds.db", "keys.db", "master.key", "signing.key", "signing.mark"):
+            shutil.copy(self.files.parent / name, folder)
+        return {"bundles": self.bundles, "database": f"sqlite:///{folder / 'grounds.db'}", **key_settings(folder)}
 
     def bundle_folder(self, family: str) -> Path:
         """Return the folder of the family's only bundle."""
@@ -121,9 +125,14 @@ def key_places(folder: Path) -> KeyLocations:
     return KeyLocations.from_settings(read_settings(**key_settings(folder)))
 
 
+def as_environment(settings: dict[str, Any]) -> dict[str, str]:
+    """Return settings as environment variables of a process."""
+    return {f"GROUNDS_{name.upper()}": str(value) for name, value in settings.items()}
+
+
 def key_environment(folder: Path) -> dict[str, str]:
     """Return `key_settings` as environment variables of a process."""
-    return {f"GROUNDS_{name.upper()}": str(value) for name, value in key_settings(folder).items()}
+    return as_environment(key_settings(folder))
 
 
 def run(*arguments: str, cwd: Path = ROOT) -> str:
@@ -205,8 +214,7 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Released:
         if not printed.exists():
             folder.mkdir()
             printed.write_text(json.dumps(release(folder)))
-    of = folder / "files", f"sqlite:///{folder / 'grounds.db'}"
-    return Released(folder / "bundles", *of, json.loads(printed.read_text()))
+    return Released(folder / "bundles", folder / "files", json.loads(printed.read_text()))
 
 
 def release(folder: Path) -> dict[str, str]:

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import demo
-from tests.conftest import ROOT, Released, key_environment
+from tests.conftest import ROOT, Released, as_environment
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -12,11 +12,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 def test_the_console_blocks_are_what_the_demo_prints_apart_from_names_and_times_of_decisions(
     released: Released, tmp_path: Path
 ) -> None:
-    settings = {
-        "GROUNDS_BUNDLES": str(released.bundles),
-        "GROUNDS_DATABASE": released.database,
-        **key_environment(released.folder),
-    }
+    settings = as_environment(released.copy_stores(tmp_path))
 
     with demo.serving(tmp_path / "server.log", **settings) as address:
         shown = {

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Released, key_environment
+from tests.conftest import ROOT, Released, as_environment
 
 PAGE = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
 PROGRAMS = ("grounds-server", "grounds")
@@ -41,10 +41,8 @@ def test_a_newcomer_who_follows_the_walk_scores_as_the_loan_desk_and_is_refused_
         (programs / name).symlink_to(Path(sys.executable).with_name(name))
     environment = {
         **os.environ,
-        "GROUNDS_BUNDLES": str(released.bundles),
-        "GROUNDS_DATABASE": released.database,
         "GROUNDS_PORT": "0",
-        **key_environment(released.folder),
+        **as_environment(released.copy_stores(tmp_path)),
     }
 
     def run(command: str) -> subprocess.CompletedProcess[str]:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import socket
 import statistics
@@ -22,7 +21,7 @@ import demo
 from grounds.credit.v1 import credit_pb2, credit_pb2_grpc
 from grounds.customer.v1.customer_pb2 import Customer
 from grounds_client import Amount, CallFailed, Client
-from tests.conftest import ROOT, Released, key_environment
+from tests.conftest import ROOT, Released, as_environment
 
 START_SECONDS_MEDIAN_MAX = 4.0
 MEMORY_BYTES_MAX = 300 * 1024 * 1024
@@ -36,19 +35,7 @@ LIMIT = Amount(Decimal(50_000), "TWD")
 @pytest.fixture
 def settings(released: Released, tmp_path: Path) -> dict[str, str]:
     """Return the environment of a server of the released models with a database of its own."""
-    source = Path(released.database.removeprefix("sqlite:///"))
-    # Each test has its own copy of the keys, because the high-water mark next to the keys must match the copy of the
-    # database.
-    for path in (
-        source,
-        *(released.folder / name for name in ("keys.db", "master.key", "signing.key", "signing.mark")),
-    ):
-        shutil.copy(path, tmp_path)
-    return {
-        "GROUNDS_BUNDLES": str(released.bundles),
-        "GROUNDS_DATABASE": f"sqlite:///{tmp_path}/grounds.db",
-        **key_environment(tmp_path),
-    }
+    return as_environment(released.copy_stores(tmp_path))
 
 
 def seconds_until_serving(settings: dict[str, str], port: int) -> float:

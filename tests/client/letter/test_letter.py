@@ -20,7 +20,7 @@ from grounds_client.letter.page import Sender, render_letter
 from grounds_client.letter.wording import offered_languages, parse_wording, read_wording
 from server.config import read_settings
 from tests.client.command_line import run_process
-from tests.conftest import Released, Serving, key_settings
+from tests.conftest import Released, Serving
 from tests.server.events import override_request, score_with_outcome
 from tests.server.requests import score_request
 from tests.server.servers import serve
@@ -43,11 +43,7 @@ WORDS = {
 @pytest.fixture
 async def desk(released: Released, tmp_path: Path) -> AsyncIterator[Serving]:
     """Serve a copy of the released models and their database."""
-    folder = shutil.copytree(released.folder, tmp_path / "released")
-    database = f"sqlite:///{folder / 'grounds.db'}"
-    settings = read_settings(
-        port=0, bundles=folder / "bundles", database=database, drain_seconds_max=0, **key_settings(folder)
-    )
+    settings = read_settings(port=0, drain_seconds_max=0, **released.copy_stores(tmp_path))
     async with serve(settings) as serving:
         yield serving
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -10,7 +11,7 @@ from google.type.money_pb2 import Money
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.customer.v1.customer_pb2 import Customer
 from server.config import read_settings
-from tests.conftest import Released, Serving, key_settings
+from tests.conftest import Released, Serving
 from tests.server.servers import serve
 
 APPLICANTS = 10_000
@@ -18,15 +19,9 @@ AT_ONCE = 32
 
 
 @pytest.fixture
-async def desk(released: Released) -> AsyncIterator[Serving]:
+async def desk(released: Released, tmp_path: Path) -> AsyncIterator[Serving]:
     """Serve the released models."""
-    settings = read_settings(
-        port=0,
-        bundles=released.bundles,
-        database=released.database,
-        drain_seconds_max=0,
-        **key_settings(released.folder),
-    )
+    settings = read_settings(port=0, drain_seconds_max=0, **released.copy_stores(tmp_path))
     async with serve(settings) as serving:
         yield serving
 
