@@ -1,7 +1,8 @@
 """Reasons: the groups of features that raised the risk most, and their sentences in the customer's language.
 
 Selection: the contributions of each group are summed. A group is material if it raises the risk, and its sum is at
-least MATERIALITY times the total of all groups that raise the risk. The material groups are sorted by contribution, and
+least MATERIALITY times the total of all groups that raise the risk, or is the largest sum (not in bundles with
+`reason_rules` 1). The material groups are sorted by contribution, and
 ties by code. At most REASONS_MAX groups become reasons. The list is never padded: fewer material groups mean fewer
 reasons. Source: 12 CFR 1002, Supplement I, comment 9(b)(2), paragraphs 1, 4 and 5.
 
@@ -54,6 +55,26 @@ _WORDS = {
         "es": "no conocido",
         "zh": "未知",
     },
+    "raises": {
+        "en": "compared with other customers, this raises the risk on average",
+        "de": "verglichen mit anderen Kunden erhöht das im Mittel das Risiko",
+        "fr": "par rapport à d'autres clients, cela augmente le risque en moyenne",
+        "it": "rispetto ad altri clienti, ciò aumenta in media il rischio",
+        "pl": "w porównaniu z innymi klientami średnio zwiększa to ryzyko",
+        "es": "en comparación con otros clientes, esto aumenta el riesgo en promedio",
+        "zh": "与其他客户相比平均会提高风险",
+        "zh-Hant": "與其他客戶相比平均會提高風險",
+    },
+    "lowers_least": {
+        "en": "compared with other customers, this lowers the risk least of all values",
+        "de": "verglichen mit anderen Kunden senkt das von allen Angaben das Risiko am wenigsten",
+        "fr": "par rapport à d'autres clients, c'est la valeur qui réduit le moins le risque",
+        "it": "rispetto ad altri clienti, è il valore che riduce meno il rischio",
+        "pl": "w porównaniu z innymi klientami ta wartość najmniej obniża ryzyko",
+        "es": "en comparación con otros clientes, es el valor que menos reduce el riesgo",
+        "zh": "与其他客户相比在所有数值中最少降低风险",
+        "zh-Hant": "與其他客戶相比在所有數值中最少降低風險",
+    },
 }
 _DECIMAL_PRECISION = 400  # digits: enough to write any double without an exponent
 
@@ -91,6 +112,8 @@ def principal_reasons(
     raising = {code: log_odds for code, log_odds in sums.items() if log_odds > 0.0}
     # Materiality is relative to the groups that raise the risk: groups that lower it do not change the threshold.
     threshold = MATERIALITY * sum(raising.values())
+    if schema.document.reason_rules > 1:  # of more than 20 equal groups, none is above the threshold
+        threshold = min(threshold, max(raising.values(), default=0.0))
     material = sorted((-log_odds, code) for code, log_odds in raising.items() if log_odds >= threshold)
     return [_group_contribution(schema, code, sums[code], contributions, points) for _, code in material[:limit]]
 
@@ -219,9 +242,11 @@ class PlaceholderValue:
 
 
 def word_in(locale: str, word: str) -> str:
-    """Return one of the words of texts, "typical" or "unknown", in the language of a locale; in English by default."""
+    """Return one of the words of texts, such as "typical", in the language of a locale; in English by default."""
     words = _WORDS[word]
-    return words.get(locale.partition("-")[0], words[DEFAULT_LOCALE])
+    language = locale.partition("-")[0]
+    meant = (locale, *_likely_locales(locale), language, DEFAULT_LOCALE)  # zh-TW means zh-Hant
+    return next(words[tag] for tag in meant if tag in words)
 
 
 def _size_pattern(value: float) -> str:

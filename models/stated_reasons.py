@@ -5,7 +5,11 @@ rules, so that a reader can follow every sentence. Bundles of earlier releases k
 replayed.
 
 - A reason names only features that raise the risk, and whose value is worse than the typical one: not better in the
-  direction of `sign`, not equal, and not equal as written. A group without such a feature is no reason.
+  direction of `sign`, not equal, and not equal as written. A group without such a feature is no reason, unless no other
+  group is one.
+- A score that a group raises has at least one reason. If no group has a feature as above, the strongest group is the reason.
+  It names its strongest feature with the value and the direction of the contribution, and without the typical value. A
+  score that no group raises has a reason only if one is required, which is the strongest feature.
 - The group's sentence is used only if it is about the feature that raises the risk most, and writes no missing value and no
   typical value that is equal to or worse than the customer's. Otherwise the features' own texts are used.
 - A number without a pattern is written with three significant digits, so that 0.5 is not written as 0.
@@ -42,6 +46,8 @@ def stated_reasons(
     values: _Values,
     typical: _Typical,
     limit: int = REASONS_MAX,
+    *,
+    is_required: bool = False,
 ) -> list[GroupContribution]:
     """Return the reasons for a score, largest contribution first.
 
@@ -52,17 +58,23 @@ def stated_reasons(
         values: The customer's values by feature name; missing features are absent.
         typical: The baseline's medians by feature name; None if the median is missing.
         limit: Largest number of reasons.
+        is_required: Whether a score that no group raises has a reason too. There is none only if all contributions are 0.
     """
     if schema.document.reason_rules == 1:
         return principal_reasons(schema, contributions, points, limit)
     groups = principal_reasons(schema, contributions, points, len(schema.group))
+    if is_required and not groups:
+        return _strongest_feature(schema, contributions, points)
     return name_features(schema, groups, values, typical)[:limit]
 
 
 def name_features(
     schema: Schema, groups: Sequence[GroupContribution], values: _Values, typical: _Typical
 ) -> list[GroupContribution]:
-    """Return the groups with the features that their reasons may name, without the groups that have no such feature."""
+    """Return the groups with the features that their reasons may name, without the groups that have no such feature.
+
+    If no group has such a feature, return the first group with its strongest feature.
+    """
     found = []
     for group in groups:
         named = tuple(
@@ -72,7 +84,24 @@ def name_features(
         )
         if named:
             found.append(dataclasses.replace(group, features=named))
-    return found
+    return found or [dataclasses.replace(group, features=group.features[:1]) for group in groups[:1]]
+
+
+def _strongest_feature(
+    schema: Schema, contributions: Sequence[float], points: Sequence[int]
+) -> list[GroupContribution]:
+    """Return the feature with the largest contribution as the only reason, with the code of its group.
+
+    A contribution of 0 does not count, because the score may not depend on such a feature at all.
+    """
+    counted = [position for position, log_odds in enumerate(contributions) if log_odds != 0.0]
+    strongest = sorted(counted, key=lambda position: -contributions[position])[
+        :1
+    ]  # stable: ties keep the schema's order
+    return [
+        GroupContribution(schema.features[one].group, contributions[one], points[one], (schema.names[one],))
+        for one in strongest
+    ]
 
 
 def stated_text(schema: Schema, group: GroupContribution, locale: str, values: _Values, typical: _Typical) -> str:
@@ -92,10 +121,12 @@ def stated_text(schema: Schema, group: GroupContribution, locale: str, values: _
         return reason_text(schema, group, locale, values, typical)
     sentence = schema.group[group.code].texts[locale]
     features = [schema.features[schema.position[name]] for name in group.features[:FEATURES_NAMED_MAX]]
+    first = features[0]
+    is_raising = group.log_odds > 0.0
+    if not is_raising or not _is_worse(first, values.get(first.name), typical[first.name]):
+        return _effect_text(first, locale, values.get(first.name), is_raising=is_raising)
     own_texts = "; ".join(_own_text(one, locale, values.get(one.name), typical[one.name]) for one in features)
-    if not _fits(schema, sentence, group.features[0], values, typical) and all(
-        _has_own_text(one, locale) for one in features
-    ):
+    if not _fits(schema, sentence, first.name, values, typical) and all(_has_own_text(one, locale) for one in features):
         return own_texts
     facts: dict[str, PlaceholderValue | str] = {
         name: PlaceholderValue(values.get(name), typical[name], locale, by_size=True)
@@ -103,6 +134,17 @@ def stated_text(schema: Schema, group: GroupContribution, locale: str, values: _
         if name in schema.position
     }
     return _FORMATTER.vformat(sentence, (), {**facts, "pushed": own_texts})
+
+
+def _effect_text(feature: FeatureSpec, locale: str, value: FeatureInput | None, *, is_raising: bool) -> str:
+    """Return a feature's name and value, and how its contribution compares with that of other customers' values.
+
+    The typical value is omitted, because it may be equal or worse: a contribution is an average over all customers of the
+    baseline, so that a typical value raises the risk too if the values of the others lower it.
+    """
+    name = feature.names.get(locale, feature.description)
+    effect = word_in(locale, "raises" if is_raising else "lowers_least")
+    return f"{name}: {PlaceholderValue(value, None, locale, by_size=True):} ({effect})"
 
 
 def text_features(text: str) -> tuple[str, ...]:

@@ -242,7 +242,8 @@ def _scored_assessment(
         *score_rule_results(section, score.pd, score.grade, question.amount),
     )
     grant = Grant(approvable_amount(section, score.grade, applied), expected_loss(section, score.pd, question.amount))
-    reasons = _policy_reasons(policy, applied, locale) + _model_reasons(model, score, values, locale)
+    outcome = worst_outcome(applied)
+    model_reasons = _model_reasons(model, score, values, locale, is_required=outcome is not PolicyOutcome.APPROVE)
     return Assessment(
         model=model,
         policy=policy,
@@ -251,9 +252,9 @@ def _scored_assessment(
         recommendation=recommended_outcome(section, score.pd),
         grant=grant,
         rules=applied,
-        outcome=worst_outcome(applied),
+        outcome=outcome,
         locale=locale,
-        reasons=reasons[:REASONS_MAX],
+        reasons=_limited_reasons(model, applied, _policy_reasons(policy, applied, locale), model_reasons),
     )
 
 
@@ -294,10 +295,35 @@ def _policy_reasons(policy: Policy, rules: tuple[RuleResult, ...], locale: str) 
     )
 
 
-def _model_reasons(
-    model: Model, score: ExplainedScore, values: Mapping[str, FeatureInput], locale: str
+def _limited_reasons(
+    model: Model,
+    rules: tuple[RuleResult, ...],
+    policy_reasons: tuple[DecisionReason, ...],
+    model_reasons: tuple[DecisionReason, ...],
 ) -> tuple[DecisionReason, ...]:
-    """Return the principal reasons for the score, strongest first."""
+    """Return the reasons of the policy and then of the model, up to REASONS_MAX.
+
+    If the PD cut-off failed, one of them is of the model, because the cut-off has no reason of its own. Bundles with
+    `reason_rules` 1 keep the order alone, because their recorded decisions are replayed.
+    """
+    is_score_failed = any(rule.code == CUT_OFF and not rule.is_passed for rule in rules)
+    if is_score_failed and model.bundle.schema.document.reason_rules > 1:
+        policy_reasons = policy_reasons[: REASONS_MAX - len(model_reasons[:1])]
+    return (policy_reasons + model_reasons)[:REASONS_MAX]
+
+
+def _model_reasons(
+    model: Model, score: ExplainedScore, values: Mapping[str, FeatureInput], locale: str, *, is_required: bool
+) -> tuple[DecisionReason, ...]:
+    """Return the principal reasons for the score, strongest first.
+
+    Args:
+        model: The model that computed the score.
+        score: The explained score.
+        values: The customer's values by feature name.
+        locale: The locale of the texts.
+        is_required: See `models.stated_reasons.stated_reasons`.
+    """
     schema, typical = model.bundle.schema, model.bundle.baseline.typical
     return tuple(
         DecisionReason(
@@ -308,5 +334,7 @@ def _model_reasons(
             log_odds=reason.log_odds,
             points=reason.points,
         )
-        for reason in stated_reasons(schema, score.contributions, score.points, values, typical)
+        for reason in stated_reasons(
+            schema, score.contributions, score.points, values, typical, is_required=is_required
+        )
     )

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from models.bundle_documents import FeatureSpec, GroupSpec, SchemaDocument
-from models.reasons import GroupContribution
+from models.reasons import GroupContribution, word_in
 from models.schema import FeatureInput, Schema
 from models.stated_reasons import stated_reasons, stated_text
 from server.decisions.inputs import merge_inputs
@@ -91,7 +91,98 @@ def test_the_sentence_of_the_group_is_used_if_it_is_about_the_feature_that_raise
 def test_a_value_that_is_better_than_or_written_like_the_typical_one_is_no_reason(
     name: str, value: float | None, *, is_reason: bool
 ) -> None:
-    assert bool(reason_values({name: 1.0}, {name: value})) == is_reason
+    stated = reason_values({name: 2.0, "share": 1.0}, {name: value, "share": 0.25})
+
+    assert len(stated) == 1 + is_reason
+    assert stated[-1] == "Share returned: 0.25"
+
+
+ON_AVERAGE = "compared with other customers, this raises the risk on average"
+IM_MITTEL = "verglichen mit anderen Kunden erhöht das im Mittel das Risiko"
+
+
+@pytest.mark.parametrize(
+    ("pushes", "values", "en", "de"),
+    [
+        (
+            {"days_90": 0.4, "gap": 0.1},
+            {},
+            f"Days in 90: 10 ({ON_AVERAGE})",
+            f"Einkaufstage in 90 Tagen: 10 ({IM_MITTEL})",
+        ),
+        ({"days_90": 0.1, "gap": 0.4}, {}, f"Usual gap: 7.5 ({ON_AVERAGE})", f"Üblicher Abstand: 7,5 ({IM_MITTEL})"),
+        # Better than typical: neither the group's sentence nor the typical value would be understood.
+        (
+            {"days_30": 0.4},
+            {"days_30": 9.0},
+            f"Days in 30: 9 ({ON_AVERAGE})",
+            f"Einkaufstage in 30 Tagen: 9 ({IM_MITTEL})",
+        ),
+    ],
+)
+def test_a_customer_at_the_medians_whose_score_a_group_raises_gets_the_strongest_value_as_the_reason(
+    pushes: dict[str, float], values: dict[str, float | None], en: str, de: str
+) -> None:
+    assert reason_values(pushes | {"recency": 0.2}, values) == [en]
+    assert reason_values(pushes | {"recency": 0.2}, values, "de") == [de]
+
+
+@pytest.mark.parametrize(
+    ("pushes", "values", "reasons"),
+    [
+        # The group lowers the risk, but one of its values raises it.
+        ({"days_90": -0.5, "days_30": 0.2}, {}, [f"Days in 30: 4 ({ON_AVERAGE})"]),
+        ({"days_90": -0.5, "days_30": 0.2}, {"days_30": 1.0}, ["Days in 30: 1 (typical: 4)"]),
+        (
+            {"days_90": -0.5, "recency": -0.2},
+            {},
+            [
+                "Days since the last purchase: 4 (compared with other customers, this lowers the risk least of all values)"
+            ],
+        ),
+        ({}, {}, []),
+    ],
+)
+def test_a_score_that_no_group_raises_has_a_reason_only_if_one_is_required(
+    pushes: dict[str, float], values: dict[str, float], reasons: list[str]
+) -> None:
+    known = TYPICAL_VALUES | values
+    contributions = [pushes.get(name, 0.0) for name in SCHEMA.names]
+    points = list(range(1, 6))
+
+    assert stated_reasons(SCHEMA, contributions, points, known, TYPICAL) == []
+    found = stated_reasons(SCHEMA, contributions, points, known, TYPICAL, is_required=True)
+
+    assert [stated_text(SCHEMA, one, "en", known, TYPICAL) for one in found] == reasons
+    for one in found:
+        position = SCHEMA.names.index(one.features[0])
+        assert (one.log_odds, one.points) == (contributions[position], points[position])
+
+
+@pytest.mark.parametrize("count", [20, 21, 60])
+def test_the_strongest_of_many_equal_groups_is_a_reason(count: int) -> None:
+    features = tuple(FeatureSpec(name=f"f{one}", description="A value", group=f"G{one:02d}") for one in range(count))
+    groups = tuple(GroupSpec(code=one.group, texts={"en": "{pushed}"}) for one in features)
+    schema = Schema(SchemaDocument(features=features, groups=groups, reason_rules=2))
+    values: dict[str, FeatureInput] = dict.fromkeys(schema.names, 1.0)
+
+    found = stated_reasons(schema, [0.125] * count, [0] * count, values, dict.fromkeys(schema.names, 0.0))
+
+    assert [one.code for one in found] == ["G00", "G01", "G02", "G03"]
+
+
+@pytest.mark.parametrize(
+    ("locale", "words"),
+    [
+        ("zh-Hant", "平均會提高風險"),
+        ("zh-TW", "平均會提高風險"),
+        ("zh-Hans", "平均会提高风险"),
+        ("zh", "平均会提高风险"),
+        ("nl", "on average"),
+    ],
+)
+def test_the_effect_of_a_value_is_written_in_the_script_of_the_locale(locale: str, words: str) -> None:
+    assert words in word_in(locale, "raises")
 
 
 def test_a_group_that_is_no_reason_makes_room_for_the_next_one() -> None:

@@ -80,7 +80,10 @@ class DriverTexts:
         codes = list(self._members)
         for code in self._schema.group:
             total += np.maximum(sums[:, codes.index(code)], 0.0)
-        material = (sums > 0.0) & (sums >= (MATERIALITY * total)[:, np.newaxis])
+        threshold = MATERIALITY * total
+        if self._schema.document.reason_rules > 1:
+            threshold = np.minimum(threshold, sums.max(axis=1))
+        material = (sums > 0.0) & (sums >= threshold[:, np.newaxis])
         # The key inf moves the groups that are not material to the end. The stable sort orders equal contributions by code.
         order = np.argsort(np.where(material, -sums, np.inf), axis=1, kind="stable")[:, :limit]
         return [
