@@ -274,7 +274,8 @@ class FeaturePopulation(_BundleDocument):
 class PopulationDocument(_BundleDocument):
     """population.json: the customers that training used, as ranges and counts, with which later customers are compared.
 
-    The ends of a range are rounded outward to two significant digits, because each may be the value of a single customer.
+    The ends of a range and the limits of intervals are rounded to two significant digits of the value or of the range, whichever
+    is finer, because each may be the value of a single customer. The ends are rounded outward.
 
     Attributes:
         rows: The number of rows of the fit part.

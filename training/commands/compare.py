@@ -30,7 +30,7 @@ def compare_two_bundles(
     one, other = (read_bundle(find_bundle(bundles, name)) for name in (champion, candidate))
     spec, samples, _ = read_samples(spec, spec_file, data, status, console)
     cut_off = spec.reference_policy.approve_max_pd if spec.reference_policy else None
-    comparison = compare_bundles(samples, other, one, cut_off)
+    comparison = compare_bundles(samples, other, one, approve_max_pd=cut_off)
     facts = comparison.facts()
     console.info(comparison.verdict())
     console.info(

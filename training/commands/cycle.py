@@ -29,7 +29,9 @@ def perform_cycle(flow_file: Path, on: dt.date | None, threads: int) -> int:
             result = cycle.run()
         except (TrainingError, ModelError) as error:
             problem = "; ".join(line.strip() for line in str(error).splitlines())
-            cycle.findings.sentence = f"The cycle stopped, and continues when it is started again: {problem}."
+            cycle.findings.sentence = (
+                f"The cycle stopped, and continues when it is started again with --on {cycle.journal.on}: {problem}."
+            )
             write_file(page, digest_page(title, cycle.journal.on, cycle.findings).encode())
             cycle.journal.finish("STOPPED", sentence=cycle.findings.sentence)
             raise

@@ -1,13 +1,16 @@
-"""Compares a candidate with the bundle that serves now (the champion) on the same rows, which neither was fitted on.
+"""Compares a candidate with the bundle that serves now (the champion) on the same rows.
 
-The rows are the hold-out of the candidate. A champion of an earlier cycle of a log was fitted on earlier snapshots. In a
-table, a hash of the customer selects the hold-out, so the same customers are held out of both models.
+The rows are the hold-out of the candidate. The champion was not fitted on them if it comes from an earlier cycle of a log,
+whose snapshots are earlier, or from a table with the same [split], whose hash of the customer holds the same customers out.
+A champion that was fitted elsewhere, or with another [split], may have been, so it may look better than it is.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from models.bundle import Bundle
@@ -38,6 +41,7 @@ class ModelComparison:
         pd_change: Mean absolute difference of the two probabilities.
         grade_changes: Share of the rows whose grade differs.
         swap: The decisions that change at the cut-off of the reference policy; None without a reference policy.
+        may_know_rows: Whether the champion was fitted elsewhere, perhaps on these rows.
     """
 
     champion_id: str
@@ -49,6 +53,7 @@ class ModelComparison:
     pd_change: float
     grade_changes: float
     swap: SwapSet | None
+    may_know_rows: bool = False
 
     @property
     def is_worse(self) -> bool:
@@ -73,6 +78,11 @@ class ModelComparison:
 
     def verdict(self) -> str:
         """Return the result in one sentence."""
+        elsewhere = "; the serving bundle was fitted elsewhere, perhaps on these rows" if self.may_know_rows else ""
+        return f"{self._result()}{elsewhere}"
+
+    def _result(self) -> str:
+        """Return which of the two models is better, with the figures."""
         name = self.champion_id[:12]
         lead, rise = self.auc_lead, self.log_loss_rise
         ranking = f"AUC {self.auc[1]:.4f} against {self.auc[0]:.4f}, difference {lead.low:+.4f} to {lead.high:+.4f}"
@@ -86,7 +96,11 @@ class ModelComparison:
 
 
 def compare_bundles(
-    samples: Samples, candidate: Bundle, champion: Bundle, approve_max_pd: float | None = None
+    samples: Samples,
+    candidate: Bundle,
+    champion: Bundle,
+    markets: Collection[str] | None = None,
+    approve_max_pd: float | None = None,
 ) -> ModelComparison:
     """Compare two bundles on the hold-out of the samples.
 
@@ -94,15 +108,18 @@ def compare_bundles(
         samples: The samples of the candidate.
         candidate: The candidate.
         champion: The bundle that serves now.
+        markets: The markets whose rows are used; None for those that both bundles may serve.
         approve_max_pd: The cut-off of the reference policy; None for no swap set.
 
     Raises:
-        DataInvalid: The data lack a feature of the champion, or an interval cannot be computed.
+        DataInvalid: The data lack a feature of the champion or have it in another kind, or an interval cannot be computed.
         BundleInvalid: A bundle does not reproduce its golden rows.
     """
     rows = samples.part("HOLD_OUT")
+    both = set(candidate.manifest.markets) & set(champion.manifest.markets)
+    rows = rows[rows["market"].isin(both if markets is None else both & set(markets))]
     labels, customers = label_of(rows), customer_of(rows)
-    before, after = (_pds(bundle, samples) for bundle in (champion, candidate))
+    before, after = (_pds(bundle, samples, rows) for bundle in (champion, candidate))
     return ModelComparison(
         champion_id=champion.bundle_id,
         rows=len(rows),
@@ -115,27 +132,34 @@ def compare_bundles(
         swap=None
         if approve_max_pd is None
         else swap_set_at_cut_offs(labels, before, after, (approve_max_pd, approve_max_pd)),
+        may_know_rows="model_sha256" in champion.manifest.made_from,
     )
 
 
-def _pds(bundle: Bundle, samples: Samples) -> NDArray[np.float64]:
-    """Return the probabilities of a bundle for the hold-out: shape (n,)."""
+def _pds(bundle: Bundle, samples: Samples, rows: pd.DataFrame) -> NDArray[np.float64]:
+    """Return the probabilities of a bundle for rows of the samples: shape (n,)."""
     check_bundle(bundle)  # in a process with limits, because the bundle need not be active
-    margins = Scorer(bundle.score, bundle.explain).margins(_encoded_rows(bundle, samples))
+    margins = Scorer(bundle.score, bundle.explain).margins(_encoded_rows(bundle, samples, rows))
     return np.array([pd_from_log_odds(log_odds_from_margin(bundle.scorecard, each)) for each in margins.tolist()])
 
 
-def _encoded_rows(bundle: Bundle, samples: Samples) -> NDArray[np.float64]:
-    """Return the hold-out as rows of a bundle: shape (n, features of the bundle), NaN where missing.
+def _encoded_rows(bundle: Bundle, samples: Samples, rows: pd.DataFrame) -> NDArray[np.float64]:
+    """Return rows of the samples as rows of a bundle: shape (n, features of the bundle), NaN where missing.
 
     Raises:
-        DataInvalid: The data lack a feature of the bundle.
+        DataInvalid: The data lack a feature of the bundle, or have it in another kind.
     """
-    rows, schema = samples.part("HOLD_OUT"), bundle.schema
+    schema = bundle.schema
     if lacking := sorted(set(schema.names) - set(samples.names)):
         raise DataInvalid(
             f"the serving bundle {bundle.bundle_id[:12]} uses features that the spec no longer has: {', '.join(lacking)}; "
             "add them to the spec for this cycle, or activate a bundle without them first"
+        )
+    other_kind = [each.name for each in schema.features if (each.kind == "category") != (each.name in samples.levels)]
+    if other_kind:
+        raise DataInvalid(
+            f"{', '.join(other_kind)}: a number in one of the serving bundle {bundle.bundle_id[:12]} and the spec, and a category in the "
+            "other; state `kind` in the spec as in the bundle for this cycle, or give the feature another name"
         )
     columns = []
     for feature in schema.features:

@@ -1,20 +1,19 @@
 """Compares the data of a cycle with the data on which the serving bundle was fitted, before anything is fitted."""
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import chi2
 
-from models.bundle_documents import FeaturePopulation, PopulationDocument
+from models.bundle import Bundle
+from models.bundle_documents import FeaturePopulation
+from models.stability_index import critical_psi, merge_rare_bins, psi_of_counts
 from training.cycle.flow import DataChecks
 from training.sources.samples import Samples
 
-_SHARE_MIN = 1e-4  # replaces the share of an empty interval in the PSI, whose logarithm would be infinite
 _FALSE_ALARM_RATE = 0.001
 
 
@@ -54,18 +53,25 @@ class DataCheck:
         return f"{self.subject}: {self.figure} is {self.value:.4g}, and may be at most {self.limit:g}"
 
 
-def check_data(samples: Samples, earlier: PopulationDocument, limits: DataChecks) -> list[DataCheck]:
-    """Return every comparison of the fit part with the population of an earlier bundle.
+def check_data(samples: Samples, earlier: Bundle, limits: DataChecks) -> list[DataCheck]:
+    """Return every comparison of the fit part with the population of an earlier bundle, in the markets of that bundle.
 
     A feature that only one of the two has is not compared; the comparison of the models names it.
+
+    Args:
+        samples: The samples of the cycle.
+        earlier: The earlier bundle; it must have a population.
+        limits: The largest changes with which the cycle continues.
     """
+    population = earlier.population
+    assert population is not None, "the caller leaves out bundles without a population"
     rows = samples.part("FIT")
-    found = [
-        DataCheck("rows", "the share by which the fit rows fell", 1 - len(rows) / earlier.rows, limits.rows_fall_max)
-    ]
-    for name in samples.names:
-        if (then := earlier.features.get(name)) is not None:
-            found += _feature_checks(name, rows[name], samples.levels.get(name), then, earlier.rows, limits)
+    rows = rows[rows["market"].isin(earlier.manifest.markets)]
+    fall = 1 - len(rows) / population.rows
+    found = [DataCheck("rows", "the share by which the fit rows fell", fall, limits.rows_fall_max)]
+    for name in samples.names if len(rows) else ():
+        if (then := population.features.get(name)) is not None:
+            found += _feature_checks(name, rows[name], samples.levels.get(name), then, population.rows, limits)
     return found
 
 
@@ -78,17 +84,14 @@ def _feature_checks(
     limits: DataChecks,
 ) -> Iterator[DataCheck]:
     """Yield the comparisons of one feature."""
-    rise = float(column.isna().mean()) - then.missing / rows_then
-    yield DataCheck(name, "the rise of the share of missing values", rise, limits.missing_rise_max)
+    missing, missing_then = float(column.isna().mean()), then.missing / rows_then
+    change = abs(missing - missing_then)
+    yield DataCheck(name, "the change of the share of missing values", change, limits.missing_change_max)
     present = column.dropna().to_numpy(dtype=np.float64)
     if not len(present):
-        return
-    if levels is not None:
-        names = list(then.levels)
-        now = pd.Series([levels[int(code)] for code in present if code >= 0]).value_counts()
-        new = [level for level in levels if level not in then.levels]
-        counts_now = np.array([*(now.get(each, 0) for each in names), sum(now.get(each, 0) for each in new)])
-        yield from _psi_check(name, np.array([*then.levels.values(), 0]), counts_now, limits)
+        yield DataCheck(name, "the share of missing values", missing, missing_then)
+    elif levels is not None:
+        yield from _psi_check(name, *_level_counts(present, levels, then.levels), limits)
     elif then.bins is not None and then.min is not None and then.max is not None:
         places = np.searchsorted(np.array(then.bins.edges), present, side="left")
         counts_now = np.bincount(places, minlength=len(then.bins.counts))
@@ -97,19 +100,31 @@ def _feature_checks(
         yield DataCheck(name, "the share of values outside the earlier range", outside, limits.outside_share_max)
 
 
-def _psi_check(name: str, then: NDArray[np.int64], now: NDArray[np.int64], limits: DataChecks) -> Iterator[DataCheck]:
-    """Yield the population stability index (PSI) of a feature, unless one of the samples has no values.
+def _level_counts(
+    codes: NDArray[np.float64], levels: tuple[str, ...], then: Mapping[str, int]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows of each earlier level then and now; all other levels, known or not, are the last count."""
+    now = dict.fromkeys(then, 0)
+    others = int(np.sum(codes < 0))
+    for level, count in zip(
+        levels, np.bincount(codes[codes >= 0].astype(np.int64), minlength=len(levels)), strict=True
+    ):
+        if level in now:
+            now[level] = int(count)
+        else:
+            others += int(count)
+    return np.array([*then.values(), 0]), np.array([*now.values(), others])
 
-    The index is the sum of (q - p) ln(q / p) over the intervals, with the shares p then and q now (Siddiqi 2017,
-    chapter 15). Without any change, it is approximately (1/M + 1/N) times a chi-square variable with one degree of
-    freedom less than there are intervals (Yurdakul 2018). The limit is never below the 99.9 % quantile of that, so that few
-    rows raise no alarm.
+
+def _psi_check(name: str, then: NDArray[np.int64], now: NDArray[np.int64], limits: DataChecks) -> Iterator[DataCheck]:
+    """Yield the population stability index (PSI) of a feature, unless fewer than two bins have rows.
+
+    The limit is never below the PSI that chance alone exceeds in 1 of 1,000 cases, so that few rows raise no alarm.
     """
     used = (then > 0) | (now > 0)
-    then, now = then[used], now[used]
-    if not then.sum() or not now.sum() or len(then) == 1:
+    if not np.sum(then) or not np.sum(now):
         return
-    p, q = np.maximum(then / then.sum(), _SHARE_MIN), np.maximum(now / now.sum(), _SHARE_MIN)
-    psi = math.fsum(((q - p) * np.log(q / p)).tolist())
-    chance = float(chi2.ppf(1 - _FALSE_ALARM_RATE, len(then) - 1)) * (1 / then.sum() + 1 / now.sum())
-    yield DataCheck(name, "the population stability index", psi, max(limits.psi_max, chance))
+    then, now = merge_rare_bins(then[used], now[used])
+    if len(then) > 1:
+        chance = critical_psi(then, now, _FALSE_ALARM_RATE)
+        yield DataCheck(name, "the population stability index", psi_of_counts(then, now), max(limits.psi_max, chance))

@@ -15,13 +15,13 @@ class DataChecks(SpecPart):
 
     Attributes:
         rows_fall_max: Largest share by which the number of fit rows may fall.
-        missing_rise_max: Largest rise of the share of missing values of a feature, as a difference of two shares.
+        missing_change_max: Largest change of the share of missing values of a feature, as a difference of two shares.
         psi_max: Largest population stability index of a feature.
         outside_share_max: Largest share of the rows in which a number is outside the range of the earlier fit.
     """
 
     rows_fall_max: float = Field(default=0.2, ge=0, le=1)
-    missing_rise_max: float = Field(default=0.1, ge=0, le=1)
+    missing_change_max: float = Field(default=0.1, ge=0, le=1)
     psi_max: float = Field(default=0.25, gt=0)
     outside_share_max: float = Field(default=0.01, ge=0, le=1)
 

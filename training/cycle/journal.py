@@ -49,22 +49,23 @@ class CycleJournal:
     """
 
     def __init__(self, cycles: Path, on: dt.date, flow_sha256: str) -> None:
-        """Open the journal of a day, or begin it.
+        """Open the journal of a day, or begin it. Before the fit, a changed flow file or spec begins it again.
 
         Raises:
-            DataInvalid: The journal cannot be read, or belongs to a different flow file.
+            DataInvalid: The journal cannot be read, or its model was fitted with a different flow file or spec.
         """
         self.folder, self.on = cycles / on.isoformat(), on
         make_folder(self.folder)
         self._path = self.folder / _JOURNAL
         self._content = _Content(flow_sha256=flow_sha256, on=on)
-        if self._path.exists():
-            self._content = _read_content(self._path)
-            if self._content.flow_sha256 != flow_sha256:
-                raise DataInvalid(
-                    f"{self._path}: the cycle of {on} was begun with a different flow file or spec; "
-                    "finish it with the earlier files, or delete its folder to begin it again"
-                )
+        known = _read_content(self._path) if self._path.exists() else self._content
+        if known.flow_sha256 == flow_sha256:
+            self._content = known.model_copy(update={"result": "", "summary": {}})
+        elif "fit" in known.steps:
+            raise DataInvalid(
+                f"{self._path}: the model of this cycle was fitted with a different flow file or spec; "
+                "finish the cycle with the earlier files, or delete its folder to begin it again"
+            )
 
     def find(self, step: str) -> dict[str, Any] | None:
         """Return the facts that a completed step recorded; None if the step is not completed."""
@@ -87,10 +88,12 @@ class CycleJournal:
 
 
 def earlier_bundles(cycles: Path, before: dt.date) -> list[str]:
-    """Return the bundles of the cycles before a day, the newest first. Each bundle is listed once."""
+    """Return the bundles of the cycles before a day that no cycle has retired, the newest first. Each is listed once."""
     journals = [path for path in cycles.glob(f"*/{_JOURNAL}") if path.parent.name < before.isoformat()]
-    found = [_read_content(path).steps.get("fit", {}).get("bundle_id") for path in sorted(journals, reverse=True)]
-    return list(dict.fromkeys(each for each in found if each))
+    steps = [_read_content(path).steps for path in sorted(journals, reverse=True)]
+    retired = {each for found in steps for each in found.get("retire", {}).get("bundle_ids", [])}
+    fitted = dict.fromkeys(found["fit"]["bundle_id"] for found in steps if "fit" in found)
+    return [each for each in fitted if each not in retired]
 
 
 @contextmanager

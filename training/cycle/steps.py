@@ -22,9 +22,9 @@ from training.commands.sign import sign_released_bundle
 from training.console import Console
 from training.cycle.comparison import ModelComparison, compare_bundles
 from training.cycle.data_checks import check_data
-from training.cycle.flow import Flow
+from training.cycle.flow import Flow, ScoringSettings, ServerSettings
 from training.cycle.journal import CycleJournal, earlier_bundles
-from training.errors import DataInvalid, ModelRejected
+from training.errors import DataInvalid, ModelRejected, SpecInvalid
 from training.release.model_release import release_model
 from training.spec import Spec, read_spec, spec_digest
 from training.spec.relative_dates import resolve_day
@@ -74,8 +74,14 @@ class Cycle:
             flow_file: The file of the flow.
             on: The day of the cycle, to which relative dates refer.
             console: Shows the progress.
+
+        Raises:
+            SpecInvalid: `score.at` does not suit the spec.
+            DataInvalid: The journal cannot be continued.
         """
         self._flow, self._on, self._console = flow, on, console
+        if flow.score is not None:
+            self._check_scoring(flow.score)
         digest = hashlib.sha256(flow_file.read_bytes() + spec_digest(flow.spec).encode()).hexdigest()
         self.journal = CycleJournal(flow.cycles, on, digest)
         self.findings = CycleFindings()
@@ -84,6 +90,18 @@ class Cycle:
     def spec(self) -> Spec:
         """Return the spec, with its relative dates resolved."""
         return read_spec(self._flow.spec, self._on)
+
+    def _check_scoring(self, score: ScoringSettings) -> None:
+        """Check the day of the scoring run before anything is fitted."""
+        if score.at:
+            resolve_day(score.at, self._on)
+        if (self.spec.log is not None) != bool(score.at):
+            needed = (
+                "is required, because the spec has a [log]"
+                if not score.at
+                else "must be left out, because the spec has a [table]"
+            )
+            raise SpecInvalid(f"{self._flow.spec}: score.at of the flow {needed}")
 
     @cached_property
     def _rows(self) -> FamilyRows:
@@ -107,6 +125,7 @@ class Cycle:
         if not self._compare(candidate):
             return CycleResult.NOT_PROPOSED
         self._sign(candidate)
+        self._load_features()
         self._activate(candidate)
         self._score_and_load()
         self._retire()
@@ -117,24 +136,33 @@ class Cycle:
         self._console.info(f"{step}: {text}")
         self.findings.steps.append((step, text))
 
-    def _champions(self, candidate: Bundle | None = None) -> list[Bundle]:
-        """Return the bundles that serve the markets of the flow now, without the candidate."""
-        flow = self._flow
-        wanted = flow.server.markets if flow.server else ()
-        active = read_active(flow.bundles, self.spec.family)
-        ids = {bundle_id for market, bundle_id in active.items() if not wanted or market in wanted}
-        own = candidate.bundle_id if candidate else ""
-        return [read_bundle(find_bundle(flow.bundles, each)) for each in sorted(ids - {own})]
+    def _served_markets(self) -> dict[str, set[str]]:
+        """Return the markets of the flow that each bundle serves now, by bundle_id."""
+        wanted = self._flow.server.markets if self._flow.server else ()
+        found: dict[str, set[str]] = {}
+        for market, bundle_id in read_active(self._flow.bundles, self.spec.family).items():
+            if not wanted or market in wanted:
+                found.setdefault(bundle_id, set()).add(market)
+        return found
+
+    def _read(self, bundle_id: str) -> Bundle:
+        """Read a bundle of the catalog."""
+        return read_bundle(find_bundle(self._flow.bundles, bundle_id))
 
     def _check_data(self) -> bool:
         """Compare the data with those of the serving bundles; return whether the cycle may continue."""
-        if (facts := self.journal.find("data")) is not None:
+        facts = self.journal.find("data")
+        # Until the fit is recorded, data that have changed since the check are checked again.
+        if facts is not None and (
+            self.journal.find("fit") is not None or facts["data_sha256"] == self._rows.samples.data_sha256
+        ):
             self.findings.checks = facts["checks"]
             self._say("data", str(facts["said"]))
             return True
-        populations = [each.population for each in self._champions() if each.population is not None]
+        champions = [self._read(each) for each in sorted(self._served_markets())]
+        known = [each for each in champions if each.population is not None]
         samples, limits = self._rows.samples, self._flow.checks
-        checks = [check for each in populations for check in check_data(samples, each, limits)]
+        checks = [check for each in known for check in check_data(samples, each, limits)]
         self.findings.checks = [check.facts() for check in checks]
         if failed := [check for check in checks if not check.is_passed]:
             listed = "; ".join(check.sentence() for check in failed[:_SENTENCES_MAX])
@@ -145,10 +173,14 @@ class Cycle:
             )
             self._say("data", f"{len(failed)} of {len(checks)} checks failed")
             return False
-        compared = f"{len(checks)} checks passed" if populations else "no serving bundle to compare with"
+        compared = f"{len(checks)} checks passed" if known else "no serving bundle to compare with"
+        if unknown := [each.bundle_id[:12] for each in champions if each.population is None]:
+            compared += (
+                f"; not compared with {', '.join(unknown)}, because bundles of format 1 do not state their population"
+            )
         said = f"{len(samples.rows):,} rows, {compared}"
         self._say("data", said)
-        self.journal.complete("data", said=said, checks=self.findings.checks)
+        self.journal.complete("data", said=said, checks=self.findings.checks, data_sha256=samples.data_sha256)
         return True
 
     def _fit(self) -> Bundle:
@@ -161,7 +193,7 @@ class Cycle:
             )
             show_release(rows, release, self._console)
             facts = self.journal.complete("fit", bundle_id=release.folder.name)
-        bundle = read_bundle(find_bundle(flow.bundles, str(facts["bundle_id"])))
+        bundle = self._read(str(facts["bundle_id"]))
         self._say("fit", f"bundle {bundle.bundle_id[:12]} for {', '.join(bundle.manifest.markets)}")
         return bundle
 
@@ -171,7 +203,6 @@ class Cycle:
             self.findings.comparisons = facts["comparisons"]
             self._say("compare", str(facts["sentence"]))
             return True
-        active = set(read_active(self._flow.bundles, self.spec.family).values())
         compared = self._compare_with_champions(candidate)
         self.findings.comparisons = [each.facts() for each in compared]
         verdicts = [each.verdict() for each in compared]
@@ -180,20 +211,25 @@ class Cycle:
             self._say("compare", "; ".join(worse))
             return False
         unchanged = "the candidate is the bundle that serves already"
-        sentence = "; ".join(verdicts) or (unchanged if candidate.bundle_id in active else "no other bundle serves")
+        sentence = "; ".join(verdicts) or (
+            unchanged if candidate.bundle_id in self._served_markets() else "no other bundle serves"
+        )
         self._say("compare", sentence)
         self.journal.complete("compare", sentence=sentence, comparisons=self.findings.comparisons)
         return True
 
     def _compare_with_champions(self, candidate: Bundle) -> list[ModelComparison]:
         """Compare the candidate with each bundle that serves now."""
-        champions = self._champions(candidate)
+        champions = {each: markets for each, markets in self._served_markets().items() if each != candidate.bundle_id}
         if not champions:
             return []
         self._check_same_data(candidate)
         policy = self.spec.reference_policy
         cut_off = policy.approve_max_pd if policy else None
-        return [compare_bundles(self._rows.samples, candidate, each, cut_off) for each in champions]
+        return [
+            compare_bundles(self._rows.samples, candidate, self._read(each), markets, cut_off)
+            for each, markets in sorted(champions.items())
+        ]
 
     def _check_same_data(self, candidate: Bundle) -> None:
         """Check that the data have not changed since the candidate was fitted, in an earlier start of this cycle.
@@ -224,23 +260,45 @@ class Cycle:
             self.findings.sentence = f"Bundle {name} was released; the flow has no [server], so it was not proposed."
             return
         if done is None:
-            markets = [word for market in server.markets for word in ("--market", market)]
-            reason = server.reason.replace("{on}", self._on.isoformat())
-            said = self._call_server("activate", candidate.bundle_id, *markets, "--reason", reason)
-            done = self.journal.complete("activate", said=said)
+            done = self.journal.complete("activate", said=self._call_activate(server, candidate))
         self._say("activate", str(done["said"]))
         compared = self.journal.find("compare")
         assert compared is not None, "this step follows the comparison"
         verb = "proposed" if str(done["said"]).startswith("proposed") else "activated"
         self.findings.sentence = f"Bundle {name} was {verb}: {compared['sentence']}."
 
-    def _score_and_load(self) -> None:
-        """Score all customers with the serving bundle, and load features and run into the server."""
-        flow = self._flow
-        if not read_active(flow.bundles, self.spec.family):
-            self._say("score", "no bundle serves yet; approve the proposal, and start the cycle again")
+    def _call_activate(self, server: ServerSettings, candidate: Bundle) -> str:
+        """Activate or propose the bundle, unless it serves its markets already; return what the server printed."""
+        wanted = server.markets or candidate.manifest.markets
+        # The process may have ended after the command, and a second person may have approved the proposal since.
+        if self._served_markets().get(candidate.bundle_id, set()) >= set(wanted):
+            return f"{self.spec.family} {candidate.bundle_id[:12]} serves {', '.join(wanted)} already"
+        options = [word for market in server.markets for word in ("--market", market)]
+        reason = server.reason.replace("{on}", self._on.isoformat())
+        return self._call_server("activate", candidate.bundle_id, *options, "--reason", reason)
+
+    def _load_features(self) -> None:
+        """Load the features of the candidate before it can serve, because a bundle serves only customers who have them.
+
+        The server keeps the features of each feature set apart, so the serving bundle keeps its own.
+        """
+        if self._flow.server is None or self.journal.find("features") is not None:
             return
-        if flow.score is not None and self.journal.find("score") is None:
+        said = self._call_server("load", str(self._file("features")))
+        self._say("features", said)
+        self.journal.complete("features", said=said)
+
+    def _score_and_load(self) -> None:
+        """Score all customers with the serving bundle, and load the run into the server."""
+        flow = self._flow
+        if flow.score is None:
+            return
+        serving = sorted(self._served_markets())
+        if len(serving) != 1:
+            problem = "several bundles serve its markets" if serving else "no bundle serves yet"
+            self._say("score", f"{problem}; approve the proposal, and start the cycle again with --on {self._on}")
+            return
+        if self.journal.find("score") is None:
             score_customers(
                 flow.spec,
                 at=_midnight(resolve_day(flow.score.at, self._on)) if flow.score.at else None,
@@ -250,17 +308,16 @@ class Cycle:
                 data=flow.data if flow.score.at else None,
                 status=flow.status if flow.score.at else None,
                 suppress=flow.score.suppress,
-                bundle=None,
+                bundle=serving[0],
                 decline=None,
                 threads=self._console.threads,
                 on=self._on,
             )
             self._say("score", f"wrote {self._file('run')}")
-            self.journal.complete("score", run=str(self._file("run")))
+            self.journal.complete("score", run=str(self._file("run")), bundle_id=serving[0])
         if flow.server is not None and self.journal.find("load") is None:
-            files = [self._file("features"), *([self._file("run")] if flow.score else [])]
-            said = [self._call_server("load", str(path)) for path in files]
-            self._say("load", "; ".join(said))
+            said = self._call_server("load", str(self._file("run")))
+            self._say("load", said)
             self.journal.complete("load", said=said)
 
     def _file(self, kind: str) -> Path:
@@ -273,15 +330,12 @@ class Cycle:
         if flow.server is None or flow.server.keep is None or self.journal.find("retire") is not None:
             return
         active = set(read_active(flow.bundles, self.spec.family).values())
-        own = (self.journal.find("fit") or {}).get("bundle_id")
-        old = [each for each in earlier_bundles(flow.cycles, self._on) if each != own][flow.server.keep - 1 :]
-        said = [
-            self._call_server("retire", each, "--reason", f"superseded; cycle of {self._on}")
-            for each in old
-            if each not in active
-        ]
+        own = str((self.journal.find("fit") or {}).get("bundle_id"))
+        kept = {own, *[each for each in earlier_bundles(flow.cycles, self._on) if each != own][: flow.server.keep - 1]}
+        old = [each for each in earlier_bundles(flow.cycles, self._on) if each not in kept | active]
+        said = [self._call_server("retire", each, "--reason", "superseded by later cycles") for each in old]
         self._say("retire", "; ".join(said) or "nothing to retire")
-        self.journal.complete("retire", said=said)
+        self.journal.complete("retire", said=said, bundle_ids=old)
 
     def _call_server(self, *words: str) -> str:
         """Run a command of the server; return what it printed.
@@ -295,7 +349,7 @@ class Cycle:
         if done.returncode:
             raise DataInvalid(
                 f"`grounds-server {' '.join(words[:2])}` failed: {done.stderr.strip() or done.stdout.strip()}\n"
-                "correct this, and start the cycle again; it continues with this step"
+                f"correct this, and start the cycle again with --on {self._on}; it continues with this step"
             )
         return done.stdout.strip()
 

@@ -4,7 +4,7 @@ A server compares a customer's values with the ranges, and monitoring compares l
 """
 
 import math
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal, localcontext
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from training.sources.samples import Samples
 
 _BINS = 10  # deciles, as is usual for the population stability index
 _DIGITS = 2
+_PRECISION = 700  # digits of any double, between its largest and its smallest place
 
 
 def population_document(schema: Schema, samples: Samples, log_odds: NDArray[np.float64]) -> PopulationDocument:
@@ -37,16 +38,18 @@ def population_document(schema: Schema, samples: Samples, log_odds: NDArray[np.f
 def bin_values(values: NDArray[np.float64]) -> BinnedValues:
     """Return the distribution of values over the intervals between their deciles; equal deciles make one interval.
 
-    With at most ten different values, each has an interval of its own.
+    With at most ten different values, each has an interval of its own. The limits of the intervals are rounded, so that they
+    are not the values of single customers.
 
     Args:
         values: The values without NaN, shape (n,); at least one.
     """
-    different = np.unique(values)
+    different, spread = np.unique(values), float(np.ptp(values))
     if len(different) > _BINS:
         # Each edge is one of the values, so that a value that many rows share does not fall between two intervals.
         different = np.unique([*np.quantile(values, np.arange(1, _BINS) / _BINS, method="lower"), different[-1]])
-    edges = different[:-1]  # an interval above the largest value would always be empty
+    edges = np.unique([_round(each, spread, ROUND_HALF_EVEN) for each in different[:-1].tolist()])
+    edges = edges[edges < values.max()]  # an interval above the largest value would always be empty
     counts = np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(edges) + 1)
     return BinnedValues(edges=tuple(edges.tolist()), counts=tuple(counts.tolist()))
 
@@ -60,7 +63,8 @@ def _feature_population(feature: FeatureSpec, column: pd.Series) -> FeaturePopul
         return FeaturePopulation(missing=missing, levels=dict(zip(feature.levels, counts, strict=True)))
     if not len(present):
         return FeaturePopulation(missing=missing)
-    low, high = _round_outward(float(present.min()), ROUND_FLOOR), _round_outward(float(present.max()), ROUND_CEILING)
+    least, largest = float(present.min()), float(present.max())
+    low, high = _round(least, largest - least, ROUND_FLOOR), _round(largest, largest - least, ROUND_CEILING)
     return FeaturePopulation(
         missing=missing,
         min=low if feature.min is None else max(low, feature.min),
@@ -69,10 +73,14 @@ def _feature_population(feature: FeatureSpec, column: pd.Series) -> FeaturePopul
     )
 
 
-def _round_outward(value: float, rounding: str) -> float:
-    """Return the number with two significant digits that is next to a value, in the direction of the rounding."""
-    exact = Decimal(value)
-    if not exact:
+def _round(value: float, spread: float, rounding: str) -> float:
+    """Return a value rounded to two significant digits of itself or of the spread of its feature, whichever is finer.
+
+    The spread matters for values that lie close together and far from 0, such as years.
+    """
+    exact, digits = Decimal(value), [Decimal(each).adjusted() for each in (value, spread) if each]
+    if not digits:
         return 0.0
-    rounded = float(exact.quantize(Decimal(1).scaleb(exact.adjusted() - _DIGITS + 1), rounding=rounding))
+    with localcontext(prec=_PRECISION):
+        rounded = float(exact.quantize(Decimal(1).scaleb(min(digits) - _DIGITS + 1), rounding=rounding))
     return rounded if math.isfinite(rounded) else value

@@ -84,6 +84,26 @@ def test_deciles_that_are_equal_make_one_interval(values: list[float], expected:
     assert bin_values(np.array(values)) == expected
 
 
+def test_the_limits_of_intervals_are_not_the_amounts_of_customers_and_years_keep_their_intervals() -> None:
+    amounts = np.round(np.random.default_rng(3).lognormal(9, 1.5, 5000), 2)
+    years = np.random.default_rng(4).integers(2015, 2027, 5000).astype(float)
+
+    found, dated = bin_values(amounts), bin_values(years)
+
+    assert len(found.edges) == 9
+    assert not set(found.edges) & set(amounts.tolist())
+    assert all(each == float(f"{each:.2g}") for each in found.edges)
+    assert max(found.counts) < 0.12 * len(amounts), "the intervals are still deciles, nearly"
+    assert len(dated.edges) == 9
+    assert set(dated.edges) <= set(years.tolist())
+
+
+@pytest.mark.parametrize("values", [[5e-324, 1e308], [-1e300, 0.0], [-0.0, 0.0], [1.5], [1e16, 1e16 + 2]])
+def test_extreme_values_have_a_distribution(values: list[float]) -> None:
+    found = bin_values(np.array(values))
+    assert sum(found.counts) == len(values)
+
+
 def test_levels_are_counted_by_name(category_family: SmallFamily) -> None:
     population = category_family.bundle().population
     assert population is not None

@@ -1,0 +1,127 @@
+"""The data of a cycle are compared with the population of a bundle; chance and other markets raise no alarm."""
+
+import datetime as dt
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from models.bundle import Bundle
+from models.bundle_documents import BinnedValues, FeaturePopulation, PopulationDocument
+from tests.small import SmallFamily
+from training.cycle.comparison import compare_bundles
+from training.cycle.data_checks import check_data
+from training.cycle.flow import DataChecks
+from training.cycle.journal import CycleJournal
+from training.errors import DataInvalid
+from training.release.population import bin_values
+from training.sources.samples import Samples
+from training.sources.table import read_table_samples
+from training.spec import read_spec
+
+LIMITS = DataChecks()
+
+
+def population_of(small: SmallFamily, **features: FeaturePopulation) -> Bundle:
+    """Return the small bundle with another population of 1,000 rows."""
+    document = PopulationDocument(rows=1000, features=features, log_odds=BinnedValues(edges=(), counts=(1,)))
+    return replace(small.bundle(), population=document)
+
+
+def samples_of(levels: dict[str, tuple[str, ...]] | None = None, **columns: object) -> Samples:
+    """Return samples whose rows are all in the fit part, in DE."""
+    rows = pd.DataFrame(columns)
+    rows = rows.assign(market="DE", customer_id=[f"C{number}" for number in range(len(rows))], sample="FIT")
+    return Samples(rows, tuple(columns), (), "0" * 64, levels or {})
+
+
+def failed(samples: Samples, earlier: Bundle) -> list[tuple[str, str]]:
+    """Return the subject and the figure of each check that failed, apart from the number of rows."""
+    checks = check_data(samples, earlier, LIMITS)
+    return [(each.subject, each.figure) for each in checks if not each.is_passed and each.subject != "rows"]
+
+
+def test_few_values_without_a_change_pass_and_their_checks_can_be_recorded(small: SmallFamily, tmp_path: Path) -> None:
+    values = np.random.default_rng(1).normal(size=200)
+    then = FeaturePopulation(missing=800, min=-9, max=9, bins=bin_values(values))
+    column = np.concatenate([np.random.default_rng(2).normal(size=200), np.full(800, np.nan)])
+
+    checks = check_data(samples_of(amount=column), population_of(small, amount=then), LIMITS)
+
+    assert all(each.is_passed for each in checks)
+    assert max(each.limit for each in checks if "index" in each.figure) > LIMITS.psi_max, "chance decides"
+    journal = CycleJournal(tmp_path, dt.date(2026, 3, 1), "0" * 64)
+    journal.complete("data", checks=[each.facts() for each in checks])
+    assert json.loads((tmp_path / "2026-03-01" / "cycle.json").read_text())["steps"]["data"]["checks"]
+
+
+def test_levels_without_a_change_rarely_raise_an_alarm(small: SmallFamily) -> None:
+    """50 levels with Zipf frequencies, of which many have no rows; without rare bins merged, 4 % of draws would alarm."""
+    levels = tuple(f"L{number}" for number in range(50))
+    shares = 1 / np.arange(1, 51)
+    shares /= shares.sum()
+    random, alarms = np.random.default_rng(7), 0
+    for _ in range(300):
+        then = dict(zip(levels, random.multinomial(1000, shares).tolist(), strict=True))
+        codes = random.choice(50, 500, p=shares).astype(float)
+        alarms += bool(
+            failed(
+                samples_of({"trade": levels}, trade=codes),
+                population_of(small, trade=FeaturePopulation(missing=0, levels=then)),
+            )
+        )
+
+    assert alarms <= 3, "the stated rate is 1 of 1,000"
+
+
+def test_unknown_levels_and_a_column_that_is_now_empty_fail(small: SmallFamily) -> None:
+    then = FeaturePopulation(missing=0, levels={"bar": 500, "hotel": 500})
+    codes = np.array([0.0] * 50 + [1.0] * 50 + [-1.0] * 900)
+    assert failed(samples_of({"trade": ("bar", "hotel")}, trade=codes), population_of(small, trade=then)) == [
+        ("trade", "the population stability index")
+    ]
+
+    nearly_empty = FeaturePopulation(missing=990, min=0, max=9, bins=bin_values(np.arange(10.0)))
+    empty, full = np.full(1000, np.nan), np.full(1000, 4.0)
+    assert failed(samples_of(amount=empty), population_of(small, amount=nearly_empty)) == [
+        ("amount", "the share of missing values")
+    ]
+    assert ("amount", "the change of the share of missing values") in failed(
+        samples_of(amount=full), population_of(small, amount=nearly_empty)
+    )
+
+
+def test_only_the_markets_of_a_bundle_are_compared(small: SmallFamily) -> None:
+    _, samples = read_table_samples(read_spec(small.spec), small.table)
+    rows = samples.rows.copy()
+    rows.loc[rows["market"] == "FR", "turnover"] *= 1000
+    german = small.bundle().manifest.model_copy(update={"markets": ("DE",)})
+    population = small.bundle().population
+    assert population is not None
+    half = population.model_copy(update={"rows": population.rows // 2})
+
+    def subjects(earlier: Bundle) -> set[str]:
+        return {subject for subject, _ in failed(replace(samples, rows=rows), earlier)}
+
+    assert "turnover" in subjects(small.bundle())
+    assert "turnover" not in subjects(replace(small.bundle(), manifest=german, population=half))
+
+
+def test_two_models_are_compared_in_the_markets_that_the_first_one_serves(small: SmallFamily) -> None:
+    _, samples = read_table_samples(read_spec(small.spec), small.table)
+    held_out = samples.part("HOLD_OUT")
+
+    found = compare_bundles(samples, small.bundle(), small.bundle(), markets={"FR"})
+
+    assert found.rows == int((held_out["market"] == "FR").sum())
+    assert not found.is_worse
+    assert (found.auc_lead.estimate, found.pd_change) == (0.0, 0.0)
+
+
+def test_a_feature_of_another_kind_is_refused_by_name(small: SmallFamily) -> None:
+    _, samples = read_table_samples(read_spec(small.spec), small.table)
+    with pytest.raises(DataInvalid, match=r"years: a number in one of the serving bundle .* and a category"):
+        compare_bundles(replace(samples, levels={"years": ("1", "2")}), small.bundle(), small.bundle())
