@@ -95,7 +95,7 @@ def retire(bundle: _Bundle, reason: _Reason = "", config: Config = None) -> None
     If four_eyes is set, the command only proposes the change, and a second person makes it with `approve`.
     """
     from models.catalog import find_bundle  # the import loads ONNX Runtime, which is slow
-    from server.registry.bundle_activation import record_retirement
+    from server.registry.bundle_activation import is_retired, record_retirement
     from server.registry.change_origin import ChangeOrigin, operator_account
     from server.registry.proposals import propose_retirement
     from server.stores.clock import utc_now
@@ -105,10 +105,12 @@ def retire(bundle: _Bundle, reason: _Reason = "", config: Config = None) -> None
     folder = find_bundle(settings.bundles, bundle)
     family, bundle_id = folder.parent.name, folder.name
     with open_record_log(settings) as log:
-        if settings.four_eyes:
+        if settings.four_eyes and not is_retired(log, bundle_id):
             proposal_id = propose_retirement(log, family, bundle_id, operator, reason, utc_now())
             print_proposal(f"that {family} {bundle_id[:12]} is retired", proposal_id, config)
-        elif record_retirement(log, settings.bundles, family, bundle_id, ChangeOrigin(operator), reason, utc_now()):
+        elif not settings.four_eyes and record_retirement(
+            log, settings.bundles, family, bundle_id, ChangeOrigin(operator), reason, utc_now()
+        ):
             print_line(f"{family} {bundle_id[:12]} is retired; it can be replayed, but not activated")
         else:
             print_line(f"{family} {bundle_id[:12]} was retired already; nothing was changed")
