@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
+import lightgbm
 import pytest
 import yaml
 
@@ -49,6 +50,8 @@ def pods() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 PODS = dict(pods())
+# The operator's pod waits for commands, so it has no arguments.
+STARTED = [name for name, pod in PODS.items() if name != "grounds-operator"]
 
 
 # Kubernetes
@@ -60,7 +63,7 @@ def test_a_manifest_follows_the_schema_of_the_newest_kubernetes_release(manifest
 
 
 def test_a_misspelt_field_of_a_manifest_is_reported() -> None:
-    (deployment,) = (each for each in manifests() if each["kind"] == "Deployment")
+    deployment = next(each for each in manifests() if each["kind"] == "Deployment")
     deployment["spec"]["template"]["spec"]["containers"][0]["livenesProbe"] = {}
     with pytest.raises(kubernetes_validate.ValidationError, match="livenesProbe"):
         kubernetes_validate.validate(deployment, VERSION, strict=True)
@@ -98,7 +101,7 @@ def test_every_path_of_the_configuration_is_below_a_mount_and_every_mount_has_a_
     file = "flow.toml" if container["image"] == "grounds-training" else "config.toml"
     paths = [value for value in flat_values(tomllib.loads((KUBERNETES / file).read_text())) if value.startswith("/")]
     assert len(paths) > 3
-    for path in [*paths, *(word for word in container["args"] if word.startswith("/"))]:
+    for path in [*paths, *(word for word in container.get("args", ()) if word.startswith("/"))]:
         assert any(path == mount or path.startswith(f"{mount}/") for mount in mounts.values()), path
     claims = {each["metadata"]["name"] for each in manifests() if each["kind"] == "PersistentVolumeClaim"}
     used = {
@@ -116,7 +119,7 @@ def flat_values(content: Any) -> Iterator[str]:
             yield from flat_values(each)
 
 
-@pytest.mark.parametrize("name", PODS)
+@pytest.mark.parametrize("name", STARTED)
 def test_the_command_of_a_container_exists_with_its_options(name: str) -> None:
     (container,) = PODS[name]["containers"]
     module = "training" if container["image"] == "grounds-training" else "server"
@@ -133,10 +136,60 @@ def test_probes_and_ports_are_those_of_the_configuration() -> None:
     config = tomllib.loads((KUBERNETES / "config.toml").read_text())
     ports = {each["name"]: each["containerPort"] for each in container["ports"]}
     assert ports == {"grpc": config["port"], "metrics": int(config["metrics_address"].rpartition(":")[2])}
-    assert container["livenessProbe"]["httpGet"] == {"path": "/livez", "port": "metrics"}
+    # A pod that starts during a database outage waits: no probe that restarts it asks for the database.
+    for restarting in ("startupProbe", "livenessProbe"):
+        assert container[restarting]["httpGet"] == {"path": "/livez", "port": "metrics"}
     assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "metrics"}
     drain = Settings.model_fields["drain_seconds_max"].default
     assert PODS["grounds"]["terminationGracePeriodSeconds"] > drain + 5 + 10  # the sleep before it, and closing
+
+
+def test_operators_can_change_the_catalog_and_read_the_files_of_a_cycle_and_servers_cannot() -> None:
+    def writable(name: str) -> set[str]:
+        """Return the claims that a pod can write."""
+        claims = {
+            each["name"]: each["persistentVolumeClaim"]
+            for each in PODS[name]["volumes"]
+            if "persistentVolumeClaim" in each
+        }
+        (container,) = PODS[name]["containers"]
+        read_only = {each["name"] for each in container["volumeMounts"] if each.get("readOnly")}
+        return {
+            claim["claimName"]
+            for volume, claim in claims.items()
+            if volume not in read_only and not claim.get("readOnly")
+        }
+
+    assert writable("grounds-operator") == {"grounds-bundles", "grounds-state", "grounds-anchors"}
+    assert writable("grounds") == {"grounds-state", "grounds-anchors"}
+    assert writable("grounds-cycle") == {"grounds-bundles", "grounds-training"}
+    (operator,) = PODS["grounds-operator"]["containers"]
+    assert "/srv/training" in {each["mountPath"] for each in operator["volumeMounts"]}
+    deployments = {each["metadata"]["name"]: each["spec"] for each in manifests() if each["kind"] == "Deployment"}
+    assert deployments["grounds-operator"]["replicas"] == 0
+
+
+def test_claims_of_pods_that_may_run_on_different_nodes_allow_it() -> None:
+    claims = [each["spec"]["accessModes"] for each in manifests() if each["kind"] == "PersistentVolumeClaim"]
+    assert claims == [["ReadWriteMany"]] * 4
+
+
+def test_every_pod_has_a_network_policy_and_the_cycle_reaches_only_the_name_service() -> None:
+    policies = {
+        each["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/name"]: each["spec"]
+        for each in manifests()
+        if each["kind"] == "NetworkPolicy"
+    }
+    labels = set()
+    for each in manifests():
+        spec = each.get("spec", {})
+        template = spec.get("jobTemplate", {}).get("spec", spec).get("template")
+        if template is not None:
+            labels.add(template["metadata"]["labels"]["app.kubernetes.io/name"])
+    assert labels == set(policies)
+    ports = {port["port"] for rule in policies["grounds-cycle"]["egress"] for port in rule["ports"]}
+    assert ports == {53}
+    assert "ingress" not in policies["grounds-cycle"]
 
 
 # Configurations
@@ -167,6 +220,20 @@ def test_the_dockerfile_has_no_findings_and_a_planted_one_is_found(tmp_path: Pat
 
     assert tool("hadolint", str(DOCKERFILE)).stdout == ""
     assert "DL3006" in tool("hadolint", str(faulty)).stdout
+
+
+def test_the_training_image_installs_the_system_libraries_that_lightgbm_needs() -> None:
+    library = next((Path(lightgbm.__file__).parent / "lib").glob("*.so"))
+    needed = subprocess.run(["/usr/bin/ldd", str(library)], check=True, capture_output=True, text=True).stdout
+    in_image = {"linux-vdso", "libc", "libm", "libdl", "libpthread", "librt", "libstdc++", "libgcc_s"}  # of python:slim
+    names = {Path(line.split()[0]).name.partition(".so")[0] for line in needed.splitlines()}
+
+    missing = {name for name in names if name not in in_image and not name.startswith("ld-linux")}
+
+    stage = DOCKERFILE.read_text().split("FROM base AS training")[1].split("FROM ")[0]
+    assert missing == {"libgomp"}
+    assert "libgomp1" in stage
+    assert stage.index("USER 10001") > stage.index("libgomp1")
 
 
 def test_what_the_dockerfile_copies_exists_and_is_not_ignored() -> None:
@@ -223,7 +290,8 @@ def test_the_compose_file_follows_its_schema_and_a_planted_fault_is_found(tmp_pa
 
 def test_the_compose_file_mounts_only_what_exists_or_what_its_first_lines_create() -> None:
     services = yaml.safe_load(COMPOSE_FILE.read_text())["services"]
-    created = {"./certificates", "../../models/bundles"}
+    created = {"./certificates", "./bundles"}
+    assert all(f"deploy/compose/{name[2:]}/" in (ROOT / ".gitignore").read_text().split() for name in created)
     for service in services.values():
         for source in (str(each).partition(":")[0] for each in service.get("volumes", [])):
             if source.startswith(".") and source not in created:
