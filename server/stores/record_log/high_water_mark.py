@@ -17,13 +17,14 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from grounds_record.checkpoint import Checkpoint, open_checkpoint
 from grounds_record.errors import RecordError
-from grounds_record.key_history import LogKeys
+from grounds_record.key_history import KeyHistory, LogKeys
+from grounds_record.note import parse_note
 from server.errors import LogRefused, StoreUnavailable
 from server.stores.outage_causes import outage_cause
 from server.stores.whole_writes import write_whole
@@ -96,7 +97,9 @@ class HighWaterMark:
                 self._covered = max(self._verified_sizes(_read_notes(descriptor), key))
         return index < self._covered
 
-    def advance(self, size: int, note: str, key: LogKeys, *, probe: bool = False) -> None:
+    def advance(
+        self, size: int, note: str, key: LogKeys, newer_keys: Callable[[], LogKeys], *, probe: bool = False
+    ) -> None:
         """Write a committed checkpoint, unless the file already contains one of the same or a larger size.
 
         A damaged checkpoint counts as an empty slot. Otherwise, one wrong digit could state a size that no later checkpoint
@@ -106,6 +109,8 @@ class HighWaterMark:
             size: Number of records that the checkpoint covers.
             note: The signed checkpoint.
             key: Public keys of the log, which verify the signatures.
+            newer_keys: Function that reads the public keys of the log again. Another process may have rotated the signing
+                key, so a checkpoint by an unknown key counts as damaged only after the keys were read again.
             probe: Whether to write and flush the file in any case. If the file already contains a checkpoint of the same or
                 a larger size, its larger checkpoint is written to both slots.
 
@@ -114,7 +119,29 @@ class HighWaterMark:
         """
         with self._available(), self._lock() as descriptor:
             notes = _read_notes(descriptor)
+        self._verified_sizes(
+            notes, key
+        )  # while the file is not locked, because a verification takes longer than the rest
+        are_newest = False
+        while not self._write_larger(size, note, key, are_newest=are_newest, probe=probe):
+            newer = newer_keys()
+            are_newest, key = newer == key, newer
+
+    def _write_larger(self, size: int, note: str, key: LogKeys, *, are_newest: bool, probe: bool) -> bool:
+        """Write a checkpoint as `advance` does. Return False, and write nothing, if `key` may lack a newer key of the log.
+
+        Args:
+            size: Number of records that the checkpoint covers.
+            note: The signed checkpoint.
+            key: Public keys of the log.
+            are_newest: Whether checkpoints by other keys of this log are damaged.
+            probe: Whether to write and flush the file in any case.
+        """
+        with self._available(), self._lock() as descriptor:
+            notes = _read_notes(descriptor)
             sizes = self._verified_sizes(notes, key)
+            if not are_newest and any(_has_unknown_key(each, key) for each in notes):
+                return False
             largest = max(sizes)
             if size > largest or probe:
                 newest = note if size >= largest else notes[sizes.index(largest)]
@@ -122,6 +149,7 @@ class HighWaterMark:
                 self._verified[newest] = max(size, largest)
                 self._sync(descriptor, at_once=probe)
             self._covered = max(size, largest)
+        return True
 
     def replace(self, size: int, note: str) -> None:
         """Replace the mark with a checkpoint, which may be smaller. This is needed after an operator accepted a fork.
@@ -212,6 +240,16 @@ def _write_slot(descriptor: int, number: int, note: str) -> None:
 def _note(slot: bytes) -> str:
     """Return the note in a slot; "" if the slot is empty."""
     return slot.rstrip(b"\0").decode("utf-8", "replace")
+
+
+def _has_unknown_key(note: str, key: LogKeys) -> bool:
+    """Return whether a note states a signature by a key that has the name of this log and is not one of these keys."""
+    try:
+        _, signatures = parse_note(note)
+    except RecordError:
+        return False
+    known = {each.key_id for each in (key.keys if isinstance(key, KeyHistory) else (key,))}
+    return any(name == key.name and key_id not in known for name, key_id, _ in signatures)
 
 
 def _verified_size(note: str, key: LogKeys) -> int:

@@ -482,8 +482,21 @@ class RecordLog:
                 was deleted or replaced.
         """
         self._check_files()
-        self.high_water_mark.advance(size, note, self.keys, probe=probe)
+        self.high_water_mark.advance(size, note, self.keys, self._read_keys, probe=probe)
         self._newest = newest or self._newest
+
+    def _read_keys(self) -> KeyHistory:
+        """Read the public keys of the log again. This process goes on to sign with its key until it locks the head again.
+
+        Raises:
+            StoreUnavailable: The records of the rotations cannot be read.
+        """
+        try:
+            with self.database.reading() as connection:
+                return read_key_history(connection, self.verifier)
+        except LogRefused as error:
+            self._report(str(error))
+            raise StoreUnavailable(_LOG_DAMAGED) from error
 
     def _confirm_duplicates(self, results: Sequence[AppendResult | None], frontier: Frontier) -> None:
         """Check that records of earlier requests can be acknowledged, after a transaction that appended no record.

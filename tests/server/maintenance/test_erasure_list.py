@@ -220,8 +220,8 @@ def test_an_erasure_that_does_not_fit_on_the_disk_is_an_error_and_not_half_a_lin
 def test_a_high_water_mark_that_does_not_fit_on_the_disk_is_an_error(
     tmp_path: Path, small_disk: Callable[[int], None]
 ) -> None:
-    mark = HighWaterMark(tmp_path / "x.mark")
+    mark, key = HighWaterMark(tmp_path / "x.mark"), VerifierKey("example.com/log", bytes(32))
     small_disk(60)
 
     with pytest.raises(StoreUnavailable, match="high-water mark"):
-        mark.advance(1, "a checkpoint", VerifierKey("example.com/log", bytes(32)))
+        mark.advance(1, "a checkpoint", key, lambda: key)

@@ -2,15 +2,20 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from grounds_record.checkpoint import Checkpoint, sign_checkpoint
+from grounds_record.note import SigningKey
 from server.errors import StoreUnavailable
+from server.maintenance.keys import rotate_signing_key
+from server.stores.keys.places import FilePlace
 from server.stores.record_log.high_water_mark import HighWaterMark
 from server.stores.record_log.log import RecordLog
-from tests.server.record_logs import entry, open_test_log
+from tests.server.record_logs import NOW, entry, open_test_log
 
 SLOT_BYTES = 4096  # the file consists of two slots of this size
 
@@ -148,3 +153,52 @@ def test_a_mark_that_was_moved_away_is_written_at_its_path_again(log: RecordLog)
     log.append([entry()])
 
     assert marked_size(log) == 2
+
+
+class _LateMark(HighWaterMark):
+    """A mark in front of whose update something else happens once, as if the process had been stopped there."""
+
+    def __init__(self, path: Path, happen: Callable[[], None]) -> None:
+        super().__init__(path)
+        self._happenings = [happen]
+
+    def advance(self, *values: Any, **named: Any) -> None:
+        while self._happenings:
+            self._happenings.pop()()
+        super().advance(*values, **named)
+
+
+@pytest.mark.parametrize("further", [0, 1, 2])
+def test_a_process_that_has_not_seen_a_rotation_does_not_push_the_mark_back(
+    log: RecordLog, tmp_path: Path, further: int
+) -> None:
+    """Another process rotates the signing key and appends while this one is between its commit and its mark."""
+    url = log.database.engine.url.render_as_string(hide_password=False)
+    with open_test_log(url, tmp_path) as other:
+
+        def overtake() -> None:
+            rotate_signing_key(other, FilePlace(tmp_path / "signing.key"), "yearly", NOW)
+            for _ in range(further):
+                other.append([entry()])
+
+        log.append([entry()])
+        log.high_water_mark = _LateMark(log.high_water_mark.path, overtake)
+        log.append([entry()])
+
+        assert marked_size(other) == 3 + further
+        log.append([entry()])
+        assert marked_size(other) == 4 + further
+        assert log.keys == other.keys
+
+
+def test_a_checkpoint_by_a_key_that_no_record_names_is_overwritten(log: RecordLog) -> None:
+    log.append([entry()])
+    stranger = SigningKey(log.keys.name, b"s" * 32)
+    note = sign_checkpoint(Checkpoint(log.keys.name, 999, bytes(32)), stranger)
+    path = log.high_water_mark.path
+    path.write_bytes(note.encode().ljust(SLOT_BYTES, b"\0") + path.read_bytes()[:SLOT_BYTES])
+
+    log.append([entry()])
+
+    assert marked_size(log) == 2
+    assert b"999" not in path.read_bytes()
