@@ -177,7 +177,9 @@ class DecisionMaker:
         model, activation_id = self._serving_model(request.customer.market)
         policy, at = self._policies.current, self.now()
         if decides and not policy.activation_id:
-            raise StoreUnavailable("the activation of the policy is not recorded yet; nothing was decided; retry")
+            raise StoreUnavailable(
+                "the activation of the policy could not be recorded, so nothing was decided; retry, and if this continues, run doctor on the server"
+            )
         application, schema = application_from_request(request), model.bundle.schema
         section = applicable_section(policy, application, at)
         check_features(application.features, schema, decides=decides)
