@@ -34,7 +34,7 @@ def match_features(spec: Spec, booster: lightgbm.Booster, ensemble: Ensemble) ->
     kinds = _feature_kinds(booster, ensemble)
     features = spec.features or _model_features(booster, kinds)
     names = booster.feature_name()
-    if problems := [*_name_problems(features, names)] or [*_kind_problems(features, names, kinds)]:
+    if problems := [*_name_problems(features, names)] or [*_kind_problems(features, kinds)]:
         raise _mismatch(problems)
     codes = _largest_codes(features, booster)
     return spec.model_copy(update={"features": _with_levels(features, booster.pandas_categorical or [], codes)})
@@ -72,10 +72,11 @@ def _model_features(booster: lightgbm.Booster, kinds: Sequence[str | None]) -> t
 def _name_problems(features: Sequence[FeatureEntry], names: Sequence[str]) -> Iterator[str]:
     """Yield a problem for each feature that only the spec or only the model has, or for a different order."""
     found = [_model_name(feature, names) for feature in features]
-    unknown = [feature.name for feature, name in zip(features, found, strict=True) if name is None]
+    unknown = [_feature_label(feature) for feature, name in zip(features, found, strict=True) if name is None]
     missing = [name for name in names if name not in found]
     if unknown:
-        yield f"features that the model does not have: {_name_list(unknown)}; remove them from the spec"
+        listed = ", ".join(shorten_list(unknown, _SHOWN, ""))
+        yield f"features that the model does not have: {listed}; remove them from the spec"
     if missing:
         yield (
             f"features of the model that the spec does not list: {_name_list(missing)}; add a [[features]] for each, whose name or "
@@ -100,18 +101,17 @@ def _model_name(feature: FeatureEntry, names: Sequence[str]) -> str | None:
     return None
 
 
-def _kind_problems(
-    features: Sequence[FeatureEntry], names: Sequence[str], kinds: Sequence[str | None]
-) -> Iterator[str]:
+def _kind_problems(features: Sequence[FeatureEntry], kinds: Sequence[str | None]) -> Iterator[str]:
     """Yield a problem for each feature that is a number in the spec and a category in the model, or the reverse."""
-    for feature, name, kind in zip(features, names, kinds, strict=True):
+    for feature, kind in zip(features, kinds, strict=True):
+        label = _feature_label(feature)
         if kind is None or kind == feature.kind:
             continue
         if kind == "category":
-            yield f"{name}: the model was fitted with it as a category; set kind = 'category' in the spec"
+            yield f"{label}: the model was fitted with it as a category; set kind = 'category' in the spec"
         else:
             yield (
-                f"{name}: the model was fitted with it as a number (an ordered category of pandas is a number, too), but the spec "
+                f"{label}: the model was fitted with it as a number (an ordered category of pandas is a number, too), but the spec "
                 "has kind = 'category'; set kind = 'number', and use numbers in the data, or fit the model with an unordered category"
             )
 
@@ -143,7 +143,7 @@ def _with_levels(
         lists = _lists_of(categories, lists)
         owners = categories if lists else unlisted
     if len(lists) != len(owners):
-        names = ", ".join(feature.name for feature in categories) or "none"
+        names = ", ".join(_feature_label(feature) for feature in categories) or "none"
         problem = (
             f"the model has the levels of {len(lists)} categories (pandas_categorical), but the spec has {len(categories)} "
             f"features of kind = 'category' ({names}), {len(unlisted)} of them without levels; for each category without "

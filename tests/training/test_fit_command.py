@@ -13,27 +13,29 @@ TREES = SPEC.replace('base = "none"', ACCEPTING)
 STRICT = TREES + '\n[[gates]]\nfigure = "hold_out.auc"\nmin = 0.9999\n'
 
 
-def fit_markets(folder: Path, markets: list[str], spec_text: str = TREES) -> None:
+def fit_markets(folder: Path, markets: list[str], spec_text: str = TREES, form: str = "csv") -> None:
     """Fit the small family on the customers of some markets, with all files below one folder."""
     table = made_customers(1200)
-    table[table["country"].isin(markets)].to_csv(folder / "customers.csv", index=False)
+    table, path = table[table["country"].isin(markets)], folder / f"customers.{form}"
+    table.to_csv(path, index=False) if form == "csv" else table.to_parquet(path, index=False)
     (folder / "spec.toml").write_text(spec_text)
-    fit(folder / "spec.toml", folder / "bundles", folder / "files", folder / "customers.csv", threads=1)
+    fit(folder / "spec.toml", folder / "bundles", folder / "files", path, threads=1)
 
 
-def test_the_feature_file_of_one_market_is_not_replaced_by_that_of_another(tmp_path: Path) -> None:
-    fit_markets(tmp_path, ["DE"])
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_the_feature_file_of_one_market_is_not_replaced_by_that_of_another(form: str, tmp_path: Path) -> None:
+    fit_markets(tmp_path, ["DE"], form=form)
     path = tmp_path / "files" / "credit.features.parquet"
     before, bundles = path.read_bytes(), sorted((tmp_path / "bundles" / "credit").iterdir())
 
     with pytest.raises(
         DataInvalid, match=r"already has customers of market DE, .*; set --files DIR to keep both files"
     ):
-        fit_markets(tmp_path, ["FR"])
+        fit_markets(tmp_path, ["FR"], form=form)
 
     assert path.read_bytes() == before
     assert sorted((tmp_path / "bundles" / "credit").iterdir()) == bundles
-    fit_markets(tmp_path, ["DE", "FR"])
+    fit_markets(tmp_path, ["DE", "FR"], form=form)
     assert set(pq.read_table(path)["market"].to_pylist()) == {"DE", "FR"}
 
 

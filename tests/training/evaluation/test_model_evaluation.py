@@ -21,6 +21,7 @@ from training.sources.table import read_table_samples
 from training.spec import read_spec
 
 GRADES = "ABCDEFG"
+FORMS = ["csv", "parquet"]
 OUT_OF_TIME = "[out_of_time]\nfirst_day = 2026-01-01\n"
 FAIR = """
 [reference_policy]
@@ -164,15 +165,26 @@ def test_invalid_validation_settings_are_rejected_by_name(tmp_path: Path, change
         read_table_samples(read_spec(tmp_path / "spec.toml"), tmp_path / "customers.csv")
 
 
-def test_the_waterfall_adds_up_and_excludes_later_rows_of_known_customers(tmp_path: Path) -> None:
+def store(table: pd.DataFrame, folder: Path, form: str) -> Path:
+    """Write the customers as CSV or as Parquet, where the days have the type of a day; return the path."""
+    path = folder / f"customers.{form}"
+    if form == "csv":
+        table.to_csv(path, index=False)
+    else:
+        table.assign(day=pd.to_datetime(table["day"]).dt.date).to_parquet(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_waterfall_adds_up_and_excludes_later_rows_of_known_customers(form: str, tmp_path: Path) -> None:
     customers = made_customers(400)
     table = pd.concat([customers.assign(day="2025-06-01"), customers.assign(day="2026-02-01")])
-    table.to_csv(tmp_path / "customers.csv", index=False)
+    path = store(table, tmp_path, form)
     exclude = '[[table.exclude]]\ncode = "TINY"\nwhere = "turnover < 20000"\n'
     spec_text = SPEC.replace("as_of = 2026-01-01", 'as_of_column = "day"').replace("[search]", exclude + "[search]")
     (tmp_path / "spec.toml").write_text(spec_text + OUT_OF_TIME)
 
-    _, samples = read_table_samples(read_spec(tmp_path / "spec.toml"), tmp_path / "customers.csv")
+    _, samples = read_table_samples(read_spec(tmp_path / "spec.toml"), path)
 
     counts = dict(samples.waterfall)
     left_out = sum(count for what, count in counts.items() if what.startswith("left out: "))
@@ -186,16 +198,17 @@ def test_the_waterfall_adds_up_and_excludes_later_rows_of_known_customers(tmp_pa
     assert set(samples.part("FIT", "CALIBRATION", "HOLD_OUT")["as_of"].dt.year) == {2025}
 
 
-def test_a_late_row_is_out_of_time_if_no_earlier_row_of_the_customer_was_used_to_fit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_a_late_row_is_out_of_time_if_no_earlier_row_of_the_customer_was_used_to_fit(form: str, tmp_path: Path) -> None:
     """Every customer occurs once; half of them are late. Two late customers also have an early row."""
     customers = made_customers(400)
     late = customers.index % 2 == 1
     table = customers.assign(day=np.where(late, "2026-02-01", "2025-06-01"))
     returning = table[late].head(2).assign(day="2025-06-01")
-    pd.concat([table, returning]).to_csv(tmp_path / "customers.csv", index=False)
+    path = store(pd.concat([table, returning]), tmp_path, form)
     (tmp_path / "spec.toml").write_text(SPEC.replace("as_of = 2026-01-01", 'as_of_column = "day"') + OUT_OF_TIME)
 
-    _, samples = read_table_samples(read_spec(tmp_path / "spec.toml"), tmp_path / "customers.csv")
+    _, samples = read_table_samples(read_spec(tmp_path / "spec.toml"), path)
 
     in_fit = [customer for customer in returning["number"] if hash_bucket(customer, 5) != 0]
     assert dict(samples.waterfall)["left out: OUT_OF_TIME_OF_A_KNOWN_CUSTOMER"] == -len(in_fit) < 0

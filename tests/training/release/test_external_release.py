@@ -227,7 +227,9 @@ def test_the_spec_names_the_levels_of_a_model_that_was_fitted_on_codes(tmp_path:
     booster.save_model(tmp_path / "model.txt")
     levels = 'kind = "category"\nlevels = ["bar", "canteen", "hotel", "school"]'
 
-    assert "sector" in rejection(tmp_path, SPEC + FEATURES)
+    assert "of kind = 'category' (sector), 1 of them without levels" in rejection(tmp_path, SPEC + FEATURES)
+    renamed = FEATURES.replace('kind = "category"', 'kind = "category"\ncolumn = "Branche (WZ)"')
+    assert "(sector (column 'Branche (WZ)')), 1 of them" in rejection(tmp_path, SPEC + renamed)
     fewer = rejection(tmp_path, SPEC + FEATURES.replace('kind = "category"', levels.replace(', "school"', "")))
     export(tmp_path, SPEC + FEATURES.replace('kind = "category"', levels))
 
@@ -244,7 +246,15 @@ DIFFERENT_SPECS: dict[str, tuple[Callable[[str], str], str]] = {
     ),
     "a feature is unknown": (
         lambda text: text + '[[features]]\nname = "bonus"\n',
-        "features that the model does not have: 'bonus'",
+        "features that the model does not have: bonus; remove",
+    ),
+    "an unknown feature has another name in the data": (
+        lambda text: text + '[[features]]\nname = "bonus"\ncolumn = "Bonus €"\n',
+        "features that the model does not have: bonus (column 'Bonus €'); remove",
+    ),
+    "a category as a number, with another name in the data": (
+        lambda text: text.replace('kind = "category"\n', 'column = "Branche (WZ)"\n'),
+        "sector (column 'Branche (WZ)'): the model was fitted with it as a category; set kind = 'category'",
     ),
     "another order": (
         lambda text: '[[features]]\nname = "turnover"\n' + text.replace('[[features]]\nname = "turnover"\n', ""),
