@@ -25,7 +25,7 @@ from console.pages import churn, credit, evidence, home, models, override, paper
 from console.pages.form import FormInvalid
 from console.pages.purpose_form import set_purpose, show_purpose_form
 from console.posted_form import read_posted_form
-from console.purpose import PURPOSE_PATH, PurposeMissing
+from console.purpose import PURPOSE_PATH, PurposeMissing, delete_purpose
 from console.rendering import render_page
 from console.working_papers import PapersRefused, WorkingPapers
 from grounds_client import CallFailed, Client
@@ -203,7 +203,7 @@ def _show_not_signed_in(request: Request, error: NotSignedIn) -> Response:
     """Return the page that asks a person to sign in."""
     request.state.person = ""  # a session may have ended while the request was answered
     text = "" if error.link else "The proxy in front of the console must add a bearer token to each request."
-    return render_page(
+    answer = render_page(
         request,
         "sign_in.html",
         "You are not signed in",
@@ -211,6 +211,8 @@ def _show_not_signed_in(request: Request, error: NotSignedIn) -> Response:
         problem=error.problem or text,
         link=error.link,
     )
+    delete_purpose(answer)
+    return answer
 
 
 def _show_bug(request: Request, path: str, error: Exception) -> Response:

@@ -18,6 +18,7 @@ from console.connections import NotSignedIn, ProviderUnavailable
 from console.local_path import local_path
 from console.posted_form import read_posted_form
 from console.provider import Provider, SignInRefused, Tokens, new_verifier
+from console.purpose import delete_purpose
 from console.query import current_page
 from console.rendering import render_page
 from grounds_client import Client, ClientCredentials
@@ -167,6 +168,7 @@ class SignedInClients:
             self._sessions[name] = _Session(tokens, now, now)
         answer = RedirectResponse(begun.wanted, 303, {"cache-control": "no-store"})
         _set_cookie(answer, _SESSION_COOKIE, name, _SESSION_SECONDS_MAX)
+        delete_purpose(answer)  # the person before, at the same browser, may have left it
         answer.delete_cookie(_BEGUN_COOKIE, secure=True, httponly=True)
         return answer
 
@@ -195,7 +197,7 @@ class SignedInClients:
             request, "signed_out.html", "You are signed out", provider_link=self._provider.end_session_address()
         )
         answer.delete_cookie(_SESSION_COOKIE, secure=True, httponly=True)
-        answer.delete_cookie("purpose", httponly=True)
+        delete_purpose(answer)
         return answer
 
     def _revoke(self, session: _Session) -> None:

@@ -1,12 +1,10 @@
 """The form in which a person states why evidence is read."""
 
-from urllib.parse import quote
-
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from console.local_path import local_path
-from console.purpose import COOKIE
+from console.purpose import keep_purpose
 from console.rendering import render_page
 from grounds_client import Client
 
@@ -19,17 +17,13 @@ def show_purpose_form(request: Request, _client: Client) -> Response:
 
 
 def set_purpose(request: Request, _client: Client) -> Response:
-    """Keep the purpose in a cookie of the session, and return to the page that needs it.
-
-    A browser sends the cookie only with requests that come from the console's own pages, so no other page can cause a reading.
-    """
+    """Keep the purpose, and return to the page that needs it."""
     fields = request.state.posted_fields
     purpose, wanted = fields.get("purpose", "").strip(), local_path(fields.get("next", "/"))
     if not purpose or len(purpose) > _PURPOSE_LENGTH_MAX:
         return _show_form(request, wanted, f"must have 1 to {_PURPOSE_LENGTH_MAX} characters", status=400)
     answer = RedirectResponse(wanted, 303)
-    secure = request.headers.get("x-forwarded-proto", request.url.scheme) == "https"
-    answer.set_cookie(COOKIE, quote(purpose, safe=""), httponly=True, samesite="strict", secure=secure)
+    keep_purpose(request, answer, purpose)
     return answer
 
 

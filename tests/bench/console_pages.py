@@ -10,7 +10,7 @@ from tests.console.serving import open_console
 
 PAGES = 300
 LISTS = 30
-PURPOSE = "purpose=Benchmark"
+PURPOSE = "purpose=:Benchmark"
 
 
 def measure_pages(

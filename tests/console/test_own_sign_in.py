@@ -372,6 +372,25 @@ def test_a_session_ends_after_an_hour_without_use_and_after_twelve_hours(timed: 
     assert busy.open(f"{timed.url}/models")[0] == 401
 
 
+@pytest.mark.parametrize("end", ["expiry", "refusal", "another sign-in"])
+def test_the_next_person_at_a_browser_does_not_inherit_the_purpose(timed: Site, clock: Clock, end: str) -> None:
+    browser = PlainBrowser(timed)
+    browser.sign_in()
+    evidence = f"{timed.url}/evidence/01a22c57-13e3-7367-b1a1-8e29bb6fb810"
+    assert "Why do you read evidence?" in browser.open(evidence)[2]
+    browser.open(f"{timed.url}/purpose", {"purpose": "Case 17", "next": "/models"})
+    assert "DECISION_UNKNOWN" in browser.open(evidence)[2]
+
+    if end != "another sign-in":
+        clock.advance(3601 if end == "expiry" else 580)
+        with timed.wrong(access_token="opaque"):  # noqa: S106 - no password
+            assert browser.open(f"{timed.url}/models")[0] == 401
+        assert "purpose" not in {cookie.name for cookie in browser.cookies}
+    browser.sign_in(person=SECOND)
+    page = browser.open(evidence)[2]
+    assert ("Why do you read evidence?" in page, "Case 17" in page) == (True, False)
+
+
 def test_a_renewal_that_begins_before_a_sign_out_leaves_no_session(timed: Site, clock: Clock) -> None:
     browser = PlainBrowser(timed)
     browser.sign_in()

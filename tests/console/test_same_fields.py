@@ -66,7 +66,7 @@ async def get_page(client: Client, path: str, query: str = "") -> str:
         "scheme": "http",
         "path": path,
         "query_string": query.encode(),
-        "headers": [(b"host", b"localhost"), (b"cookie", b"purpose=Review")],
+        "headers": [(b"host", b"localhost"), (b"cookie", b"purpose=:Review")],
     }
     await create_app(OneClient(client), None, ["localhost"])(scope, receive, send)
     assert sent[0]["status"] == 200

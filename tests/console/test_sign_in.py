@@ -130,6 +130,17 @@ def test_a_request_without_a_valid_token_is_refused(console_url: str) -> None:
         assert Browser(console_url, authorization=authorization).get("/decisions").status == 401
 
 
+def test_a_purpose_belongs_to_the_person_who_stated_it(console_url: str) -> None:
+    first, next_person = (Browser(console_url, x_forwarded_access_token=token(name)) for name in (AUDITOR, CRM))
+    first.post("/purpose", purpose="Case 17", next="/models")
+    for cookie in first.cookies:  # the proxy signs the next person in at the same browser
+        next_person.cookies.set_cookie(cookie)
+
+    assert "Case 17" in first.get("/models").html
+    assert "Case 17" not in next_person.get("/models").html
+    assert "Why do you read evidence?" in next_person.get("/evidence/json").html
+
+
 def test_the_server_decides_what_each_person_may_read(console_url: str) -> None:
     auditor = Browser(console_url, authorization=f"Bearer {token(AUDITOR)}")
     crm = Browser(console_url, x_forwarded_access_token=token(CRM))
