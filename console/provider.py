@@ -69,13 +69,11 @@ class Tokens:
     Attributes:
         access: The token that the console passes on to the server.
         refresh: The token that gets the next access token; "" if the provider issued none.
-        identity: The id token.
         end: When the access token expires, in seconds of the monotonic clock.
     """
 
     access: str
     refresh: str
-    identity: str
     end: float
 
     @property
@@ -130,7 +128,7 @@ class Provider:
         except (AuthlibBaseError, httpx2.HTTPError, ValueError) as error:
             raise SignInRefused(f"The provider gave no tokens ({_error_text(error)}). Sign in again.") from error
         tokens = _tokens(answer, "", begun)
-        self._verify_identity(tokens, nonce)
+        self._verify_identity(str(answer.get("id_token") or ""), tokens, nonce)
         return tokens
 
     def refresh(self, tokens: Tokens) -> Tokens:
@@ -154,7 +152,7 @@ class Provider:
             raise ProviderUnavailable(_error_text(error)) from error
         if not answer.get("access_token"):
             raise ProviderUnavailable("an answer without an access token")
-        renewed = _tokens({"id_token": tokens.identity, **answer}, tokens.refresh, begun)
+        renewed = _tokens(answer, tokens.refresh, begun)
         if renewed.subject != tokens.subject:
             raise SignInRefused("The provider renewed the sign-in of another person. Sign in again.")
         return renewed
@@ -192,10 +190,10 @@ class Provider:
             timeout=_TIMEOUT_SECONDS,
         )
 
-    def _verify_identity(self, tokens: Tokens, nonce: str) -> None:
+    def _verify_identity(self, identity: str, tokens: Tokens, nonce: str) -> None:
         """Verify an id token, and that the access token is a signed token for the same person."""
         try:
-            decoded = self._decode(tokens.identity)
+            decoded = self._decode(identity)
             claims = CodeIDToken(
                 decoded.claims,
                 decoded.header,
@@ -211,7 +209,7 @@ class Provider:
         if not tokens.subject:
             raise SignInRefused(
                 "The provider's access token is not a signed token (JWT) with a subject, so the server cannot verify it. Ask "
-                "the operator: the provider may need --oidc-scope or --oidc-resource to issue one for the server."
+                "the operator: the file of --sign-in may need scope or resource, so that the provider issues one for the server."
             )
         if tokens.subject != claims["sub"]:
             raise SignInRefused("The id token and the access token name different persons. Inform the operator.")
@@ -268,12 +266,11 @@ def _tokens(answer: Mapping[str, Any], refresh: str, begun: float) -> Tokens:
 
     Without a new refresh token, the given one stays in use.
     """
-    lifetime = answer.get("expires_in")
-    seconds = lifetime if isinstance(lifetime, int) else _DEFAULT_LIFETIME
+    lifetime = str(answer.get("expires_in"))  # a number; some providers send it as text
+    seconds = int(lifetime) if lifetime.isascii() and lifetime.isdecimal() else _DEFAULT_LIFETIME
     return Tokens(
         access=str(answer.get("access_token") or ""),
         refresh=str(answer.get("refresh_token") or refresh),
-        identity=str(answer.get("id_token") or ""),
         end=begun + seconds,
     )
 

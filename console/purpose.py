@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from console.query import current_page
+from console.query import current_page, uses_tls
 
 _COOKIE = "purpose"
 _SEPARATOR = ":"  # `quote` escapes it
@@ -35,9 +35,8 @@ def keep_purpose(request: Request, answer: Response, purpose: str) -> None:
 
     A browser sends the cookie only with requests that come from the console's own pages, so no other page can cause a reading.
     """
-    secure = request.headers.get("x-forwarded-proto", request.url.scheme) == "https"
     text = _SEPARATOR.join(quote(each, safe="") for each in (_person(request), purpose))
-    answer.set_cookie(_COOKIE, text, httponly=True, samesite="strict", secure=secure)
+    answer.set_cookie(_COOKIE, text, httponly=True, samesite="strict", secure=uses_tls(request))
 
 
 def delete_purpose(answer: Response) -> None:

@@ -21,6 +21,11 @@ def posted_entries(request: Request) -> dict[str, str]:
     return {name: text.strip() for name, text in fields.items() if text.strip()}
 
 
+def uses_tls(request: Request) -> bool:
+    """Return whether the browser reached the console, or the proxy in front of it, over TLS."""
+    return request.headers.get("x-forwarded-proto", request.url.scheme) == "https"
+
+
 def current_page(request: Request) -> str:
     """Return the path and the query of a request, as the target of a link back to the same page."""
     query = urlencode(query_entries(request))

@@ -131,7 +131,9 @@ class SignedInClients:
 
     async def _begin(self, request: Request) -> Response:
         """Send the browser to the provider. The state can be used once, within ten minutes, by the same browser."""
-        state, browser, nonce, verifier = (*(secrets.token_urlsafe(32) for _ in range(3)), new_verifier())
+        state, nonce, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(32), new_verifier()
+        # Another tab may have begun a sign-in: both end in the same browser, so both have its value.
+        browser = request.cookies.get(_BEGUN_COOKIE) or secrets.token_urlsafe(32)
         wanted = local_path(request.query_params.get("next", "/"))
         with self._lock:
             now = self._monotonic()
@@ -146,8 +148,9 @@ class SignedInClients:
 
     async def _finish(self, request: Request) -> Response:
         """Begin the session of a person who returns from the provider."""
+        found = self._take_begun(request)
         try:
-            begun = self._take_begun(request)
+            begun = self._check_begun(request, found)
             tokens = await run_in_threadpool(self._provider.finish, _code(request), begun.nonce, begun.verifier)
         except SignInRefused as error:
             request.state.person = ""
@@ -157,7 +160,7 @@ class SignedInClients:
                 "You could not be signed in",
                 status=400,
                 problem=str(error),
-                link=_SIGN_IN_PATH,
+                link=_sign_in_path(found.wanted if found else "/"),
             )
         name, now = secrets.token_urlsafe(32), self._monotonic()
         with self._lock:
@@ -166,19 +169,28 @@ class SignedInClients:
             if len(self._sessions) >= _ENTRIES_MAX:
                 del self._sessions[next(iter(self._sessions))]
             self._sessions[name] = _Session(tokens, now, now)
+            is_last = all(each.browser != begun.browser for each in self._begun.values())
         answer = RedirectResponse(begun.wanted, 303, {"cache-control": "no-store"})
         _set_cookie(answer, _SESSION_COOKIE, name, _SESSION_SECONDS_MAX)
         delete_purpose(answer)  # the person before, at the same browser, may have left it
-        answer.delete_cookie(_BEGUN_COOKIE, secure=True, httponly=True)
+        if is_last:  # otherwise another tab needs the cookie to finish its sign-in
+            answer.delete_cookie(_BEGUN_COOKIE, secure=True, httponly=True)
         return answer
 
-    def _take_begun(self, request: Request) -> _BegunSignIn:
-        """Return the sign-in to which a state belongs, and forget it, so that the state cannot be used again."""
+    def _take_begun(self, request: Request) -> _BegunSignIn | None:
+        """Return the sign-in to which a state belongs, and forget it, so that the state cannot be used again.
+
+        Return None if the browser of the request began no such sign-in.
+        """
         with self._lock:
             begun = self._begun.pop(request.query_params.get("state", ""), None)
         browser = request.cookies.get(_BEGUN_COOKIE, "")
         is_own = begun is not None and secrets.compare_digest(begun.browser.encode(), browser.encode())
-        if begun is None or not is_own or begun.end <= self._monotonic():
+        return begun if is_own else None
+
+    def _check_begun(self, request: Request, begun: _BegunSignIn | None) -> _BegunSignIn:
+        """Return a sign-in that may be finished; raise SignInRefused otherwise."""
+        if begun is None or begun.end <= self._monotonic():
             raise SignInRefused(
                 "This sign-in was used already, is older than ten minutes, or was begun in another browser. Sign in again."
             )
@@ -245,6 +257,11 @@ def _has_ended(session: _Session, now: float) -> bool:
 def _sign_in_link(request: Request) -> str:
     """Return the address that signs a person in and then shows the requested page."""
     wanted = current_page(request) if request.method == "GET" else "/"
+    return _sign_in_path(wanted)
+
+
+def _sign_in_path(wanted: str) -> str:
+    """Return the address that signs a person in and then shows a page."""
     return f"{_SIGN_IN_PATH}?next={quote(wanted, safe='')}"
 
 

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 
+import grpc
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -154,13 +155,18 @@ def _draw(assessment: credit_pb2.CreditAssessment, model: model_pb2.Model | None
 
 
 def _serving_model(client: Client, market: str) -> model_pb2.Model | None:
-    """Return the credit model that serves a market now; None if there is none, or the person may not read it."""
+    """Return the credit model that serves a market now; None if there is none, or the person may not read it.
+
+    Raises:
+        CallFailed: The server does not answer, so nothing is known about the models.
+    """
     try:
         for each in client.list_models("credit"):
             if market in each.serving_markets:
                 return client.find_model(each.bundle_id)
-    except CallFailed:
-        return None
+    except CallFailed as error:
+        if error.code != grpc.StatusCode.PERMISSION_DENIED:
+            raise
     return None
 
 

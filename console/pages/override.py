@@ -5,11 +5,13 @@ import uuid
 from collections.abc import Mapping
 from http import HTTPStatus
 
+import grpc
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from console.override_proposals import OverrideProposals, ProposedOverride
 from console.pages.form import Form
+from console.query import uses_tls
 from console.rendering import render_page
 from grounds.credit.v1 import credit_pb2
 from grounds_client import Amount, CallFailed, Client
@@ -21,6 +23,8 @@ _CHOICES = {
     "DECLINE": (credit_pb2.DECISION_DECLINE, "Grant nothing"),
 }
 _CHOICE_TEXTS = {name: text for name, (_, text) in _CHOICES.items()}
+# The policy has no section for the decision, or the person may not read it.
+_NO_POLICY = {grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.PERMISSION_DENIED}
 _REQUIRED = ("decision", "reason_code", "user_id", "user_role", "authority_limit")
 _OVERRIDDEN_SINCE = (
     "was overridden since this override was filled in; read the history on this page, and fill in the form again if the "
@@ -33,11 +37,16 @@ def find_override_rules(client: Client, decision: credit_pb2.CreditDecision) -> 
     """Return which overrides of a decision the policy in force allows; None if it allows none.
 
     None too if the person may not read the policy: the server decides whether an override may be recorded.
+
+    Raises:
+        CallFailed: The server does not answer, so nothing is known about the policy.
     """
     product = decision.assessment.policy_result.product
     try:
         sections = client.get_policy(market=decision.customer.market, product=product).sections
-    except CallFailed:
+    except CallFailed as error:
+        if error.code not in _NO_POLICY:
+            raise
         return None
     for section in sections:
         if section.in_force and section.HasField("overrides"):
@@ -252,7 +261,7 @@ def _show_proposal(
 def _show_link(request: Request, decision: credit_pb2.CreditDecision, proposal: ProposedOverride) -> Response:
     """Keep an override that a second person must agree to; return the page with the link for that person."""
     name = _proposals(request).add(proposal)
-    link = f"{request.headers['host']}/overrides/{name}"
+    link = f"{'https' if uses_tls(request) else 'http'}://{request.headers['host']}/overrides/{name}"
     return render_page(request, "override_link.html", "A second person must agree", decision=decision, link=link)
 
 

@@ -1,4 +1,4 @@
-"""Gets pages of the console over HTTP, with the cookies that a browser would keep."""
+"""Gets pages of the console: over HTTP, with the cookies that a browser would keep, or from an application in this process."""
 
 import http.cookiejar
 import urllib.error
@@ -6,6 +6,9 @@ import urllib.parse
 import urllib.request
 from email.message import Message
 from typing import NamedTuple
+
+from starlette.types import ASGIApp
+from starlette.types import Message as AsgiMessage
 
 
 class Answer(NamedTuple):
@@ -38,3 +41,26 @@ class Browser:
         except urllib.error.HTTPError as error:
             found = error
         return Answer(found.status, found.url, found.headers, found.read().decode())
+
+
+async def get_page(app: ASGIApp, path: str, query: str = "", **headers: str) -> tuple[int, str]:
+    """Return the status and the HTML of a page of an application in this process."""
+    sent: list[AsgiMessage] = []
+
+    async def send(message: AsgiMessage) -> None:
+        sent.append(message)
+
+    async def receive() -> AsgiMessage:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": path,
+        "query_string": query.encode(),
+        "headers": [(b"host", b"localhost"), *((name.encode(), text.encode()) for name, text in headers.items())],
+    }
+    await app(scope, receive, send)
+    return sent[0]["status"], b"".join(message.get("body", b"") for message in sent).decode()

@@ -127,7 +127,7 @@ def propose_override(page: Page, signed_in: SignedIn, decision_id: str) -> str:
     page.get_by_role("button", name="Record it for good").click()
     check_page(page)
     assert signed_in.overrides(decision_id) == []
-    return "http://" + page.locator("pre").inner_text()
+    return page.locator("pre").inner_text()
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import html
 import json
 import re
 import socket
@@ -207,7 +208,10 @@ def test_the_request_to_the_provider_has_pkce_state_and_nonce_that_are_new_each_
         ({"id_issuer": "https://evil.example.com"}, "another provider issued it (iss)"),
         ({"id_lifetime": -60}, "it has expired (exp)"),
         ({"id_subject": "u18"}, "name different persons"),
-        ({"access_token": "opaque"}, "is not a signed token (JWT)"),
+        (
+            {"access_token": "opaque"},
+            "is not a signed token (JWT) with a subject, so the server cannot verify it. Ask the operator: the file of --sign-in may",
+        ),
     ],
 )
 def test_an_invalid_token_is_refused_in_words(site: Site, faults: dict[str, object], words: str) -> None:
@@ -246,6 +250,23 @@ def test_a_refusal_of_the_provider_is_shown_as_text(site: Site) -> None:
     state = urllib.parse.parse_qs(urllib.parse.urlsplit(browser.open(f"{site.url}/sign-in")[1]).query)["state"][0]
     _, _, page = browser.open(f"{site.url}/sign-in/callback?state={state}&error=%3Cscript%3E")
     assert "&lt;script&gt;" in page
+
+
+def test_two_tabs_of_a_browser_can_sign_in_at_the_same_time(site: Site) -> None:
+    browser = PlainBrowser(site)
+    forms = [browser.open(f"{site.url}/sign-in?next={path}")[1] for path in ("/models", "/churn")]
+    for form, path in zip(forms, ("/models", "/churn"), strict=True):
+        assert browser.open(form, {"name": PERSON})[1] == f"{site.url}{path}"
+    assert {cookie.name for cookie in browser.cookies} == {"__Host-session"}
+
+
+def test_a_sign_in_that_failed_is_repeated_for_the_same_page(site: Site) -> None:
+    browser = PlainBrowser(site)
+    with site.wrong(nonce="of another sign-in"):
+        _, _, page = browser.sign_in("/models?family=credit")
+    (link,) = re.findall(r'href="(/sign-in[^"]*)"', page)
+    form = browser.open(site.url + html.unescape(link))[1]
+    assert browser.open(form, {"name": PERSON})[1] == f"{site.url}/models?family=credit"
 
 
 def test_a_token_for_another_audience_is_refused_by_the_server(site: Site) -> None:
@@ -299,6 +320,16 @@ def test_an_access_token_is_renewed_once_before_it_expires(timed: Site, clock: C
         clock.advance(seconds)
         assert browser.open(f"{timed.url}/models")[0] == 200
         assert timed.grants().get("refresh_token", 0) == renewals + expected
+
+
+def test_a_lifetime_that_the_provider_states_as_text_counts(timed: Site, clock: Clock) -> None:
+    browser = PlainBrowser(timed)
+    with timed.wrong(lifetime="600"):  # without a number, the console assumes 300 seconds
+        browser.sign_in()
+    renewals = timed.grants().get("refresh_token", 0)
+    clock.advance(569)
+    assert browser.open(f"{timed.url}/models")[0] == 200
+    assert timed.grants().get("refresh_token", 0) == renewals
 
 
 def test_requests_at_the_same_time_renew_a_token_once(timed: Site, clock: Clock) -> None:

@@ -7,17 +7,18 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from starlette.requests import Request
-from starlette.types import Message
 from typer.testing import CliRunner
 
 from console.__main__ import app as command
 from console.app import create_app
+from console.connections import SharedClient
 from grounds_client import Amount, Client
 from grounds_client.formatting import money_text
-from tests.console.browsing import Browser
+from tests.console.browsing import Browser, get_page
 from tests.console.conftest import SCRIPT, Pages
 from tests.console.serving import open_console
 
@@ -229,29 +230,12 @@ class FailingSource:
 
 
 async def test_a_bug_shows_an_incident_id_and_logs_no_data(caplog: pytest.LogCaptureFixture) -> None:
-    sent: list[Message] = []
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    async def receive() -> Message:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    scope = {
-        "type": "http",
-        "http_version": "1.1",
-        "method": "GET",
-        "scheme": "http",
-        "path": "/churn/DE/customer",
-        "query_string": b"customer=C00001",
-        "headers": [(b"host", b"localhost")],
-    }
+    app = create_app(FailingSource(), None, ["localhost"])
     with caplog.at_level(logging.ERROR, logger="console"):
-        await create_app(FailingSource(), None, ["localhost"])(scope, receive, send)
+        status, page = await get_page(app, "/churn/DE/customer", "customer=C00001")
 
-    page = b"".join(message.get("body", b"") for message in sent).decode()
     incident = re.search(r"incident ([0-9a-f-]{36})", page)
-    assert sent[0]["status"] == 500
+    assert status == 500
     assert incident is not None
     assert incident[1] in caplog.text
     assert "KeyError" in caplog.text
@@ -272,3 +256,36 @@ def test_the_console_refuses_to_listen_on_a_network_without_tokens() -> None:
         done = CliRunner().invoke(command, options)
         assert done.exit_code == 2
         assert problem in " ".join(re.sub(r"[│╭╮╰╯─]", " ", done.output).split())
+
+
+class PolicyUnavailable(Client):
+    """A client whose calls about the policy reach no server."""
+
+    def get_policy(self, **wanted: Any) -> Any:
+        with Client("127.0.0.1:1") as nowhere:
+            return nowhere.get_policy(**wanted)
+
+
+async def test_a_policy_that_cannot_be_read_is_not_shown_as_one_without_overrides(pages: Pages) -> None:
+    with PolicyUnavailable(pages.address) as client:
+        app = create_app(SharedClient(client), None, ["localhost"])
+        for path in ("override", ""):
+            status, page = await get_page(app, f"/decisions/{pages.decision_ids[1]}/{path}".rstrip("/"))
+            assert (status, "allows no overrides" in page) == (503, False)
+
+
+class ModelsUnavailable(Client):
+    """A client that reaches no server after it has listed the models once."""
+
+    def list_models(self, family: str = "") -> Any:
+        if not family:
+            return super().list_models()
+        with Client("127.0.0.1:1") as nowhere:
+            return nowhere.list_models(family)
+
+
+async def test_models_that_cannot_be_read_are_not_shown_as_missing(pages: Pages) -> None:
+    with ModelsUnavailable(pages.address) as client:
+        app = create_app(SharedClient(client), None, ["localhost"])
+        status, _ = await get_page(app, "/apply", "market=DE")
+        assert status == 503

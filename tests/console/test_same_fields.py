@@ -4,18 +4,17 @@ import base64
 import html
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
-from starlette.requests import Request
-from starlette.types import Message as AsgiMessage
 
 from console.app import create_app
+from console.connections import SharedClient
 from grounds.audit.v1 import audit_pb2
 from grounds_client import Amount, Client
+from tests.console.browsing import get_page
 from tests.console.conftest import Pages
 
 
@@ -33,44 +32,12 @@ class RememberingClient(Client):
         return self.received
 
 
-class OneClient:
-    """Answers each request with the same client."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    @contextmanager
-    def open(self, request: Request) -> Iterator[Client]:
-        del request
-        yield self._client
-
-    def person(self, request: Request) -> str:
-        del request
-        return ""
-
-
-async def get_page(client: Client, path: str, query: str = "") -> str:
-    """Return a page of a console in this process."""
-    sent: list[AsgiMessage] = []
-
-    async def send(message: AsgiMessage) -> None:
-        sent.append(message)
-
-    async def receive() -> AsgiMessage:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    scope = {
-        "type": "http",
-        "http_version": "1.1",
-        "method": "GET",
-        "scheme": "http",
-        "path": path,
-        "query_string": query.encode(),
-        "headers": [(b"host", b"localhost"), (b"cookie", b"purpose=:Review")],
-    }
-    await create_app(OneClient(client), None, ["localhost"])(scope, receive, send)
-    assert sent[0]["status"] == 200
-    return b"".join(message.get("body", b"") for message in sent).decode()
+async def get_evidence_page(client: Client, path: str, query: str = "") -> str:
+    """Return a page of evidence of a console in this process."""
+    app = create_app(SharedClient(client), None, ["localhost"])
+    status, page = await get_page(app, path, query, cookie="purpose=:Review")
+    assert status == 200
+    return page
 
 
 def flatten(value: object, path: str = "") -> Iterator[tuple[str, object]]:
@@ -111,11 +78,11 @@ async def test_the_page_of_a_decision_has_every_field_of_its_evidence(pages: Pag
     client = RememberingClient(pages.address)
     with client:
         if number < 3:
-            page = await get_page(client, f"/evidence/{pages.decision_ids[number]}")
+            page = await get_evidence_page(client, f"/evidence/{pages.decision_ids[number]}")
         else:
             risk = next(client.list_churn_risks("DE"))
             query = f"run={risk.run_id}&customer={risk.customer.customer_id}"
-            page = await get_page(client, "/churn/DE/evidence", query)
+            page = await get_evidence_page(client, "/churn/DE/evidence", query)
         expected = dict(flatten(MessageToDict(client.received, preserving_proto_field_name=True)))
     shown = shown_fields(page)
 
@@ -127,7 +94,7 @@ async def test_the_page_of_a_decision_has_every_field_of_its_evidence(pages: Pag
 async def test_a_field_that_differs_is_found(pages: Pages) -> None:
     client = RememberingClient(pages.address)
     with client:
-        page = await get_page(client, f"/evidence/{pages.decision_ids[0]}")
+        page = await get_evidence_page(client, f"/evidence/{pages.decision_ids[0]}")
         expected = dict(flatten(MessageToDict(client.received, preserving_proto_field_name=True)))
     shown = shown_fields(page)
     log_odds = ".decision.assessment.model_output.log_odds"
