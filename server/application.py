@@ -71,6 +71,7 @@ from server.stores.record_log.sampling import SampleDrawer
 from server.stores.runs.changes import ChangeStore
 from server.stores.runs.evidence import RunEvidenceReader
 from server.stores.runs.predictions import PredictionStore
+from server.stores.runs.publication import fill_families
 from server.stores.token_keys import PageTokenKeys
 from server.worker_status import Peers
 
@@ -317,6 +318,7 @@ class Application:
         """
         log = open_log(self.database, KeyLocations.from_settings(self.settings), self.clock)
         try:
+            fill_families(self.database)
             if count := apply_listed_erasures(log, self.clock.now):
                 LOG.warning(
                     "erasures applied again", count=count, problem="the databases were restored from older copies"

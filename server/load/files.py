@@ -24,7 +24,7 @@ from server.stores.float_arrays import pack_doubles
 from server.stores.record_log.erased_customers import ErasedCustomers, read_erased_customers
 from server.stores.record_log.opening import KeyLocations, open_log
 from server.stores.runs.pruning import RunRetention, delete_unfinished_runs
-from server.stores.runs.publication import lock_loading
+from server.stores.runs.publication import fill_families, lock_loading
 
 _FORMATS = {"features": 1, "run": 2}
 BATCH_ROWS = 5000  # feature rows in one transaction
@@ -76,6 +76,7 @@ def load_file(
     manifest = _read_manifest(path)
     with lock_loading(database):
         delete_unfinished_runs(database)
+        fill_families(database)
         erased_customers = read_erased_customers(database, keys)
         if manifest["kind"] == "features":
             return _load_features(database, path, manifest, erased_customers, load_time)

@@ -146,7 +146,8 @@ _CUSTOMER_ID = String(64).with_variant(String(64, collation="C"), "postgresql")
 
 # Scoring runs: one row per run and market. `header` is the manifest of the run file as JSON. The state is LOADING until the run is
 # published, then LOADED, and PRUNING while its rows are deleted. Readers see a run only in the state LOADED. Run numbers are never
-# reused. A market may have runs of several families. `previous_run_id` is the run whose bands were the previous bands of this run.
+# reused. A market may have runs of several families. `family` is null only in a run that release 0.1.0 published after the upgrade,
+# until `fill_families` runs. `previous_run_id` is the run whose bands were the previous bands of this run.
 RUNS = Table(
     "runs",
     METADATA,

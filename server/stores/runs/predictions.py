@@ -21,6 +21,7 @@ PredictionOrder = Literal["PROBABILITY", "VALUE_AT_RISK"]
 _DEFAULT_FAMILY = "churn"  # the family of requests that name none
 SCORED = "SCORED"
 LOADING, LOADED, PRUNING = "LOADING", "LOADED", "PRUNING"  # the states of a run
+_HAS_FAMILY = RUNS.c.family.is_not(None)  # see server.stores.runs.publication.fill_families
 NEWEST_FIRST = (RUNS.c.as_of.desc(), RUNS.c.load_time.desc(), RUNS.c.run_number.desc())
 # Lists do not contain features and contributions, because explanations are read one customer at a time.
 LIST_COLUMNS = tuple(column for column in RISKS.c if column.name not in {"features", "contributions"})
@@ -150,7 +151,7 @@ class PredictionStore:
         """Return the newest published run of every market and family, sorted by market and family."""
         with self._database.reading() as connection:
             kinds = connection.execute(
-                select(RUNS.c.market, RUNS.c.family).where(RUNS.c.state == LOADED).distinct()
+                select(RUNS.c.market, RUNS.c.family).where(RUNS.c.state == LOADED, _HAS_FAMILY).distinct()
             ).all()
             found = [find_newest_run(connection, market, family) for market, family in sorted(map(tuple, kinds))]
         return [run for run in found if run is not None]
@@ -240,7 +241,7 @@ def check_available(connection: Connection, *runs: ScoringRun) -> None:
 
 def _read_families(connection: Connection, market: str) -> list[str]:
     """Return the families of a market's published runs, sorted."""
-    families = select(RUNS.c.family).where(RUNS.c.market == market, RUNS.c.state == LOADED).distinct()
+    families = select(RUNS.c.family).where(RUNS.c.market == market, RUNS.c.state == LOADED, _HAS_FAMILY).distinct()
     return sorted(connection.execute(families).scalars())
 
 
@@ -260,16 +261,17 @@ def find_first_run(connection: Connection, *conditions: ColumnElement[bool]) -> 
     found = connection.execute(wanted).first()
     if found is None:
         return None
+    header = json.loads(found.header)
     return ScoringRun(
         found.run_number,
         found.run_id,
         found.market,
-        found.family,
+        found.family or header["family"],
         found.customer_count,
         found.scored_count,
         utc(found.as_of),
         utc(found.valid_until),
         utc(found.load_time),
         found.previous_run_id,
-        json.loads(found.header),
+        header,
     )

@@ -69,6 +69,23 @@ def lock_loading(database: Database) -> Iterator[None]:
         yield
 
 
+def fill_families(database: Database) -> None:
+    """Give runs without a family the family of their manifest.
+
+    A loader of release 0.1.0 that was running during the upgrade publishes such runs. Until this function runs, lists of
+    families do not show them.
+    """
+    unnamed = select(RUNS.c.run_number, RUNS.c.header).where(RUNS.c.family.is_(None))
+    with database.reading() as connection:
+        found = connection.execute(unnamed).all()
+    if not found:
+        return
+    with database.writing() as connection:
+        for number, header in found:
+            family = json.loads(header)["family"]
+            connection.execute(update(RUNS).where(RUNS.c.run_number == number).values(family=family))
+
+
 @dataclass(frozen=True, slots=True)
 class StagedRun:
     """A run in one market that is not published yet.
