@@ -49,7 +49,7 @@ def watch(
 ) -> None:
     """Name drifts and changes of the default rate in the recorded decisions of the last months, worst first.
 
-    The exit status is 0 if nothing is found, 4 if something is found, and 5 if nothing could be judged.
+    The exit status is 0 if nothing is found, 4 if a model that serves has changed, and 5 if nothing could be judged.
 
     The record log records once that you read the window, with your account and the purpose.
     """

@@ -52,10 +52,10 @@ def _tests(document: Document) -> list[tuple[tuple[str, ...], float]]:
 
 
 def _findings(document: Document) -> list[tuple[tuple[str, ...], float]]:
-    """Return the number of findings by kind and market; 0 for a market without any, so that an alert can end."""
+    """Return the number of findings about serving bundles by kind and market; 0 for a market without any, so that an alert ends."""
     counts = {(kind, each["market"]): 0 for kind in _KINDS for each in document["decisions"]}
     for each in document["findings"]:
-        counts[each["kind"], each["market"]] += 1
+        counts[each["kind"], each["market"]] += each["is_serving"]
     return [(key, count) for key, count in sorted(counts.items())]
 
 

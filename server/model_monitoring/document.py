@@ -51,7 +51,7 @@ def watch_document(review: WatchReview) -> Document:
 
 def _verdict(review: WatchReview) -> str:
     """Return the verdict on the window."""
-    return FOUND if review.findings else NOTHING_FOUND if review.tests else NOTHING_JUDGED
+    return FOUND if review.current_findings else NOTHING_FOUND if review.tests else NOTHING_JUDGED
 
 
 def _summary(review: WatchReview) -> str:
@@ -61,8 +61,7 @@ def _summary(review: WatchReview) -> str:
         f"{counts.read:,} of {counts.decisions:,} decisions were read; {review.drift.tests:,} distributions and "
         f"{_count_judged(review):,} vintages were tested"
     )
-    if review.findings:
-        count = len(review.findings)
+    if count := review.current_findings:
         return f"{count} change{'' if count == 1 else 's'} found: {basis}."
     if review.tests:
         return f"Nothing found: {basis}."
@@ -119,18 +118,27 @@ def summary_lines(document: Document) -> list[str]:
     """Return the lines that the command prints: the verdict, the worst findings, and what was left out."""
     return [
         document["summary"],
-        *(f"  {text}" for text in finding_texts(document)),
+        *(f"  {text}" for text in (*finding_texts(document), *past_finding_texts(document))),
         *(f"  not read: {text}" for text in left_out_texts(document)),
         *(f"  {text}" for text in problem_texts(document)),
     ]
 
 
 def finding_texts(document: Document) -> list[str]:
-    """Return the worst findings in words, and the number of the others."""
-    findings: Sequence[Document] = document["findings"]
-    texts = [each["text"] for each in findings[:_FINDINGS_MAX]]
-    further = len(findings) - len(texts)
-    return [*texts, f"{further} more; the JSON document lists them."] if further else texts
+    """Return the worst findings about bundles that serve in words, and the number of the others."""
+    return _shortened([each["text"] for each in document["findings"] if each["is_serving"]])
+
+
+def past_finding_texts(document: Document) -> list[str]:
+    """Return the worst findings about bundles that no longer serve in words, and the number of the others."""
+    past = [each for each in document["findings"] if not each["is_serving"]]
+    return _shortened([f"Past, another bundle than {each['bundle_id'][:12]} serves: {each['text']}" for each in past])
+
+
+def _shortened(texts: Sequence[str]) -> list[str]:
+    """Return the first texts, and the number of the others."""
+    further = len(texts) - _FINDINGS_MAX
+    return [*texts[:_FINDINGS_MAX], *([f"{further} more; the JSON document lists them."] if further > 0 else [])]
 
 
 def left_out_texts(document: Document) -> list[str]:

@@ -1,7 +1,7 @@
 """What the monitoring names: drifts of inputs and changes of the relation between inputs and defaults, worst first."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from math import log
 from typing import Literal
 
@@ -28,6 +28,8 @@ class ModelChange:
             or both.
         excess: How far beyond the limit of chance the worst test is; 1 is the limit.
         text: A sentence for people.
+        is_serving: Whether the bundle decided in the newest month of the market. If not, another one has replaced it, and
+            the finding is about the past.
     """
 
     kind: FindingKind
@@ -39,12 +41,24 @@ class ModelChange:
     series: tuple[str, ...]
     excess: float
     text: str
+    is_serving: bool = True
 
 
-def find_changes(drift: DriftReview, vintages: VintageReview) -> tuple[ModelChange, ...]:
-    """Return all findings, worst first."""
-    found = [*_find_drifts(drift), *_find_concept_changes(vintages)]
-    return tuple(sorted(found, key=lambda each: (-each.excess, each.market, each.month)))
+def find_changes(
+    drift: DriftReview, vintages: VintageReview, serving: Collection[tuple[str, str]]
+) -> tuple[ModelChange, ...]:
+    """Return all findings: first those of the bundles that serve, then those of the past, each worst first.
+
+    Args:
+        drift: The drift of all series.
+        vintages: All vintages.
+        serving: The market and the bundle of the decisions in the newest month of each market.
+    """
+    found = [
+        replace(each, is_serving=(each.market, each.bundle_id) in serving)
+        for each in (*_find_drifts(drift), *_find_concept_changes(vintages))
+    ]
+    return tuple(sorted(found, key=lambda each: (not each.is_serving, -each.excess, each.market, each.month)))
 
 
 def _find_drifts(drift: DriftReview) -> Iterable[ModelChange]:

@@ -9,6 +9,7 @@ from server.model_monitoring.document import (
     Document,
     finding_texts,
     left_out_texts,
+    past_finding_texts,
     problem_texts,
 )
 from server.model_monitoring.drift import BOUNDS_TEXT
@@ -47,13 +48,13 @@ def render_page(document: Document) -> str:
 
 
 def _verdict_parts(document: Document) -> Iterable[str]:
-    """Yield the verdict, the worst findings, and what could not be read or judged."""
+    """Yield the verdict, the worst findings, those of the past, and what could not be read or judged."""
     kind = "found" if document["verdict"] == FOUND else "nothing"
     findings = "".join(f"<li>{_text(text)}</li>" for text in finding_texts(document))
     yield f'<div class="{kind}"><p><strong>{_text(document["summary"])}</strong></p>'
     yield f"<ol>{findings}</ol></div>" if findings else "</div>"
     left_out = [f"Not read: {text}" for text in left_out_texts(document)]
-    if notes := [*left_out, *problem_texts(document)]:
+    if notes := [*past_finding_texts(document), *left_out, *problem_texts(document)]:
         yield f'<ul class="notice">{"".join(f"<li>{_text(text)}</li>" for text in notes)}</ul>'
 
 

@@ -1,7 +1,7 @@
 """Reviews a window: reads the records, compares them with the populations of their bundles, and collects the findings."""
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from models.errors import BundleInvalid
 from server.model_monitoring.decision_rates import DecisionRates, decision_rates
 from server.model_monitoring.drift import DriftReview, review_drift
 from server.model_monitoring.findings import ModelChange, find_changes
-from server.model_monitoring.recorded_window import WatchedWindow
+from server.model_monitoring.recorded_window import CellKey, WatchedWindow
 from server.model_monitoring.vintages import PerformanceEstimate, VintageReview, estimate_performance, review_vintages
 from server.registry.model_registry import CREDIT_FAMILY
 
@@ -44,14 +44,29 @@ class WatchReview:
     findings: tuple[ModelChange, ...]
 
     @property
+    def current_findings(self) -> int:
+        """Return the number of findings about bundles that serve."""
+        return sum(each.is_serving for each in self.findings)
+
+    @property
     def tests(self) -> int:
         """Return the number of tests of both kinds."""
         return self.drift.tests + self.vintages.tests
 
 
 def review_window(window: WatchedWindow, bundles_folder: Path, options: WatchOptions) -> WatchReview:
-    """Return the review of a window that was read. Each kind of test gets one half of the rate of false alarms."""
-    bundles = _read_bundles(bundles_folder, {bundle_id for _, _, bundle_id in window.cells})
+    """Return the review of a window that was read."""
+    return review_cells(window, _read_bundles(bundles_folder, {bundle_id for _, _, bundle_id in window.cells}), options)
+
+
+def review_cells(window: WatchedWindow, bundles: dict[str, Bundle | None], options: WatchOptions) -> WatchReview:
+    """Return the review of a window. Each kind of test gets one half of the rate of false alarms.
+
+    Args:
+        window: The window.
+        bundles: The bundles by id; None for a bundle that cannot be read.
+        options: What the operator chose.
+    """
     half = options.false_alarm_rate / 2
     drift = review_drift(window.cells, bundles, half)
     as_of: dt.date = window.as_of.date()
@@ -64,8 +79,16 @@ def review_window(window: WatchedWindow, bundles_folder: Path, options: WatchOpt
         vintages=vintages,
         estimates=estimate_performance(window.cells),
         rates=decision_rates(window.cells),
-        findings=find_changes(drift, vintages),
+        findings=find_changes(drift, vintages, _serving_bundles(window.cells)),
     )
+
+
+def _serving_bundles(cells: Collection[CellKey]) -> set[tuple[str, str]]:
+    """Return the market and the bundle of the decisions in the newest month of each market."""
+    newest: dict[str, str] = {}
+    for market, month, _ in cells:
+        newest[market] = max(month, newest.get(market, month))
+    return {(market, bundle_id) for market, month, bundle_id in cells if month == newest[market]}
 
 
 def _read_bundles(bundles: Path, wanted: Iterable[str]) -> dict[str, Bundle | None]:

@@ -1,7 +1,9 @@
 """Single cells of the monitoring: what counts as an outcome, what is said about an input, and what is not said."""
 
 import datetime as dt
+import html
 import math
+import re
 import uuid
 from array import array
 from dataclasses import replace
@@ -19,11 +21,15 @@ from models.bundle_documents import BinnedValues, FeaturePopulation, PopulationD
 from models.schema import UNSEEN, Schema
 from server.decisions.policy import PolicyOutcome
 from server.edges.explanations import timestamp
+from server.model_monitoring.alert_figures import write_figures
 from server.model_monitoring.decision_rates import decision_rates
+from server.model_monitoring.document import summary_lines, watch_document
 from server.model_monitoring.drift import DriftReview, SeriesDrift, review_drift
 from server.model_monitoring.findings import find_changes
 from server.model_monitoring.months import add_months, last_complete_months
+from server.model_monitoring.page import render_page
 from server.model_monitoring.recorded_window import WatchedCell, WatchedDecision, WatchedWindow, read_window
+from server.model_monitoring.review import WatchOptions, review_cells
 from server.model_monitoring.vintages import VintageReview, review_vintages
 from server.stores.record_log.decision_index import DecisionQuery
 from server.stores.record_log.entries import LogEntry
@@ -236,7 +242,7 @@ def test_drifts_of_several_inputs_in_overlapping_months_are_one_finding_and_the_
         alarm("FR", "x", "2025-01", 4.0),
     )
 
-    found = find_changes(DriftReview(series, 6, 0.01), VintageReview((), 0, 0.01))
+    found = find_changes(DriftReview(series, 6, 0.01), VintageReview((), 0, 0.01), {("DE", "b"), ("FR", "b")})
 
     assert [(each.market, each.month, each.last_month, each.series, each.is_from_start) for each in found] == [
         ("FR", "2025-01", "2025-01", ("x",), True),
@@ -245,6 +251,32 @@ def test_drifts_of_several_inputs_in_overlapping_months_are_one_finding_and_the_
     ]
     assert "first month that was tested" in found[0].text
     assert "x (PSI 0.90 in 2025-04, limit 0.20), y (PSI 0.40 in 2025-03, limit 0.20)" in found[1].text
+
+
+def test_a_finding_ends_when_another_bundle_serves_and_a_new_one_in_the_same_market_is_counted(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    usual = [(float(number % 2), (2.0, 7.0, 2.0, 7.0, math.nan)[number % 5]) for number in range(200)]
+    drifted = [(UNSEEN, x) for _, x in usual]
+    bundles: dict[str, Bundle | None] = {"old": bundle, "new": bundle}
+
+    def figures(*months: tuple[str, str, list[tuple[float, float]]]) -> tuple[str, list[bool], float]:
+        window = WatchedWindow(DAY, LATER, LATER)
+        window.cells = {("DE", month, bundle_id): served_cell(rows) for month, bundle_id, rows in months}
+        document = watch_document(review_cells(window, bundles, WatchOptions(12, 0.05, "")))
+        write_figures(tmp_path / "watch.prom", document, LATER)
+        text = (tmp_path / "watch.prom").read_text()
+        (count,) = re.findall(r'^grounds_watch_findings\{kind="DRIFT",market="DE"\} (.*)$', text, re.MULTILINE)
+        past = [line for line in summary_lines(document) if line.startswith("  Past, another bundle than old serves")]
+        assert len(past) == sum(not each["is_serving"] for each in document["findings"])
+        assert all(line.strip() in html.unescape(render_page(document)) for line in past)
+        return document["verdict"], [each["is_serving"] for each in document["findings"]], float(count)
+
+    first = ("2025-03", "old", drifted)
+    assert figures(first, ("2025-04", "old", usual)) == ("FOUND", [True], 1)
+    assert figures(first, ("2025-04", "old", usual), ("2025-04", "new", usual)) == ("FOUND", [True], 1)
+    assert figures(first, ("2025-04", "new", usual)) == ("NOTHING_FOUND", [False], 0)
+    assert figures(first, ("2025-04", "new", usual), ("2025-05", "new", drifted)) == ("FOUND", [True, False], 1)
 
 
 def test_months_are_complete_and_their_ends_are_cut_to_shorter_months() -> None:
