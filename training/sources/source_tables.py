@@ -121,7 +121,9 @@ def _with_partition(table: RawTable, file: SourceFile) -> RawTable:
             new = f"c{len(table.columns) + 1}"
             literal = "CAST(NULL AS VARCHAR)" if value is None else quote_literal(value)
             source = f"(SELECT *, {literal} AS {new} FROM {table.sql})"  # noqa: S608 - quoted
-            table = replace(table, sql=source, columns=(*table.columns, RawColumn(name, new, "VARCHAR")))
+            columns = (*table.columns, RawColumn(name, new, "VARCHAR"))
+            is_ascii = table.is_ascii and (value or "").isascii()
+            table = replace(table, sql=source, columns=columns, is_ascii=is_ascii)
     return table
 
 
@@ -161,7 +163,14 @@ def _union(tables: Sequence[RawTable], files: Sequence[SourceFile]) -> RawTable:
     source = f"({' UNION ALL '.join(selects)})"
     name = f"{first.name} and {len(tables) - 1} more files" if len(tables) > 1 else first.name
     return replace(
-        first, name=name, sql=source, digest=digest, confirmation=line, places=_union_places(tables), text=None
+        first,
+        name=name,
+        sql=source,
+        digest=digest,
+        confirmation=line,
+        places=_union_places(tables),
+        text=None,
+        is_ascii=all(table.is_ascii for table in tables),
     )
 
 

@@ -15,7 +15,7 @@ import sqlalchemy
 from pydantic import ValidationError
 
 from training.errors import DataInvalid, SpecInvalid
-from training.sources.reader.casts import number_cast
+from training.sources.reader.casts import number_cast, text_cast
 from training.sources.source_tables import open_source
 from training.spec import QuerySpec
 from training.spec.reading import ReadingSpec
@@ -67,6 +67,26 @@ def test_a_file_compressed_with_zstd_is_read(tmp_path: Path) -> None:
         file.write(LINES["a.csv"])
 
     assert rows_of(tmp_path / "a.csv.zst", tmp_path) == ROWS[:2]
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a")])
+def test_a_combining_accent_in_a_later_file_or_in_the_name_of_a_folder_is_composed(
+    names: tuple[str, str], tmp_path: Path
+) -> None:
+    """The first file has ASCII characters only, or the last one has."""
+    decomposed = "Mu\u0308ller"
+    for name, cell in zip(names, ("Meier", decomposed), strict=True):
+        folder = tmp_path / "data" / f"city={decomposed}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.csv").write_text(f"k,x\n{cell},1\n", encoding="utf-8")
+    (tmp_path / "temporary").mkdir()
+    table = open_source(tmp_path / "data", ReadingSpec(), tmp_path, tmp_path / "temporary")
+    values = ", ".join(text_cast(table, name, name).value for name in ("k", "city"))
+
+    with duckdb.connect() as connection:
+        found = connection.execute(f"SELECT {values} FROM {table.sql}").fetchall()
+
+    assert set(found) == {("Meier", "M\u00fcller"), ("M\u00fcller", "M\u00fcller")}
 
 
 def test_the_place_of_a_value_names_its_file(folder: Path) -> None:
