@@ -8,7 +8,7 @@ import duckdb
 
 from training.sources.reader.casts import ColumnCast, number_cast, text_cast, time_cast
 from training.sources.reader.number_format import UNUSUAL_NUMBER
-from training.sources.reader.raw_table import RawTable, quote_literal, read_strictly
+from training.sources.reader.raw_table import RawTable, quote_literal
 from training.sources.reader.unreadable import find_unreadable
 from training.spec.reading import ALL_YEARS, ReadingSpec
 
@@ -92,34 +92,26 @@ class TableFacts:
         return next((column for column in self.columns if column.name == name), None)
 
 
-def measure_table(table: RawTable, reading: ReadingSpec, temporary: Path) -> TableFacts:
-    """Return the facts about a table and its columns.
+def measure_table(table: RawTable, reading: ReadingSpec) -> TableFacts:
+    """Return the facts about a table and its columns. Several queries read each column, see `columnar_copy`."""
+    with duckdb.connect() as connection:
+        columns = tuple(
+            _measure_column(connection, table, column.name, reading) for column in table.columns if column.name
+        )
+        rows = int(connection.execute(f"SELECT COUNT(*) FROM {table.sql}").fetchall()[0][0])  # noqa: S608 - constant or quoted names
+    return TableFacts(table.name, table.confirmation, rows, columns)
 
-    Raises:
-        DataInvalid: The table cannot be read.
+
+def columnar_copy(table: RawTable, temporary: Path) -> RawTable:
+    """Return a table that has text files as a copy in Parquet, in the same order; any other table unchanged.
+
+    Every query about one column of a text file would parse all columns again.
     """
-
-    def measure(readable: RawTable) -> TableFacts:
-        with duckdb.connect() as connection:
-            copy = _columnar_copy(connection, readable, temporary)
-            columns = tuple(
-                _measure_column(connection, copy, column.name, reading) for column in copy.columns if column.name
-            )
-            rows = int(connection.execute(f"SELECT COUNT(*) FROM {copy.sql}").fetchall()[0][0])  # noqa: S608 - constant or quoted names
-        return TableFacts(table.name, table.confirmation, rows, columns)
-
-    return read_strictly(table, temporary, measure)
-
-
-def _columnar_copy(connection: duckdb.DuckDBPyConnection, table: RawTable, temporary: Path) -> RawTable:
-    """Return a text file as a copy in Parquet, in the same order; any other table unchanged.
-
-    Each column is measured by several queries. From a text file, each of them would parse all columns again.
-    """
-    if table.text is None:
+    if not table.has_text_file:
         return table
     path = quote_literal(str(temporary / "columns.parquet"))
-    connection.execute(f"COPY (SELECT * FROM {table.sql}) TO {path} (FORMAT parquet)")  # noqa: S608 - constant or quoted names
+    with duckdb.connect() as connection:
+        connection.execute(f"COPY (SELECT * FROM {table.sql}) TO {path} (FORMAT parquet)")  # noqa: S608 - constant or quoted names
     return replace(table, sql=f"read_parquet({path})")
 
 
@@ -157,7 +149,7 @@ def _measure_column(
     return ColumnFacts(
         name=name,
         kind=kind,
-        declared="text" if table.text is not None else column.type.lower(),
+        declared="text" if table.has_text_file else column.type.lower(),
         missing=rows - known,
         distinct=distinct,
         low=low,

@@ -9,12 +9,12 @@ from pathlib import Path
 from models.atomic_files import make_folder, write_file
 from training.console import Console
 from training.errors import DataInvalid, quote_name, shorten_list
-from training.inspection.column_facts import TableFacts, measure_table
+from training.inspection.column_facts import TableFacts, columnar_copy, measure_table
 from training.inspection.column_roles import ColumnRoles, suggest_roles
 from training.inspection.facts_page import fact_lines, facts_document, facts_table
 from training.inspection.starter_spec import starter_spec
 from training.inspection.suspected_leaks import suspect_leaks
-from training.sources.reader.raw_table import read_strictly
+from training.sources.reader.raw_table import RawTable, read_strictly
 from training.sources.source_tables import open_source
 from training.spec import read_spec
 from training.spec.reading import ReadingSpec
@@ -63,12 +63,20 @@ def inspect_file(path: Path, reading: ReadingSpec, customer: str | None = None, 
                     shorten_list([quote_name(column.name) for column in table.columns], _NAMES_SHOWN, "")
                 )
                 raise DataInvalid(f"{option}: {table.name} has no column {quote_name(name)}; use one of {listed}")
-        facts = measure_table(table, reading, Path(folder))
-        roles = suggest_roles(facts, customer, label)
-        leaks: dict[str, str] = {}
-        if roles.label and roles.bad:
-            outcome = (roles.label[0], roles.bad, set(roles.customer[:1]), reading)
-            leaks = read_strictly(table, Path(folder), lambda readable: suspect_leaks(readable, facts, *outcome))
+        return read_strictly(
+            table,
+            Path(folder),
+            lambda readable: _inspect_table(columnar_copy(readable, Path(folder)), reading, customer, label),
+        )
+
+
+def _inspect_table(table: RawTable, reading: ReadingSpec, customer: str | None, label: str | None) -> Inspection:
+    """Measure a table; see `inspect_file`."""
+    facts = measure_table(table, reading)
+    roles = suggest_roles(facts, customer, label)
+    if not roles.label or not roles.bad:
+        return Inspection(facts, roles, {})
+    leaks = suspect_leaks(table, facts, roles.label[0], roles.bad, set(roles.customer[:1]), reading)
     return Inspection(facts, roles, leaks)
 
 

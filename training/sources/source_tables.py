@@ -171,6 +171,7 @@ def _union(tables: Sequence[RawTable], files: Sequence[SourceFile]) -> RawTable:
         places=_union_places(tables),
         text=None,
         is_ascii=all(table.is_ascii for table in tables),
+        has_text_file=any(table.has_text_file for table in tables),
     )
 
 

@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from models.bundle import read_bundle
@@ -13,7 +14,9 @@ from tests.conftest import ROOT, run
 from tests.training.inspection.awkward_files import write_awkward_customers, write_awkward_log
 from training.__main__ import fit, inspect
 from training.errors import DataInvalid
+from training.inspection.inspection import inspect_file
 from training.spec import read_spec
+from training.spec.reading import ReadingSpec
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +67,35 @@ def test_a_file_with_two_kinds_of_line_ends_is_inspected(line: bytes, tmp_path: 
     (tmp_path / "mixed.csv").write_bytes(b"".join(lines))
 
     assert facts_of(tmp_path / "mixed.csv")["rows"] == 101
+
+
+def bytes_read() -> int:
+    """Return the number of bytes that this process has read from files so far."""
+    counts = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    return int(counts["rchar"])
+
+
+@pytest.mark.parametrize("files", [1, 2], ids=["a file", "a folder"])
+def test_inspection_of_a_wide_text_file_reads_it_a_few_times_and_not_once_for_each_column(
+    files: int, tmp_path: Path
+) -> None:
+    for file in range(files):
+        rows = [
+            {"number": f"C{file}-{row}", "bad": row % 2, "note": "long" * 500 + str(row)}
+            | {f"x{number}": row * number % 97 for number in range(20)}
+            for row in range(2_000)
+        ]
+        pd.DataFrame(rows).to_csv(tmp_path / f"{file}.csv", index=False)
+    size = sum(file.stat().st_size for file in tmp_path.iterdir())
+    inspect_file(tmp_path / "0.csv", ReadingSpec())  # imports what an inspection needs
+
+    before = bytes_read()
+    found = inspect_file(tmp_path if files > 1 else tmp_path / "0.csv", ReadingSpec())
+    read = bytes_read() - before
+
+    assert found.facts.rows == 2_000 * files
+    assert (found.roles.label, {column.declared for column in found.facts.columns}) == (("bad",), {"text"})
+    assert read < 10 * size
 
 
 def test_numbers_in_an_unusual_spelling_are_neither_categories_nor_missing_in_the_starter_spec(tmp_path: Path) -> None:

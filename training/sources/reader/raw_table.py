@@ -87,6 +87,7 @@ class RawTable:
             the header has the number 1. The argument lists the numbers in ascending order.
         text: The format of a text file; None for other sources.
         is_ascii: True if every text of the table is known to consist of ASCII characters.
+        has_text_file: True if a file of the table is a text file, whose columns a query parses all.
         expressions: The SQL expressions of the spec that compute columns of the table.
     """
 
@@ -99,6 +100,7 @@ class RawTable:
     places: Callable[[Sequence[int]], list[str]]
     text: TextFormat | None = None
     is_ascii: bool = False
+    has_text_file: bool = False
     expressions: tuple[str, ...] = ()
 
     def find(self, name: str) -> RawColumn | None:
@@ -256,7 +258,18 @@ def _open_text(path: Path, reading: ReadingSpec, folder: Path, numeric: Collecti
         source = _csv_sql(path, text.separator, text.first_lines, len(columns), text.compression)
     else:
         source = _csv_sql(_write_utf8(text, folder), text.separator, text.first_lines, len(columns), "none")
-    return RawTable(path.name, source, columns, text.digest, numbers, line, _line_places(text), text, text.is_ascii)
+    return RawTable(
+        path.name,
+        source,
+        columns,
+        text.digest,
+        numbers,
+        line,
+        _line_places(text),
+        text,
+        text.is_ascii,
+        has_text_file=True,
+    )
 
 
 def _sample_cells(text: TextFormat) -> dict[str, list[str]]:

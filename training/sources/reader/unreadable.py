@@ -229,6 +229,8 @@ def find_unreadable(
         SELECT place, UNNEST([{cells}]) AS cell FROM (SELECT {number} AS place, * FROM {table.sql}) WHERE {odd}
     ) WHERE cell.code IS NOT NULL GROUP BY ALL ORDER BY cell.column, MIN(place)"""  # noqa: S608 - constant names, quoted text
     found = connection.execute(query).fetchall()
+    if not found:
+        return []  # without a search for places, which reads a text file again
     wanted = sorted({first for *_, first in found})
     places = dict(zip(wanted, table.places(wanted), strict=True))
     return [
