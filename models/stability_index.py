@@ -11,6 +11,8 @@ rows in 10 bins, and in 8 % with 100 rows. Therefore the critical value includes
 expansion of the PSI.
 """
 
+from math import log, sqrt
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
@@ -50,11 +52,32 @@ def critical_psi(then: NDArray[np.int64], now: NDArray[np.int64], false_alarm_ra
         now: Shape (bins,), number of current rows in each bin.
         false_alarm_rate: The share of cases, between 0 and 1.
     """
+    freedom, per_row, tail = _chance_terms(then, now)
+    first = float(chi2.isf(false_alarm_rate, freedom)) * per_row
+    return first + tail * first**2
+
+
+def psi_significance(psi: float, then: NDArray[np.int64], now: NDArray[np.int64]) -> float:
+    """Return -log10 of the share of cases in which chance alone reaches a PSI: the inverse of `critical_psi`.
+
+    Args:
+        psi: The PSI.
+        then: Shape (bins,), number of reference rows in each bin. Each bin has a row in at least one sample.
+        now: Shape (bins,), number of current rows in each bin.
+    """
+    freedom, per_row, tail = _chance_terms(then, now)
+    # The solution of first + tail * first**2 = psi, in the form without cancellation.
+    first = 2.0 * psi / (1.0 + sqrt(1.0 + 4.0 * tail * psi))
+    return -float(chi2.logsf(first / per_row, freedom)) / log(10.0)
+
+
+def _chance_terms(then: NDArray[np.int64], now: NDArray[np.int64]) -> tuple[int, float, float]:
+    """Return the degrees of freedom, 1/N + 1/M, and the factor of the term for the heavy tail; see `critical_psi`."""
     rows_then, rows_now = int(np.sum(then)), int(np.sum(now))
     pooled = (then + now) / (rows_then + rows_now)
-    freedom, per_row = len(pooled) - 1, 1.0 / rows_then + 1.0 / rows_now
-    first = float(chi2.isf(false_alarm_rate, freedom)) * per_row
-    return first + first**2 / (freedom * (freedom + 2)) * float(np.sum((1.0 - pooled) ** 2 / pooled))
+    freedom = len(pooled) - 1
+    tail = float(np.sum((1.0 - pooled) ** 2 / pooled)) / (freedom * (freedom + 2))
+    return freedom, 1.0 / rows_then + 1.0 / rows_now, tail
 
 
 def merge_rare_bins(then: NDArray[np.int64], now: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from models.bundle import Bundle
 from models.bundle_documents import BinnedValues, FeaturePopulation, FeatureSpec, PopulationDocument
-from models.stability_index import critical_psi, merge_rare_bins, psi_of_counts
+from models.stability_index import critical_psi, merge_rare_bins, psi_of_counts, psi_significance
 from server.model_monitoring.recorded_window import CellKey, WatchedCell
 
 LOG_ODDS = "log-odds"  # the name of the series; no feature can have this name
@@ -67,6 +67,7 @@ class SeriesDrift:
         population: The number of rows of the population.
         psi: The PSI.
         critical: The PSI that chance alone exceeds at most at the corrected rate.
+        significance: -log10 of the share of cases in which chance alone reaches the PSI.
         missing_share: The share of customers without a value.
         population_missing_share: The share of the population without a value.
         unseen_share: The share of customers with a level that training did not see.
@@ -83,17 +84,13 @@ class SeriesDrift:
     population: int
     psi: float | None
     critical: float | None
+    significance: float | None
     missing_share: float | None
     population_missing_share: float | None
     unseen_share: float | None
     outside_share: float | None
     age_days: float | None
     verdict: DriftVerdict
-
-    @property
-    def excess(self) -> float:
-        """Return how many times over the critical value the PSI is; 0 if nothing is said."""
-        return self.psi / self.critical if self.psi is not None and self.critical else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,11 +208,12 @@ def _count_bins(bins: BinnedValues, values: NDArray[np.float64]) -> NDArray[np.i
 def _judge_series(series: _CountedSeries, rate: float) -> SeriesDrift:
     """Return a series with its verdict."""
     counts, customers, rows = series.counts, series.customers, 0
-    psi = critical = None
+    psi = critical = significance = None
     if counts is not None:
         rows = int(np.sum(counts.then))
     if series.is_tested:
         psi, critical = psi_of_counts(series.then, series.now), critical_psi(series.then, series.now, rate)
+        significance = psi_significance(psi, series.then, series.now)
     is_said = counts is not None and customers >= ROWS_MIN
     shares = _shares(counts, customers, rows) if counts is not None and is_said else (None,) * 4
     return SeriesDrift(
@@ -225,6 +223,7 @@ def _judge_series(series: _CountedSeries, rate: float) -> SeriesDrift:
         population=rows,
         psi=psi,
         critical=critical,
+        significance=significance,
         missing_share=shares[0],
         population_missing_share=shares[1],
         unseen_share=shares[2],

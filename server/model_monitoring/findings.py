@@ -2,14 +2,12 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from math import log
 from typing import Literal
 
 from server.model_monitoring.drift import DriftReview, SeriesDrift
 from server.model_monitoring.vintages import Vintage, VintageReview, has_level_change, has_order_change
 
 FindingKind = Literal["DRIFT", "CONCEPT_CHANGE"]
-_P_MIN = 1e-300  # smaller p-values have no logarithm
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +24,7 @@ class ModelChange:
         is_from_start: Whether the first month that was tested already has an alarm, so that the beginning is unknown.
         series: For a DRIFT, the features with an alarm, worst first, and LOG_ODDS; for a CONCEPT_CHANGE "level", "order"
             or both.
-        excess: How far beyond the limit of chance the worst test is; 1 is the limit.
+        significance: -log10 of the p-value of the worst test, for both kinds.
         text: A sentence for people.
         is_serving: Whether the bundle decided in the newest month of the market. If not, another one has replaced it, and
             the finding is about the past.
@@ -39,7 +37,7 @@ class ModelChange:
     last_month: str
     is_from_start: bool
     series: tuple[str, ...]
-    excess: float
+    significance: float
     text: str
     is_serving: bool = True
 
@@ -58,7 +56,7 @@ def find_changes(
         replace(each, is_serving=(each.market, each.bundle_id) in serving)
         for each in (*_find_drifts(drift), *_find_concept_changes(vintages))
     ]
-    return tuple(sorted(found, key=lambda each: (not each.is_serving, -each.excess, each.market, each.month)))
+    return tuple(sorted(found, key=lambda each: (not each.is_serving, -each.significance, each.market, each.month)))
 
 
 def _find_drifts(drift: DriftReview) -> Iterable[ModelChange]:
@@ -94,9 +92,9 @@ def _drift_finding(market: str, bundle_id: str, span: Sequence[SeriesDrift], *, 
     """Return the finding of a span of alarms."""
     worst: dict[str, SeriesDrift] = {}
     for each in span:
-        if each.series not in worst or each.excess > worst[each.series].excess:
+        if each.series not in worst or _significance(each) > _significance(worst[each.series]):
             worst[each.series] = each
-    series = sorted(worst.values(), key=lambda each: -each.excess)
+    series = sorted(worst.values(), key=lambda each: -_significance(each))
     month, last_month = span[0].month, span[-1].month
     named = ", ".join(
         f"{each.series} (PSI {each.psi:.2f} in {each.month}, limit {each.critical:.2f})" for each in series
@@ -114,7 +112,7 @@ def _drift_finding(market: str, bundle_id: str, span: Sequence[SeriesDrift], *, 
         last_month=last_month,
         is_from_start=is_from_start,
         series=tuple(each.series for each in series),
-        excess=series[0].excess,
+        significance=_significance(series[0]),
         text=text,
     )
 
@@ -152,7 +150,6 @@ def _concept_finding(
     if "order" in series:
         slopes = [each.slope for each in changed if each.slope is not None and has_order_change(each, rate)]
         text += f"; the pds separate with a slope of {min(slopes):.2f} instead of 1"
-    smallest = min(p for each in changed for p in (each.level_p, each.order_p) if p is not None)
     return ModelChange(
         kind="CONCEPT_CHANGE",
         market=market,
@@ -161,9 +158,14 @@ def _concept_finding(
         last_month=last_month,
         is_from_start=is_from_start,
         series=series,
-        excess=log(max(smallest, _P_MIN)) / log(rate),
+        significance=max(_significance(each) for each in changed),
         text=f"{text}.",
     )
+
+
+def _significance(tested: SeriesDrift | Vintage) -> float:
+    """Return -log10 of the p-value of the worst test; 0 if there is none."""
+    return tested.significance or 0.0
 
 
 def _totals(vintages: Sequence[Vintage]) -> str:

@@ -17,13 +17,13 @@ The rate of false alarms is divided by the number of all tests of the window (Bo
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import NormalDist
+from math import exp, log
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.special import expit
+from scipy.special import expit, log_ndtr, logsumexp
 from scipy.stats import betabinom
 
 from models.bundle import Bundle
@@ -81,6 +81,7 @@ class Vintage:
         expected_gini: The Gini that follows from the pds alone.
         level_p: The probability of a level that differs at least as much if the pds are right.
         order_p: The same for the order.
+        significance: -log10 of the smaller of both probabilities.
         slope: Slope of the log-odds: 1 if the pds separate as they claim, below 1 if they separate less.
         grades: The outcomes by grade; empty before `judged_from`.
         verdict: IMMATURE, TOO_FEW_ROWS, NO_POPULATION, STABLE or CHANGED.
@@ -100,6 +101,7 @@ class Vintage:
     expected_gini: float | None
     level_p: float | None
     order_p: float | None
+    significance: float | None
     slope: float | None
     grades: tuple[GradeOutcome, ...]
     verdict: VintageVerdict
@@ -196,12 +198,12 @@ def _measure_vintage(
     judged_from = add_months(add_months(first_day(key[1]), 1), outcome_months)
     is_mature, is_said = as_of >= judged_from, len(booked) >= BOOKED_MIN
     labels = np.array([_has_defaulted(each, outcome_months) for each in booked], dtype=np.int64)
-    defaults, level_p, order_p, slope = int(np.sum(labels)), None, None, None
+    defaults, level, order, slope = int(np.sum(labels)), None, None, None
     sample = None if bundle is None or bundle.population is None else _calibration(bundle.population.log_odds)
     if is_mature and is_said and sample is not None:
         log_odds = np.array([each.log_odds for each in booked], dtype=np.float64)
-        level_p = _level_p(defaults, pds, log_odds, sample)
-        slope, order_p = _slope_test(labels, pds, log_odds, sample)
+        level = _level_log_p(defaults, pds, log_odds, sample)
+        slope, order = _slope_test(labels, pds, log_odds, sample)
     no_test: VintageVerdict = "NO_POPULATION" if sample is None else "STABLE"
     return Vintage(
         *key,
@@ -214,8 +216,9 @@ def _measure_vintage(
         observed_rate=share_interval(defaults, len(booked)) if is_mature and is_said else None,
         gini=gini_interval(labels, pds) if is_mature and is_said else None,
         expected_gini=expected_gini(pds) if is_said else None,
-        level_p=level_p,
-        order_p=order_p,
+        level_p=None if level is None else exp(level),
+        order_p=None if order is None else exp(order),
+        significance=None if level is None else -min(level, level if order is None else order) / log(10.0),
         slope=slope,
         grades=_grade_outcomes(booked, labels) if is_mature else (),
         verdict="IMMATURE" if not is_mature else "TOO_FEW_ROWS" if not is_said else no_test,
@@ -263,10 +266,10 @@ def _calibration(log_odds: BinnedValues) -> _CalibrationSample | None:
     return _CalibrationSample(total, center, float(np.sum(weights * (middles - center) ** 2)))
 
 
-def _level_p(
+def _level_log_p(
     defaults: int, pds: NDArray[np.float64], log_odds: NDArray[np.float64], sample: _CalibrationSample
 ) -> float:
-    """Return the two-sided probability of a number of defaults that differs at least as much if the pds are right.
+    """Return the logarithm of the two-sided probability of a number of defaults that differs at least as much if the pds are right.
 
     The error of the calibration at the mean log-odds of the vintage has the variance 1 / I0 + distance**2 / I1 of a
     straight line that was fitted to the calibration sample. It changes the expected rate by this error times the mean of
@@ -278,14 +281,15 @@ def _level_p(
     variance = per_unit**2 * (1.0 / sample.intercept + (center - sample.center) ** 2 / sample.slope)
     rows = max(mean * (1.0 - mean) / variance - 1.0, 1.0)  # as if the rate were known from so many rows
     distribution = betabinom(len(pds), mean * rows, (1.0 - mean) * rows)
-    lower, upper = float(distribution.cdf(defaults)), float(distribution.sf(defaults - 1))
-    return min(1.0, 2.0 * min(lower, upper))
+    # Each tail is a sum of its own: one minus the other tail is only the rounding error if the tail is small.
+    logs = distribution.logpmf(np.arange(len(pds) + 1))
+    return min(0.0, log(2.0) + min(float(logsumexp(logs[: defaults + 1])), float(logsumexp(logs[defaults:]))))
 
 
 def _slope_test(
     labels: NDArray[np.int64], pds: NDArray[np.float64], log_odds: NDArray[np.float64], sample: _CalibrationSample
 ) -> tuple[float | None, float | None]:
-    """Return the slope of the log-odds (one step of Newton's method from 1), and the p-value that it is 1.
+    """Return the slope of the log-odds (one step of Newton's method from 1), and the logarithm of the p-value that it is 1.
 
     The pds are first brought to the observed level, because the level has a test of its own.
     """
@@ -301,7 +305,7 @@ def _slope_test(
         return None, None
     score = float(np.sum((labels - adjusted) * centered))
     z = score / float(np.sqrt(information + information**2 / sample.slope))
-    return 1.0 + score / information, 2.0 * NormalDist().cdf(-abs(z))
+    return 1.0 + score / information, log(2.0) + float(log_ndtr(-abs(z)))
 
 
 def has_level_change(vintage: Vintage, rate: float) -> bool:

@@ -229,7 +229,7 @@ def alarm(market: str, series: str, month: str, psi: float = 0.5) -> SeriesDrift
     figures: dict[str, Any] = dict.fromkeys(
         ("missing_share", "population_missing_share", "unseen_share", "outside_share", "age_days")
     )
-    return SeriesDrift(market, month, "b", series, 500, 1_000, psi, 0.2, **figures, verdict=verdict)  # type: ignore[arg-type]
+    return SeriesDrift(market, month, "b", series, 500, 1_000, psi, 0.2, 100 * psi, **figures, verdict=verdict)  # type: ignore[arg-type]
 
 
 def test_drifts_of_several_inputs_in_overlapping_months_are_one_finding_and_the_worst_finding_is_first() -> None:
@@ -277,6 +277,73 @@ def test_a_finding_ends_when_another_bundle_serves_and_a_new_one_in_the_same_mar
     assert figures(first, ("2025-04", "old", usual), ("2025-04", "new", usual)) == ("FOUND", [True], 1)
     assert figures(first, ("2025-04", "new", usual)) == ("NOTHING_FOUND", [False], 0)
     assert figures(first, ("2025-04", "new", usual), ("2025-05", "new", drifted)) == ("FOUND", [True, False], 1)
+
+
+def booked_cell(log_odds: float, booked: int, defaults: int) -> WatchedCell:
+    """Return a cell of booked credits with the same log-odds, of which some defaulted."""
+    cell = served_cell([(0.0, 1.0)] * booked)
+    cell.decisions = [
+        WatchedDecision(
+            *(DAY.date(), PolicyOutcome.APPROVE, "A", 1 / (1 + math.exp(-log_odds)), log_odds),
+            is_booked=True,
+            default_day=DAY.date() if number < defaults else None,
+        )
+        for number in range(booked)
+    ]
+    return cell
+
+
+def level_test(bundle: Bundle, cell: WatchedCell) -> tuple[float, float]:
+    """Return the p-value and the significance of the level of a vintage."""
+    review = review_vintages({("DE", "2025-03", "b"): cell}, {"b": bundle}, dt.date(2027, 1, 1), 12, 0.05)
+    (vintage,) = review.vintages
+    assert vintage.level_p is not None
+    assert vintage.significance is not None
+    return vintage.level_p, vintage.significance
+
+
+@pytest.mark.parametrize("booked", [200, 5_000])
+def test_both_tails_of_the_level_test_agree_where_one_is_the_mirror_image_of_the_other(
+    bundle: Bundle, booked: int
+) -> None:
+    """Too many defaults of good customers are as probable as too few defaults of equally bad customers."""
+    assert bundle.population is not None
+    log_odds = BinnedValues(edges=(-2.0, -1.0, 1.0), counts=(300, 400, 300, 100))
+    mirrored = BinnedValues(edges=(-1.0, 1.0, 2.0), counts=(100, 300, 400, 300))
+    good, bad = (
+        replace(bundle, population=bundle.population.model_copy(update={"log_odds": each}))
+        for each in (log_odds, mirrored)
+    )
+    expected = booked / (1 + math.exp(2.0))
+    found = []
+    for times in (0.2, 0.8, 1.0, 1.3, 1.6, 2.0, 3.0, 5.0):
+        defaults = round(times * expected)
+
+        many = level_test(good, booked_cell(-2.0, booked, defaults))
+        few = level_test(bad, booked_cell(2.0, booked, booked - defaults))
+
+        assert many == pytest.approx(few, rel=1e-6)
+        assert many[0] == pytest.approx(10 ** -many[1], rel=1e-6)
+        found.append(many[1])
+    assert found[3:] == sorted(set(found[3:])), "more defaults are less probable"
+    assert found[-1] > 20
+
+
+def test_a_larger_change_of_the_default_rate_is_named_before_a_smaller_drift_and_the_other_way_round(
+    bundle: Bundle,
+) -> None:
+    def first(drifted: int, defaults: int) -> str:
+        usual = [(float(number % 2), (2.0, 7.0, 2.0, 7.0, math.nan)[number % 5]) for number in range(1_000)]
+        rows = [(UNSEEN if number < drifted else sector, x) for number, (sector, x) in enumerate(usual)]
+        drift = review_drift({("DE", "2025-03", "b"): served_cell(rows)}, {"b": bundle}, 0.025)
+        cells = {("FR", "2025-03", "b"): booked_cell(-2.0, 1_000, defaults)}
+        vintages = review_vintages(cells, {"b": bundle}, dt.date(2027, 1, 1), 12, 0.025)
+        found = find_changes(drift, vintages, {("DE", "b"), ("FR", "b")})
+        assert {each.kind for each in found} == {"DRIFT", "CONCEPT_CHANGE"}
+        return found[0].kind
+
+    assert first(drifted=120, defaults=800) == "CONCEPT_CHANGE"
+    assert first(drifted=800, defaults=250) == "DRIFT"
 
 
 def test_months_are_complete_and_their_ends_are_cut_to_shorter_months() -> None:

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from models.bundle import Bundle
 from models.bundle_documents import BinnedValues
-from models.stability_index import critical_psi, merge_rare_bins, psi_of_counts
+from models.stability_index import critical_psi, merge_rare_bins, psi_of_counts, psi_significance
 from server.decisions.policy import PolicyOutcome
 from server.model_monitoring.intervals import expected_gini, gini_interval
 from server.model_monitoring.recorded_window import WatchedCell, WatchedDecision
@@ -82,6 +82,13 @@ def test_a_single_test_alarms_at_most_at_its_rate(customers: int, rate: float) -
     alarms = [psi_of_counts(*merged) > critical_psi(*merged, rate) for merged in map(merge_rare_bins, then, now)]
 
     assert np.mean(alarms) <= binomial_limit(draws, rate)
+
+
+@pytest.mark.parametrize("rate", [0.05, 1e-4, 1e-12, 1e-100])
+def test_the_significance_of_the_limit_of_chance_is_its_rate(rate: float) -> None:
+    then, now = np.array([300, 200, 500, 40]), np.array([40, 20, 30, 9])
+
+    assert psi_significance(critical_psi(then, now, rate), then, now) == pytest.approx(-np.log10(rate))
 
 
 def test_the_folklore_limit_alone_alarms_in_small_markets_and_the_corrected_limit_does_not() -> None:
