@@ -50,8 +50,9 @@ class ColumnFacts:
         decimals: True if at least one number has decimals.
         odd: Number of odd values, which are values that do not have the kind of the column.
         first_odd: The first odd value with its place; "" if there is none.
-        odd_values: The distinct odd values, such as n.a.; empty if there are more than 5, or if one is a number in an
-            unusual spelling, such as (1,200.00).
+        odd_values: The distinct odd values that are not numbers in an unusual spelling, such as n.a.; empty if there are
+            more than 5.
+        unusual_values: The first 5 distinct numbers in an unusual spelling in alphabetical order, such as (1,200.00).
         time_formats: The time formats that fit at least 9 of 10 values; "" stands for ISO 8601.
     """
 
@@ -68,6 +69,7 @@ class ColumnFacts:
     odd: int
     first_odd: str
     odd_values: tuple[str, ...]
+    unusual_values: tuple[str, ...]
     time_formats: tuple[str, ...]
 
 
@@ -141,8 +143,8 @@ def _measure_column(
         kind, cast = "time", times[formats[0]]
     elif numbers + unusually >= _MOSTLY * known and not codes_found:
         kind, cast = "number", number
-    odd, first_odd, odd_values = (0, "", ()) if cast is None else _odd_values(connection, table, cast)
-    odd_values = () if unusually else odd_values
+    odd, first_odd = (0, "") if cast is None else _first_odd(connection, table, cast)
+    odd_values, unusual_values = _odd_values(connection, table, cast, is_unusual) if cast and odd else ((), ())
     distinct, low, high, decimals = _range(connection, table, text, cast)
     grouped = f"SELECT {text.value} AS value, COUNT(*) FROM {table.sql} WHERE {text.value} IS NOT NULL GROUP BY value ORDER BY value"  # noqa: S608 - constant or quoted names
     values = connection.execute(f"{grouped} LIMIT {_LEVELS_MAX}").fetchall()
@@ -160,6 +162,7 @@ def _measure_column(
         odd=odd,
         first_odd=first_odd,
         odd_values=odd_values,
+        unusual_values=unusual_values,
         time_formats=formats,
     )
 
@@ -172,17 +175,27 @@ def _time_cast(table: RawTable, name: str, reading: ReadingSpec, time_format: st
     return time_cast(table, name, name, stated, "'XX'", reading.missing)
 
 
-def _odd_values(
-    connection: duckdb.DuckDBPyConnection, table: RawTable, cast: ColumnCast
-) -> tuple[int, str, tuple[str, ...]]:
-    """Return the number of odd values, the first one with its place, and the distinct ones if there are at most 5."""
+def _first_odd(connection: duckdb.DuckDBPyConnection, table: RawTable, cast: ColumnCast) -> tuple[int, str]:
+    """Return the number of odd values, and the first one with its place."""
     found = find_unreadable(connection, table, [cast])
-    if not found:
-        return 0, "", ()
-    query = f"SELECT DISTINCT {cast.written} FROM {table.sql} WHERE {cast.problem} IS NOT NULL ORDER BY 1"  # noqa: S608 - constant or quoted names
-    distinct = tuple(str(row[0]) for row in connection.execute(query).fetchmany(_ODD_VALUES_MAX + 1))
-    shown = distinct if len(distinct) <= _ODD_VALUES_MAX else ()
-    return sum(one.count for one in found), f"{found[0].example!r} in {found[0].place}", shown
+    return sum(one.count for one in found), f"{found[0].example!r} in {found[0].place}" if found else ""
+
+
+def _odd_values(
+    connection: duckdb.DuckDBPyConnection, table: RawTable, cast: ColumnCast, is_unusual: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the distinct odd values if there are at most 5, and separately the first 5 numbers in an unusual spelling."""
+    unusual = is_unusual if cast.kind == "number" else "false"
+    odd, numbers = (
+        tuple(
+            str(value)
+            for (value,) in connection.execute(
+                f"SELECT DISTINCT {cast.written} FROM {table.sql} WHERE {cast.problem} IS NOT NULL AND {condition} ORDER BY 1"  # noqa: S608 - constant or quoted names
+            ).fetchmany(_ODD_VALUES_MAX + 1)
+        )
+        for condition in (f"NOT ({unusual})", f"({unusual})")
+    )
+    return odd if len(odd) <= _ODD_VALUES_MAX else (), numbers[:_ODD_VALUES_MAX]
 
 
 def _range(

@@ -3,7 +3,7 @@
 import datetime as dt
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from training.errors import DataInvalid
@@ -157,8 +157,7 @@ def _feature_lines(facts: TableFacts, roles: ColumnRoles, leaks: Mapping[str, st
         if one.kind == "text":
             yield 'kind = "category"'
         if one.odd:
-            listed = ", ".join(map(toml_text, one.odd_values))
-            yield f"missing = [{listed}]  # {one.odd:,} values are not numbers, the first is {one.first_odd}"
+            yield f"missing = [{_toml_list(one.odd_values)}]  # {one.odd:,} values are not numbers, the first is {one.first_odd}"
         if one.missing:
             yield f"# missing in {one.missing:,} of {facts.rows:,} rows"
         yield ""
@@ -177,11 +176,23 @@ def _unusable(column: ColumnFacts, leaks: Mapping[str, str], rows: int) -> str:
         and column.distinct > _LEVELS_MAX,
         "has a different value in every row, like a number of a customer": column.distinct == rows
         and not column.decimals,
-        f"{column.odd:,} values are not numbers, the first is {column.first_odd}; correct them, or state them in `missing` if they are missing values": column.odd
-        > 0
-        and not column.odd_values,
+        f"{column.odd:,} values are not numbers, the first is {column.first_odd}; {_odd_advice(column)}": column.odd > 0
+        and (not column.odd_values or bool(column.unusual_values)),
     }
     return next((reason for reason, applies in reasons.items() if applies), "")
+
+
+def _odd_advice(column: ColumnFacts) -> str:
+    """Return what to do about the odd values of a column that cannot be a feature as it is."""
+    if not column.unusual_values:
+        return "correct them, or state them in `missing` if they are missing values"
+    others = f", and state missing = [{_toml_list(column.odd_values)}]" if column.odd_values else ""
+    return f"correct them if they are numbers in an unusual spelling, such as {', '.join(map(repr, column.unusual_values))}{others}"
+
+
+def _toml_list(values: Iterable[str]) -> str:
+    """Return the elements of a list of texts in TOML."""
+    return ", ".join(map(toml_text, values))
 
 
 def _log_lines(facts: TableFacts, roles: ColumnRoles, path: str, reading: ReadingSpec) -> Iterator[str]:

@@ -109,8 +109,33 @@ def test_numbers_in_an_unusual_spelling_are_neither_categories_nor_missing_in_th
     spec = read_spec(tmp_path / "odd.toml")
     assert [feature.name for feature in spec.features] == ["size"]
     text = (tmp_path / "odd.toml").read_text()
-    assert "\"money\": 5 values are not numbers, the first is '(1,200.00)' in line 2; correct them" in text
+    assert "\"money\": 5 values are not numbers, the first is '(1,200.00)' in line 2; correct them if" in text
     assert '"share": 100 values are not numbers' in text
+
+
+def test_an_unusual_number_does_not_hide_the_values_that_stand_for_a_missing_number(tmp_path: Path) -> None:
+    """A column with both is not a feature, because `fit` cannot read the number; the comment names both."""
+    cells = {7: "1200-", **dict.fromkeys(range(10, 400, 20), "not yet"), 21: "unknown"}
+    rows = [
+        f"C{row},{row % 2},{row % 97}.5,{cells.get(row, row % 13)},{'ok' if row in cells else 1.5 * (row % 9)}"
+        for row in range(400)
+    ]
+    (tmp_path / "odd.csv").write_text("number,bad,size,money,other\n" + "\n".join(rows) + "\n")
+
+    columns = {column["name"]: column for column in facts_of(tmp_path / "odd.csv")["columns"]}
+    run("training", "inspect", str(tmp_path / "odd.csv"), "--spec", str(tmp_path / "odd.toml"))
+
+    assert (columns["money"]["odd"], columns["money"]["odd_values"]) == (22, ["not yet", "unknown"])
+    assert columns["money"]["unusual_values"] == ["1200-"]
+    assert (columns["other"]["odd_values"], columns["other"]["unusual_values"]) == (["ok"], [])
+    assert {feature.name: feature.missing for feature in read_spec(tmp_path / "odd.toml").features} == {
+        "size": (),
+        "other": ("ok",),
+    }
+    assert (
+        "#   \"money\": 22 values are not numbers, the first is '1200-' in line 9; correct them if they are numbers in an "
+        'unusual spelling, such as \'1200-\', and state missing = ["not yet", "unknown"]'
+    ) in (tmp_path / "odd.toml").read_text()
 
 
 def test_the_page_states_the_facts_about_every_column(folder: Path) -> None:
