@@ -2,8 +2,12 @@
 
 A token is URL-safe base64 of a truncated HMAC-SHA256, followed by JSON: the name of the cursor, the time at which the
 token was written, and the cursor's fields. The signature prevents callers from changing the position. A token grants no
-permission. The names of cursors and fields must not change between releases, because callers keep delta tokens for
-days.
+permission.
+
+A token is valid only if its fields are those of the cursor, because a missing field has no value that is right for every
+copy. So a release that adds, renames or removes a field invalidates the tokens that callers keep: each copy needs one full
+synchronization. While servers of both releases answer, copies alternate between them. Change fields rarely, state it in
+CHANGELOG.md, and upgrade the servers of a database together.
 """
 
 import base64
@@ -73,7 +77,7 @@ class SyncCursor:
     phase: SyncPhase
     customer_id: str
     number: int
-    withheld: bool = False
+    withheld: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,7 @@ class CopyState:
     locale: str
     run: int
     mark: int
-    withheld: bool = False
+    withheld: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,7 @@ class ExportCursor:
     part: int
     compression: str
     rows_left: int
-    withheld: bool = False
+    withheld: bool
 
 
 _TOKEN_KINDS: dict[type, str] = {

@@ -70,7 +70,7 @@ def lock_loading(database: Database) -> Iterator[None]:
 
 
 def fill_families(database: Database) -> None:
-    """Give runs without a family the family of their manifest.
+    """Store the family of the manifest in runs that have none.
 
     A loader of release 0.1.0 that was running during the upgrade publishes such runs. Until this function runs, lists of
     families do not show them.

@@ -1,4 +1,4 @@
-"""A customer whose score is not approved has a reason of the model, whatever the values and the other rules are."""
+"""A customer whose score is not approved has a reason of the model, for any values and other rules."""
 
 import dataclasses
 import datetime as dt

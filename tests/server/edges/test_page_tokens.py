@@ -1,6 +1,7 @@
 """Page tokens: a token of one method is rejected by every other method."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import asdict
 from itertools import permutations
 from typing import Any
 
@@ -11,7 +12,7 @@ from grounds.audit.v1 import sample_pb2
 from grounds.churn.v1 import churn_pb2 as pb
 from server.config import Settings
 from server.edges.identity.callers import Caller
-from server.edges.page_tokens import CopyState, ExportCursor, PageTokens
+from server.edges.page_tokens import CopyState, ExportCursor, PageTokens, RiskPageCursor, SyncCursor
 from server.errors import PageTokenInvalid
 from server.stores.clock import utc_now
 from tests.conftest import Serving
@@ -80,7 +81,9 @@ async def read_tokens(serving: Serving) -> dict[str, str]:
         "risks": (await list_risks(serving, "")).next_page_token,
         "changes": (await list_changes(serving, "")).next_page_token,
         "delta": delta,
-        "export": page_tokens(serving).write(ExportCursor("DE", "", whole.run, whole.mark, 0, "NONE", 0)),
+        "export": page_tokens(serving).write(
+            ExportCursor("DE", "", whole.run, whole.mark, 0, "NONE", 0, withheld=False)
+        ),
         "decisions": (await list_decisions(serving, "")).next_page_token,
     }
     for name, (ask, _) in METHODS.items():
@@ -126,11 +129,35 @@ async def test_a_signed_token_with_unknown_content_is_rejected_by_every_method(w
 def test_a_token_of_one_principal_is_rejected_for_every_other_principal() -> None:
     tokens = PageTokens(lambda: [b"new key", b"old key"], 7, utc_now)
     first, second = (tokens.for_caller(Caller(f"spiffe://example.com/{name}")) for name in ("first", "second"))
-    token = first.write(CopyState("DE", "", 1, 0))
+    copy = CopyState("DE", "", 1, 0, withheld=False)
+    token = first.write(copy)
 
-    assert first.read(token, CopyState) == CopyState("DE", "", 1, 0)
+    assert first.read(token, CopyState) == copy
     for other in (second, tokens):
         with pytest.raises(PageTokenInvalid):
             other.read(token, CopyState)
     before = PageTokens(lambda: [b"old key"], 7, utc_now).for_caller(Caller("spiffe://example.com/first"))
-    assert first.read(before.write(CopyState("DE", "", 1, 0)), CopyState) == CopyState("DE", "", 1, 0)
+    assert first.read(before.write(copy), CopyState) == copy
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        RiskPageCursor(1, "DE", "0" * 16, 9, 3, "A"),
+        SyncCursor("DE", "", 2, 1, 0, 0, "REMOVED", "A", 0, withheld=True),
+        CopyState("DE", "", 1, 0, withheld=True),
+        ExportCursor("DE", "", 1, 0, 0, "NONE", 0, withheld=True),
+    ],
+    ids=lambda cursor: type(cursor).__name__,
+)
+def test_a_token_that_lacks_any_field_of_its_cursor_is_rejected_and_never_completed(cursor: Any) -> None:
+    tokens = PageTokens(lambda: [b"key"], 7, utc_now)
+    content = tokens.open(tokens.write(cursor))
+    values = asdict(cursor)
+
+    for name in values:
+        lacking = tokens.sign({field: value for field, value in content.items() if field != name})
+        with pytest.raises(PageTokenInvalid):
+            tokens.read(lacking, type(cursor))
+        with pytest.raises(TypeError, match=name):
+            type(cursor)(**{field: value for field, value in values.items() if field != name})

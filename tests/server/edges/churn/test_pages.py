@@ -223,7 +223,7 @@ def test_the_token_of_the_longest_customer_id_is_within_the_limit() -> None:
     tokens = PageTokens(lambda: [b"key"], 7, utc_now)
     for place in (
         RiskPageCursor(2**31, "DE", "0" * 16, 2**31, -(2**62), "x" * 64),
-        SyncCursor("DE", "zh-Hant-TW-12345678", 2**31, 2**31, 2**31, 2**31, "REMOVED", "x" * 64, 2**31),
+        SyncCursor("DE", "zh-Hant-TW-12345678", 2**31, 2**31, 2**31, 2**31, "REMOVED", "x" * 64, 2**31, withheld=True),
     ):
         token = tokens.write(place)
 
