@@ -18,6 +18,8 @@ from grounds_client.evidence.page import render_page as render_file
 from grounds_record.sealed_record import SealedRecord
 
 _COMMENT_LENGTH_MAX = 4000
+_ENTRIES_SHOWN = 100
+_NUMBER_MAX = 10**9
 _UNKNOWN_PERSON = "local"  # as the server names a caller whom it does not identify
 _NO_PAPERS = (
     "This console keeps no working papers. Ask the operator to start it with --papers and a folder that only the console's "
@@ -64,10 +66,10 @@ def add_mark(request: Request, _client: Client) -> Response:
     problems = [] if mark in MARKS else [f"mark: must be one of {', '.join(MARKS)}, got {mark!r}"]
     if len(comment) > _COMMENT_LENGTH_MAX:
         problems.append(f"comment: must have at most {_COMMENT_LENGTH_MAX:,} characters, got {len(comment):,}")
-    readings = [each.values for each in papers.read(owner) if _is_reading(each, decision_id)]
-    if not readings:
+    reading = papers.find_reading(owner, decision_id)
+    if reading is None:
         problems.append(f"{decision_id}: you have not read the evidence of this decision; read it first")
-    if problems:
+    if problems or reading is None:
         raise FormInvalid(problems)
     entry = papers.append(
         owner,
@@ -75,16 +77,20 @@ def add_mark(request: Request, _client: Client) -> Response:
         decision_id=decision_id,
         mark=mark,
         comment=comment,
-        purpose=readings[-1]["purpose"],
-        reading_number=readings[-1]["number"],
+        purpose=reading.values["purpose"],
+        reading_number=reading.values["number"],
     )
     return RedirectResponse(f"/working-papers#entry-{entry.values['number']}", 303)
 
 
 def show_papers(request: Request, _client: Client) -> Response:
-    """Show the person's working papers."""
-    papers, owner = _papers(request), _papers_owner(request)
+    """Show one page of the person's working papers, the newest entry first."""
+    papers, owner, form = _papers(request), _papers_owner(request), Form(request)
+    newest = form.number("newest", _NUMBER_MAX, _NUMBER_MAX)
+    form.check()
     entries = [] if papers is None else papers.read(owner)
+    newest = min(newest, len(entries))  # the first entry has the number 1
+    shown = entries[max(0, newest - _ENTRIES_SHOWN) : newest]
     return render_page(
         request,
         "papers.html",
@@ -92,7 +98,10 @@ def show_papers(request: Request, _client: Client) -> Response:
         has_papers=papers is not None,
         no_papers=_NO_PAPERS,
         owner=owner,
-        entries=entries,
+        count=len(entries),
+        newest_sha256=entries[-1].sha256 if entries else "",
+        entries=shown,
+        older=shown[0].values["number"] - 1 if shown else 0,
         marks=MARKS,
     )
 
@@ -116,11 +125,6 @@ def _papers(request: Request) -> WorkingPapers | None:
     """Return the working papers of the console; None if it keeps none."""
     found: WorkingPapers | None = request.app.state.papers
     return found
-
-
-def _is_reading(entry: PaperEntry, decision_id: str) -> bool:
-    """Return whether an entry is a reading of the evidence of a decision."""
-    return entry.values.get("kind") == READING and entry.values.get("decision_id") == decision_id
 
 
 def _export(owner: str, now: str, entries: list[PaperEntry]) -> dict[str, Any]:

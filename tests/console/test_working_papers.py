@@ -154,12 +154,90 @@ def test_every_changed_moved_or_removed_entry_is_noticed(tmp_path: Path) -> None
         file.write_bytes(b"".join(each))
         with pytest.raises(PapersRefused, match="was changed, moved or removed"):
             papers.read("u17")
-        with pytest.raises(PapersRefused, match="was changed, moved or removed"):
+    for last in (b"nonsense\n", lines[3].replace(b"u17", b"u18"), b"{}\n"):
+        file.write_bytes(b"".join(lines[:3]) + last)
+        with pytest.raises(PapersRefused, match="the last entry of the working papers was changed"):
             papers.append("u17", "MARK", comment="one more")
+        assert file.read_bytes().endswith(last)
     file.write_bytes(b"".join(lines) + lines[0][:20])  # the process died while it wrote
     assert len(papers.read("u17")) == 4
     papers.append("u17", "MARK", comment="one more")
     assert [each.values["number"] for each in papers.read("u17")] == [1, 2, 3, 4, 5]
+
+
+def test_an_append_after_a_damaged_entry_does_not_hide_the_damage(tmp_path: Path) -> None:
+    papers = WorkingPapers(tmp_path / "papers")
+    for number in range(4):
+        papers.append("u17", "MARK", comment=f"comment {number}")
+    (file,) = (tmp_path / "papers").iterdir()
+    file.write_bytes(file.read_bytes().replace(b"comment 1", b"comment 9"))
+    papers.append("u17", "MARK", comment="one more")
+    with pytest.raises(PapersRefused, match="entry 3 of the working papers was changed, moved or removed"):
+        papers.read("u17")
+
+
+def test_an_append_reads_the_end_of_the_file_only(tmp_path: Path) -> None:
+    """Measured in bytes that the process read, which do not depend on how busy the machine is."""
+
+    def read_bytes() -> int:
+        return int(re.findall(r"rchar: (\d+)", Path("/proc/self/io").read_text())[0])
+
+    papers, used = WorkingPapers(tmp_path / "papers"), []
+    for _ in range(3):
+        before = read_bytes()
+        papers.append("u17", "MARK", comment="ü" * 4000)
+        used.append(read_bytes() - before)
+        for _ in range(200):
+            papers.append("u17", "MARK", comment="ü" * 4000)
+    assert used[2] - used[1] < 10_000  # the file has 1.6 million bytes more
+    assert [each.values["number"] for each in papers.read("u17")] == list(range(1, 604))
+
+
+def test_an_entry_that_is_longer_than_one_reading_is_continued(tmp_path: Path) -> None:
+    papers = WorkingPapers(tmp_path / "papers")
+    lengths = (70_000, 65_536, 1, 65_000, 140_000, 10)
+    for length in lengths:
+        papers.append("u17", "MARK", comment="x" * length)
+    assert [len(each.values["comment"]) for each in papers.read("u17")] == list(lengths)
+
+
+SYNCS = """
+import os, sys
+from pathlib import Path
+from console.working_papers import WorkingPapers
+fsync = os.fsync
+def named_fsync(descriptor):
+    print(os.readlink(f"/proc/self/fd/{descriptor}"))
+    fsync(descriptor)
+os.fsync = named_fsync
+papers = WorkingPapers(Path(sys.argv[1]))
+for _ in range(2): papers.append('u17', 'MARK', comment="")
+"""
+
+
+def test_the_first_entry_of_a_person_is_as_durable_as_the_others(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "papers"
+    done = subprocess.run(
+        [sys.executable, "-c", SYNCS, str(folder)], cwd=ROOT, env=dict(os.environ), capture_output=True, check=True
+    )
+    (file,) = folder.iterdir()
+    assert done.stdout.decode().split() == [str(each) for each in (tmp_path / "new", tmp_path, folder, file, file)]
+
+
+def test_the_list_of_entries_is_shown_in_pages(url: str, folder: Path) -> None:
+    papers, browser = WorkingPapers(folder), Browser(url)
+    before = len(papers.read("local"))
+    for number in range(250):
+        papers.append("local", "MARK", decision_id="d", mark="EXCEPTION", comment=f"comment {number}", purpose="p")
+    path, shown = "/working-papers", list[int]()
+    while path:
+        page = browser.get(path)
+        found = [int(each) for each in re.findall(r'<tr id="entry-(\d+)"', page.html)]
+        assert 0 < len(found) <= 100
+        shown += found
+        path = "".join(re.findall(r'href="(/working-papers\?newest=\d+)"', page.html))
+    assert shown == list(range(before + 250, 0, -1))
+    assert len(json.loads(browser.get("/working-papers/export.json").html)["entries"]) == before + 250
 
 
 def test_two_consoles_append_to_the_same_papers_without_losing_an_entry(tmp_path: Path) -> None:
