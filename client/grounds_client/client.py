@@ -393,8 +393,7 @@ class Client:
             page_size: Customers fetched with one call, up to 1,000.
             locale: Language of the drivers.
             family: The model family; "" means churn, or the only family of the market.
-            include_withheld: Whether to include the hold-out group and suppressed customers, whom campaigns must not
-                contact.
+            include_withheld: Whether to include withheld customers (held out or suppressed).
         """
         request = churn_pb2.ListChurnRisksRequest(
             market=market,
@@ -437,8 +436,7 @@ class Client:
             page_size: Customers on a page, up to 1,000.
             locale: Language of the drivers.
             family: The model family; "" means churn, or the only family of the market.
-            include_withheld: Whether to include the hold-out group and suppressed customers, whom campaigns must not
-                contact.
+            include_withheld: Whether to include withheld customers (held out or suppressed).
 
         Raises:
             CallFailed: The server no longer has the changes (reason RESYNC_REQUIRED). Discard your copy of the market,
@@ -472,8 +470,7 @@ class Client:
                 part.
             locale: Language of the drivers.
             family: The model family; "" means churn, or the only family of the market.
-            include_withheld: Whether to include the hold-out group and suppressed customers, whom campaigns must not
-                contact.
+            include_withheld: Whether to include withheld customers (held out or suppressed).
             deadline_seconds: The deadline of the whole stream.
         """
         request = churn_pb2.ExportChurnRisksRequest(

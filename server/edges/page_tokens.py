@@ -65,7 +65,7 @@ class SyncCursor:
         phase: The phase of the synchronization in which the previous page ended; see server.stores.runs.changes.
         customer_id: The last customer that the previous page compared.
         number: Number of the last tombstone of the previous page.
-        withheld: Whether the copy has the customers whom campaigns must not contact.
+        withheld: Whether the copy has withheld customers.
     """
 
     market: str
@@ -89,7 +89,7 @@ class CopyState:
         locale: The locale of the copy.
         run: Number of the run that the copy contains.
         mark: Number of the last tombstone that the copy has applied.
-        withheld: Whether the copy has the customers whom campaigns must not contact.
+        withheld: Whether the copy has withheld customers.
     """
 
     market: str
@@ -114,7 +114,7 @@ class ExportCursor:
             uncompressed chunk is sent in several parts. The rows are counted from the end, because an erasure between
             two parts may remove a row. If the removed row was already sent, the position stays correct. If the removed
             row was not sent yet, the next part repeats one customer, but skips none.
-        withheld: Whether the export has the customers whom campaigns must not contact.
+        withheld: Whether the export has withheld customers.
     """
 
     market: str

@@ -212,7 +212,7 @@ RISKS = Table(
         sqlite_where=text(IS_UNSCORED),
         postgresql_where=text(IS_UNSCORED),
     ),
-    # Customers whom campaigns must not contact.
+    # Withheld customers.
     Index(
         "ix_risks_withheld",
         "run_number",

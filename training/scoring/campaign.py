@@ -1,4 +1,4 @@
-"""Determines the customers whom the CRM must not contact: the hold-out group, and suppressed customers.
+"""Determines the withheld customers: the hold-out group, and suppressed customers.
 
 These customers are scored like all other customers.
 """

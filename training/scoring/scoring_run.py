@@ -51,7 +51,7 @@ class RunOptions:
     Attributes:
         decline: The model that predicts a decline of spend; None for no such prediction.
         key_accounts: File of the customers who are never in the hold-out group; None for no such customers.
-        suppression_list: File of the customers whom the CRM must not contact; None for no such customers.
+        suppression_list: File of the suppressed customers; None if there are none.
         spec_sha256: SHA-256 of the spec, for the manifest.
         threads: Number of threads of DuckDB; no byte of the run file depends on it.
         report_progress: Function that is called with (completed customers, all customers, stage).

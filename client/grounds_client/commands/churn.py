@@ -35,7 +35,7 @@ _IncludeWithheld = Annotated[
     bool,
     typer.Option(
         "--include-withheld",
-        help="Include the hold-out group and suppressed customers, marked; campaigns must not contact them.",
+        help="Include withheld customers (the hold-out group and suppressed customers), marked; campaigns must not contact them.",
     ),
 ]
 
@@ -57,7 +57,7 @@ def top(
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJsonLines = False,
 ) -> None:
-    """List the customers most at risk, with what is at stake and why. Customers whom campaigns must not contact are left out."""
+    """List the customers most at risk, with what is at stake and why. Withheld customers are left out."""
     order = _ORDERS[parse_choice(by, list(_ORDERS), "--by")]
     risk_bands = _parse_bands(bands or [])
     with connect(address) as client:

@@ -200,7 +200,9 @@ class MarketPull:
                     **self._run_fields(state, part.run),
                 )
             )
-            self._report(f"part {state.parts}: {table.num_rows:,} of {part.run.customer_count:,} customers")
+            # The run's count includes withheld customers, so it is the total only of a copy that has them.
+            total = f" of {part.run.customer_count:,}" if state.include_withheld else ""
+            self._report(f"part {state.parts}: {table.num_rows:,}{total} customers")
         return state
 
     def _fetch_changes(self, state: PullState) -> PullState:

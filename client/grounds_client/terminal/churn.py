@@ -45,7 +45,7 @@ def show_risks(console: Console, risks: Sequence[churn_pb2.ChurnRisk]) -> None:
 
 
 def _withheld_mark(risk: churn_pb2.ChurnRisk) -> list[str]:
-    """Return the line that marks a customer whom campaigns must not contact; no line for any other customer."""
+    """Return the line that marks a withheld customer; no line for any other customer."""
     return [] if risk.action_allowed else [f"do not contact, {contact_text(risk)}"]
 
 

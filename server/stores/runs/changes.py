@@ -16,7 +16,7 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, and_, func, or_, select, true
 
 from server.stores.database import Database
-from server.stores.runs.predictions import LIST_COLUMNS, ScoringRun, check_available, is_contactable
+from server.stores.runs.predictions import LIST_COLUMNS, ScoringRun, check_available, contactable_condition
 from server.stores.tables import RISK_TOMBSTONES, RISKS
 
 SyncPhase = Literal["CHANGED", "REMOVED", "ERASED"]
@@ -49,7 +49,7 @@ class SyncPlan:
         since: The run that the caller's copy contains before the sync; None if the copy is empty.
         mark: Number of the last tombstone that this sync covers.
         since_mark: Number of the last tombstone that an earlier sync covered.
-        withheld: Whether the copy has the customers whom campaigns must not contact.
+        withheld: Whether the copy has withheld customers.
     """
 
     run: ScoringRun
@@ -58,9 +58,9 @@ class SyncPlan:
     since_mark: int
     withheld: bool
 
-    def is_in_copy(self, risks: FromClause) -> ColumnElement[bool]:
-        """Return the condition on rows of RISKS, or of an alias, that the copy has the customer."""
-        return true() if self.withheld else is_contactable(risks)
+    def copy_condition(self, risks: FromClause) -> ColumnElement[bool]:
+        """Return the condition on rows of RISKS, or of an alias, that the copy includes the customer."""
+        return true() if self.withheld else contactable_condition(risks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ def _read_phase_page(connection: Connection, sync: SyncPlan, cursor: ChangeCurso
 def _read_full_page(connection: Connection, sync: SyncPlan, cursor: ChangeCursor, size: int) -> ChangePage:
     """Return the next page of a full sync. The caller's copy is empty, so it needs no removals and no tombstones."""
     # Read one row more than fits on the page, to determine whether there is a next page.
-    wanted = select(*LIST_COLUMNS).where(RISKS.c.run_number == sync.run.number, sync.is_in_copy(RISKS))
+    wanted = select(*LIST_COLUMNS).where(RISKS.c.run_number == sync.run.number, sync.copy_condition(RISKS))
     wanted = wanted.where(RISKS.c.customer_id > cursor.customer_id)
     rows = list(connection.execute(wanted.order_by(RISKS.c.customer_id).limit(size + 1)).all())
     more = len(rows) > size
@@ -174,7 +174,7 @@ def _select_changed(sync: SyncPlan) -> Select[Any]:
     """Return the statement that selects the customers of the new run who are changed or are not in the old run."""
     assert sync.since is not None
     same_customer = and_(
-        _OLD.c.run_number == sync.since.number, _OLD.c.customer_id == _NEW.c.customer_id, sync.is_in_copy(_OLD)
+        _OLD.c.run_number == sync.since.number, _OLD.c.customer_id == _NEW.c.customer_id, sync.copy_condition(_OLD)
     )
     # Unlike <>, IS DISTINCT FROM is true if only one of the values is null, and false if both are null.
     differs = [_NEW.c[name].is_distinct_from(_OLD.c[name]) for name in _COMPARED]
@@ -182,7 +182,7 @@ def _select_changed(sync: SyncPlan) -> Select[Any]:
     return (
         select(*columns)
         .select_from(_NEW.outerjoin(_OLD, same_customer))
-        .where(_NEW.c.run_number == sync.run.number, sync.is_in_copy(_NEW))
+        .where(_NEW.c.run_number == sync.run.number, sync.copy_condition(_NEW))
         .where(or_(_OLD.c.customer_id.is_(None), *differs))
     )
 
@@ -191,12 +191,12 @@ def _select_removed(sync: SyncPlan) -> Select[Any]:
     """Return the statement that selects the customers of the old run who are not in the new run."""
     assert sync.since is not None
     same_customer = and_(
-        _NEW.c.run_number == sync.run.number, _NEW.c.customer_id == _OLD.c.customer_id, sync.is_in_copy(_NEW)
+        _NEW.c.run_number == sync.run.number, _NEW.c.customer_id == _OLD.c.customer_id, sync.copy_condition(_NEW)
     )
     return (
         select(_OLD.c.customer_id)
         .select_from(_OLD.outerjoin(_NEW, same_customer))
-        .where(_OLD.c.run_number == sync.since.number, sync.is_in_copy(_OLD), _NEW.c.customer_id.is_(None))
+        .where(_OLD.c.run_number == sync.since.number, sync.copy_condition(_OLD), _NEW.c.customer_id.is_(None))
     )
 
 
@@ -211,7 +211,7 @@ def _read_tombstone_page(connection: Connection, sync: SyncPlan, cursor: ChangeC
     tombstones = RISK_TOMBSTONES.c
     # If a customer is in the new run again, the tombstone would delete a current row from the caller's copy.
     in_run = and_(
-        RISKS.c.run_number == sync.run.number, RISKS.c.customer_id == tombstones.customer_id, sync.is_in_copy(RISKS)
+        RISKS.c.run_number == sync.run.number, RISKS.c.customer_id == tombstones.customer_id, sync.copy_condition(RISKS)
     )
     wanted = (
         select(tombstones.number, tombstones.customer_id)

@@ -69,7 +69,7 @@ def decode_chunk(content: bytes, columns: Sequence[str] | None = None) -> pa.Tab
 
 
 def contactable_part(content: bytes, *, compressed: bool = True) -> bytes:
-    """Return a chunk without the customers whom campaigns must not contact; it may have no customer left."""
+    """Return a chunk without withheld customers; it may have no customer left."""
     table = decode_chunk(content)
     suppressed = pc.greater(pc.list_value_length(table["suppressions"]), 0)
     left = table.filter(pc.invert(pc.or_(table["hold_out"], suppressed)))

@@ -75,7 +75,7 @@ class PredictionQuery:
         order: Order of customers with a score. Customers without a score are sorted by customer_id.
         bands: Risk bands to list; all bands if empty.
         value_min: Minimum value at risk in minor units; None for no minimum.
-        withheld: Whether to list customers whom campaigns must not contact, see `is_contactable`.
+        withheld: Whether to list withheld customers too.
         status: SCORED to list customers with a score, or else the reason why the listed customers have no score.
     """
 
@@ -94,7 +94,7 @@ class PredictionQuery:
         if self.status != SCORED:
             found.append(text(IS_UNSCORED))
         if not self.withheld:
-            found.append(is_contactable(RISKS))
+            found.append(contactable_condition(RISKS))
         if self.bands:
             found.append(RISKS.c.band.in_(self.bands))
         if self.value_min is not None:
@@ -117,8 +117,8 @@ class PredictionQuery:
         return statement.order_by(RISKS.c.value_at_risk_minor.desc(), RISKS.c.customer_id)
 
 
-def is_contactable(risks: FromClause) -> ColumnElement[bool]:
-    """Return the condition on rows of RISKS, or of an alias, that neither the hold-out nor a suppression forbids contact."""
+def contactable_condition(risks: FromClause) -> ColumnElement[bool]:
+    """Return the condition on rows of RISKS, or of an alias, that the customer is not withheld."""
     return and_(not_(risks.c.hold_out), risks.c.suppressions == "")
 
 

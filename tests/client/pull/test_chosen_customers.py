@@ -1,4 +1,4 @@
-"""A copy has the customers and the family that the caller chose, and the terminal marks whom campaigns must not contact."""
+"""A copy has the customers and the family that the caller chose, and the terminal marks withheld customers."""
 
 import asyncio
 import json
@@ -46,12 +46,15 @@ async def test_a_copy_leaves_out_the_hold_out_until_it_is_included(
     load(serving, churn_family, tmp_path / "run", "churn", "ABC", held_out="B")
     to = tmp_path / "copy.parquet"
 
-    first, _ = await pull_ids(serving, to)
+    first, first_lines = await pull_ids(serving, to)
     again, _ = await pull_ids(serving, to)
     whole, lines = await pull_ids(serving, to, include_withheld=True)
 
     assert (first, again, whole) == ("AC", "AC", "ABC")
     assert "include_withheld changed: starting a full sync" in lines
+    # The count of the run includes withheld customers, so only a copy that has them is compared with it.
+    assert "part 1: 3 of 3 customers" in lines
+    assert "part 1: 2 customers" in first_lines
     marked = dict(zip(*(pq.read_table(to)[name].to_pylist() for name in ("customer_id", "hold_out")), strict=True))
     assert marked == {"A": False, "B": True, "C": False}
 
@@ -127,7 +130,7 @@ async def test_a_first_pull_that_was_rejected_can_be_repeated_with_another_famil
     assert (await pull_ids(serving, tmp_path / "copy.parquet", family="loyalty"))[0] == "ABC"
 
 
-async def test_the_terminal_marks_a_customer_whom_campaigns_must_not_contact(
+async def test_the_terminal_marks_a_withheld_customer(
     serving: Serving, churn_family: ChurnFamily, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     load(serving, churn_family, tmp_path / "run", "churn", "AB", held_out="B")

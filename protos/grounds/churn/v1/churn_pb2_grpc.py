@@ -31,6 +31,12 @@ class ChurnServiceStub:
     runs and the operator loads them. A read never computes a score, so a list and
     a single read agree to the bit.
 
+    A customer is withheld if campaigns must not contact the customer: one of the
+    hold-out group, or a suppressed one. Lists, syncs and exports leave withheld
+    customers out unless include_withheld is set, so that a campaign that uses the
+    answer keeps its experiment intact. GetChurnRisk and BatchGetChurnRisks return
+    them too; see action_allowed.
+
     A failed call is a google.rpc.Status with exactly one google.rpc.ErrorInfo,
     domain "grounds". Its reason is one of those listed at the method, or one
     that every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest
@@ -96,6 +102,12 @@ class ChurnServiceServicer:
     runs and the operator loads them. A read never computes a score, so a list and
     a single read agree to the bit.
 
+    A customer is withheld if campaigns must not contact the customer: one of the
+    hold-out group, or a suppressed one. Lists, syncs and exports leave withheld
+    customers out unless include_withheld is set, so that a campaign that uses the
+    answer keeps its experiment intact. GetChurnRisk and BatchGetChurnRisks return
+    them too; see action_allowed.
+
     A failed call is a google.rpc.Status with exactly one google.rpc.ErrorInfo,
     domain "grounds". Its reason is one of those listed at the method, or one
     that every method has: REQUEST_INVALID (INVALID_ARGUMENT, with a BadRequest
@@ -154,8 +166,8 @@ class ChurnServiceServicer:
 
     def ListChurnRiskChanges(self, request, context):
         """Synchronizes a copy of one market. Without a token it returns every customer
-        of the newest run (without those whom campaigns must not contact, see
-        include_withheld), page by page, ordered by customer_id. The last page has a
+        of the newest run (without withheld customers, see include_withheld), page by
+        page, ordered by customer_id. The last page has a
         delta token. With a delta token it returns the customers that changed since
         and tombstones of those that left, page by page, and a new delta token on the
         last page. All pages of a sync lead to the same run, even if a newer run is
@@ -177,7 +189,7 @@ class ChurnServiceServicer:
 
     def ExportChurnRisks(self, request, context):
         """Streams every customer of the newest run as Arrow record batches, without
-        those whom campaigns must not contact (see include_withheld). It is the
+        withheld customers (see include_withheld). It is the
         bulk form of the first sync of ListChurnRiskChanges, with the same numbers.
         An interrupted stream can be resumed after the last resume_token, within the
         same run.
@@ -247,6 +259,12 @@ class ChurnService:
     customers are likely to leave, why, and the value at risk. Training scores the
     runs and the operator loads them. A read never computes a score, so a list and
     a single read agree to the bit.
+
+    A customer is withheld if campaigns must not contact the customer: one of the
+    hold-out group, or a suppressed one. Lists, syncs and exports leave withheld
+    customers out unless include_withheld is set, so that a campaign that uses the
+    answer keeps its experiment intact. GetChurnRisk and BatchGetChurnRisks return
+    them too; see action_allowed.
 
     A failed call is a google.rpc.Status with exactly one google.rpc.ErrorInfo,
     domain "grounds". Its reason is one of those listed at the method, or one

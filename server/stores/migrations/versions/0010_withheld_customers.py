@@ -1,4 +1,4 @@
-"""Add an index of the customers whom campaigns must not contact, so that lists can count all others quickly."""
+"""Add an index of withheld customers, so that lists can count all others quickly."""
 
 import sqlalchemy as sa
 from alembic import op

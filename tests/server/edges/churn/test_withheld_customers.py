@@ -1,4 +1,4 @@
-"""Lists, synchronizations and exports leave out whom campaigns must not contact, unless the caller asks for them."""
+"""Lists, synchronizations and exports leave withheld customers out, unless the caller asks for them."""
 
 import datetime as dt
 from pathlib import Path
