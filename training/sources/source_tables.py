@@ -51,12 +51,16 @@ def open_source(
         return open_file(files[0].path, reading, temporary, numeric, option)
     tables = [open_file(file.path, reading, temporary, numeric, option) for file in files]
     formats = list(dict.fromkeys(table.numbers for table in tables if any(one.is_text for one in table.columns)))
-    if len(formats) > 1:
-        # A file without decimals does not show its format. Therefore all files are read in the first format that
-        # differs from the default. Numbers in any other format are then unreadable, rather than misread.
-        shown = next((one for one in formats if one.thousands or one.decimal != "."), NumberFormat())
-        stated = reading.model_copy(update={"decimal": shown.decimal, "thousands": shown.thousands})
+    # A format that the cells prove has a separator of thousands.
+    proved = [one for one in formats if one.thousands]
+    if len(formats) > 1 and proved:
+        # A file without decimals does not show its format. Therefore all files are read in the first format that is
+        # proved. Numbers in any other format are then unreadable, rather than misread.
+        stated = reading.model_copy(update={"decimal": proved[0].decimal, "thousands": proved[0].thousands})
         tables = [open_file(file.path, stated, temporary, numeric, option) for file in files]
+    elif any(one.is_assumed for one in formats):
+        # Commas between the cells of one file do not show what 1.234 means in a file with semicolons.
+        tables = [replace(table, numbers=replace(table.numbers, is_assumed=True)) for table in tables]
     readable = [read_strictly(table, temporary, _read_completely) for table in tables]
     return _union([_with_partition(*pair) for pair in zip(readable, files, strict=True)], files)
 

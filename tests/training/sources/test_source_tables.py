@@ -89,6 +89,34 @@ def test_a_combining_accent_in_a_later_file_or_in_the_name_of_a_folder_is_compos
     assert set(found) == {("Meier", "M\u00fcller"), ("M\u00fcller", "M\u00fcller")}
 
 
+@pytest.mark.parametrize("comma_first", [True, False])
+@pytest.mark.parametrize(
+    ("other", "expected"),
+    [
+        ("7", (None, "AMBIGUOUS")),  # commas between the cells of another file prove nothing
+        ("7.5", (1.234, None)),
+        ('"1,000.5"', (1.234, None)),
+        ('"7,5"', (1234, None)),
+    ],
+)
+def test_1_234_in_a_file_with_semicolons_is_ambiguous_unless_a_file_of_the_source_proves_the_mark(
+    other: str, expected: tuple[float | None, str | None], *, comma_first: bool, tmp_path: Path
+) -> None:
+    """The first 2,000 lines, in which the format is detected, have whole numbers."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "temporary").mkdir()
+    comma, semicolon = ("a.csv", "b.csv") if comma_first else ("b.csv", "a.csv")
+    (tmp_path / "data" / comma).write_text(f"k,x\nA,{other}\n")
+    (tmp_path / "data" / semicolon).write_text("k;x\n" + "B;7\n" * 3_000 + "C;1.234\n")
+    table = open_source(tmp_path / "data", ReadingSpec(), tmp_path, tmp_path / "temporary")
+    cast = number_cast(table, "x", "x")
+
+    with duckdb.connect() as connection:
+        found = connection.execute(f"SELECT {cast.value}, {cast.problem} FROM {table.sql} WHERE c1 = 'C'").fetchall()
+
+    assert found == [expected]
+
+
 def test_the_place_of_a_value_names_its_file(folder: Path) -> None:
     (folder / "temporary").mkdir()
     table = open_source(folder / "data", ReadingSpec(), folder, folder / "temporary")
