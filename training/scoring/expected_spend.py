@@ -1,4 +1,7 @@
-"""Computes the spend expected of each customer within the horizon, in exact decimals.
+"""Computes the spend expected of each customer within the horizon.
+
+Features are doubles. The computation starts from their values, and rounds each step to 28 decimal digits and the result
+to minor units. It is therefore not exact, but the same on every machine.
 
 A customer of a transaction log who has spent something on balance has an expected spend above 0.
 """
@@ -74,7 +77,7 @@ def minor_units(amount: Decimal) -> int:
 
 
 def _decimals(scored: pa.Table, name: str) -> Sequence[Decimal]:
-    """Return a column as decimals, with 0 for a missing value; all 0 without a name."""
+    """Return the doubles of a column as decimals of the same value, with 0 for a missing value; all 0 without a name."""
     if not name:
         return [Decimal(0)] * len(scored)
     values = pc.cast(scored[name], pa.float64()).to_pylist()
