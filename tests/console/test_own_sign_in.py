@@ -19,6 +19,12 @@ from http.cookiejar import CookieJar
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import BrowserContext, Page
 from typer.testing import CliRunner
@@ -28,6 +34,7 @@ from console.__main__ import app as command
 from console.app import create_app
 from console.provider import Provider, ProviderSettings
 from console.sign_in import SignedInClients
+from console.sign_in_file import read_sign_in_file
 from tests.conftest import ROOT
 from tests.console.chromium import check_page, watch_page
 from tests.console.conftest import prepare_settings
@@ -455,23 +462,63 @@ def test_a_cookie_of_the_console_is_sent_over_tls_only(site: Site) -> None:
 
 def test_a_file_for_the_sign_in_is_checked_at_the_start(tmp_path: Path) -> None:
     complete = 'issuer = "https://a.example.com"\nclient_id = "c"\npublic_url = "https://b.example.com"\n'
+    own = complete.replace("https://b.example.com", "{}").format
+    authority = CertificateAuthority.create()
+    authority.write(tmp_path / "ca.pem")
+    authority.issue(tmp_path, "one")
+    authority.issue(tmp_path, "other")
+    (tmp_path / "text.pem").write_text("no certificate\n")
+    (tmp_path / "empty").write_text("\n")
+    key = load_pem_private_key((tmp_path / "one.key").read_bytes(), None)
+    locked = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x"))
+    (tmp_path / "locked.key").write_bytes(locked)
     cases = {
         "": "issuer: is required; client_id: is required; public_url: is required",
         "issuer = [": "cannot be read as TOML",
         complete.replace("https://a", "http://a"): "issuer: must begin with https://",
+        complete.replace(
+            "https://a.example.com", "https://a.example.com?x=1"
+        ): "issuer: must have no user name, no query",
         complete + 'colour = "red"': "colour: unknown; the entries are",
         complete + 'scope = "email"': "scope: must include openid",
-        complete + 'tls_key = "k"': "specify both tls_certificate and tls_key",
-        complete.replace("b.example.com", "b.example.com/console"): "public_url: must have no path",
+        complete + 'tls_key = "one.key"': "specify both tls_certificate and tls_key",
+        own("https://b.example.com/console"): "public_url: must have no path",
+        own("https://[::1"): "public_url: must be an address such as https://grounds.example.com, got",
+        own("https://"): "public_url: must be an address such as",
+        own("https://h:99999"): "public_url: must be an address such as",
+        own("https://two words"): "public_url: must be an address such as",
+        own("https://h?x=1"): "public_url: must have no user name, no query (?) and no fragment (#)",
+        own("https://h#x"): "public_url: must have no user name, no query (?) and no fragment (#)",
+        own("https://user@h"): "public_url: must have no user name, no query (?) and no fragment (#)",
         complete + 'client_secret_file = "missing"': "missing cannot be read",
-        complete.replace("a.example.com", "127.0.0.1:1"): "cannot be read (ConnectError)",
+        complete + 'client_secret_file = "empty"': "empty is empty",
+        complete + 'ca = "nope.pem"': "nope.pem cannot be read as PEM certificates (No such file or directory)",
+        complete + 'ca = "text.pem"': "text.pem cannot be read as PEM certificates",
+        complete + 'tls_certificate = "nope.pem"\ntls_key = "one.key"': "(No such file or directory)",
+        complete + 'tls_certificate = "one.pem"\ntls_key = "other.key"': "(KEY_VALUES_MISMATCH)",
+        complete + 'tls_certificate = "one.pem"\ntls_key = "locked.key"': "without a passphrase",
+        # All problems at once.
+        own("https://")
+        + 'ca = "nope.pem"\ncolour = 3\nclient_secret_file = "missing"\ntls_key = "k"\n': "nope.pem cannot",
+        complete.replace("a.example.com", "127.0.0.1:1") + 'ca = "ca.pem"': "cannot be read (ConnectError)",
     }
     path = tmp_path / "sign-in.toml"
     for content, problem in cases.items():
         path.write_text(content)
         done = CliRunner().invoke(command, ["--ca", "ca.pem", "--sign-in", str(path)])
         shown = "".join(re.sub(r"[│╭╮╰╯─]", "", done.output).split())
-        assert (done.exit_code, "".join(problem.split()) in shown) == (2, True), done.output
+        assert (done.exit_code, "".join(problem.split()) in shown) == (2, True), (content, done.output)
+        if "colour = 3" in content:
+            assert [name in shown for name in ("public_url:", "colour:", "client_secret_file:", "tls_key")] == [
+                True
+            ] * 4
     for options in (["--tokens-from-proxy", "--ca", "ca.pem"], []):
         done = CliRunner().invoke(command, ["--sign-in", str(path), *options])
         assert done.exit_code == 2
+
+
+def test_the_host_name_of_an_ipv6_address_has_brackets(tmp_path: Path) -> None:
+    path = tmp_path / "sign-in.toml"
+    path.write_text('issuer = "https://a.example.com"\nclient_id = "c"\npublic_url = "https://[::1]:8443/"\n')
+    found = read_sign_in_file(path)
+    assert (found.host, found.provider.redirect_uri) == ("[::1]", "https://[::1]:8443/sign-in/callback")
