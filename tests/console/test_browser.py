@@ -88,3 +88,17 @@ def test_the_pages_are_used_by_keyboard_alone_and_without_scripts(chromium: Brow
     page.keyboard.type("Annual review 2026, case 18")
     page.keyboard.press("Enter")
     page.wait_for_url(f"**/evidence/{pages.decision_ids[1]}")
+
+
+def test_a_page_of_a_dark_screen_is_printed_in_the_colors_of_paper(chromium: Browser, pages: Pages) -> None:
+    printed = []
+    for scheme in ("light", "dark"):
+        page = open_page(chromium, 1280, scheme, [])
+        page.goto(f"{pages.url}/decisions?market=DE")
+        page.emulate_media(media="print")
+        style = "getComputedStyle(document.documentElement)"
+        names = ("ink", "soft", "line", "tint", "paper", "link", "bad", "risk", "safe", "alert")
+        printed.append({name: page.evaluate(f"{style}.getPropertyValue('--{name}')") for name in names})
+        check_page(page)  # also that every text has enough contrast
+    assert printed[0] == printed[1]
+    assert all(printed[0].values())
