@@ -35,6 +35,12 @@ Apply = Annotated[
     bool, typer.Option("--apply", help="Make the change. Without this option, only print what would change.")
 ]
 
+Purpose = Annotated[
+    str, typer.Option(help="Why you read the evidence. It is recorded permanently; do not identify a customer in it.")
+]
+Market = Annotated[str, typer.Option(metavar="XX", help="Only this market. Default: all markets.")]
+HtmlFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Write one page to print and read.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Preview = Annotated[bool, typer.Option("--preview", help="Only print what would change.")]
 
 

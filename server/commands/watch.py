@@ -6,14 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from server.commands.options import Config, open_record_log
+from server.commands.options import AsJson, Config, HtmlFile, Market, Purpose, open_record_log
 from server.commands.output import print_json, print_line
 from server.config import read_settings
 
 _STATUS = {"NOTHING_FOUND": 0, "FOUND": 4, "NOTHING_JUDGED": 5}  # exit status by verdict
-_Purpose = Annotated[
-    str, typer.Option(help="Why you read the evidence. It is recorded permanently; do not identify a customer in it.")
-]
 _Months = Annotated[int, typer.Option(min=1, max=120, help="The last complete months to read.")]
 _Outcome = Annotated[
     int, typer.Option(min=1, max=60, help="Months after a decision in which a default counts, as in training.")
@@ -22,29 +19,26 @@ _Rate = Annotated[
     float,
     typer.Option(min=1e-6, max=0.5, help="Largest share of windows without any change in which something is named."),
 ]
-_Market = Annotated[str, typer.Option(metavar="XX", help="Only this market. Default: all markets.")]
 _AsOf = Annotated[
     dt.datetime | None,
     typer.Option(help="Look at the records as they were known at this time, UTC. Default: now."),
 ]
-_Html = Annotated[Path | None, typer.Option(metavar="FILE", help="Write one page to print and read.")]
 _Figures = Annotated[
     Path | None,
     typer.Option(metavar="FILE.prom", help="Write figures for alerts, for the node exporter of Prometheus."),
 ]
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 def watch(
-    purpose: _Purpose,
+    purpose: Purpose,
     months: _Months = 24,
     outcome_months: _Outcome = 12,
     false_alarm_rate: _Rate = 0.05,
-    market: _Market = "",
+    market: Market = "",
     as_of: _AsOf = None,
-    html: _Html = None,
+    html: HtmlFile = None,
     figures: _Figures = None,
-    as_json: _Json = False,
+    as_json: AsJson = False,
     config: Config = None,
 ) -> None:
     """Name drifts and changes of the default rate in the recorded decisions of the last months, worst first.

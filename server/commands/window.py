@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from server.commands.options import Config, open_record_log
+from server.commands.options import AsJson, Config, HtmlFile, Market, Purpose, open_record_log
 from server.commands.output import print_json, print_line
 from server.config import Settings, read_settings
 
@@ -16,9 +16,6 @@ if TYPE_CHECKING:  # at run time, the command imports the stores only when it ru
 
 _From = Annotated[dt.datetime, typer.Option("--from", help="Decided at or after this time, UTC.")]
 _To = Annotated[dt.datetime, typer.Option("--to", help="Decided before this time, UTC.")]
-_Purpose = Annotated[
-    str, typer.Option(help="Why you read the evidence. It is recorded permanently; do not identify a customer in it.")
-]
 _Policy = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="The policy to try. Default: the recorded policy of each decision."),
@@ -30,7 +27,6 @@ _Bundle = Annotated[
         help="The credit bundle to try, or 8 or more characters of its id. Default: the recorded bundle of each decision.",
     ),
 ]
-_Market = Annotated[str, typer.Option(metavar="XX", help="Only this market. Default: all markets.")]
 _Day = Annotated[
     dt.datetime | None,
     typer.Option(
@@ -38,25 +34,23 @@ _Day = Annotated[
         help="Use the policy sections of this day, for a policy that begins later. Default: the day of each decision.",
     ),
 ]
-_Html = Annotated[Path | None, typer.Option(metavar="FILE", help="Write one page to print and read.")]
 _Decisions = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Write both answers to each decision as JSON lines, without customer numbers."),
 ]
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 def replay_window(
     start: _From,
     end: _To,
-    purpose: _Purpose,
+    purpose: Purpose,
     policy: _Policy = None,
     bundle: _Bundle = "",
-    market: _Market = "",
+    market: Market = "",
     day: _Day = None,
-    html: _Html = None,
+    html: HtmlFile = None,
     decisions: _Decisions = None,
-    as_json: _Json = False,
+    as_json: AsJson = False,
     config: Config = None,
 ) -> None:
     """Replay the recorded decisions of a window with another policy or bundle, and compare. No decision is made.
