@@ -2,7 +2,7 @@
 
 Each person has one file of JSON lines. A line is only ever appended, and contains the SHA-256 of the line before it, so a
 reviewer notices a changed, moved or removed entry as soon as they know the newest digest. An entry names a decision by its
-id and no customer.
+id, or a churn run by its id and market, and no customer.
 
 An append checks the last line only, so that its duration does not depend on the length of the file. Reading checks every line.
 """

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from console.field_table import field_table
 from console.log_key import choose_log_key
 from console.pages.form import Form
+from console.pages.papers import note_churn_reading
 from console.purpose import require_purpose
 from console.rendering import render_page, render_parts
 from grounds.churn.v1 import churn_pb2
@@ -83,5 +84,6 @@ def show_evidence(request: Request, client: Client) -> Response:
     key = choose_log_key(request, evidence.verifier_key)
     checks = check_churn_evidence(evidence, key.key, given=key.is_given)
     parts = churn_parts(evidence, replay, checks, purpose=purpose, key=key.description)
+    note_churn_reading(request, evidence, purpose)
     title = f"Evidence of the churn risk of customer {market} {customer}"
     return render_parts(request, title, chain(parts, [field_table(evidence)]))

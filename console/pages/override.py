@@ -1,6 +1,7 @@
 """The loan desk's form for an override, its confirmation, and the agreement of a second person."""
 
 import dataclasses
+import re
 import uuid
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -25,6 +26,7 @@ _CHOICES = {
 _CHOICE_TEXTS = {name: text for name, (_, text) in _CHOICES.items()}
 # The policy has no section for the decision, or the person may not read it.
 _NO_POLICY = {grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.PERMISSION_DENIED}
+_USER_ID = re.compile(r"[A-Za-z0-9._:@-]{1,64}")  # as the contract states it
 _REQUIRED = ("decision", "reason_code", "user_id", "user_role", "authority_limit")
 _OVERRIDDEN_SINCE = (
     "was overridden since this override was filled in; read the history on this page, and fill in the form again if the "
@@ -96,8 +98,8 @@ def show_proposal(request: Request, client: Client) -> Response:
 def agree_to_proposal(request: Request, client: Client) -> Response:
     """Record an override with the person who agrees as the second person.
 
-    The server checked the first person's authority when it answered that only the second person is missing, and checks the
-    second person's authority now. An override that was recorded since the first person filled in the form ends the proposal,
+    The server checked the first person's limit, with their token, when it answered that only the second person is missing, and
+    checks that of the second person, whose token records, now. It does not compare the ids of the persons with its callers. An override that was recorded since the first person filled in the form ends the proposal,
     because nobody has weighed it against the newer one.
     """
     proposal = _proposals(request).find(request.path_params["proposal_id"])
@@ -105,6 +107,8 @@ def agree_to_proposal(request: Request, client: Client) -> Response:
     agreed = dataclasses.replace(proposal, second_user_id=request.state.person)
     if _is_overridden_since(found, agreed):
         return _show_agreement(request, client, found, proposal)
+    if problem := _person_problem(request.state.person):
+        return _show_agreement(request, client, found, proposal, {"second_user_id": problem})
     try:
         _record(client, agreed)
     except CallFailed as error:
@@ -125,6 +129,8 @@ def _read_proposal(
     choice = form.text("decision")
     if choice and choice not in _CHOICES:
         problems["decision"] = f"must be one of {', '.join(_CHOICES)}, got {choice!r}"
+    if problem := _person_problem(person):
+        problems["user_id"] = problem
     for name in _REQUIRED:
         if not form.text(name) and not (name == "user_id" and person):
             problems.setdefault(name, "is required")
@@ -142,6 +148,16 @@ def _read_proposal(
         newest_override_id=form.text("newest_override_id"),
     )
     return proposal, problems
+
+
+def _person_problem(person: str) -> str:
+    """Return why the person who is signed in cannot be named in an override; "" if they can, or if nobody is signed in."""
+    if not person or _USER_ID.fullmatch(person):
+        return ""
+    return (
+        f"must have 1 to 64 letters, digits and . _ : @ -, and you are signed in as {person!r}; ask the operator for a sign-in "
+        "whose subject fits"
+    )
 
 
 def _newest_override_id(found: credit_pb2.GetCreditDecisionResponse) -> str:

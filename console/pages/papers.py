@@ -2,7 +2,7 @@
 
 import datetime as dt
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -38,14 +38,29 @@ def note_reading(request: Request, evidence: audit_pb2.Evidence, purpose: str) -
     The entry contains the digest of the record and the checkpoint that proves it, so a reviewer can compare it with the
     record log.
     """
+    entry = _append_reading(request, evidence, purpose, decision_id=evidence.decision_id)
+    if entry is None:
+        return None
+    return render_markup("mark_form.html", decision_id=evidence.decision_id, entry=entry.values, marks=MARKS)
+
+
+def note_churn_reading(request: Request, evidence: audit_pb2.ChurnEvidence, purpose: str) -> None:
+    """Enter a reading of the evidence of a churn risk into the working papers. The entry names the run and no customer."""
+    _append_reading(request, evidence, purpose, run_id=evidence.run_id, market=evidence.customer.market)
+
+
+def _append_reading(
+    request: Request, evidence: audit_pb2.Evidence | audit_pb2.ChurnEvidence, purpose: str, **subject: str
+) -> PaperEntry | None:
+    """Append the entry of a reading, and return it; None without working papers."""
     papers = _papers(request)
     if papers is None:
         return None
     stored = evidence.proof.record
-    entry = papers.append(
+    return papers.append(
         _papers_owner(request),
         READING,
-        decision_id=evidence.decision_id,
+        **subject,
         purpose=purpose,
         reading_id=evidence.reading.record_id,
         reading_index=evidence.reading.index,
@@ -53,7 +68,6 @@ def note_reading(request: Request, evidence: audit_pb2.Evidence, purpose: str) -
         record_sha256=SealedRecord(stored.header, stored.ciphertext).leaf_hash().hex(),
         checkpoint=evidence.proof.checkpoint,
     )
-    return render_markup("mark_form.html", decision_id=evidence.decision_id, entry=entry.values, marks=MARKS)
 
 
 def add_mark(request: Request, _client: Client) -> Response:
@@ -103,6 +117,7 @@ def show_papers(request: Request, _client: Client) -> Response:
         entries=shown,
         older=shown[0].values["number"] - 1 if shown else 0,
         marks=MARKS,
+        subject=_subject,
     )
 
 
@@ -156,15 +171,22 @@ def _parts(owner: str, now: str, entries: list[PaperEntry]) -> Iterator[Markup]:
             (
                 str(each["number"]),
                 each["time"],
-                each["decision_id"],
+                _subject(each),
                 MARKS.get(each.get("mark", ""), "read"),
                 each.get("comment", f"record {each.get('record_index')}, SHA-256 {each.get('record_sha256')}"),
             )
             for each in chosen
         ]
-        yield section(purpose, table(("entry", "time (UTC)", "decision", "mark", "comment or record read"), rows))
+        yield section(
+            purpose, table(("entry", "time (UTC)", "decision or churn run", "mark", "comment or record read"), rows)
+        )
     if entries:
         yield section("Newest checkpoint that was read", tag("pre", _newest_checkpoint(entries)))
+
+
+def _subject(values: Mapping[str, Any]) -> str:
+    """Return the decision of an entry, or the churn run in which a customer's evidence was read."""
+    return str(values.get("decision_id") or f"churn run {values.get('run_id')} of {values.get('market')}")
 
 
 def _newest_checkpoint(entries: list[PaperEntry]) -> str:

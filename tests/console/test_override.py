@@ -29,6 +29,7 @@ from tests.small import SmallFamily
 KEY = ed25519.Ed25519PrivateKey.generate()
 ISSUER = "https://issuer.example.com"
 FIRST, SECOND, AUDITOR = "u17.example.com", "u18.example.com", "u99.example.com"
+WITH_SLASH, LONG = "example.com/u20", "u" * 65  # principals whose names do not fit into an override
 TABLE = (
     "".join(
         f"""
@@ -39,7 +40,10 @@ markets = ["DE"]
 [callers.override_limits.CREDIT_MANAGER]
 EUR = "40000"
 """
-        for name, role in ((FIRST, "loan_desk"), (SECOND, "loan_desk"), (AUDITOR, "auditor"))
+        for name, role in (
+            *((officer, "loan_desk") for officer in (FIRST, SECOND, WITH_SLASH, LONG)),
+            (AUDITOR, "auditor"),
+        )
     )
     + "# End of the authority file.\n"
 )
@@ -330,6 +334,20 @@ def test_a_second_click_adds_no_second_proposal_and_other_content_changes_no_pro
     assert propose(first, decision_id, fields) == link
     assert propose(first, decision_id, fields | {"granted_amount": "16000EUR"}) != link
     assert "15,000" in text_of(second.get(link).html)
+
+
+def test_a_person_whose_id_does_not_fit_into_an_override_is_told_why(signed_in: SignedIn) -> None:
+    decision_id = signed_in.new_decision("20000EUR")
+    link = propose(signed_in.browser(FIRST), decision_id, confirm_override(signed_in.browser(FIRST), decision_id))
+    for person in (WITH_SLASH, LONG):
+        browser = signed_in.browser(person)
+        for page, field in (
+            (browser.post(f"/decisions/{decision_id}/override", **BIG, step="record"), "user id"),
+            (browser.post(link), "second user id"),
+        ):
+            problem = f"{field} must have 1 to 64 letters, digits and . _ : @ -, and you are signed in as '{person}'"
+            assert (page.status, problem in text_of(page.html)) == (400, True), text_of(page.html)
+    assert signed_in.overrides(decision_id) == []
 
 
 def test_a_proposal_that_has_ended_is_explained(signed_in: SignedIn) -> None:

@@ -103,6 +103,31 @@ def test_an_export_names_every_reading_with_purpose_record_and_checkpoint(pages:
         previous = entry["sha256"]
 
 
+def test_a_reading_of_a_churn_risk_is_entered_without_its_customer(pages: Pages, url: str) -> None:
+    with Client(pages.address) as client:
+        risk = next(client.list_churn_risks("DE"))
+        browser = Browser(url)
+        browser.post("/purpose", purpose=PURPOSE, next="/models")
+        shown = browser.get(f"/churn/DE/evidence?run={risk.run_id}&customer={risk.customer.customer_id}")
+        entry = json.loads(browser.get("/working-papers/export.json").html)["entries"][-1]
+        read_record = next(client.list_records(entry["reading_index"], entry["reading_index"] + 1))
+        proof = client.get_inclusion_proof(json.loads(stored_header(client, entry["record_index"]))["record_id"])
+
+    assert (shown.status, entry["kind"], entry["purpose"]) == (200, "READING", PURPOSE)
+    assert (entry["run_id"], entry["market"]) == (risk.run_id, "DE")
+    assert risk.customer.customer_id not in json.dumps(entry)
+    assert json.loads(read_record.header)["record_id"] == entry["reading_id"]
+    leaf = len(proof.record.header).to_bytes(4, "big") + proof.record.header + proof.record.ciphertext
+    assert entry["record_sha256"] == hashlib.sha256(b"\0" + leaf).hexdigest()
+    for path in ("/working-papers", "/working-papers/export.html"):
+        assert f"churn run {risk.run_id} of DE" in text_of(browser.get(path).html)
+
+
+def stored_header(client: Client, index: int) -> bytes:
+    """Return the header of a record of the log."""
+    return next(client.list_records(index, index + 1)).header
+
+
 def test_a_mark_needs_a_reading_and_a_known_mark(pages: Pages, url: str) -> None:
     browser, decision_id = Browser(url), pages.decision_ids[2]
     unread = browser.post(f"/evidence/{decision_id}/mark", mark="EXCEPTION", comment="")
