@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
+import grpc
 from starlette.requests import Request
 
 from grounds_client import Client, ClientCredentials
@@ -48,6 +49,15 @@ class ClientSource(Protocol):
 
     def person(self, request: Request) -> str:
         """Return the id of the person who sent a request; "" if the console does not know it."""
+
+
+def open_idle_channel(address: str) -> grpc.Channel:
+    """Return a channel that is never used, and that a source with a client for each request keeps as long as it lives.
+
+    With the last channel, gRPC stops its threads, and waits for them with Python's lock (GIL) held. If one of them needs this
+    lock at that moment, to release the token of a call, the process hangs for good. A channel that stays prevents the stop.
+    """
+    return grpc.insecure_channel(address)
 
 
 def check_caller(client: Client) -> None:
@@ -90,6 +100,7 @@ class TokenClients:
             ca: PEM file with the certificates that sign the server's certificate.
         """
         self._address, self._ca = address, ca
+        self._idle = open_idle_channel(address)
 
     @contextmanager
     def open(self, request: Request) -> Iterator[Client]:

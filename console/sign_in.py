@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from console.connections import NotSignedIn, ProviderUnavailable
+from console.connections import NotSignedIn, ProviderUnavailable, open_idle_channel
 from console.local_path import local_path
 from console.posted_form import read_posted_form
 from console.provider import Provider, SignInRefused, Tokens, new_verifier
@@ -72,6 +72,7 @@ class SignedInClients:
             monotonic: The clock of the sessions, which must be that of the provider.
         """
         self._address, self._ca, self._provider, self._monotonic = address, ca, provider, monotonic
+        self._idle = open_idle_channel(address)
         self._lock = threading.Lock()
         self._begun: dict[str, _BegunSignIn] = {}
         self._sessions: dict[str, _Session] = {}

@@ -158,3 +158,9 @@ def test_the_first_page_leaves_out_what_a_person_may_not_read_and_states_it(cons
     assert page.status == 200
     assert "Not shown - record log" in page.html
     assert "/churn/DE" in page.html
+
+
+def test_a_client_for_each_request_does_not_stop_the_console(console_url: str) -> None:
+    """Without the channel that stays open, the console hung for good after some hundred requests, by chance."""
+    browser = Browser(console_url, x_forwarded_access_token=token(AUDITOR))
+    assert {browser.get("/models").status for _ in range(800)} == {200}
