@@ -67,7 +67,7 @@ def _summary(review: WatchReview) -> str:
         return f"Nothing found: {basis}."
     return (
         f"Nothing could be judged: {basis}. A distribution needs {ROWS_MIN} customers in a month and a bundle with a "
-        f"population, a vintage {BOOKED_MIN} booked credits whose outcome window has passed."
+        f"population, a vintage {BOOKED_MIN} customers with a booked credit whose outcome window has passed."
     )
 
 

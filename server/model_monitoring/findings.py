@@ -170,10 +170,10 @@ def _significance(tested: SeriesDrift | Vintage) -> float:
 
 def _totals(vintages: Sequence[Vintage]) -> str:
     """Return the defaults of vintages in words."""
-    booked = sum(each.booked for each in vintages)
-    defaults = sum(each.defaults or 0 for each in vintages)
-    expected = sum(each.booked * (each.expected_rate or 0.0) for each in vintages)
-    return f"{defaults:,} of {booked:,} booked credits defaulted, {expected:,.1f} were expected"
+    customers = sum(each.customers for each in vintages)
+    defaults = sum(each.customers * each.observed_rate.value for each in vintages if each.observed_rate)
+    expected = sum(each.customers * (each.expected_rate or 0.0) for each in vintages)
+    return f"{round(defaults):,} of {customers:,} booked customers defaulted, {expected:,.1f} were expected"
 
 
 def _since(month: str, last_month: str) -> str:

@@ -197,6 +197,7 @@ def _vintage_table(rows: Sequence[Document]) -> str:
         "approved",
         "booked",
         "defaults",
+        "customers",
         "expected",
         "observed",
         "Gini",
@@ -212,6 +213,7 @@ def _vintage_table(rows: Sequence[Document]) -> str:
                 _cell(f"{each['approved']:,}"),
                 _cell(f"{each['booked']:,}"),
                 _cell(_figure(each["defaults"], "{:,}")),
+                _cell(f"{each['customers']:,}"),
                 _cell(_figure(each["expected_rate"], "{:.1%}")),
                 (_interval(each["observed_rate"]), "alarm" if each["verdict"] == "CHANGED" else ""),
                 _cell(_interval(each["gini"])),
@@ -228,7 +230,7 @@ def _judged_text(vintage: Document) -> str:
     """Return whether a vintage is judged, and if not, why."""
     words = {
         "IMMATURE": f"from {vintage['judged_from']}",
-        "TOO_FEW_ROWS": "too few credits",
+        "TOO_FEW_ROWS": "too few customers",
         "NO_POPULATION": "bundle without population",
         "CHANGED": "changed",
     }
@@ -238,13 +240,14 @@ def _judged_text(vintage: Document) -> str:
 def _grade_table(rows: Sequence[Document]) -> str:
     """Return expected and observed defaults by vintage and grade."""
     return _table(
-        ["vintage", "grade", "booked", "defaults", "expected", "observed"],
+        ["vintage", "grade", "booked", "defaults", "customers", "expected", "observed"],
         [
             [
                 _cell(each["month"]),
                 _cell(grade["grade"]),
                 _cell(f"{grade['booked']:,}"),
                 _cell(f"{grade['defaults']:,}"),
+                _cell(f"{grade['customers']:,}"),
                 _cell(_figure(grade["expected_rate"], "{:.1%}")),
                 _cell(_interval(grade["observed_rate"])),
             ]

@@ -43,6 +43,7 @@ class WatchedDecision:
         grade: The grade; "" if the customer is not scorable.
         pd: The probability of default; None if the customer is not scorable.
         log_odds: The calibrated log-odds; None in the same case.
+        customer: A number that stands for the customer within the window.
         override_side: How the override in force relates to the decision; None if there is none.
         is_booked: Whether the credit was booked.
         default_day: The day of the first default; None if there is none.
@@ -53,6 +54,7 @@ class WatchedDecision:
     grade: str
     pd: float | None
     log_odds: float | None
+    customer: int
     override_side: credit_pb2.OverrideSide | None = None
     is_booked: bool = False
     default_day: dt.date | None = None
@@ -73,14 +75,14 @@ class WatchedCell:
     log_odds: "array[float]" = field(default_factory=lambda: array("d"))
     _values: "array[float]" = field(default_factory=lambda: array("d"))
     _ages: "array[float]" = field(default_factory=lambda: array("d"))
-    _customers: set[str] = field(default_factory=set)
+    _customers: set[int] = field(default_factory=set)
 
-    def add(self, decision: WatchedDecision, recorded: audit_pb2.DecisionRecord, customer_tag: str) -> None:
+    def add(self, decision: WatchedDecision, recorded: audit_pb2.DecisionRecord) -> None:
         """Add a decision. Inputs are kept of a customer's first decision only, because samples must be independent."""
         self.decisions.append(decision)
-        if customer_tag in self._customers:
+        if decision.customer in self._customers:
             return
-        self._customers.add(customer_tag)
+        self._customers.add(decision.customer)
         if decision.log_odds is not None:
             self.log_odds.append(decision.log_odds)
         decided = time_from_timestamp(recorded.decide_time)
@@ -185,6 +187,7 @@ def read_window(
 def _read_decisions(log: RecordLog, indexes: Sequence[int], window: WatchedWindow) -> dict[str, WatchedDecision]:
     """Add the decisions with these record indexes to their cells; return them by decision_id."""
     found, erased, counts = {}, set(), window.counts
+    customers: dict[str, int] = {}
     for tag, record in _open_records(log, indexes):
         if isinstance(record, str):
             counts.left_out[record] += 1
@@ -192,17 +195,17 @@ def _read_decisions(log: RecordLog, indexes: Sequence[int], window: WatchedWindo
                 erased.add(tag)
             continue
         recorded = audit_pb2.DecisionRecord.FromString(record.body)
-        decision = _watched_decision(recorded)
+        decision = _watched_decision(recorded, customers.setdefault(tag, len(customers)))
         market, features = record.header.labels["market"], tuple(each.feature for each in recorded.features)
         key = (market, month_of(decision.day), recorded.bundle_id)
-        window.cells.setdefault(key, WatchedCell(features)).add(decision, recorded, tag)
+        window.cells.setdefault(key, WatchedCell(features)).add(decision, recorded)
         found[record.header.record_id] = decision
         counts.read += 1
     counts.erased_customers = len(erased)
     return found
 
 
-def _watched_decision(recorded: audit_pb2.DecisionRecord) -> WatchedDecision:
+def _watched_decision(recorded: audit_pb2.DecisionRecord, customer: int) -> WatchedDecision:
     """Return a decision from the body of its record."""
     answer = credit_pb2.CreditDecision.FromString(recorded.answer)
     is_scored = recorded.HasField("numbers")
@@ -212,6 +215,7 @@ def _watched_decision(recorded: audit_pb2.DecisionRecord) -> WatchedDecision:
         grade=answer.assessment.model_output.grade,
         pd=recorded.numbers.pd if is_scored else None,
         log_odds=recorded.numbers.log_odds if is_scored else None,
+        customer=customer,
     )
 
 

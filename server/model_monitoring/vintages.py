@@ -11,11 +11,14 @@ on a sample of limited size, so that a small error of all pds is not an alarm in
 - **order**: the covariance of defaults and log-odds against the expected one (the score test of the slope of the log-odds). It
   finds a model that separates good and bad customers less than its pds claim.
 
+All rates, Ginis and tests are about the first booked credit of each customer, because the outcomes of several credits of one
+customer depend on each other.
+
 The rate of false alarms is divided by the number of all tests of the window (Bonferroni's correction).
 """
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import exp, log
 from typing import Literal
@@ -38,12 +41,13 @@ from server.model_monitoring.intervals import (
 from server.model_monitoring.months import add_months, first_day
 from server.model_monitoring.recorded_window import CellKey, WatchedCell, WatchedDecision
 
-BOOKED_MIN = 50  # booked credits of a vintage, or of a grade, below which nothing but counts is said
+BOOKED_MIN = 50  # customers with a booked credit in a vintage, or in a grade, below which nothing but counts is said
 _RATIO_MIN = 1.25  # a level that differs by less is no alarm, however certain it is
 _SLOPE_MIN = 0.25  # likewise for the slope of the log-odds
 METHOD_TEXT = (
     "A vintage is the credits that were decided in a month and then booked. It is judged when the outcome window of its last day "
-    f"has passed, and if it has {BOOKED_MIN} credits. It is named if chance and the limited calibration sample do not explain its "
+    f"has passed, and if {BOOKED_MIN} customers have such a credit. Counts are of all credits; rates, Ginis and tests are of the "
+    f"first credit of each customer, because several credits of one customer are not independent. It is named if chance and the limited calibration sample do not explain its "
     f"defaults, and if they differ from the pds by a factor of {_RATIO_MIN:.2f} or more; or if the slope of the log-odds differs "
     f"from 1 by {_SLOPE_MIN:.2f} or more. Intervals are 95 % Jeffreys intervals for shares, and those of DeLong for the Gini."
 )
@@ -53,11 +57,21 @@ VintageVerdict = Literal["IMMATURE", "TOO_FEW_ROWS", "NO_POPULATION", "STABLE", 
 
 @dataclass(frozen=True, slots=True)
 class GradeOutcome:
-    """The booked credits of one grade of a vintage. The rates are None if there are too few credits."""
+    """The booked credits of one grade of a vintage. The rates are None if there are too few customers.
+
+    Attributes:
+        grade: The grade.
+        booked: Number of booked credits.
+        defaults: Number of defaults of these credits.
+        customers: Number of customers whose first booked credit of the vintage has this grade.
+        expected_rate: The mean pd of these customers.
+        observed_rate: The share of these customers who defaulted.
+    """
 
     grade: str
     booked: int
     defaults: int
+    customers: int
     expected_rate: float | None
     observed_rate: FigureInterval | None
 
@@ -72,6 +86,7 @@ class Vintage:
         bundle_id: The bundle that scored the customers.
         approved: Number of decisions that approve without a person.
         booked: Number of booked credits with a pd.
+        customers: Number of customers with such a credit. All figures but the counts are of their first credits.
         unbooked_defaults: Number of defaults of decisions without a recorded booking, which are not used.
         judged_from: The day from which the vintage is judged.
         defaults: Number of defaults within the outcome window; None before `judged_from`.
@@ -92,6 +107,7 @@ class Vintage:
     bundle_id: str
     approved: int
     booked: int
+    customers: int
     unbooked_defaults: int
     judged_from: dt.date
     defaults: int | None
@@ -194,14 +210,15 @@ def _measure_vintage(
 ) -> Vintage:
     """Return a vintage without the verdict of the tests."""
     booked = [each for each in cell.decisions if each.is_booked and each.pd is not None]
-    pds = np.array([each.pd for each in booked], dtype=np.float64)
+    first = _first_credits(booked)
+    pds = np.array([each.pd for each in first], dtype=np.float64)
     judged_from = add_months(add_months(first_day(key[1]), 1), outcome_months)
-    is_mature, is_said = as_of >= judged_from, len(booked) >= BOOKED_MIN
-    labels = np.array([_has_defaulted(each, outcome_months) for each in booked], dtype=np.int64)
+    is_mature, is_said = as_of >= judged_from, len(first) >= BOOKED_MIN
+    labels = np.array([_has_defaulted(each, outcome_months) for each in first], dtype=np.int64)
     defaults, level, order, slope = int(np.sum(labels)), None, None, None
     sample = None if bundle is None or bundle.population is None else _calibration(bundle.population.log_odds)
     if is_mature and is_said and sample is not None:
-        log_odds = np.array([each.log_odds for each in booked], dtype=np.float64)
+        log_odds = np.array([each.log_odds for each in first], dtype=np.float64)
         level = _level_log_p(defaults, pds, log_odds, sample)
         slope, order = _slope_test(labels, pds, log_odds, sample)
     no_test: VintageVerdict = "NO_POPULATION" if sample is None else "STABLE"
@@ -209,18 +226,19 @@ def _measure_vintage(
         *key,
         approved=sum(each.outcome.name.startswith("APPROVE") for each in cell.decisions),
         booked=len(booked),
+        customers=len(first),
         unbooked_defaults=sum(each.default_day is not None and not each.is_booked for each in cell.decisions),
         judged_from=judged_from,
-        defaults=defaults if is_mature else None,
+        defaults=sum(_has_defaulted(each, outcome_months) for each in booked) if is_mature else None,
         expected_rate=float(np.mean(pds)) if is_said else None,
-        observed_rate=share_interval(defaults, len(booked)) if is_mature and is_said else None,
+        observed_rate=share_interval(defaults, len(first)) if is_mature and is_said else None,
         gini=gini_interval(labels, pds) if is_mature and is_said else None,
         expected_gini=expected_gini(pds) if is_said else None,
         level_p=None if level is None else exp(level),
         order_p=None if order is None else exp(order),
         significance=None if level is None else -min(level, level if order is None else order) / log(10.0),
         slope=slope,
-        grades=_grade_outcomes(booked, labels) if is_mature else (),
+        grades=_grade_outcomes(booked, outcome_months) if is_mature else (),
         verdict="IMMATURE" if not is_mature else "TOO_FEW_ROWS" if not is_said else no_test,
     )
 
@@ -230,24 +248,40 @@ def _has_defaulted(decision: WatchedDecision, outcome_months: int) -> bool:
     return decision.default_day is not None and decision.default_day < add_months(decision.day, outcome_months)
 
 
-def _grade_outcomes(booked: Sequence[WatchedDecision], labels: NDArray[np.int64]) -> tuple[GradeOutcome, ...]:
+def _first_credits(booked: Iterable[WatchedDecision]) -> list[WatchedDecision]:
+    """Return the first credit of each customer."""
+    found: dict[int, WatchedDecision] = {}
+    for each in booked:
+        found.setdefault(each.customer, each)
+    return list(found.values())
+
+
+def _grade_outcomes(booked: Sequence[WatchedDecision], outcome_months: int) -> tuple[GradeOutcome, ...]:
     """Return the outcomes by grade, in the order of the pds."""
-    grades: dict[str, list[tuple[float, int]]] = {}
-    for decision, label in zip(booked, labels.tolist(), strict=True):
-        grades.setdefault(decision.grade, []).append((decision.pd or 0.0, label))
-    found = []
-    for grade, rows in sorted(grades.items(), key=lambda each: min(each[1])):
-        defaults, is_said = sum(label for _, label in rows), len(rows) >= BOOKED_MIN
-        found.append(
-            GradeOutcome(
-                grade=grade,
-                booked=len(rows),
-                defaults=defaults,
-                expected_rate=sum(pd for pd, _ in rows) / len(rows) if is_said else None,
-                observed_rate=share_interval(defaults, len(rows)) if is_said else None,
-            )
-        )
-    return tuple(found)
+    grades: dict[str, list[WatchedDecision]] = {}
+    for each in sorted(booked, key=lambda each: each.pd or 0.0):
+        grades.setdefault(each.grade, []).append(each)
+    first = _first_credits(booked)
+    return tuple(
+        _grade_outcome(grade, rows, [each for each in first if each.grade == grade], outcome_months)
+        for grade, rows in grades.items()
+    )
+
+
+def _grade_outcome(
+    grade: str, booked: Sequence[WatchedDecision], first: Sequence[WatchedDecision], outcome_months: int
+) -> GradeOutcome:
+    """Return the outcome of a grade from all its credits, and from those that are the first of their customers."""
+    is_said = len(first) >= BOOKED_MIN
+    hits = sum(_has_defaulted(each, outcome_months) for each in first)
+    return GradeOutcome(
+        grade=grade,
+        booked=len(booked),
+        defaults=sum(_has_defaulted(each, outcome_months) for each in booked),
+        customers=len(first),
+        expected_rate=sum(each.pd or 0.0 for each in first) / len(first) if is_said else None,
+        observed_rate=share_interval(hits, len(first)) if is_said else None,
+    )
 
 
 def _calibration(log_odds: BinnedValues) -> _CalibrationSample | None:

@@ -178,8 +178,10 @@ def bundle(small: SmallFamily) -> Bundle:
 def served_cell(rows: list[tuple[float, float]]) -> WatchedCell:
     """Return a cell with these inputs, and log-odds as in training."""
     cell = WatchedCell(("sector", "x"))
-    cell.decisions = [WatchedDecision(DAY.date(), PolicyOutcome.APPROVE, "A", 0.1, -1.5)] * len(rows)
-    cell._customers = {str(number) for number in range(len(rows))}
+    cell.decisions = [
+        WatchedDecision(DAY.date(), PolicyOutcome.APPROVE, "A", 0.1, -1.5, number) for number in range(len(rows))
+    ]
+    cell._customers = set(range(len(rows)))
     cell._values = array("d", [value for row in rows for value in row])
     cell._ages = array("d", [9.0] * (2 * len(rows)))
     cell.log_odds = array("d", [(-2.5, -1.5, -1.5, -0.5)[number % 4] for number in range(len(rows))])
@@ -284,7 +286,7 @@ def booked_cell(log_odds: float, booked: int, defaults: int) -> WatchedCell:
     cell = served_cell([(0.0, 1.0)] * booked)
     cell.decisions = [
         WatchedDecision(
-            *(DAY.date(), PolicyOutcome.APPROVE, "A", 1 / (1 + math.exp(-log_odds)), log_odds),
+            *(DAY.date(), PolicyOutcome.APPROVE, "A", 1 / (1 + math.exp(-log_odds)), log_odds, number),
             is_booked=True,
             default_day=DAY.date() if number < defaults else None,
         )
@@ -300,6 +302,33 @@ def level_test(bundle: Bundle, cell: WatchedCell) -> tuple[float, float]:
     assert vintage.level_p is not None
     assert vintage.significance is not None
     return vintage.level_p, vintage.significance
+
+
+def test_several_credits_of_a_customer_are_counted_and_only_the_first_is_tested(bundle: Bundle) -> None:
+    single = booked_cell(-2.0, 200, 45)
+    for number, each in enumerate(single.decisions):  # two grades, and pds that differ, so that both tests are made
+        each.grade, each.log_odds = "AB"[number % 2], -2.0 + (number % 7 - 3) / 10
+        each.pd = 1 / (1 + math.exp(-each.log_odds))
+    several = booked_cell(-2.0, 200, 45)
+    again = [replace(each, grade="C", default_day=DAY.date()) for each in single.decisions[:60]]
+    never_booked = [replace(each, is_booked=False, default_day=None) for each in single.decisions]
+    several.decisions = [*never_booked, *single.decisions, *single.decisions, *again]
+
+    one, other = (
+        review_vintages({("DE", "2025-03", "b"): cell}, {"b": bundle}, dt.date(2027, 1, 1), 12, 0.05).vintages[0]
+        for cell in (single, several)
+    )
+
+    assert one.order_p is not None
+    assert (one.booked, one.customers, one.defaults) == (200, 200, 45)
+    assert (other.booked, other.customers, other.defaults) == (460, 200, 150)
+    for name in ("level_p", "order_p", "slope", "expected_rate", "observed_rate", "gini", "expected_gini", "verdict"):
+        assert getattr(one, name) == getattr(other, name), name
+    assert [(each.grade, each.booked, each.customers, each.observed_rate is None) for each in other.grades] == [
+        ("A", 200, 100, False),
+        ("B", 200, 100, False),
+        ("C", 60, 0, True),
+    ]
 
 
 @pytest.mark.parametrize("booked", [200, 5_000])

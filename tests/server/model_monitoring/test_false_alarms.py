@@ -134,9 +134,13 @@ def draw_vintages(booked: int, vintages: int, generator: np.random.Generator) ->
         cell = WatchedCell(("x",))
         cell.decisions = [
             WatchedDecision(
-                DAY, PolicyOutcome.APPROVE, "A", pd, log_odds, is_booked=True, default_day=DAY if is_bad else None
+                *(DAY, PolicyOutcome.APPROVE, "A", pd, log_odds, customer),
+                is_booked=True,
+                default_day=DAY if is_bad else None,
             )
-            for pd, log_odds, is_bad in zip(expit(stated).tolist(), stated.tolist(), defaults.tolist(), strict=True)
+            for customer, (pd, log_odds, is_bad) in enumerate(
+                zip(expit(stated).tolist(), stated.tolist(), defaults.tolist(), strict=True)
+            )
         ]
         cells.append(cell)
     return bin_values(slope * sample + intercept), cells
