@@ -86,7 +86,7 @@ def _add_rates(registry: CollectorRegistry, document: Document) -> None:
     """Add the rates of the newest month of every market, and the estimates."""
     rows = _newest(document["decisions"], "market")
     for name in ("approval", "referral", "override"):
-        samples = [((each["market"],), each[name]["value"]) for each in rows]
+        samples = [((each["market"],), each[name]["value"] if each[name] else None) for each in rows]
         _gauge(registry, f"{name}_ratio", f"Share of decisions in the newest month: {name}", ["market"], samples)
     estimates = _newest((each for each in document["estimates"] if each["default_rate"]), "market")
     rate = [((each["market"],), each["default_rate"]["value"]) for each in estimates]

@@ -9,17 +9,19 @@ from server.decisions.policy import PolicyOutcome
 from server.model_monitoring.intervals import FigureInterval, share_interval
 from server.model_monitoring.recorded_window import CellKey, WatchedCell, WatchedDecision
 
+CUSTOMERS_MIN = 50  # customers in a month below which only the number of decisions is said
 _APPROVALS = {PolicyOutcome.APPROVE, PolicyOutcome.APPROVE_REDUCED}
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionRates:
-    """The decisions of one market and month.
+    """The decisions of one market and month. With too few customers, a rate is None and nothing is counted by group.
 
     Attributes:
         market: The market.
         month: The month.
         decisions: Number of decisions.
+        customers: Number of different customers.
         approval: Share of approvals without a person, including those of a reduced amount.
         referral: Share of decisions that are left to a person.
         override: Share of decisions with an override in force.
@@ -31,9 +33,10 @@ class DecisionRates:
     market: str
     month: str
     decisions: int
-    approval: FigureInterval
-    referral: FigureInterval
-    override: FigureInterval
+    customers: int
+    approval: FigureInterval | None
+    referral: FigureInterval | None
+    override: FigureInterval | None
     outcomes: Mapping[str, int]
     grades: Mapping[str, int]
     sides: Mapping[str, int]
@@ -49,7 +52,9 @@ def decision_rates(cells: Mapping[CellKey, WatchedCell]) -> tuple[DecisionRates,
 
 def _rates(market: str, month: str, decisions: Sequence[WatchedDecision]) -> DecisionRates:
     """Return the rates of one market and month."""
-    count = len(decisions)
+    count, customers = len(decisions), len({each.customer for each in decisions})
+    if customers < CUSTOMERS_MIN:
+        return DecisionRates(market, month, count, customers, None, None, None, {}, {}, {})
     approved = sum(each.outcome in _APPROVALS for each in decisions)
     referred = sum(each.outcome is PolicyOutcome.REFER for each in decisions)
     sides = Counter(each.override_side for each in decisions if each.override_side is not None)
@@ -57,6 +62,7 @@ def _rates(market: str, month: str, decisions: Sequence[WatchedDecision]) -> Dec
         market=market,
         month=month,
         decisions=count,
+        customers=customers,
         approval=share_interval(approved, count),
         referral=share_interval(referred, count),
         override=share_interval(sum(sides.values()), count),

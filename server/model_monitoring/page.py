@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from grounds_record.printable_text import escape_text
+from server.model_monitoring.decision_rates import CUSTOMERS_MIN
 from server.model_monitoring.document import (
     FOUND,
     Document,
@@ -71,7 +72,8 @@ def _method_texts(document: Document) -> tuple[str, ...]:
         f"A default counts within {window['outcome_months']} months after the decision. Outcomes are those that were recorded "
         f"before {window['as_of'][:16]} UTC."
     )
-    return rates, BOUNDS_TEXT, METHOD_TEXT, outcomes
+    few = f"With fewer than {CUSTOMERS_MIN} customers in a month, only the number of decisions is shown."
+    return rates, few, BOUNDS_TEXT, METHOD_TEXT, outcomes
 
 
 def _market_parts(document: Document, market: str, months: Sequence[str]) -> Iterable[str]:
@@ -138,12 +140,17 @@ def _rates_table(rows: Sequence[Document]) -> str:
                 _cell(each["month"]),
                 _cell(f"{each['decisions']:,}"),
                 *(_cell(_interval(each[name])) for name in ("approval", "referral", "override")),
-                *(_cell(f"{each['outcomes'].get(name, 0):,}") for name in outcomes),
-                *(_cell(f"{each['grades'].get(name, 0):,}") for name in grades),
+                *(_cell(_group_count(each, "outcomes", name)) for name in outcomes),
+                *(_cell(_group_count(each, "grades", name)) for name in grades),
             ]
             for each in rows
         ],
     )
+
+
+def _group_count(row: Document, groups: str, name: str) -> str:
+    """Return the number of decisions of a group; a dash if there are too few customers to count by group."""
+    return f"{row[groups].get(name, 0):,}" if row["approval"] else _NOTHING
 
 
 def _drift_table(rows: Sequence[Document], months: Sequence[str]) -> str:

@@ -147,7 +147,7 @@ class PerformanceEstimate:
         month: The month.
         bundle_id: The bundle that scored the customers.
         scored: Number of scored decisions.
-        default_rate: The estimated share of defaults if all were booked; None if there are too few.
+        default_rate: The estimated share of defaults if all were booked; None if there are too few customers.
         gini: The estimated Gini; None in the same case.
     """
 
@@ -196,9 +196,10 @@ def estimate_performance(cells: Mapping[CellKey, WatchedCell]) -> tuple[Performa
     """Return the estimated performance of every market and month, from the pds of all scored decisions."""
     found = []
     for key, cell in sorted(cells.items()):
-        pds = np.array([each.pd for each in cell.decisions if each.pd is not None])
+        scored = [each for each in cell.decisions if each.pd is not None]
+        pds = np.array([each.pd for each in scored])
         rate, gini = None, None
-        if len(pds) >= BOOKED_MIN:
+        if len({each.customer for each in scored}) >= BOOKED_MIN:
             error = float(np.sqrt(np.sum(pds * (1.0 - pds)))) / len(pds)
             rate, gini = normal_interval(float(np.mean(pds)), error, 0.0, 1.0), expected_gini(pds)
         found.append(PerformanceEstimate(*key, scored=len(pds), default_rate=rate, gini=gini))

@@ -126,9 +126,37 @@ def test_the_last_override_is_in_force_unless_it_is_withdrawn(tmp_path: Path) ->
         event(second, credit_pb2.Override(side=high), days=31),
     ]
 
-    (rates,) = decision_rates(read(tmp_path, [first, second, *events]).cells)
+    (cell,) = read(tmp_path, [first, second, *events]).cells.values()
+    assert [each.override_side for each in cell.decisions] == [None, high]
+    cell.decisions = [replace(each, customer=number) for number in range(50) for each in cell.decisions]
+    (rates,) = decision_rates({("DE", "2025-03", "b"): cell})
 
-    assert (rates.override.value, dict(rates.sides)) == (0.5, {"HIGH": 1})
+    assert rates.override is not None
+    assert (rates.override.value, dict(rates.sides)) == (0.5, {"HIGH": 50})
+
+
+@pytest.mark.parametrize(("customers", "decisions"), [(1, 1), (49, 49), (49, 98), (50, 50), (50, 100)])
+def test_no_rate_and_no_count_by_group_of_few_customers_is_published(
+    bundle: Bundle, tmp_path: Path, customers: int, decisions: int
+) -> None:
+    cell = served_cell([(0.0, 1.0)] * decisions)
+    for number, each in enumerate(cell.decisions):
+        each.customer, each.override_side = number % customers, credit_pb2.OVERRIDE_SIDE_HIGH
+    window = WatchedWindow(DAY, LATER, LATER, cells={("DE", "2025-03", "b"): cell})
+
+    document = watch_document(review_cells(window, {"b": bundle}, WatchOptions(12, 0.05, "")))
+    write_figures(tmp_path / "watch.prom", document, LATER)
+    published = re.findall(r"^grounds_watch_(\w+_ratio|estimated_gini)\{", (tmp_path / "watch.prom").read_text(), re.MULTILINE)
+
+    (row,), (estimate,) = document["decisions"], document["estimates"]
+    is_said = customers >= 50
+    assert (row["decisions"], estimate["scored"]) == (decisions, decisions)
+    for name in ("approval", "referral", "override", "outcomes", "grades", "sides"):
+        assert bool(row[name]) == is_said, name
+    assert (estimate["default_rate"] is None, estimate["gini"] is None) == (not is_said, not is_said)
+    rates = ["approval_ratio", "referral_ratio", "override_ratio", "estimated_default_ratio", "estimated_gini"]
+    assert [name for name in rates if name in published] == (rates if is_said else [])
+    assert ("APPROVE" in render_page(document)) == is_said
 
 
 def test_a_customer_counts_once_a_month_for_distributions_and_each_decision_counts_for_rates(tmp_path: Path) -> None:
