@@ -4,10 +4,12 @@ import datetime as dt
 from collections.abc import Iterable
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
+from grounds_record.private_files import replace_file
 from server.model_monitoring.document import Document
 
+_MODE = 0o644  # the node exporter runs as another user
 _KINDS = ("DRIFT", "CONCEPT_CHANGE")
 
 
@@ -28,7 +30,9 @@ def write_figures(path: Path, document: Document, at: dt.datetime) -> None:
     _add_drift(registry, document)
     _add_rates(registry, document)
     _add_vintages(registry, document)
-    write_to_textfile(str(path), registry)
+    with replace_file(path) as temporary:
+        temporary.write_bytes(generate_latest(registry))
+        temporary.chmod(_MODE)
 
 
 def _gauge(

@@ -3,6 +3,7 @@
 import datetime as dt
 import html
 import math
+import os
 import re
 import uuid
 from array import array
@@ -146,7 +147,9 @@ def test_no_rate_and_no_count_by_group_of_few_customers_is_published(
 
     document = watch_document(review_cells(window, {"b": bundle}, WatchOptions(12, 0.05, "")))
     write_figures(tmp_path / "watch.prom", document, LATER)
-    published = re.findall(r"^grounds_watch_(\w+_ratio|estimated_gini)\{", (tmp_path / "watch.prom").read_text(), re.MULTILINE)
+    published = re.findall(
+        r"^grounds_watch_(\w+_ratio|estimated_gini)\{", (tmp_path / "watch.prom").read_text(), re.MULTILINE
+    )
 
     (row,), (estimate,) = document["decisions"], document["estimates"]
     is_said = customers >= 50
@@ -401,6 +404,21 @@ def test_a_larger_change_of_the_default_rate_is_named_before_a_smaller_drift_and
 
     assert first(drifted=120, defaults=800) == "CONCEPT_CHANGE"
     assert first(drifted=800, defaults=250) == "DRIFT"
+
+
+def test_the_figures_are_readable_for_every_account_whatever_the_umask(bundle: Bundle, tmp_path: Path) -> None:
+    window = WatchedWindow(DAY, LATER, LATER, cells={("DE", "2025-03", "b"): served_cell([(0.0, 1.0)] * 200)})
+    document = watch_document(review_cells(window, {"b": bundle}, WatchOptions(12, 0.05, "")))
+    modes, umask = [], os.umask(0o077)
+    try:
+        for _ in range(2):  # the second run replaces the file
+            write_figures(tmp_path / "watch.prom", document, LATER)
+            modes.append((tmp_path / "watch.prom").stat().st_mode & 0o777)
+    finally:
+        os.umask(umask)
+
+    assert modes == [0o644, 0o644]
+    assert [path.name for path in tmp_path.iterdir()] == ["watch.prom"]
 
 
 def test_months_are_complete_and_their_ends_are_cut_to_shorter_months() -> None:
