@@ -7,7 +7,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from grounds_record.private_files import replace_file
-from server.model_monitoring.document import Document
+from server.model_monitoring.document import Document, rows_of_newest_bundles
 
 _MODE = 0o644  # the node exporter runs as another user
 _KINDS = ("DRIFT", "CONCEPT_CHANGE")
@@ -74,8 +74,10 @@ def _newest(rows: Iterable[Document], *names: str) -> list[Document]:
 
 
 def _add_drift(registry: CollectorRegistry, document: Document) -> None:
-    """Add the figures of the newest tested month of every market and series."""
-    rows = _newest((each for each in document["drift"] if each["psi"] is not None), "market", "series")
+    """Add the figures of the newest tested month of every market and series, of the bundle of the newest decision."""
+    rows = _newest(
+        (each for each in rows_of_newest_bundles(document, "drift") if each["psi"] is not None), "market", "series"
+    )
     for name, column, meaning in (
         ("psi", "psi", "PSI of the newest tested month"),
         ("psi_limit", "critical", "PSI that chance rarely exceeds"),
@@ -92,7 +94,9 @@ def _add_rates(registry: CollectorRegistry, document: Document) -> None:
     for name in ("approval", "referral", "override"):
         samples = [((each["market"],), each[name]["value"] if each[name] else None) for each in rows]
         _gauge(registry, f"{name}_ratio", f"Share of decisions in the newest month: {name}", ["market"], samples)
-    estimates = _newest((each for each in document["estimates"] if each["default_rate"]), "market")
+    estimates = _newest(
+        (each for each in rows_of_newest_bundles(document, "estimates") if each["default_rate"]), "market"
+    )
     rate = [((each["market"],), each["default_rate"]["value"]) for each in estimates]
     _gauge(registry, "estimated_default_ratio", "ESTIMATE from the pds of the newest month", ["market"], rate)
     gini = [((each["market"],), each["gini"]) for each in estimates]
@@ -101,7 +105,7 @@ def _add_rates(registry: CollectorRegistry, document: Document) -> None:
 
 def _add_vintages(registry: CollectorRegistry, document: Document) -> None:
     """Add the figures of the newest judged vintage of every market."""
-    rows = _newest((each for each in document["vintages"] if each["observed_rate"]), "market")
+    rows = _newest((each for each in rows_of_newest_bundles(document, "vintages") if each["observed_rate"]), "market")
     observed = [((each["market"],), each["observed_rate"]["value"]) for each in rows]
     _gauge(registry, "default_ratio", "Share of defaults of the newest judged vintage", ["market"], observed)
     expected = [((each["market"],), each["expected_rate"]) for each in rows]

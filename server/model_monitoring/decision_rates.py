@@ -1,13 +1,13 @@
 """Approval, referral and override rates by market and month, with Jeffreys intervals; decisions by outcome and grade."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from grounds.credit.v1 import credit_pb2
 from server.decisions.policy import PolicyOutcome
 from server.model_monitoring.intervals import FigureInterval, share_interval
-from server.model_monitoring.recorded_window import CellKey, WatchedCell, WatchedDecision
+from server.model_monitoring.recorded_window import CellKey, WatchedCell
 
 CUSTOMERS_MIN = 50  # customers in a month below which only the number of decisions is said
 _APPROVALS = {PolicyOutcome.APPROVE, PolicyOutcome.APPROVE_REDUCED}
@@ -20,6 +20,8 @@ class DecisionRates:
     Attributes:
         market: The market.
         month: The month.
+        newest_bundle_id: The bundle of the newest decision. If several bundles decided in the month, figures for alerts
+            and plots are those of this one.
         decisions: Number of decisions.
         customers: Number of different customers.
         approval: Share of approvals without a person, including those of a reduced amount.
@@ -32,6 +34,7 @@ class DecisionRates:
 
     market: str
     month: str
+    newest_bundle_id: str
     decisions: int
     customers: int
     approval: FigureInterval | None
@@ -44,23 +47,26 @@ class DecisionRates:
 
 def decision_rates(cells: Mapping[CellKey, WatchedCell]) -> tuple[DecisionRates, ...]:
     """Return the rates of every market and month."""
-    together: dict[tuple[str, str], list[WatchedDecision]] = {}
-    for (market, month, _), cell in sorted(cells.items()):
-        together.setdefault((market, month), []).extend(cell.decisions)
-    return tuple(_rates(market, month, decisions) for (market, month), decisions in sorted(together.items()))
+    together: dict[tuple[str, str], dict[str, WatchedCell]] = {}
+    for (market, month, bundle_id), cell in sorted(cells.items()):
+        together.setdefault((market, month), {})[bundle_id] = cell
+    return tuple(_rates(market, month, by_bundle) for (market, month), by_bundle in sorted(together.items()))
 
 
-def _rates(market: str, month: str, decisions: Sequence[WatchedDecision]) -> DecisionRates:
-    """Return the rates of one market and month."""
+def _rates(market: str, month: str, cells: Mapping[str, WatchedCell]) -> DecisionRates:
+    """Return the rates of one market and month from its cells by bundle."""
+    newest_bundle_id = max(cells, key=lambda bundle_id: cells[bundle_id].newest)
+    decisions = [each for cell in cells.values() for each in cell.decisions]
     count, customers = len(decisions), len({each.customer for each in decisions})
     if customers < CUSTOMERS_MIN:
-        return DecisionRates(market, month, count, customers, None, None, None, {}, {}, {})
+        return DecisionRates(market, month, newest_bundle_id, count, customers, None, None, None, {}, {}, {})
     approved = sum(each.outcome in _APPROVALS for each in decisions)
     referred = sum(each.outcome is PolicyOutcome.REFER for each in decisions)
     sides = Counter(each.override_side for each in decisions if each.override_side is not None)
     return DecisionRates(
         market=market,
         month=month,
+        newest_bundle_id=newest_bundle_id,
         decisions=count,
         customers=customers,
         approval=share_interval(approved, count),

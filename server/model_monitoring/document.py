@@ -141,6 +141,12 @@ def _shortened(texts: Sequence[str]) -> list[str]:
     return [*texts[:_FINDINGS_MAX], *([f"{further} more; the JSON document lists them."] if further > 0 else [])]
 
 
+def rows_of_newest_bundles(document: Document, name: str) -> list[Document]:
+    """Return the rows of a table, of each market and month only those of the bundle that made the newest decision."""
+    newest = {(each["market"], each["month"]): each["newest_bundle_id"] for each in document["decisions"]}
+    return [each for each in document[name] if each["bundle_id"] == newest[each["market"], each["month"]]]
+
+
 def left_out_texts(document: Document) -> list[str]:
     """Return what could not be read, in words."""
     records = document["records"]

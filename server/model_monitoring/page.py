@@ -12,6 +12,7 @@ from server.model_monitoring.document import (
     left_out_texts,
     past_finding_texts,
     problem_texts,
+    rows_of_newest_bundles,
 )
 from server.model_monitoring.drift import BOUNDS_TEXT
 from server.model_monitoring.plots import PlotLine, PlotPoint, month_plot
@@ -88,7 +89,7 @@ def _market_parts(document: Document, market: str, months: Sequence[str]) -> Ite
     yield "<h3>Values in the newest month</h3>"
     yield _values_table(rows["drift"])
     yield "<h3>Vintages: expected and observed defaults of booked credits</h3>"
-    yield _vintage_plot(rows["vintages"], market, months)
+    yield _vintage_plot(_of_market(rows_of_newest_bundles(document, "vintages"), market), market, months)
     yield _vintage_table(rows["vintages"])
     yield "<h3>By grade, in judged vintages</h3>"
     yield _grade_table(rows["vintages"])
@@ -112,7 +113,7 @@ def _rates_plot(rows: Sequence[Document], market: str, months: Sequence[str]) ->
 
 
 def _vintage_plot(rows: Sequence[Document], market: str, months: Sequence[str]) -> str:
-    """Return the plot of expected and observed defaults. If two bundles served in a month, the last one is plotted."""
+    """Return the plot of expected and observed defaults, of the bundle of the newest decision of each month."""
     by_month = {each["month"]: each for each in rows}
     expected = [by_month.get(month, {}).get("expected_rate") for month in months]
     lines = [
@@ -158,12 +159,16 @@ def _drift_table(rows: Sequence[Document], months: Sequence[str]) -> str:
     found: dict[tuple[str, str], dict[str, Document]] = {}
     for each in rows:
         found.setdefault((each["bundle_id"], each["series"]), {})[each["month"]] = each
-    bundles = {bundle_id for bundle_id, _ in found}
     body = []
     for (bundle_id, series), by_month in found.items():
-        name = series if len(bundles) == 1 else f"{series} ({bundle_id[:8]})"
+        name = _with_bundle(series, bundle_id, rows)
         body.append([_cell(name), *(_psi_cell(by_month.get(month)) for month in months)])
     return _table(["input", *months], body)
+
+
+def _with_bundle(text: str, bundle_id: str, rows: Iterable[Document]) -> str:
+    """Return a text with the start of the bundle's id if the rows are of several bundles."""
+    return text if len({each["bundle_id"] for each in rows}) == 1 else f"{text} ({bundle_id[:8]})"
 
 
 def _psi_cell(each: Document | None) -> Cell:
@@ -177,11 +182,12 @@ def _psi_cell(each: Document | None) -> Cell:
 def _values_table(rows: Sequence[Document]) -> str:
     """Return missing, unseen and out-of-range shares and the age of every input in the newest month."""
     newest = max((each["month"] for each in rows), default="")
+    rows = [each for each in rows if each["month"] == newest]
     return _table(
         ["input", "customers", "PSI", "limit", "missing", "in training", "unseen level", "out of range", "age, days"],
         [
             [
-                _cell(each["series"]),
+                _cell(_with_bundle(each["series"], each["bundle_id"], rows)),
                 _cell(f"{each['customers']:,}"),
                 _psi_cell(each),
                 _cell(_figure(each["critical"], "{:.2f}")),
@@ -192,7 +198,6 @@ def _values_table(rows: Sequence[Document]) -> str:
                 _cell(_figure(each["age_days"], "{:.0f}")),
             ]
             for each in rows
-            if each["month"] == newest
         ],
     )
 
@@ -216,7 +221,7 @@ def _vintage_table(rows: Sequence[Document]) -> str:
         head,
         [
             [
-                _cell(each["month"]),
+                _cell(_with_bundle(each["month"], each["bundle_id"], rows)),
                 _cell(f"{each['approved']:,}"),
                 _cell(f"{each['booked']:,}"),
                 _cell(_figure(each["defaults"], "{:,}")),
@@ -250,7 +255,7 @@ def _grade_table(rows: Sequence[Document]) -> str:
         ["vintage", "grade", "booked", "defaults", "customers", "expected", "observed"],
         [
             [
-                _cell(each["month"]),
+                _cell(_with_bundle(each["month"], each["bundle_id"], rows)),
                 _cell(grade["grade"]),
                 _cell(f"{grade['booked']:,}"),
                 _cell(f"{grade['defaults']:,}"),
@@ -270,7 +275,7 @@ def _estimate_table(rows: Sequence[Document]) -> str:
         ["month", "scored", "estimated default rate", "estimated Gini"],
         [
             [
-                _cell(each["month"]),
+                _cell(_with_bundle(each["month"], each["bundle_id"], rows)),
                 _cell(f"{each['scored']:,}"),
                 _cell(_interval(each["default_rate"])),
                 _cell(_figure(each["gini"], "{:.1%}")),

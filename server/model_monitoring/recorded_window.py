@@ -29,6 +29,7 @@ from server.stores.record_log.log import RecordLog
 METHOD = "watch"  # in the record of the reading
 _TOGETHER = 512  # records that are decrypted together
 _ERASED, _REMOVED, _DAMAGED = "customer erased", "content removed by retention", "record damaged"
+_EARLIEST = dt.datetime.min.replace(tzinfo=dt.UTC)
 _DAY = dt.timedelta(days=1)
 CellKey = tuple[str, str, str]  # market, month, bundle_id
 
@@ -68,11 +69,13 @@ class WatchedCell:
         features: The names of the model's features.
         decisions: All decisions that can be read.
         log_odds: The log-odds of each customer's first decision of the month, of those that were scored.
+        newest: The time of the newest decision.
     """
 
     features: tuple[str, ...]
     decisions: list[WatchedDecision] = field(default_factory=list)
     log_odds: "array[float]" = field(default_factory=lambda: array("d"))
+    newest: dt.datetime = _EARLIEST
     _values: "array[float]" = field(default_factory=lambda: array("d"))
     _ages: "array[float]" = field(default_factory=lambda: array("d"))
     _customers: set[int] = field(default_factory=set)
@@ -80,12 +83,13 @@ class WatchedCell:
     def add(self, decision: WatchedDecision, recorded: audit_pb2.DecisionRecord) -> None:
         """Add a decision. Inputs are kept of a customer's first decision only, because samples must be independent."""
         self.decisions.append(decision)
+        decided = time_from_timestamp(recorded.decide_time)
+        self.newest = max(self.newest, decided)
         if decision.customer in self._customers:
             return
         self._customers.add(decision.customer)
         if decision.log_odds is not None:
             self.log_odds.append(decision.log_odds)
-        decided = time_from_timestamp(recorded.decide_time)
         by_name = {each.feature: each for each in recorded.features}
         for name in self.features:
             each = by_name.get(name)

@@ -406,6 +406,46 @@ def test_a_larger_change_of_the_default_rate_is_named_before_a_smaller_drift_and
     assert first(drifted=800, defaults=250) == "DRIFT"
 
 
+def test_the_figures_of_a_month_with_two_bundles_are_of_the_bundle_of_the_newest_decision(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    figures = {}
+    for newest, older in (("first", "second"), ("second", "first")):
+        cells = {newest: booked_cell(-1.0, 100, 30), older: booked_cell(-3.0, 300, 3)}
+        for hour, name in enumerate((older, newest)):
+            cells[name].newest = DAY + dt.timedelta(hours=hour)
+        window = WatchedWindow(DAY, LATER, dt.datetime(2027, 1, 1, tzinfo=dt.UTC))
+        window.cells = {("DE", "2025-03", name): cell for name, cell in cells.items()}
+        document = watch_document(review_cells(window, {"first": bundle, "second": bundle}, WatchOptions(12, 0.05, "")))
+        write_figures(tmp_path / "watch.prom", document, LATER)
+        found = dict(
+            re.findall(r"^grounds_watch_(\w+)\{.*\} (.*)$", (tmp_path / "watch.prom").read_text(), re.MULTILINE)
+        )
+        figures[newest] = {name: float(found[name]) for name in ("default_ratio", "expected_default_ratio")}
+        assert float(found["estimated_default_ratio"]) == pytest.approx(1 / (1 + math.exp(1.0)))
+        page = render_page(document)
+        assert page.count(f'<th scope="row">2025-03 ({newest})</th>') >= 2
+        plotted = page[page.index("share of defaults by vintage") :]
+        assert plotted[: plotted.index("</svg>")].count("<circle") == 2 + 2, "one point of each line, and the legend"
+
+    assert figures["first"] == figures["second"]
+    assert figures["first"] == pytest.approx({"default_ratio": 0.3, "expected_default_ratio": 1 / (1 + math.exp(1.0))})
+
+
+def test_the_newest_decision_of_a_month_names_its_bundle(tmp_path: Path) -> None:
+    entries = []
+    for number, (bundle_id, hours) in enumerate((("a", 0), ("c", 2), ("b", 5), ("c", 1))):
+        at = DAY + dt.timedelta(hours=hours)
+        record = audit_pb2.DecisionRecord.FromString(decision(f"C{number}", x=1.0).body)
+        record.bundle_id = bundle_id * 64
+        record.decide_time.CopyFrom(timestamp(at))
+        entries.append(entry(record.SerializeToString(), time=at, customer=("DE", f"C{number}")))
+
+    (rates,) = decision_rates(read(tmp_path, entries).cells)
+
+    assert (rates.newest_bundle_id, rates.decisions) == ("b" * 64, 4)
+
+
 def test_the_figures_are_readable_for_every_account_whatever_the_umask(bundle: Bundle, tmp_path: Path) -> None:
     window = WatchedWindow(DAY, LATER, LATER, cells={("DE", "2025-03", "b"): served_cell([(0.0, 1.0)] * 200)})
     document = watch_document(review_cells(window, {"b": bundle}, WatchOptions(12, 0.05, "")))
