@@ -10,7 +10,7 @@ from server.commands.options import AsJson, Config, HtmlFile, Market, Purpose, o
 from server.commands.output import print_json, print_line
 from server.config import read_settings
 
-_STATUS = {"NOTHING_FOUND": 0, "FOUND": 4, "NOTHING_JUDGED": 5}  # exit status by verdict
+_STATUS = {"NOTHING_FOUND": 0, "FOUND": 4, "PARTLY_JUDGED": 5, "NOTHING_JUDGED": 5}  # exit status by verdict
 _Months = Annotated[int, typer.Option(min=1, max=120, help="The last complete months to read.")]
 _Outcome = Annotated[
     int, typer.Option(min=1, max=60, help="Months after a decision in which a default counts, as in training.")
@@ -43,7 +43,8 @@ def watch(
 ) -> None:
     """Name drifts and changes of the default rate in the recorded decisions of the last months, worst first.
 
-    The exit status is 0 if nothing is found, 4 if a model that serves has changed, and 5 if nothing could be judged.
+    The exit status is 0 if nothing is found, 4 if a model that serves has changed, and 5 if a market could not
+    be judged and nothing is found in the others.
 
     The record log records once that you read the window, with your account and the purpose.
     """

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from grounds_record.private_files import replace_file
 from server.model_monitoring.document import Document, rows_of_newest_bundles
+from server.model_monitoring.recorded_window import UNREAD_REASONS
 
 _MODE = 0o644  # the node exporter runs as another user
 _KINDS = ("DRIFT", "CONCEPT_CHANGE")
@@ -25,8 +26,8 @@ def write_figures(path: Path, document: Document, at: dt.datetime) -> None:
     _gauge(registry, "timestamp_seconds", "Time at which watch ran", [], [((), at.timestamp())])
     _gauge(registry, "tests", "Tests that watch made", ["kind"], _tests(document))
     _gauge(registry, "findings", "Changes that watch names", ["kind", "market"], _findings(document))
-    unread = sum(document["records"]["left_out"].values()) + sum(document["records"]["events_left_out"].values())
-    _gauge(registry, "unread_records", "Records that watch could not read", [], [((), unread)])
+    _gauge(registry, "unread_records", "Records that watch could not read", ["reason"], _unread(document))
+    _gauge(registry, "untested", "1 for a market that watch could not judge", ["market"], _untested(document))
     _add_drift(registry, document)
     _add_rates(registry, document)
     _add_vintages(registry, document)
@@ -61,6 +62,20 @@ def _findings(document: Document) -> list[tuple[tuple[str, ...], float]]:
     for each in document["findings"]:
         counts[each["kind"], each["market"]] += each["is_serving"]
     return [(key, count) for key, count in sorted(counts.items())]
+
+
+def _unread(document: Document) -> list[tuple[tuple[str, ...], float]]:
+    """Return the number of decisions and events that were not read, by reason."""
+    records = document["records"]
+    parts = (records["left_out"], records["events_left_out"])
+    return [((reason,), sum(part.get(reason, 0) for part in parts)) for reason in UNREAD_REASONS]
+
+
+def _untested(document: Document) -> list[tuple[tuple[str, ...], float]]:
+    """Return 1 for each market that could not be judged, and 0 for the others, so that an alert ends."""
+    untested = set(document["untested_markets"])
+    markets = untested | {each["market"] for each in document["decisions"]}
+    return [((market,), market in untested) for market in sorted(markets)]
 
 
 def _newest(rows: Iterable[Document], *names: str) -> list[Document]:

@@ -12,7 +12,8 @@ from server.model_monitoring.review import WatchReview
 from server.model_monitoring.vintages import BOOKED_MIN
 
 _FINDINGS_MAX = 5  # findings that the page and the terminal name
-FOUND, NOTHING_FOUND, NOTHING_JUDGED = "FOUND", "NOTHING_FOUND", "NOTHING_JUDGED"
+FOUND, NOTHING_FOUND = "FOUND", "NOTHING_FOUND"
+PARTLY_JUDGED, NOTHING_JUDGED = "PARTLY_JUDGED", "NOTHING_JUDGED"
 Document = dict[str, Any]
 NOTICE = (
     "Estimated figures follow from the pds alone and assume that the pds are right. Nothing is known about the outcome of "
@@ -40,6 +41,7 @@ def watch_document(review: WatchReview) -> Document:
             "drift": {"tests": review.drift.tests, "rate_of_each": review.drift.rate},
             "vintages": {"tests": review.vintages.tests, "rate_of_each": review.vintages.rate},
         },
+        "untested_markets": list(review.untested_markets),
         "records": _records(window.counts),
         "bundles": [_bundle(bundle_id, bundle) for bundle_id, bundle in sorted(review.bundles.items())],
         "decisions": [_plain(asdict(each)) for each in review.rates],
@@ -51,7 +53,11 @@ def watch_document(review: WatchReview) -> Document:
 
 def _verdict(review: WatchReview) -> str:
     """Return the verdict on the window."""
-    return FOUND if review.current_findings else NOTHING_FOUND if review.tests else NOTHING_JUDGED
+    if review.current_findings:
+        return FOUND
+    if not review.tests:
+        return NOTHING_JUDGED
+    return PARTLY_JUDGED if review.untested_markets else NOTHING_FOUND
 
 
 def _summary(review: WatchReview) -> str:
@@ -64,7 +70,9 @@ def _summary(review: WatchReview) -> str:
     if count := review.current_findings:
         return f"{count} change{'' if count == 1 else 's'} found: {basis}."
     if review.tests:
-        return f"Nothing found: {basis}."
+        count = len(review.untested_markets)
+        blind = f", and {count} market{'' if count == 1 else 's'} not judged" if count else ""
+        return f"Nothing found{blind}: {basis}."
     return (
         f"Nothing could be judged: {basis}. A distribution needs {ROWS_MIN} customers in a month and a bundle with a "
         f"population, a vintage {BOOKED_MIN} customers with a booked credit whose outcome window has passed."
@@ -158,8 +166,11 @@ def left_out_texts(document: Document) -> list[str]:
 
 
 def problem_texts(document: Document) -> list[str]:
-    """Return why bundles cannot be compared with, and which outcomes cannot be used."""
+    """Return which markets are not judged, why bundles cannot be compared with, and which outcomes cannot be used."""
     texts = [f"bundle {each['bundle_id'][:12]}: {each['problem']}" for each in document["bundles"] if each["problem"]]
+    if document["untested_markets"]:
+        markets = ", ".join(document["untested_markets"])
+        texts.insert(0, f"Not judged: {markets}. No test was possible there, or the newest bundle has no population.")
     immature = [each for each in document["vintages"] if each["verdict"] == "IMMATURE"]
     if immature:
         booked = sum(each["booked"] for each in immature)

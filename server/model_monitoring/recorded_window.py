@@ -29,6 +29,7 @@ from server.stores.record_log.log import RecordLog
 METHOD = "watch"  # in the record of the reading
 _TOGETHER = 512  # records that are decrypted together
 _ERASED, _REMOVED, _DAMAGED = "customer erased", "content removed by retention", "record damaged"
+UNREAD_REASONS = (_ERASED, _REMOVED, _DAMAGED)
 _EARLIEST = dt.datetime.min.replace(tzinfo=dt.UTC)
 _DAY = dt.timedelta(days=1)
 CellKey = tuple[str, str, str]  # market, month, bundle_id
@@ -121,6 +122,7 @@ class WatchCounts:
 
     Attributes:
         decisions: Number of decisions in the window.
+        markets: The markets of these decisions, also of those that cannot be read.
         read: Number of decisions that were read.
         left_out: Number of decisions that were not read, by reason.
         erased_customers: Number of customers in the window who were erased.
@@ -131,6 +133,7 @@ class WatchCounts:
     """
 
     decisions: int = 0
+    markets: Sequence[str] = ()
     read: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
     erased_customers: int = 0
@@ -177,7 +180,8 @@ def read_window(
     assert query.end is not None, "a window has an end"
     index = DecisionIndex(log.database)
     indexes = index.read_indexes(query)
-    window = WatchedWindow(query.start, query.end, as_of, counts=WatchCounts(decisions=len(indexes)))
+    counts = WatchCounts(decisions=len(indexes), markets=index.read_markets(query))
+    window = WatchedWindow(query.start, query.end, as_of, counts=counts)
     reading = WindowReading(
         method=METHOD, window=query, decision_count=len(indexes), purpose=purpose, operator=operator
     )

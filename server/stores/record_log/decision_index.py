@@ -85,6 +85,12 @@ class DecisionIndex:
         with self._database.reading() as connection:
             return sorted(connection.execute(wanted).scalars())
 
+    def read_markets(self, query: DecisionQuery) -> list[str]:
+        """Return the markets of all decisions that match a query, sorted."""
+        wanted = select(RECORDS.c.market).where(*query.conditions()).distinct()
+        with self._database.reading() as connection:
+            return sorted(connection.execute(wanted).scalars())
+
     def read_event_indexes(
         self, kinds: Sequence[str], start: dt.datetime, end: dt.datetime, market: str = ""
     ) -> list[int]:

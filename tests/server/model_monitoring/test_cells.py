@@ -406,6 +406,43 @@ def test_a_larger_change_of_the_default_rate_is_named_before_a_smaller_drift_and
     assert first(drifted=800, defaults=250) == "DRIFT"
 
 
+def untested(document: dict[str, Any], path: Path) -> dict[str, float]:
+    """Return the markets that the figures for alerts name as judged or not."""
+    write_figures(path / "watch.prom", document, LATER)
+    text = (path / "watch.prom").read_text()
+    found = re.findall(r'^grounds_watch_untested\{market="(..)"\} (.*)$', text, re.MULTILINE)
+    return {market: float(value) for market, value in found}
+
+
+@pytest.mark.parametrize("why", ["few customers", "bundle missing", "newest bundle missing", "records unread"])
+def test_a_run_that_cannot_judge_one_of_two_markets_says_so_and_does_not_end_like_one_that_found_nothing(
+    bundle: Bundle, tmp_path: Path, why: str
+) -> None:
+    usual = [(float(number % 2), (2.0, 7.0, 2.0, 7.0, math.nan)[number % 5]) for number in range(200)]
+    bundles: dict[str, Bundle | None] = {"b": bundle, "gone": None}
+    window = WatchedWindow(DAY, LATER, LATER, cells={("DE", "2025-03", "b"): served_cell(usual)})
+    window.counts.markets = ["DE"]
+    complete = watch_document(review_cells(window, bundles, WatchOptions(12, 0.05, "")))
+    window.counts.markets = ["DE", "FR"]
+    if why == "few customers":
+        window.cells["FR", "2025-03", "b"] = served_cell(usual[:99])
+    elif why != "records unread":
+        window.cells["FR", "2025-03", "gone"] = served_cell(usual)
+    if why == "newest bundle missing":
+        window.cells["FR", "2025-02", "b"] = served_cell(usual)
+
+    document = watch_document(review_cells(window, bundles, WatchOptions(12, 0.05, "")))
+
+    assert (complete["verdict"], complete["untested_markets"]) == ("NOTHING_FOUND", [])
+    assert untested(complete, tmp_path) == {"DE": 0}
+    assert (document["verdict"], document["untested_markets"]) == ("PARTLY_JUDGED", ["FR"])
+    assert untested(document, tmp_path) == {"DE": 0, "FR": 1}
+    assert document["summary"].startswith("Nothing found, and 1 market not judged")
+    assert "Not judged: FR." in render_page(document)
+    window.cells["DE", "2025-04", "b"] = served_cell([(UNSEEN, x) for _, x in usual])
+    assert watch_document(review_cells(window, bundles, WatchOptions(12, 0.05, "")))["verdict"] == "FOUND"
+
+
 def test_the_figures_of_a_month_with_two_bundles_are_of_the_bundle_of_the_newest_decision(
     bundle: Bundle, tmp_path: Path
 ) -> None:

@@ -335,6 +335,27 @@ def test_erased_customers_and_records_that_cannot_be_read_are_counted_and_named(
     assert "Not read: 1 decisions (record damaged)" in text
 
 
+def test_a_run_that_can_read_no_decision_of_one_market_ends_with_its_own_status(
+    portfolio: Portfolio, family: SmallFamily, tmp_path: Path
+) -> None:
+    config, figures = copy_portfolio(portfolio, family, tmp_path / "copy"), tmp_path / "watch.prom"
+    window = ("--as-of", "2025-03-01", "--months", "2")
+    before = run_watch(config, *window)
+    database = Database(f"sqlite:///{tmp_path / 'copy' / 'grounds.db'}")
+    with database.writing() as connection:
+        decisions = RECORDS.c.kind == "CREDIT_DECISION", RECORDS.c.market == "FR"
+        connection.execute(RECORDS.update().where(*decisions).values(ciphertext=b"x" * 99))
+    database.close()
+
+    status, document = run_watch(config, *window, "--figures", str(figures))
+
+    assert (before[0], before[1]["verdict"]) == (0, "NOTHING_FOUND")
+    assert (status, document["verdict"], document["untested_markets"]) == (5, "PARTLY_JUDGED", ["FR"])
+    unread = totals(portfolio.truth.decisions, "FR", ["2025-01", "2025-02"])
+    assert f'grounds_watch_unread_records{{reason="record damaged"}} {unread}.0' in figures.read_text()
+    assert 'grounds_watch_untested{market="FR"} 1.0' in figures.read_text()
+
+
 def test_the_reading_is_recorded_once_with_its_purpose_before_anything_is_read(
     portfolio: Portfolio, family: SmallFamily, tmp_path: Path
 ) -> None:

@@ -27,7 +27,9 @@ RULES, DASHBOARD = ROOT / "deploy/prometheus/alerts.yml", ROOT / "deploy/grafana
 SCORE = "grounds.credit.v1.CreditService/ScoreCredit"
 # What Prometheus itself adds, and what the rules record.
 # `watch` writes the metrics grounds_watch_*, and its tests compare them with its document.
-OTHER_NAMES = re.compile(r"up|grounds_worker_up|grounds:.*|grounds_watch_(findings|timestamp_seconds)")
+OTHER_NAMES = re.compile(
+    r"up|grounds_worker_up|grounds:.*|grounds_watch_(findings|timestamp_seconds|untested|unread_records)"
+)
 
 
 @pytest.fixture
