@@ -1,4 +1,8 @@
-"""Without any change, `watch` alarms at most at the stated rate, for markets of 200, 2,000 and 20,000 customers a month."""
+"""Without any change, `watch` alarms at most at the stated rate.
+
+Tests of distributions are simulated with 100, 200, 2,000 and 20,000 customers a month, and tests of vintages with 50, 200, 2,000
+and 20,000 booked credits. Few windows can be simulated, so the p-values of single tests are pooled too.
+"""
 
 import datetime as dt
 from dataclasses import replace
@@ -23,6 +27,7 @@ from training.release.population import bin_values
 
 DAY = dt.date(2024, 1, 1)
 MARKET_SIZES = (200, 2_000, 20_000)
+RATES = (0.05, 0.01, 0.001)
 
 
 def alarms_of_windows(
@@ -72,8 +77,23 @@ def test_a_thousand_windows_without_drift_alarm_at_most_at_the_stated_rate(custo
     assert share <= binomial_limit(windows, rate)
 
 
+@pytest.mark.parametrize("customers", [100, *MARKET_SIZES])
+def test_a_single_test_against_deciles_of_a_sample_alarms_at_most_at_its_rate(customers: int) -> None:
+    """Every test has a population of its own, so that the tests are independent."""
+    generator, draws = np.random.default_rng(customers), 5_000
+    found = []
+    for _ in range(draws):
+        population = bin_values(generator.random(1_200))
+        now = generator.multinomial(customers, np.diff([0.0, *population.edges, 1.0]))
+        merged = merge_rare_bins(np.array(population.counts), now)
+        found.append(10.0 ** -psi_significance(psi_of_counts(*merged), *merged))
+
+    for rate in RATES:
+        assert np.mean(np.array(found) <= rate) <= binomial_limit(draws, rate), rate
+
+
 @pytest.mark.parametrize("customers", MARKET_SIZES)
-@pytest.mark.parametrize("rate", [0.05, 0.01, 0.001])
+@pytest.mark.parametrize("rate", RATES)
 def test_a_single_test_alarms_at_most_at_its_rate(customers: int, rate: float) -> None:
     generator, draws = np.random.default_rng(7), 20_000
     shares = np.array([0.3, 0.2, 0.2, 0.1, 0.1, 0.05, 0.04, 0.01])
@@ -172,6 +192,36 @@ def test_a_window_without_a_concept_change_alarms_at_most_at_the_stated_rate(
     found = vintage_alarms(booked, windows, small.bundle(), np.random.default_rng(booked))
 
     assert np.mean(found <= 0.05) <= binomial_limit(windows, 0.05)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("booked", "vintages"),
+    [
+        *((50, 400), (200, 400)),
+        pytest.param(50, 2_000, marks=pytest.mark.long),
+        pytest.param(200, 2_000, marks=pytest.mark.long),
+        pytest.param(2_000, 1_000, marks=pytest.mark.long),
+        pytest.param(20_000, 300, marks=pytest.mark.long),
+    ],
+)
+def test_a_single_test_of_a_vintage_alarms_at_most_at_its_rate(small: SmallFamily, booked: int, vintages: int) -> None:
+    """Every vintage has a calibration sample of its own, so that the tests are independent."""
+    generator, bundle = np.random.default_rng(booked), small.bundle()
+    assert bundle.population is not None
+    levels, orders = [], []
+    for _ in range(vintages):
+        log_odds, (cell,) = draw_vintages(booked, 1, generator)
+        own = replace(bundle, population=bundle.population.model_copy(update={"log_odds": log_odds}))
+        review = review_vintages({("DE", MONTHS[0], "b"): cell}, {"b": own}, dt.date(2030, 1, 1), 12, 0.05)
+        levels.append(review.vintages[0].level_p)
+        orders.append(review.vintages[0].order_p)
+
+    for ps in (levels, orders):
+        tested = np.array([p for p in ps if p is not None])
+        assert len(tested) > 0.98 * vintages, "the order test needs ten expected defaults"
+        for rate in RATES:
+            assert np.mean(tested <= rate) <= binomial_limit(len(tested), rate), rate
 
 
 def test_the_expected_gini_is_that_of_many_draws_and_ties_count_one_half() -> None:
