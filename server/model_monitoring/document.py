@@ -134,16 +134,16 @@ def summary_lines(document: Document) -> list[str]:
 
 def finding_texts(document: Document) -> list[str]:
     """Return the worst findings about bundles that serve in words, and the number of the others."""
-    return _shortened([each["text"] for each in document["findings"] if each["is_serving"]])
+    return _first_texts([each["text"] for each in document["findings"] if each["is_serving"]])
 
 
 def past_finding_texts(document: Document) -> list[str]:
     """Return the worst findings about bundles that no longer serve in words, and the number of the others."""
     past = [each for each in document["findings"] if not each["is_serving"]]
-    return _shortened([f"Past, another bundle than {each['bundle_id'][:12]} serves: {each['text']}" for each in past])
+    return _first_texts([f"Past, another bundle than {each['bundle_id'][:12]} serves: {each['text']}" for each in past])
 
 
-def _shortened(texts: Sequence[str]) -> list[str]:
+def _first_texts(texts: Sequence[str]) -> list[str]:
     """Return the first texts, and the number of the others."""
     further = len(texts) - _FINDINGS_MAX
     return [*texts[:_FINDINGS_MAX], *([f"{further} more; the JSON document lists them."] if further > 0 else [])]

@@ -406,7 +406,7 @@ def test_a_larger_change_of_the_default_rate_is_named_before_a_smaller_drift_and
     assert first(drifted=800, defaults=250) == "DRIFT"
 
 
-def untested(document: dict[str, Any], path: Path) -> dict[str, float]:
+def blindness(document: dict[str, Any], path: Path) -> dict[str, float]:
     """Return the markets that the figures for alerts name as judged or not."""
     write_figures(path / "watch.prom", document, LATER)
     text = (path / "watch.prom").read_text()
@@ -434,9 +434,9 @@ def test_a_run_that_cannot_judge_one_of_two_markets_says_so_and_does_not_end_lik
     document = watch_document(review_cells(window, bundles, WatchOptions(12, 0.05, "")))
 
     assert (complete["verdict"], complete["untested_markets"]) == ("NOTHING_FOUND", [])
-    assert untested(complete, tmp_path) == {"DE": 0}
+    assert blindness(complete, tmp_path) == {"DE": 0}
     assert (document["verdict"], document["untested_markets"]) == ("PARTLY_JUDGED", ["FR"])
-    assert untested(document, tmp_path) == {"DE": 0, "FR": 1}
+    assert blindness(document, tmp_path) == {"DE": 0, "FR": 1}
     assert document["summary"].startswith("Nothing found, and 1 market not judged")
     assert "Not judged: FR." in render_page(document)
     window.cells["DE", "2025-04", "b"] = served_cell([(UNSEEN, x) for _, x in usual])

@@ -223,7 +223,7 @@ def test_an_append_for_a_known_customer_is_not_acknowledged_after_frames_of_a_wr
 
 
 def _empty_log_of_a_checkpoint(path: Path) -> None:
-    """Let another process move all frames into the database file and empty the write-ahead log, as SQLite does it."""
+    """Make another process move all frames into the database file and empty the write-ahead log, as SQLite does it."""
     program = (
         "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('PRAGMA wal_checkpoint(TRUNCATE)').fetchone())"
     )
