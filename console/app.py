@@ -76,6 +76,7 @@ _ROUTES: Mapping[str, _Page] = {
     "/": home.show_home,
     "/decisions": evidence.list_decisions,
     "/decisions/{decision_id}": credit.show_decision,
+    "/customer-decisions": credit.list_customer_decisions,
     "/decisions/{decision_id}/override": override.show_override_form,
     "/overrides/{proposal_id}": override.show_proposal,
     "/evidence/{decision_id}": evidence.show_evidence,

@@ -31,6 +31,7 @@ from server.edges.audit.stored_records import StoredRecords
 from server.edges.call_deadline import ANSWER_SECONDS
 from server.edges.churn.servicer import ChurnServicer
 from server.edges.credit.batches import DecisionBatches
+from server.edges.credit.customer_history import CustomerHistory
 from server.edges.credit.decision_making import DecisionMaker
 from server.edges.credit.servicer import CreditServicer
 from server.edges.health import HealthServicer
@@ -380,11 +381,11 @@ class Application:
         sources = ReplaySources(bundles.for_family(CREDIT_FAMILY), PolicyStore(self.database), features)
         credit = CreditServicer(
             maker=maker,
-            policies=policies,
             features=features,
             recorder=recorder,
             log=log,
             threads=self.threads,
+            history=CustomerHistory(log, tokens, self.threads),
             batches=DecisionBatches(maker, recorder, self.batch_threads, clock, self.interceptor.refusals.count),
             write_notice=NoticeWriter(log, sources, self.replays).write,
         )

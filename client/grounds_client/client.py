@@ -237,6 +237,41 @@ class Client:
         response: credit_pb2.GetCreditDecisionResponse = self._call(self._credit.GetCreditDecision, request)
         return response
 
+    def list_customer_decisions(
+        self, market: str, customer_id: str, *, page_size: int = 0
+    ) -> Iterator[credit_pb2.CustomerDecision]:
+        """Yield the decisions about one customer, newest first. Pages are fetched while the caller iterates.
+
+        Args:
+            market: The customer's market.
+            customer_id: The customer's id.
+            page_size: Decisions fetched with one call, up to 100; 0 means 20.
+        """
+        token = ""
+        while True:
+            page = self.list_customer_decisions_page(market, customer_id, page_size=page_size, page_token=token)
+            yield from page.decisions
+            token = page.next_page_token
+            if not token:
+                return
+
+    def list_customer_decisions_page(
+        self, market: str, customer_id: str, *, page_size: int = 0, page_token: str = ""
+    ) -> credit_pb2.ListCustomerDecisionsResponse:
+        """Return one page of the decisions about one customer, newest first.
+
+        Args:
+            market: The customer's market.
+            customer_id: The customer's id.
+            page_size: Decisions on the page, up to 100; 0 means 20.
+            page_token: The next_page_token of the previous page; "" for the first page.
+        """
+        request = credit_pb2.ListCustomerDecisionsRequest(
+            customer=Customer(market=market, customer_id=customer_id), page_size=page_size, page_token=page_token
+        )
+        response: credit_pb2.ListCustomerDecisionsResponse = self._call(self._credit.ListCustomerDecisions, request)
+        return response
+
     def record_override(
         self,
         decision_id: str,

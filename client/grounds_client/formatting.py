@@ -199,8 +199,13 @@ def override_text(override: credit_pb2.Override) -> str:
     )
 
 
-def outcome_text(outcome: credit_pb2.Outcome) -> str:
-    """Return an outcome as one line."""
+def latest_override_text(override: credit_pb2.Override) -> str:
+    """Return the override in force in a few words, for a table."""
+    return f"{decision_name(override.decision)} {money_text(override.granted_amount)} by {override.user_id}"
+
+
+def outcome_event_text(outcome: credit_pb2.Outcome) -> str:
+    """Return the event of an outcome and its day, for a table."""
     event = {
         "booked": f"booked {money_text(outcome.booked.amount)}",
         "days_past_due": f"{outcome.days_past_due.days} days past due",
@@ -208,5 +213,10 @@ def outcome_text(outcome: credit_pb2.Outcome) -> str:
         "cure": "cured",
     }.get(str(outcome.WhichOneof("event")), "an event that this version of the client does not know")
     day = outcome.event_date
+    return f"{day.year:04d}-{day.month:02d}-{day.day:02d}: {event}"
+
+
+def outcome_text(outcome: credit_pb2.Outcome) -> str:
+    """Return an outcome as one line."""
     corrects = f", corrects {outcome.corrects_outcome_id}" if outcome.corrects_outcome_id else ""
-    return f"outcome {outcome.outcome_id}, {day.year:04d}-{day.month:02d}-{day.day:02d}: {event}{corrects}"
+    return f"outcome {outcome.outcome_id}, {outcome_event_text(outcome)}{corrects}"

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
+from urllib.parse import urlencode
 
 import grpc
 from starlette.requests import Request
@@ -16,6 +17,9 @@ from grounds.model.v1 import model_pb2
 from grounds_client import CallFailed, Client
 from grounds_client.evidence.markup import Markup
 from grounds_client.evidence.waterfall import credit_waterfall
+from grounds_client.formatting import latest_override_text, outcome_event_text
+
+_PAGE_SIZE = 50
 
 
 def show_decision(request: Request, client: Client) -> Response:
@@ -31,6 +35,28 @@ def show_decision(request: Request, client: Client) -> Response:
         history=history_lines(found),
         may_override=find_override_rules(client, decision) is not None,
         waterfall=_draw(decision.assessment, model),
+    )
+
+
+def list_customer_decisions(request: Request, client: Client) -> Response:
+    """Show the form of a customer; with market and customer, the decisions about the customer, newest first."""
+    form = Form(request)
+    market, customer = form.text("market"), form.text("customer")
+    page = None
+    if market and customer:
+        page = client.list_customer_decisions_page(
+            market, customer, page_size=_PAGE_SIZE, page_token=form.text("page_token")
+        )
+    token = page.next_page_token if page else ""
+    return render_page(
+        request,
+        "customer_decisions.html",
+        "Decisions about a customer",
+        form=form,
+        decisions=None if page is None else page.decisions,
+        override_text=latest_override_text,
+        event_text=outcome_event_text,
+        next_query=urlencode(form.entries | {"page_token": token}) if token else "",
     )
 
 

@@ -11,6 +11,7 @@ ROLES: dict[str, frozenset[str]] = {
     "/grounds.credit.v1.CreditService/BatchScoreCredit": frozenset({LOAN_DESK}),
     "/grounds.credit.v1.CreditService/SimulateCredit": frozenset({LOAN_DESK}),
     "/grounds.credit.v1.CreditService/GetCreditDecision": frozenset({LOAN_DESK}),
+    "/grounds.credit.v1.CreditService/ListCustomerDecisions": frozenset({LOAN_DESK}),
     "/grounds.credit.v1.CreditService/RecordOverride": frozenset({LOAN_DESK}),
     "/grounds.credit.v1.CreditService/RecordOutcome": frozenset({LOAN_DESK}),
     "/grounds.credit.v1.CreditService/GetPolicy": frozenset({LOAN_DESK, AUDITOR, OPERATOR}),

@@ -11,7 +11,7 @@ def read_evidence(page: Page, pages: Pages) -> None:
     """Find a decision in the list, state a purpose, and read its evidence."""
     page.goto(pages.url)
     check_page(page)
-    page.get_by_role("link", name="Decisions").click()
+    page.get_by_role("link", name="Decisions", exact=True).click()
     check_page(page)
     page.get_by_role("link", name=pages.decision_ids[0]).click()
     check_page(page)
@@ -44,6 +44,7 @@ def test_a_person_finds_reads_samples_and_prints_without_a_barrier(
     draw_sample(page)
     for path in (
         "/what-if?market=DE&customer=C00000&amount=1000EUR",
+        "/customer-decisions?market=DE&customer=C00000",
         "/models",
         "/policy",
         "/activations",

@@ -50,6 +50,23 @@ def auditor(pages: Pages) -> Browser:
     return browser
 
 
+def test_the_loan_desk_finds_every_decision_about_a_customer(auditor: Browser, pages: Pages) -> None:
+    decision = auditor.get(f"/decisions/{pages.decision_ids[0]}").html
+    assert 'href="/customer-decisions?market=DE&amp;customer=C00000"' in decision
+
+    page = auditor.get("/customer-decisions?market=DE&customer=C00000").html
+    with Client(pages.address) as client:
+        known = list(client.list_customer_decisions("DE", "C00000"))
+
+    links = re.findall(r'href="/decisions/([0-9a-f-]{36})"', page)
+    assert links == [each.decision_id for each in known][:50]
+    assert set(pages.decision_ids) <= set(links)
+    assert "DECLINE 0.00 EUR by u17" in text_of(page)
+    assert "No decision is recorded about this customer" in text_of(
+        auditor.get("/customer-decisions?market=DE&customer=x").html
+    )
+
+
 def test_no_evidence_is_read_before_a_purpose_is_stated_and_every_reading_is_recorded_with_it(pages: Pages) -> None:
     browser, path = Browser(pages.url), f"/evidence/{pages.decision_ids[1]}"
     with Client(pages.address) as client:

@@ -28,6 +28,7 @@ app.command(
 )(credit.score)
 app.command(epilog="Example: grounds simulate TW 26 120000TWD --set PAY_0=2")(credit.simulate)
 app.command(epilog="Example: grounds decision 0b0e3c1e-5f0a-4b7e-9c0e-0f4f5d1b2a3c")(credit.decision)
+app.command(epilog="Example: grounds history TW 26")(credit.history)
 app.command(
     epilog="Example: grounds override DECISION_ID decline --reason FRAUD_SUSPECTED --user u17 "
     "--role CREDIT_MANAGER --limit 500000TWD"

@@ -1,6 +1,7 @@
 """Commands for the loan desk: decisions, what-ifs, overrides and outcomes."""
 
 import datetime as dt
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from grounds_client.commands.options import (
     Address,
     Amount,
     AsJson,
+    AsJsonLines,
     CustomerId,
     DecisionId,
     Locale,
@@ -21,13 +23,19 @@ from grounds_client.commands.options import (
     OptionalAmount,
     RequestId,
 )
-from grounds_client.commands.output import print_json, print_message
+from grounds_client.commands.output import print_json, print_json_lines, print_message
 from grounds_client.commands.parsers import check_market, parse_amount, parse_choice, parse_values
 from grounds_client.commands.score_file import score_file
 from grounds_client.formatting import outcome_text, override_text
 from grounds_client.money import Amount as AmountOfMoney
 from grounds_client.terminal.console import make_console
-from grounds_client.terminal.credit import show_decision, show_history, show_policy, show_simulation
+from grounds_client.terminal.credit import (
+    show_customer_decisions,
+    show_decision,
+    show_history,
+    show_policy,
+    show_simulation,
+)
 
 _DECISIONS = {
     "approve": credit_pb2.DECISION_APPROVE,
@@ -146,6 +154,22 @@ def decision(decision_id: DecisionId, address: Address = DEFAULT_ADDRESS, as_jso
         model = client.find_model(history.credit_decision.assessment.model_output.bundle_id)
         show_decision(make_console(), history.credit_decision, model)
         show_history(make_console(), history)
+
+
+def history(
+    market: Market,
+    customer: CustomerId,
+    count: Annotated[int, typer.Option(help="How many decisions.", min=1)] = 20,
+    address: Address = DEFAULT_ADDRESS,
+    as_json: AsJsonLines = False,
+) -> None:
+    """List the decisions about one customer, newest first, each with the override and the outcome in force."""
+    with connect(address) as client:
+        decisions = list(islice(client.list_customer_decisions(market, customer, page_size=min(count, 100)), count))
+    if as_json:
+        print_json_lines(decisions)
+    else:
+        show_customer_decisions(make_console(), decisions)
 
 
 def override(

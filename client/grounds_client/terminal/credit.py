@@ -1,5 +1,7 @@
 """Terminal output of credit decisions and what-ifs: the decision, the reasons, and the points that add up."""
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -13,7 +15,9 @@ from grounds_client.formatting import (
     counterfactual_text,
     cut_offs_text,
     decision_name,
+    latest_override_text,
     money_text,
+    outcome_event_text,
     outcome_text,
     override_text,
     policy_lines,
@@ -22,7 +26,7 @@ from grounds_client.formatting import (
     score_text,
     time_text,
 )
-from grounds_client.terminal.console import add_row, make_table, print_line
+from grounds_client.terminal.console import add_row, make_table, print_line, print_uncut
 
 _BAR_WIDTH = 16
 _COLOURS = {
@@ -50,6 +54,25 @@ def show_history(console: Console, history: credit_pb2.GetCreditDecisionResponse
     """Print the overrides and outcomes of a decision."""
     for line in (*map(override_text, history.overrides), *map(outcome_text, history.outcomes)):
         print_line(console, line)
+
+
+def show_customer_decisions(console: Console, decisions: Sequence[credit_pb2.CustomerDecision]) -> None:
+    """Print the decisions about one customer, and what was recorded for them since."""
+    table = make_table()
+    for title in ("decision", "decided (UTC)", "requested", "outcome", "grade", "override in force", "latest event"):
+        table.add_column(title, no_wrap=True)
+    for each in decisions:
+        add_row(
+            table,
+            each.decision_id,
+            time_text(each.decide_time),
+            "removed" if each.content_removed else money_text(each.requested_amount),
+            decision_name(each.decision),
+            each.grade,
+            latest_override_text(each.override) if each.HasField("override") else "",
+            outcome_event_text(each.outcome) if each.HasField("outcome") else "",
+        )
+    print_uncut(console, table)
 
 
 def show_policy(console: Console, policy: credit_pb2.GetPolicyResponse) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from grounds.audit.v1 import sample_pb2 as pb
 from grounds.credit.v1 import credit_pb2
 from server.edges.audit.proofs import check_tree_size
+from server.edges.credit.decision_records import decision_of_label
 from server.edges.explanations import time_from_timestamp, timestamp
 from server.edges.identity.callers import Caller
 from server.edges.limits import LoanDeskPriority
@@ -97,7 +98,7 @@ class DecisionSearch:
                 decide_time=timestamp(time_from_us(row.time_us)),
                 market=row.market,
                 bundle_id=row.bundle_id,
-                decision=_decision_value(row.decision),
+                decision=decision_of_label(row.decision),
                 grade=row.grade,
                 caller=row.caller,
             )
@@ -174,12 +175,6 @@ def _query(decision_filter: pb.DecisionFilter) -> DecisionQuery:
     )
 
 
-def _decision_value(name: str) -> credit_pb2.Decision:
-    """Return the decision of a name in a record header; DECISION_UNSPECIFIED if this release does not know the name."""
-    known = f"{_DECISION_PREFIX}{name}" in credit_pb2.Decision.keys()  # noqa: SIM118 - an enum, not a mapping
-    return credit_pb2.Decision.Value(f"{_DECISION_PREFIX}{name}") if known else credit_pb2.DECISION_UNSPECIFIED  # type: ignore[return-value]
-
-
 def _stratum_message(
     columns: list[str], values: tuple[str, ...], population: int, drawn: list[str]
 ) -> pb.SampleStratum:
@@ -188,7 +183,7 @@ def _stratum_message(
     decision = by_column.get("decision")
     return pb.SampleStratum(
         market=by_column.get("market", ""),
-        decision=credit_pb2.DECISION_UNSPECIFIED if decision is None else _decision_value(decision),
+        decision=credit_pb2.DECISION_UNSPECIFIED if decision is None else decision_of_label(decision),
         grade=by_column.get("grade", ""),
         population_count=population,
         decision_ids=drawn,

@@ -133,6 +133,11 @@ class DecisionMaker:
         self._models, self._policies, self._features = models, policies, features
         self._log, self._meters, self.now = log, meters, clock
 
+    @property
+    def policy(self) -> Policy:
+        """Return the policy in force."""
+        return self._policies.current
+
     def decide(self, requests: Sequence[DecisionRequest]) -> None:
         """Set the outcome of each request. This method waits for the database."""
         _run_step(self._check, requests)
@@ -175,7 +180,7 @@ class DecisionMaker:
             StoreUnavailable: The activation of the policy is not recorded yet.
         """
         model, activation_id = self._serving_model(request.customer.market)
-        policy, at = self._policies.current, self.now()
+        policy, at = self.policy, self.now()
         if decides and not policy.activation_id:
             raise StoreUnavailable(
                 "the activation of the policy could not be recorded, so nothing was decided; retry, and if this continues, run doctor on the server"

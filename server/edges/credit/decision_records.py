@@ -17,6 +17,8 @@ from server.edges.received_request import ReceivedRequest
 from server.stores.record_log.decision_index import CREDIT_DECISION
 from server.stores.record_log.entries import LogEntry
 
+_DECISION_PREFIX = "DECISION_"
+
 
 @dataclass(frozen=True, slots=True)
 class RecordedAnswer:
@@ -119,3 +121,10 @@ def answer_from_record(body: bytes) -> bytes:
 def decision_from_record(body: bytes) -> credit_pb2.CreditDecision:
     """Return the recorded answer from the body of a decision's record."""
     return credit_pb2.CreditDecision.FromString(answer_from_record(body))
+
+
+def decision_of_label(name: str) -> credit_pb2.Decision:
+    """Return the decision that a record's header names; DECISION_UNSPECIFIED if this release does not know the name."""
+    value = f"{_DECISION_PREFIX}{name}"
+    known = value in credit_pb2.Decision.keys()  # noqa: SIM118 - an enum, not a mapping
+    return credit_pb2.Decision.Value(value) if known else credit_pb2.DECISION_UNSPECIFIED  # type: ignore[return-value]

@@ -4,7 +4,7 @@ Each event is an encrypted record in the record log, and refers to the record of
 """
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from google.protobuf.message import Message
@@ -44,6 +44,14 @@ class DecisionHistory:
     decision: pb.CreditDecision
     overrides: tuple[pb.Override, ...]
     outcomes: tuple[pb.Outcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerEvents:
+    """Events of decisions about one customer, in the order in which they were recorded. Each names its decision."""
+
+    overrides: list[pb.Override]
+    outcomes: list[pb.Outcome]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,12 +191,19 @@ class DecisionEvents:
 
 def read_events(records: RecordReader, decision: Record) -> tuple[tuple[pb.Override, ...], tuple[pb.Outcome, ...]]:
     """Read the overrides and the outcomes of a decision, each in the order in which they were recorded."""
-    label = {SUBJECT_LABEL: decision.header.record_id}
-    events = list(records.read_related(decision.header.customer_tag, _EVENT_KINDS, label))
-    return (
-        tuple(pb.Override.FromString(_answer_bytes(each)) for each in events if each.header.kind == CREDIT_OVERRIDE),
-        tuple(pb.Outcome.FromString(_answer_bytes(each)) for each in events if each.header.kind == CREDIT_OUTCOME),
-    )
+    events = read_customer_events(records, decision.header.customer_tag, {decision.header.record_id})
+    return tuple(events.overrides), tuple(events.outcomes)
+
+
+def read_customer_events(records: RecordReader, customer_tag: str, decision_ids: Collection[str]) -> CustomerEvents:
+    """Read the overrides and the outcomes of some decisions about one customer, each in the order in which they were recorded."""
+    events = CustomerEvents([], [])
+    for each in records.read_related(customer_tag, _EVENT_KINDS, decision_ids):
+        if each.header.kind == CREDIT_OVERRIDE:
+            events.overrides.append(pb.Override.FromString(_answer_bytes(each)))
+        else:
+            events.outcomes.append(pb.Outcome.FromString(_answer_bytes(each)))
+    return events
 
 
 def _read_decision(records: RecordReader, decision_id: str, caller: Caller) -> Record:

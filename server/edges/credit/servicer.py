@@ -9,6 +9,7 @@ from grounds.credit.v1 import credit_pb2 as pb
 from grounds.credit.v1 import credit_pb2_grpc
 from server.decisions.assessment import assess
 from server.edges.credit.batches import DecisionBatches
+from server.edges.credit.customer_history import CustomerHistory
 from server.edges.credit.decision_making import DecisionMaker, DecisionRequest, NewDecision
 from server.edges.credit.events import DecisionEvents
 from server.edges.credit.messages import assessment_message, score_response
@@ -21,7 +22,6 @@ from server.edges.identity.callers import Caller
 from server.edges.received_request import ReceivedRequest
 from server.edges.recorder import Recorder
 from server.edges.thread_pool import StoreThreads
-from server.registry.policy_registry import PolicyRegistry
 from server.stores.features import FeatureStore
 from server.stores.record_log.log import RecordLog
 
@@ -35,30 +35,29 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         self,
         *,
         maker: DecisionMaker,
-        policies: PolicyRegistry,
         features: FeatureStore,
         recorder: Recorder,
         log: RecordLog,
         threads: StoreThreads,
         batches: DecisionBatches,
+        history: CustomerHistory,
         write_notice: Callable[[str, str, Caller], Awaitable[pb.DecisionNotice]],
     ) -> None:
         """Create the servicer.
 
         Args:
             maker: Decides applications.
-            policies: The registry of the policy in force.
             features: The store of customers' features.
             recorder: The recorder, which appends decisions and events to the record log.
             log: The record log, from which decisions and events are read.
             threads: The threads for work that waits for the database.
             batches: Answers batches.
+            history: Lists the decisions about one customer.
             write_notice: Computes the notice of a decision for a locale and a caller.
         """
-        self._maker, self._policies = maker, policies
-        self._features, self._recorder = features, recorder
+        self._maker, self._features, self._recorder = maker, features, recorder
         self._threads = threads
-        self._write_notice = write_notice
+        self._write_notice, self._history = write_notice, history
         self._recourse = RecourseFinder()
         self._decisions, self._batches = GatheredWork(maker.decide, threads, _GROUP_MAX), batches
         self._events = DecisionEvents(log, recorder, threads, maker.now)
@@ -115,11 +114,17 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
             answer.notice.CopyFrom(await self._write_notice(decision_id, request.notice_locale, received.caller))
         return answer
 
+    async def ListCustomerDecisions(
+        self, request: pb.ListCustomerDecisionsRequest, received: ReceivedRequest
+    ) -> pb.ListCustomerDecisionsResponse:
+        """Return a page of the decisions about one customer, with the override and the outcome in force."""
+        return await self._history.list_page(request, received.caller)
+
     async def RecordOverride(
         self, request: pb.RecordOverrideRequest, received: ReceivedRequest
     ) -> pb.RecordOverrideResponse:
         """Record that a person replaced the policy's decision."""
-        policy = self._policies.current
+        policy = self._maker.policy
         answer = await self._events.record(
             request, received, lambda state: draft_override(request, policy, state, received.caller)
         )
@@ -134,4 +139,4 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
 
     async def GetPolicy(self, request: pb.GetPolicyRequest, _received: ReceivedRequest) -> pb.GetPolicyResponse:
         """Return the sections of the policy: products, mandatory inputs, cut-offs, limits and rules."""
-        return policy_response(self._policies.current, request, self._maker.now().astimezone(dt.UTC).date())
+        return policy_response(self._maker.policy, request, self._maker.now().astimezone(dt.UTC).date())

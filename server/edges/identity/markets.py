@@ -20,6 +20,7 @@ MARKET_FIELDS: dict[str, str] = {
     f"{_CREDIT}BatchScoreCredit": "requests.customer.market",
     f"{_CREDIT}SimulateCredit": "customer.market",
     f"{_CREDIT}GetCreditDecision": BY_RECORD,
+    f"{_CREDIT}ListCustomerDecisions": "customer.market",
     f"{_CREDIT}RecordOverride": BY_RECORD,
     f"{_CREDIT}RecordOutcome": BY_RECORD,
     f"{_CREDIT}GetPolicy": NO_MARKET,

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, bindparam, select
 from grounds_record.customer_keys import content_tag
 from grounds_record.errors import RecordError
 from grounds_record.export import StoredRecord
-from grounds_record.header import Header, mismatched_columns, parse_header
+from grounds_record.header import SUBJECT_LABEL, Header, mismatched_columns, parse_header
 from grounds_record.sealed_record import SealedRecord, open_record
 from server.errors import RecordDamaged, RecordRemoved, RecordUnknown
 from server.stores.database import ConnectionSource
@@ -39,6 +39,16 @@ _SELECT_RELATED = (
     select(RECORDS)
     .where(RECORDS.c.customer_tag == bindparam("tag"), RECORDS.c.kind.in_(bindparam("kinds", expanding=True)))
     .order_by(RECORDS.c.record_index)
+)
+_SELECT_NEWEST = (
+    select(RECORDS)
+    .where(
+        RECORDS.c.customer_tag == bindparam("tag"),
+        RECORDS.c.kind == bindparam("kind"),
+        RECORDS.c.record_index < bindparam("before"),
+    )
+    .order_by(RECORDS.c.record_index.desc())
+    .limit(bindparam("count"))
 )
 
 
@@ -106,10 +116,17 @@ class RecordReader:
             return None
         return self.open_duplicate(row, self.key_store.find_by_id({row.key_id}), content)
 
-    def read_related(self, customer_tag: str, kinds: Collection[str], labels: Mapping[str, str]) -> Iterator[Record]:
-        """Yield a customer's records that have one of the kinds and all labels, decrypted, in the order of the log.
+    def read_related(
+        self, customer_tag: str, kinds: Collection[str], subjects: Collection[str] | None = None
+    ) -> Iterator[Record]:
+        """Yield a customer's records of some kinds, decrypted, in the order of the log.
 
         Records that retention or an erasure removed are omitted.
+
+        Args:
+            customer_tag: The tag of the customer.
+            kinds: The kinds.
+            subjects: Ids of the records that the records must be about; None for every subject.
 
         Raises:
             RecordDamaged: A record was changed after it was written.
@@ -118,7 +135,7 @@ class RecordReader:
             rows = [
                 row
                 for row, header in read_related_headers(connection, customer_tag, kinds)
-                if labels.items() <= header.labels.items() and row.ciphertext is not None
+                if (subjects is None or header.labels.get(SUBJECT_LABEL) in subjects) and row.ciphertext is not None
             ]
         keys = self.key_store.find_by_id({row.key_id for row in rows}) if rows else {}
         # Records from before an erasure have a destroyed key, which `keys` lacks. Later records of the customer have a
@@ -127,6 +144,35 @@ class RecordReader:
             if row.key_id in keys:
                 record, _ = self._open_row(row, keys)
                 yield record
+
+    def read_newest(
+        self, customer_tag: str, kind: str, before: int, count: int
+    ) -> list[tuple[Header, int, Record | RecordRemoved]]:
+        """Return a customer's newest records of a kind before an index, the newest first, each with header and index.
+
+        A record whose content was removed is returned as the error that `find_by_id` would raise.
+
+        Args:
+            customer_tag: The tag of the customer.
+            kind: The kind.
+            before: Index of the record before which the records must be.
+            count: Largest number of records.
+
+        Raises:
+            RecordDamaged: A record was changed after it was written.
+        """
+        with self._source.reading() as connection:
+            wanted = {"tag": customer_tag, "kind": kind, "before": before, "count": count}
+            rows = connection.execute(_SELECT_NEWEST, wanted).all()
+        keys = self.key_store.find_by_id({row.key_id for row in rows}) if rows else {}
+        found: list[tuple[Header, int, Record | RecordRemoved]] = []
+        for row in rows:
+            try:
+                opened: Record | RecordRemoved = self._open_row(row, keys)[0]
+            except RecordRemoved as error:
+                opened = error
+            found.append((header_from_row(row), int(row.record_index), opened))
+        return found
 
     def open_each(self, indexes: Sequence[int]) -> Iterator[tuple[str, Record | RecordRemoved | RecordDamaged]]:
         """Yield the records with these indexes, decrypted and in ascending order of index, each with its customer tag.

@@ -109,7 +109,7 @@ class RunEvidenceReader:
         Raises:
             RecordDamaged: The record of an erasure was changed after it was written.
         """
-        for record in self.log.reader.read_related(self.log.customer_tag(market, customer_id), (ERASURE,), {}):
+        for record in self.log.reader.read_related(self.log.customer_tag(market, customer_id), (ERASURE,)):
             for each in pb.ErasureRecord.FromString(record.body).run_rows:
                 if (each.run_id, each.market) == (run_id, market):
                     return each.row_sha256

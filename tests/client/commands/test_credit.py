@@ -10,7 +10,8 @@ from google.protobuf.json_format import Parse
 from grounds.credit.v1 import credit_pb2
 from tests.client.command_line import run_offline, run_process
 from tests.conftest import Serving
-from tests.server.events import read_decision, score_with_outcome
+from tests.server.events import outcome_request, override_request, read_decision, score_with_outcome
+from tests.server.requests import euros, score_request
 
 SCORE = ("score", "DE", "C00000", "5000EUR")
 PERSON = ("--user", "u17", "--role", "CREDIT_MANAGER", "--limit", "50000EUR")
@@ -99,6 +100,32 @@ async def test_overrides_and_outcomes_are_shown_with_the_decision(serving: Servi
     for done in (reduced, declined, booked):
         assert "".join(done.stdout.split()) in printed
     assert re.fullmatch(rf"outcome [0-9a-f-]{{36}}, {day}: booked 500\.00 EUR", lines[-1].rstrip())
+
+
+async def test_the_history_of_a_customer_is_a_table_and_as_json_one_decision_a_line(serving: Serving) -> None:
+    made = [
+        (await serving.credit.ScoreCredit(score_request(requested_amount=euros(amount)))).credit_decision
+        for amount in (500, 600, 700)
+    ]
+    who = (made[0].customer.market, made[0].customer.customer_id)
+    oldest = made[0].record_ref
+    await serving.credit.RecordOverride(override_request(made[1]))
+    await serving.credit.RecordOutcome(outcome_request(made[0]))
+
+    shown = await run_process(serving, "history", *who)
+    newest = await run_process(serving, "history", *who, "--count", "2", "--json")
+    nobody = await run_process(serving, "history", "DE", "nobody", "--json")
+
+    assert (shown.returncode, newest.returncode, nobody.returncode, nobody.stdout) == (0, 0, 0, "")
+    lines = [line.split("  ") for line in shown.stdout.splitlines()]
+    amounts = [
+        next(cell.strip() for cell in line if cell.strip().endswith("EUR")) for line in lines if "EUR" in str(line)
+    ]
+    assert amounts == ["700.00 EUR", "600.00 EUR", "500.00 EUR"]
+    assert "DECLINE 0.00 EUR by a.person@example.com" in shown.stdout
+    assert f"{oldest.decide_time.ToDatetime():%Y-%m-%d}: booked 500.00 EUR" in shown.stdout
+    found = [json.loads(line)["decision_id"] for line in newest.stdout.splitlines()]
+    assert found == [each.record_ref.decision_id for each in reversed(made[1:])]
 
 
 async def test_a_repeated_request_id_returns_the_same_outcome(serving: Serving) -> None:

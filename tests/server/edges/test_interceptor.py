@@ -18,9 +18,11 @@ from server.config import Settings
 from server.edges.audit.decision_notice import NoticeWriter
 from server.edges.audit.decision_replay import ReplaySources
 from server.edges.credit.batches import DecisionBatches
+from server.edges.credit.customer_history import CustomerHistory
 from server.edges.credit.decision_making import DecisionMaker
 from server.edges.credit.servicer import CreditServicer
 from server.edges.interceptor import CallInterceptor
+from server.edges.page_tokens import PageTokens
 from server.edges.recorder import Recorder
 from server.edges.refusals import RefusalCounter
 from server.edges.thread_pool import StoreThreads
@@ -83,11 +85,11 @@ async def serve_with_clock(
     bundles = BundleCaches(settings.bundles, graphs, models.find_serving).for_family(CREDIT_FAMILY)
     servicer = CreditServicer(
         maker=maker,
-        policies=policies,
         features=features,
         recorder=recorder,
         log=log,
         threads=threads,
+        history=CustomerHistory(log, PageTokens(lambda: [bytes(32)], 1, clock), threads),
         batches=DecisionBatches(maker, recorder, threads, clock, RefusalCounter(clock).count),
         write_notice=NoticeWriter(log, ReplaySources(bundles, PolicyStore(database), features), threads).write,
     )

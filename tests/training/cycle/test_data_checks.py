@@ -38,7 +38,7 @@ def samples_of(levels: dict[str, tuple[str, ...]] | None = None, **columns: obje
     return Samples(rows, tuple(columns), (), "0" * 64, levels or {})
 
 
-def failed(samples: Samples, earlier: Bundle) -> list[tuple[str, str]]:
+def list_failures(samples: Samples, earlier: Bundle) -> list[tuple[str, str]]:
     """Return the subject and the figure of each check that failed, apart from the number of rows."""
     checks = check_data(samples, earlier, LIMITS)
     return [(each.subject, each.figure) for each in checks if not each.is_passed and each.subject != "rows"]
@@ -68,7 +68,7 @@ def test_levels_without_a_change_rarely_raise_an_alarm(small: SmallFamily) -> No
         then = dict(zip(levels, random.multinomial(1000, shares).tolist(), strict=True))
         codes = random.choice(50, 500, p=shares).astype(float)
         alarms += bool(
-            failed(
+            list_failures(
                 samples_of({"trade": levels}, trade=codes),
                 population_of(small, trade=FeaturePopulation(missing=0, levels=then)),
             )
@@ -80,16 +80,16 @@ def test_levels_without_a_change_rarely_raise_an_alarm(small: SmallFamily) -> No
 def test_unknown_levels_and_a_column_that_is_now_empty_fail(small: SmallFamily) -> None:
     then = FeaturePopulation(missing=0, levels={"bar": 500, "hotel": 500})
     codes = np.array([0.0] * 50 + [1.0] * 50 + [-1.0] * 900)
-    assert failed(samples_of({"trade": ("bar", "hotel")}, trade=codes), population_of(small, trade=then)) == [
+    assert list_failures(samples_of({"trade": ("bar", "hotel")}, trade=codes), population_of(small, trade=then)) == [
         ("trade", "the population stability index")
     ]
 
     nearly_empty = FeaturePopulation(missing=990, min=0, max=9, bins=bin_values(np.arange(10.0)))
     empty, full = np.full(1000, np.nan), np.full(1000, 4.0)
-    assert failed(samples_of(amount=empty), population_of(small, amount=nearly_empty)) == [
+    assert list_failures(samples_of(amount=empty), population_of(small, amount=nearly_empty)) == [
         ("amount", "the share of missing values")
     ]
-    assert ("amount", "the change of the share of missing values") in failed(
+    assert ("amount", "the change of the share of missing values") in list_failures(
         samples_of(amount=full), population_of(small, amount=nearly_empty)
     )
 
@@ -104,7 +104,7 @@ def test_only_the_markets_of_a_bundle_are_compared(small: SmallFamily) -> None:
     half = population.model_copy(update={"rows": population.rows // 2})
 
     def subjects(earlier: Bundle) -> set[str]:
-        return {subject for subject, _ in failed(replace(samples, rows=rows), earlier)}
+        return {subject for subject, _ in list_failures(replace(samples, rows=rows), earlier)}
 
     assert "turnover" in subjects(small.bundle())
     assert "turnover" not in subjects(replace(small.bundle(), manifest=german, population=half))

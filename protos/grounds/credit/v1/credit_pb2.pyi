@@ -219,6 +219,46 @@ class GetCreditDecisionResponse(_message.Message):
     notice: DecisionNotice
     def __init__(self, credit_decision: _Optional[_Union[CreditDecision, _Mapping]] = ..., overrides: _Optional[_Iterable[_Union[Override, _Mapping]]] = ..., outcomes: _Optional[_Iterable[_Union[Outcome, _Mapping]]] = ..., notice: _Optional[_Union[DecisionNotice, _Mapping]] = ...) -> None: ...
 
+class ListCustomerDecisionsRequest(_message.Message):
+    __slots__ = ("customer", "page_size", "page_token")
+    CUSTOMER_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    customer: _customer_pb2.Customer
+    page_size: int
+    page_token: str
+    def __init__(self, customer: _Optional[_Union[_customer_pb2.Customer, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListCustomerDecisionsResponse(_message.Message):
+    __slots__ = ("decisions", "next_page_token")
+    DECISIONS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    decisions: _containers.RepeatedCompositeFieldContainer[CustomerDecision]
+    next_page_token: str
+    def __init__(self, decisions: _Optional[_Iterable[_Union[CustomerDecision, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class CustomerDecision(_message.Message):
+    __slots__ = ("decision_id", "decide_time", "decision", "grade", "content_removed", "requested_amount", "expire_time", "override", "outcome")
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    DECIDE_TIME_FIELD_NUMBER: _ClassVar[int]
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    GRADE_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_REMOVED_FIELD_NUMBER: _ClassVar[int]
+    REQUESTED_AMOUNT_FIELD_NUMBER: _ClassVar[int]
+    EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    OVERRIDE_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    decision_id: str
+    decide_time: _timestamp_pb2.Timestamp
+    decision: Decision
+    grade: str
+    content_removed: bool
+    requested_amount: _money_pb2.Money
+    expire_time: _timestamp_pb2.Timestamp
+    override: Override
+    outcome: Outcome
+    def __init__(self, decision_id: _Optional[str] = ..., decide_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., decision: _Optional[_Union[Decision, str]] = ..., grade: _Optional[str] = ..., content_removed: _Optional[bool] = ..., requested_amount: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., override: _Optional[_Union[Override, _Mapping]] = ..., outcome: _Optional[_Union[Outcome, _Mapping]] = ...) -> None: ...
+
 class DecisionNotice(_message.Message):
     __slots__ = ("reasons", "recourse")
     REASONS_FIELD_NUMBER: _ClassVar[int]

@@ -76,6 +76,11 @@ class CreditServiceStub:
                 request_serializer=grounds_dot_credit_dot_v1_dot_credit__pb2.GetCreditDecisionRequest.SerializeToString,
                 response_deserializer=grounds_dot_credit_dot_v1_dot_credit__pb2.GetCreditDecisionResponse.FromString,
                 _registered_method=True)
+        self.ListCustomerDecisions = channel.unary_unary(
+                '/grounds.credit.v1.CreditService/ListCustomerDecisions',
+                request_serializer=grounds_dot_credit_dot_v1_dot_credit__pb2.ListCustomerDecisionsRequest.SerializeToString,
+                response_deserializer=grounds_dot_credit_dot_v1_dot_credit__pb2.ListCustomerDecisionsResponse.FromString,
+                _registered_method=True)
         self.RecordOverride = channel.unary_unary(
                 '/grounds.credit.v1.CreditService/RecordOverride',
                 request_serializer=grounds_dot_credit_dot_v1_dot_credit__pb2.RecordOverrideRequest.SerializeToString,
@@ -186,6 +191,17 @@ class CreditServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListCustomerDecisions(self, request, context):
+        """Lists the decisions about one customer, newest first, each with the override
+        and the outcome in force. A customer without decisions has an empty list,
+        also if the customer is unknown or was erased.
+
+        Reasons: PAGE_TOKEN_INVALID (INVALID_ARGUMENT), RECORD_DAMAGED (DATA_LOSS).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RecordOverride(self, request, context):
         """Records that a person decided otherwise than the policy, or decided what the
         policy referred to a person. The record is durable before the call returns.
@@ -251,6 +267,11 @@ def add_CreditServiceServicer_to_server(servicer, server):
                     servicer.GetCreditDecision,
                     request_deserializer=grounds_dot_credit_dot_v1_dot_credit__pb2.GetCreditDecisionRequest.FromString,
                     response_serializer=grounds_dot_credit_dot_v1_dot_credit__pb2.GetCreditDecisionResponse.SerializeToString,
+            ),
+            'ListCustomerDecisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCustomerDecisions,
+                    request_deserializer=grounds_dot_credit_dot_v1_dot_credit__pb2.ListCustomerDecisionsRequest.FromString,
+                    response_serializer=grounds_dot_credit_dot_v1_dot_credit__pb2.ListCustomerDecisionsResponse.SerializeToString,
             ),
             'RecordOverride': grpc.unary_unary_rpc_method_handler(
                     servicer.RecordOverride,
@@ -398,6 +419,33 @@ class CreditService:
             '/grounds.credit.v1.CreditService/GetCreditDecision',
             grounds_dot_credit_dot_v1_dot_credit__pb2.GetCreditDecisionRequest.SerializeToString,
             grounds_dot_credit_dot_v1_dot_credit__pb2.GetCreditDecisionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCustomerDecisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/grounds.credit.v1.CreditService/ListCustomerDecisions',
+            grounds_dot_credit_dot_v1_dot_credit__pb2.ListCustomerDecisionsRequest.SerializeToString,
+            grounds_dot_credit_dot_v1_dot_credit__pb2.ListCustomerDecisionsResponse.FromString,
             options,
             channel_credentials,
             insecure,
