@@ -52,6 +52,8 @@ async def test_no_credit_or_audit_call_scans_a_table(serving: Serving) -> None:
         await serving.credit.GetCreditDecision(credit_pb2.GetCreditDecisionRequest(decision_id=name))
         await serving.credit.RecordOverride(override_request(first))
         await serving.credit.RecordOutcome(outcome_request(first))
+        of_customer = credit_pb2.ListCustomerDecisionsRequest(customer=first.customer)
+        await serving.credit.ListCustomerDecisions(of_customer)
         await read_evidence(serving, name)
         await replay(serving, name)
         everything = sample_pb2.DecisionFilter(market="DE", decision=first.decision, grade="A", caller="local")
@@ -66,6 +68,19 @@ async def test_no_credit_or_audit_call_scans_a_table(serving: Serving) -> None:
 
     assert len(statements) > 15
     assert scans(database, statements) == {}
+
+
+async def test_the_decisions_about_a_customer_are_read_in_their_order_without_sorting(serving: Serving) -> None:
+    database = serving.application.database
+    first = await score_customer(serving, 0)
+    with sent_statements(database) as statements:
+        await serving.credit.ListCustomerDecisions(
+            credit_pb2.ListCustomerDecisionsRequest(customer=first.customer, page_size=1)
+        )
+
+    found = plans(database, statements)
+    (steps,) = (steps for name, steps in found.items() if "LIMIT" in name)
+    assert [step for step in steps if "ix_records_customer_tag" in step] == steps
 
 
 async def test_no_churn_call_scans_a_table(churn_serving: Serving, churn_family: ChurnFamily) -> None:
