@@ -10,6 +10,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,15 @@ UNREAD_REASONS = (_ERASED, _REMOVED, _DAMAGED)
 _EARLIEST = dt.datetime.min.replace(tzinfo=dt.UTC)
 _DAY = dt.timedelta(days=1)
 CellKey = tuple[str, str, str]  # market, month, bundle_id
+
+
+class _OutcomeEvent(NamedTuple):
+    """An outcome without what the review does not need, because the outcomes of a window are kept until all are read."""
+
+    outcome_id: str
+    corrects: str
+    event: str
+    day: tuple[int, int, int]
 
 
 @dataclass(slots=True)
@@ -231,7 +241,7 @@ def _read_events(
     log: RecordLog, indexes: Sequence[int], decisions: dict[str, WatchedDecision], counts: WatchCounts
 ) -> None:
     """Set the overrides and outcomes of decisions from the records with these indexes."""
-    outcomes: dict[str, list[credit_pb2.Outcome]] = {}
+    outcomes: dict[str, list[_OutcomeEvent]] = {}
     for _, record in _open_records(log, indexes):
         if isinstance(record, str):
             counts.events_left_out[record] += 1
@@ -247,22 +257,32 @@ def _read_events(
         outcome = credit_pb2.Outcome.FromString(answer)
         if outcome.decision_id in decisions:
             counts.outcomes += 1
-            outcomes.setdefault(outcome.decision_id, []).append(outcome)
+            outcomes.setdefault(outcome.decision_id, []).append(_outcome_event(outcome))
     for decision_id, found in outcomes.items():
         _apply_outcomes(decisions[decision_id], found)
 
 
-def _apply_outcomes(decision: WatchedDecision, outcomes: Sequence[credit_pb2.Outcome]) -> None:
+def _outcome_event(outcome: credit_pb2.Outcome) -> _OutcomeEvent:
+    """Return what the review needs of an outcome."""
+    day = outcome.event_date
+    return _OutcomeEvent(
+        outcome_id=outcome.outcome_id,
+        corrects=outcome.corrects_outcome_id,
+        event=outcome.WhichOneof("event") or "",
+        day=(day.year, day.month, day.day),
+    )
+
+
+def _apply_outcomes(decision: WatchedDecision, outcomes: Sequence[_OutcomeEvent]) -> None:
     """Set whether a decision was booked, and its first default. A corrected outcome does not count."""
-    corrected = {each.corrects_outcome_id for each in outcomes}
+    corrected = {each.corrects for each in outcomes}
     for each in outcomes:
         if each.outcome_id in corrected:
             continue
-        event = each.WhichOneof("event")
-        if event == "booked":
+        if each.event == "booked":
             decision.is_booked = True
-        elif event == "default":
-            day = dt.date(each.event_date.year, each.event_date.month, each.event_date.day)
+        elif each.event == "default":
+            day = dt.date(*each.day)
             decision.default_day = min(day, decision.default_day or day)
 
 

@@ -2,8 +2,11 @@
 
 import datetime as dt
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -36,6 +39,11 @@ from tests.server.record_logs import ORIGIN, open_test_log
 from tests.small import SmallFamily, made_customers, write_small_family
 
 PURPOSE = "monthly monitoring"
+# Runs a command in a process of its own, and prints its largest memory in kilobytes.
+_MEASURED = (
+    "import resource, subprocess, sys; subprocess.run(sys.argv[1:]); "
+    "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)"
+)
 DRIFT_MONTH, CONCEPT_MONTH = "2025-03", "2024-08"
 LARGE_TURNOVER = 60_000  # about the median
 
@@ -354,6 +362,25 @@ def test_a_run_that_can_read_no_decision_of_one_market_ends_with_its_own_status(
     unread = totals(portfolio.truth.decisions, "FR", ["2025-01", "2025-02"])
     assert f'grounds_watch_unread_records{{reason="record damaged"}} {unread}.0' in figures.read_text()
     assert 'grounds_watch_untested{market="FR"} 1.0' in figures.read_text()
+
+
+@pytest.mark.long
+def test_two_years_of_two_markets_take_less_than_20_seconds_and_400_mib(portfolio: Portfolio) -> None:
+    command = [sys.executable, "-m", "server", "watch", "--purpose", PURPOSE, "--config", str(portfolio.config)]
+    before = os.times()
+
+    done = subprocess.run(
+        [sys.executable, "-c", _MEASURED, *command, "--as-of", f"{AS_OF:%Y-%m-%dT%H:%M:%S}", "--json"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+    after, kilobytes = os.times(), int(done.stderr.split()[-1])
+    processor = after.children_user + after.children_system - before.children_user - before.children_system
+    assert json.loads(done.stdout)["records"]["read"] == sum(portfolio.truth.decisions.values()) > 12_000
+    assert processor < 20, f"{processor:.1f} seconds of processor time"
+    assert kilobytes < 400 * 1024, f"{kilobytes / 1024:.0f} MiB"
 
 
 def test_the_reading_is_recorded_once_with_its_purpose_before_anything_is_read(
