@@ -15,6 +15,24 @@ from grounds_client.money import Amount
 
 BUNDLE_ID_SHOWN = 12  # digits of a bundle_id in lists; commands accept any unambiguous prefix of 8 or more
 _TWO_DECIMALS_FROM = 1000
+# Units are free text of the spec, so only these words are known to be plurals. Other units, such as EUR, are kept.
+_SINGULARS = {
+    "baskets": "basket",
+    "categories": "category",
+    "customers": "customer",
+    "days": "day",
+    "hours": "hour",
+    "invoices": "invoice",
+    "items": "item",
+    "lines": "line",
+    "months": "month",
+    "orders": "order",
+    "products": "product",
+    "purchases": "purchase",
+    "weeks": "week",
+    "years": "year",
+}
+_SINGULAR_UNIT = re.compile(rf"^(?:{'|'.join(_SINGULARS)})\b")
 _OVERRIDE_SIDES = {
     credit_pb2.OVERRIDE_SIDE_HIGH: "less than the policy",
     credit_pb2.OVERRIDE_SIDE_LOW: "more than the policy",
@@ -57,7 +75,10 @@ def value_text(value: FeatureValue, unit: str = "") -> str:
         return "missing"
     if kind == "level":
         return value.level
-    return number_text(value.number) + (f" {unit}" if unit else "")
+    number = number_text(value.number)
+    if number.removeprefix("-") == "1":
+        unit = _SINGULAR_UNIT.sub(lambda found: _SINGULARS[found[0]], unit, count=1)
+    return f"{number} {unit}" if unit else number
 
 
 def number_text(number: float) -> str:

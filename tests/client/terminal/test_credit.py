@@ -67,6 +67,25 @@ def test_a_large_amount_is_shown_in_full(value: FeatureValue, text: str) -> None
     assert value_text(value, "EUR") == text
 
 
+@pytest.mark.parametrize(
+    ("number", "unit", "text"),
+    [
+        (1, "months", "1 month"),
+        (-1, "months", "-1 month"),
+        (0, "months", "0 months"),
+        (2, "months", "2 months"),
+        (1.5, "days", "1.5 days"),
+        (1, "days per 30 days", "1 day per 30 days"),
+        (1, "categories", "1 category"),
+        (1, "EUR", "1 EUR"),
+        (1, "daysail", "1 daysail"),  # only whole words are known
+        (1, "", "1"),
+    ],
+)
+def test_one_of_a_unit_is_written_in_the_singular(number: float, unit: str, text: str) -> None:
+    assert value_text(FeatureValue(number=number), unit) == text
+
+
 def test_a_counterfactual_shows_amounts_in_full_and_levels() -> None:
     changes = [
         credit_pb2.FeatureChange(
