@@ -285,6 +285,7 @@ class Client:
         second_user_id: str = "",
         comment: str = "",
         locale: str = "",
+        previous_override_id: str | None = None,
         request_id: str | None = None,
     ) -> credit_pb2.Override:
         """Record that a person replaces the policy's decision, or decides a case that the policy referred to a person.
@@ -300,6 +301,8 @@ class Client:
             second_user_id: The second person who agrees, if the policy requires one; "" otherwise.
             comment: Free text.
             locale: Language of the reason's text, such as "de"; "" means English.
+            previous_override_id: The override in force that the person saw, or "" if they saw none: if another one is in force,
+                this one is rejected. None means that this is not checked.
             request_id: A UUID that makes the call safe to repeat; None generates one.
 
         Raises:
@@ -317,6 +320,7 @@ class Client:
             second_user_id=second_user_id,
             comment=comment,
             locale=locale,
+            previous_override_id=previous_override_id,
         )
         response: credit_pb2.RecordOverrideResponse = self._call(self._credit.RecordOverride, request)
         return response.override

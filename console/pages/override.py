@@ -99,8 +99,9 @@ def agree_to_proposal(request: Request, client: Client) -> Response:
     """Record an override with the person who agrees as the second person.
 
     The server checked the first person's limit, with their token, when it answered that only the second person is missing, and
-    checks that of the second person, whose token records, now. It does not compare the ids of the persons with its callers. An override that was recorded since the first person filled in the form ends the proposal,
-    because nobody has weighed it against the newer one.
+    checks that of the second person, whose token records, now. It does not compare the ids of the persons with its callers. An
+    override that was recorded since the first person filled in the form ends the proposal, because nobody has weighed it
+    against the newer one.
     """
     proposal = _proposals(request).find(request.path_params["proposal_id"])
     found = client.get_credit_decision(proposal.decision_id)
@@ -182,9 +183,9 @@ def _is_overridden_since(found: credit_pb2.GetCreditDecisionResponse, proposal: 
 
 
 def _record(client: Client, proposal: ProposedOverride) -> None:
-    """Record an override."""
+    """Record an override. The server rejects it if another one was recorded since its form was filled in."""
     fields = {field.name: getattr(proposal, field.name) for field in dataclasses.fields(proposal)}
-    del fields["newest_override_id"]
+    fields["previous_override_id"] = fields.pop("newest_override_id")
     client.record_override(fields.pop("decision_id"), fields.pop("decision"), **fields)
 
 
@@ -198,6 +199,9 @@ def _problems_by_field(error: CallFailed) -> dict[str, str]:
     found: dict[str, str] = {}
     for each in error.problems:
         name = each.field.partition(".")[0].partition("[")[0]
+        if name == "previous_override_id":
+            found["decision"] = _OVERRIDDEN_SINCE
+            continue
         found[name] = f"{found[name]}; {each.problem}" if name in found else each.problem
     return found
 

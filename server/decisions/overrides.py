@@ -40,6 +40,7 @@ class OverriddenDecision:
         currency: ISO 4217 code of the currency of all amounts.
         last_granted: The amount that the last override granted; None if there is no override yet.
         expires: The time after which no amount can be granted.
+        newest_override: Id of the last override; "" if there is none, or if retention removed it.
     """
 
     outcome: PolicyOutcome
@@ -48,6 +49,7 @@ class OverriddenDecision:
     currency: str
     last_granted: Decimal | None
     expires: dt.datetime
+    newest_override: str = ""
 
     @property
     def policy_granted(self) -> Decimal:
@@ -78,6 +80,7 @@ class OverrideProposal:
         at: Time of the override.
         authority_max: The largest `authority` that the authority file allows for this person's role. None if the file
             sets no such limits for the caller.
+        previous_override: Id of the last override that the person saw; "" if they saw none; None if this is unknown.
     """
 
     outcome: PolicyOutcome
@@ -88,6 +91,7 @@ class OverrideProposal:
     second_user: str
     at: dt.datetime
     authority_max: Decimal | None = None
+    previous_override: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,7 @@ def judge_override(decision: OverriddenDecision, proposal: OverrideProposal, rul
     """
     granted = _granted_amount(decision, proposal)
     side = _override_side(decision, granted)
-    violations = list(_amount_violations(decision, proposal))
+    violations = [*_amount_violations(decision, proposal), *_order_violations(decision, proposal)]
     is_amount_known = proposal.outcome is not PolicyOutcome.APPROVE_REDUCED or proposal.granted is not None
     if is_amount_known:  # if the amount is missing, the other checks would report errors that result from this one
         violations += [
@@ -188,6 +192,17 @@ def _change_violations(
     if granted > _NOTHING and proposal.at > decision.expires:
         until = f"{decision.expires:%Y-%m-%d %H:%M} UTC"
         yield Violation("decision_id", f"the decision expired on {until}; request a new decision", "EXPIRED")
+
+
+def _order_violations(decision: OverriddenDecision, proposal: OverrideProposal) -> Iterator[Violation]:
+    """Yield a violation if an override was recorded that the person has not seen."""
+    seen, newest = proposal.previous_override, decision.newest_override
+    if seen is not None and newest and seen.lower() != newest:
+        yield Violation(
+            "previous_override_id",
+            f"the override {newest} is in force now; read it, and decide again",
+            "OVERRIDDEN",
+        )
 
 
 def _person_violations(

@@ -63,6 +63,7 @@ def _overridden_decision(history: DecisionHistory) -> OverriddenDecision:
         currency=decision.requested_amount.currency_code,
         last_granted=amount_from_money(overrides[-1].granted_amount) if overrides else None,
         expires=time_from_timestamp(decision.expire_time),
+        newest_override=overrides[-1].override_id if overrides else "",
     )
 
 
@@ -78,6 +79,7 @@ def _proposal(request: pb.RecordOverrideRequest, at: dt.datetime, caller: Caller
         authority_max=None if limits is None else limits.get((request.user_role, currency), Decimal(0)),
         second_user=request.second_user_id,
         at=at,
+        previous_override=request.previous_override_id if request.HasField("previous_override_id") else None,
     )
 
 

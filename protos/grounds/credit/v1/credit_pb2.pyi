@@ -268,7 +268,7 @@ class DecisionNotice(_message.Message):
     def __init__(self, reasons: _Optional[_Union[_explain_pb2.Reasons, _Mapping]] = ..., recourse: _Optional[_Union[Recourse, _Mapping]] = ...) -> None: ...
 
 class RecordOverrideRequest(_message.Message):
-    __slots__ = ("request_id", "decision_id", "decision", "granted_amount", "reason_code", "user_id", "user_role", "authority_limit", "second_user_id", "comment", "locale")
+    __slots__ = ("request_id", "decision_id", "decision", "granted_amount", "reason_code", "user_id", "user_role", "authority_limit", "second_user_id", "comment", "locale", "previous_override_id")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
@@ -280,6 +280,7 @@ class RecordOverrideRequest(_message.Message):
     SECOND_USER_ID_FIELD_NUMBER: _ClassVar[int]
     COMMENT_FIELD_NUMBER: _ClassVar[int]
     LOCALE_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_OVERRIDE_ID_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     decision_id: str
     decision: Decision
@@ -291,7 +292,8 @@ class RecordOverrideRequest(_message.Message):
     second_user_id: str
     comment: str
     locale: str
-    def __init__(self, request_id: _Optional[str] = ..., decision_id: _Optional[str] = ..., decision: _Optional[_Union[Decision, str]] = ..., granted_amount: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., reason_code: _Optional[str] = ..., user_id: _Optional[str] = ..., user_role: _Optional[str] = ..., authority_limit: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., second_user_id: _Optional[str] = ..., comment: _Optional[str] = ..., locale: _Optional[str] = ...) -> None: ...
+    previous_override_id: str
+    def __init__(self, request_id: _Optional[str] = ..., decision_id: _Optional[str] = ..., decision: _Optional[_Union[Decision, str]] = ..., granted_amount: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., reason_code: _Optional[str] = ..., user_id: _Optional[str] = ..., user_role: _Optional[str] = ..., authority_limit: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., second_user_id: _Optional[str] = ..., comment: _Optional[str] = ..., locale: _Optional[str] = ..., previous_override_id: _Optional[str] = ...) -> None: ...
 
 class RecordOverrideResponse(_message.Message):
     __slots__ = ("override",)

@@ -44,6 +44,43 @@ async def test_a_high_side_override_is_recorded_and_read_through_its_decision(se
     assert before == pb.GetCreditDecisionResponse(credit_decision=decision).SerializeToString(deterministic=True)
 
 
+async def test_of_people_who_decide_at_once_only_one_overrides_what_all_of_them_saw(serving: Serving) -> None:
+    decision = await score_with_outcome(serving, pb.DECISION_APPROVE, 900)
+    amounts = (100, 200, 300, 400)
+
+    def reduction(amount: int, seen: str | None) -> pb.RecordOverrideRequest:
+        return override_request(
+            decision,
+            decision=pb.DECISION_APPROVE_REDUCED,
+            granted_amount=euros(amount),
+            previous_override_id=seen,
+        )
+
+    calls = [serving.credit.RecordOverride(reduction(amount, "")) for amount in amounts]
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+
+    recorded = [each.override for each in answers if isinstance(each, pb.RecordOverrideResponse)]
+    assert len(recorded) == 1
+    assert list((await read_decision(serving, decision)).overrides) == recorded
+    error = await call_error(serving.credit.RecordOverride(reduction(500, "")))
+    assert error.reason == "OVERRIDE_INVALID"
+    assert error.kinds == {"previous_override_id": "OVERRIDDEN"}
+    seen = recorded[0].override_id.upper()
+    await serving.credit.RecordOverride(reduction(500, seen))
+    unchecked = await serving.credit.RecordOverride(reduction(600, None))
+    assert unchecked.override.granted_amount == euros(600)
+
+
+async def test_a_repeated_request_returns_its_override_although_it_is_in_force_itself_now(serving: Serving) -> None:
+    decision = await score_with_outcome(serving, pb.DECISION_APPROVE)
+    request = override_request(decision, previous_override_id="")
+
+    first, again = [await serving.credit.RecordOverride(request) for _ in range(2)]
+
+    assert first == again
+    assert len((await read_decision(serving, decision)).overrides) == 1
+
+
 async def test_a_low_side_override_needs_a_second_person_above_the_policys_amount(serving: Serving) -> None:
     decision = await score_with_outcome(serving, pb.DECISION_DECLINE, 10_001)
 
