@@ -43,6 +43,7 @@ REDACTED = {
     ("RecordOverrideRequest", "user_id"),
     ("RecordOverrideRequest", "second_user_id"),
     ("RecordOverrideRequest", "comment"),
+    ("CustomerDecision", "requested_amount"),
     ("Override", "granted_amount"),
     ("Override", "user_id"),
     ("Override", "second_user_id"),
