@@ -63,6 +63,7 @@ class Kind:
     separator: str = ","
 
 
+LAST_NANOSECOND = int(dt.datetime(2017, 4, 1, tzinfo=dt.UTC).timestamp()) * 10**9 - 1
 BERLIN = 'time_zone = "Europe/Berlin"'
 INSTANT = pa.array([dt.datetime(2017, 2, 28, 22, 30, tzinfo=dt.UTC)], pa.timestamp("us", "Asia/Tokyo"))
 KINDS = {
@@ -153,6 +154,19 @@ KINDS = {
         ["2017-02-28 23:30:00"],
         pa.array([dt.datetime(2017, 2, 28, 22, 30, tzinfo=dt.UTC)], pa.timestamp("ns", "UTC")),
         BERLIN,
+    ),
+    "the last nanosecond of a day in Parquet": Kind(
+        "time", [], ["2017-03-31 23:59:59.999999"], pa.array([LAST_NANOSECOND], pa.timestamp("ns"))
+    ),
+    "the last nanosecond of a day with a zone in Parquet": Kind(
+        "time",
+        [],
+        ["2017-03-31 23:59:59.999999"],
+        pa.array([LAST_NANOSECOND - 2 * 3600 * 10**9], pa.timestamp("ns", "UTC")),
+        BERLIN,
+    ),
+    "the last nanosecond of a day before 1970 in Parquet": Kind(
+        "time", [], ["1969-12-31 23:59:59.999999"], pa.array([-1], pa.timestamp("ns")), "years = [1960, 2030]"
     ),
     "separators of thousands": Kind("number", ["1,200", "7"], [Decimal(1200), Decimal(7)], fields='thousands = ","'),
     "logical values as numbers": Kind(

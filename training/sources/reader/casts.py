@@ -20,7 +20,7 @@ import duckdb
 from models.identifiers import CUSTOMER_ID_PATTERN, MARKET_PATTERN
 from training.errors import SpecInvalid
 from training.sources.reader.number_format import NumberFormat
-from training.sources.reader.raw_table import RawColumn, RawTable, quote_literal
+from training.sources.reader.raw_table import RawColumn, RawTable, floor_to_microseconds, quote_literal
 from training.spec.reading import ReadingSpec
 
 CastKind = Literal["customer", "market", "text", "number", "money", "time"]
@@ -436,7 +436,9 @@ def time_cast(
         value = f"{column.sql} AT TIME ZONE {zone}" if zone else "CAST(NULL AS TIMESTAMP)"
         problem = f"CASE WHEN {column.sql} IS NOT NULL AND ({value}) IS NULL THEN 'HAS_ZONE' END"
     elif column.type == "DATE" or (column.type.startswith("TIMESTAMP") and not column.is_nested):
-        value, problem = f"CAST({column.sql} AS TIMESTAMP)", _NO_PROBLEM
+        is_finer = column.type == "TIMESTAMP_NS"  # of a database; those of Parquet are converted before
+        value = floor_to_microseconds(column.sql, column.type) if is_finer else f"CAST({column.sql} AS TIMESTAMP)"
+        problem = _NO_PROBLEM
     else:
         value, problem = "CAST(NULL AS TIMESTAMP)", f"CASE WHEN {text} IS NOT NULL THEN 'NOT_A_TIME' END"
     if missing and not column.is_text:

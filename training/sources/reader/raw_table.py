@@ -31,6 +31,7 @@ from training.spec.reading import ReadingSpec
 _Result = TypeVar("_Result")
 _CHUNK_CHARACTERS = 1 << 20
 _COLUMNS_SHOWN = 20
+_NANOSECOND_TYPES = {"TIMESTAMP_NS", "TIMESTAMPTZ_NS"}
 _FLOATS = {"FLOAT", "DOUBLE"}
 _UNITS_OF_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
@@ -198,6 +199,22 @@ def _first_texts(connection: duckdb.DuckDBPyConnection, source: str, column: Raw
     return [str(cell) for (cell,) in connection.execute(query).fetchall()]
 
 
+def floor_to_microseconds(value: str, kind: str) -> str:
+    """Return the SQL expression of a time in nanoseconds as one in microseconds, without the digits that this loses.
+
+    A cast would round 23:59:59.999999999 to the next day.
+
+    Args:
+        value: The SQL expression of the time.
+        kind: Its type, TIMESTAMP_NS or TIMESTAMPTZ_NS.
+    """
+    with_zone = "tz" if kind == "TIMESTAMPTZ_NS" else ""
+    cast = f"CAST({value} AS TIMESTAMP{with_zone.upper()})"
+    # An integer division rounds toward 0, that is, up before 1970.
+    floor = f"(epoch_ns({value}) - CASE WHEN epoch_ns({value}) < 0 THEN 999 ELSE 0 END) // 1000"
+    return f"CASE WHEN isfinite({cast}) THEN make_timestamp{with_zone}({floor}) ELSE {cast} END"
+
+
 def _parquet_sql(connection: duckdb.DuckDBPyConnection, path: Path, stored: Sequence[pa.DataType]) -> str:
     """Return the table expression of a Parquet file, in whose types every value has its meaning.
 
@@ -208,7 +225,7 @@ def _parquet_sql(connection: duckdb.DuckDBPyConnection, path: Path, stored: Sequ
     source = aliased_sql(f"read_parquet({quote_literal(str(path))}, hive_partitioning = false)", len(stored))
     described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()  # noqa: S608 - quoted
     types = {str(row[0]): str(row[1]) for row in described}
-    values = {name: f"CAST({name} AS TIMESTAMPTZ)" for name, kind in types.items() if kind == "TIMESTAMPTZ_NS"}
+    values = {name: floor_to_microseconds(name, kind) for name, kind in types.items() if kind in _NANOSECOND_TYPES}
     # The statistics of Parquet ignore NaN, so DuckDB assumes that a column with statistics has none and that isnan is false.
     # TRY hides the statistics from it.
     values |= {name: f"TRY({name})" for name, kind in types.items() if kind in _FLOATS}
