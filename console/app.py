@@ -40,6 +40,9 @@ _HEADERS = {
     b"cross-origin-opener-policy": b"same-origin",
     b"cross-origin-resource-policy": b"same-origin",
 }
+# The pages with a script, which is a file of the console and speaks only with the console.
+_SCRIPT_PATHS = frozenset({"/what-if"})
+_SCRIPT_SOURCES = b"; script-src 'self'; connect-src 'self'"
 _STATUS = {
     grpc.StatusCode.INVALID_ARGUMENT: HTTPStatus.BAD_REQUEST,
     grpc.StatusCode.UNAUTHENTICATED: HTTPStatus.UNAUTHORIZED,
@@ -53,6 +56,7 @@ _STATUS = {
 _FILES = {
     "console.css": ("console", "static/console.css", "text/css"),
     "evidence.css": ("grounds_client.evidence", "evidence.css", "text/css"),
+    "what_if.js": ("console", "static/what_if.js", "text/javascript"),
     "icon.svg": ("console", "static/icon.svg", "image/svg+xml"),
 }
 _PROPOSAL_ENDED = (
@@ -140,10 +144,13 @@ class _HeadersMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
+        headers = dict(_HEADERS)
+        if scope.get("path") in _SCRIPT_PATHS:
+            headers[b"content-security-policy"] += _SCRIPT_SOURCES
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *_HEADERS.items()]
+                message["headers"] = [*message["headers"], *headers.items()]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
@@ -183,7 +190,8 @@ def _show_refusal(request: Request, error: Exception) -> Response:
         case CallFailed():
             problems = [f"{each.field}: {each.problem}" for each in error.problems]
             status = _STATUS.get(error.code, HTTPStatus.BAD_GATEWAY)
-            return _error_page(request, status, error.reason or error.code.name, error.message, *problems)
+            lines = dict.fromkeys([error.message, *problems])  # the message of a single problem is the problem
+            return _error_page(request, status, error.reason or error.code.name, *lines)
         case FormInvalid():
             return _error_page(request, HTTPStatus.BAD_REQUEST, "This form cannot be sent", *error.problems)
         case PapersRefused():
@@ -243,7 +251,7 @@ async def _show_http_error(request: Request, error: Exception) -> Response:
 
 
 async def _send_file(request: Request) -> Response:
-    """Return a style sheet or the icon."""
+    """Return a style sheet, a script or the icon."""
     name = str(request.path_params["name"])
     if name not in _FILES:
         raise HTTPException(HTTPStatus.NOT_FOUND)

@@ -11,13 +11,14 @@ from starlette.responses import RedirectResponse, Response
 
 from console.pages.form import Form
 from console.pages.override import find_override_rules, history_lines
+from console.pages.slider import feature_sliders
 from console.rendering import render_page
 from grounds.credit.v1 import credit_pb2
 from grounds.model.v1 import model_pb2
 from grounds_client import CallFailed, Client
 from grounds_client.evidence.markup import Markup
 from grounds_client.evidence.waterfall import credit_waterfall
-from grounds_client.formatting import latest_override_text, outcome_event_text
+from grounds_client.formatting import latest_override_text, outcome_event_text, value_text
 
 _PAGE_SIZE = 50
 
@@ -94,6 +95,8 @@ def show_what_if(request: Request, client: Client) -> Response:
         facts=_facts(sections, model),
         answer=answer,
         drawings=_draw_both(client, answer, model) if answer else [],
+        sliders=feature_sliders(model.features, answer.known) if model and answer else {},
+        known=_known_texts(model, answer.known) if model and answer else {},
         category=model_pb2.FEATURE_KIND_CATEGORY,
     )
 
@@ -178,6 +181,14 @@ def _draw(assessment: credit_pb2.CreditAssessment, model: model_pb2.Model | None
     if not assessment.HasField("explanation"):
         return None
     return credit_waterfall(assessment, {each.name: each for each in model.features} if model else {})
+
+
+def _known_texts(model: model_pb2.Model, known: credit_pb2.CreditAssessment) -> dict[str, str]:
+    """Return the customer's known values with their units by feature name; empty if the customer is not scorable."""
+    units = {each.name: each.unit for each in model.features}
+    return {
+        line.feature: value_text(line.value, units.get(line.feature, "")) for line in known.explanation.contributions
+    }
 
 
 def _serving_model(client: Client, market: str) -> model_pb2.Model | None:
