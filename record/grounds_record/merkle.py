@@ -35,6 +35,24 @@ class Node(NamedTuple):
     number: int
 
 
+class PathStep(NamedTuple):
+    """One step of the path from a leaf to the root.
+
+    Attributes:
+        sibling: Hash of the subtree beside the path.
+        sibling_leaves: The leaves [start, end) of this subtree.
+        is_left: Whether this subtree is left of the path.
+        hash: Hash of the subtree and the path together.
+        leaves: The leaves [start, end) of both.
+    """
+
+    sibling: bytes
+    sibling_leaves: tuple[int, int]
+    is_left: bool
+    hash: bytes
+    leaves: tuple[int, int]
+
+
 # A reader returns the hash of every requested node. One call requests all nodes of a proof. A missing node raises KeyError.
 NodeReader = Callable[[Sequence[Node]], Mapping[Node, bytes]]
 
@@ -187,6 +205,34 @@ def consistency_proof(old: int, new: int, read: NodeReader) -> tuple[bytes, ...]
     return _range_roots(_consistency_ranges(old, new), read)
 
 
+def inclusion_path(index: int, size: int, leaf: bytes, proof: Sequence[bytes]) -> tuple[PathStep, ...]:
+    """Return the steps from a leaf to the root that an inclusion proof leads to (RFC 9162, 2.1.3.2).
+
+    The hash of the last step is this root; without steps, it is `leaf`. The caller compares it with the root of the tree.
+
+    Args:
+        index: Index of the leaf, from 0.
+        size: Number of leaves of the tree.
+        leaf: The `leaf_hash`.
+        proof: Hashes of the proof, from the leaf to the root.
+
+    Raises:
+        ProofInvalid: A tree of this size has no leaf with this index, or a proof with another number of hashes.
+    """
+    if not 0 <= index < size <= SIZE_MAX:
+        raise ProofInvalid(f"a tree of {size} records has no record {index}")
+    # The size determines the shape of the tree, so the proof need not state whether a sibling is on the left or on the right.
+    siblings = _inclusion_ranges(index, size)
+    _check_proof_length(proof, len(siblings))
+    start, end, steps = index, index + 1, []
+    for leaves, sibling in zip(siblings, proof, strict=True):
+        is_left = leaves[0] < start
+        leaf = node_hash(sibling, leaf) if is_left else node_hash(leaf, sibling)
+        start, end = min(start, leaves[0]), max(end, leaves[1])
+        steps.append(PathStep(sibling, leaves, is_left, leaf, (start, end)))
+    return tuple(steps)
+
+
 def verify_inclusion(index: int, size: int, leaf: bytes, proof: Sequence[bytes], root: bytes) -> None:
     """Verify an inclusion proof (RFC 9162, 2.1.3.2).
 
@@ -200,14 +246,8 @@ def verify_inclusion(index: int, size: int, leaf: bytes, proof: Sequence[bytes],
     Raises:
         ProofInvalid: The proof does not lead from the leaf to the root.
     """
-    if not 0 <= index < size <= SIZE_MAX:
-        raise ProofInvalid(f"a tree of {size} records has no record {index}")
-    # The size determines the shape of the tree, so the proof need not state whether a sibling is on the left or on the right.
-    siblings = _inclusion_ranges(index, size)
-    _check_proof_length(proof, len(siblings))
-    for (start, _), sibling in zip(siblings, proof, strict=True):
-        leaf = node_hash(leaf, sibling) if start > index else node_hash(sibling, leaf)
-    if leaf != root:
+    steps = inclusion_path(index, size, leaf, proof)
+    if (steps[-1].hash if steps else leaf) != root:
         raise ProofInvalid(f"the proof does not lead from record {index} to the root of {size} records")
 
 

@@ -15,6 +15,7 @@ from grounds_record.merkle import (
     completed_node_count,
     consistency_proof,
     covering_nodes,
+    inclusion_path,
     inclusion_proof,
     leaf_hash,
     stored_position,
@@ -96,6 +97,11 @@ def test_every_inclusion_proof_is_the_proof_of_the_definition_and_valid() -> Non
             proof = inclusion_proof(index, size, Store(stored))
             assert list(proof) == audit_path(index, leaves[:size])
             verify_inclusion(index, size, leaf_hash(leaves[index]), proof, root)
+
+            steps = inclusion_path(index, size, leaf_hash(leaves[index]), proof)
+            assert [mth(leaves[slice(*step.sibling_leaves)]) for step in steps] == [step.sibling for step in steps]
+            assert [mth(leaves[slice(*step.leaves)]) for step in steps] == [step.hash for step in steps]
+            assert [step.sibling_leaves[1] <= index for step in steps] == [step.is_left for step in steps]
 
 
 def test_every_consistency_proof_is_the_proof_of_the_definition_and_valid() -> None:

@@ -99,12 +99,15 @@ def _record_checks(
         yield EvidenceCheck(f"the checkpoint is signed by {signer}: {error}", holds=False)
         return
     yield EvidenceCheck(f"the checkpoint of {checkpoint.size:,} records is signed by {signer}", holds=True)
-    # If the customer was erased, the ciphertext is missing, so the proof is checked with the stored leaf hash.
-    leaf = record.nodes[0] if record.nodes else b""
-    if record.HasField("ciphertext"):
-        leaf = SealedRecord(record.header, record.ciphertext).leaf_hash()
     claim = f"the record is number {record.index} of them, byte for byte as stored"
-    yield _inclusion_check(claim, record.index, checkpoint.size, leaf, proof.hashes, checkpoint.root)
+    yield _inclusion_check(claim, record.index, checkpoint.size, record_leaf(record), proof.hashes, checkpoint.root)
+
+
+def record_leaf(record: audit_pb2.StoredRecord) -> bytes:
+    """Return the leaf hash of a record's bytes; if the customer was erased, the ciphertext is missing, and it is as stored."""
+    if record.HasField("ciphertext"):
+        return SealedRecord(record.header, record.ciphertext).leaf_hash()
+    return record.nodes[0] if record.nodes else b""
 
 
 def _inclusion_check(

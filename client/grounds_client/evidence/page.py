@@ -8,6 +8,7 @@ from grounds.explain.v1 import explain_pb2
 from grounds.model.v1 import model_pb2
 from grounds_client.evidence.checks import EvidenceCheck
 from grounds_client.evidence.markup import Markup, definitions, section, table, tag
+from grounds_client.evidence.proof_path import proof_path
 from grounds_client.evidence.verdicts import mode_text, verdict_name, verdict_text
 from grounds_client.formatting import enum_name, number_text, time_text, value_text
 
@@ -80,6 +81,7 @@ def proof_section(evidence: _EvidencePack, checks: Sequence[EvidenceCheck], key:
         "Is the record unchanged?",
         tag("ul", *lines, class_="checks"),
         definitions([("index in the record log", str(proof.record.index)), ("checked with the public key", key)]),
+        proof_path(proof),
         tag("p", "Checkpoint, signed by the log:"),
         tag("pre", proof.checkpoint),
         tag("p", "Header of the record, as stored:"),
