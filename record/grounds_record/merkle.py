@@ -35,7 +35,7 @@ class Node(NamedTuple):
     number: int
 
 
-class PathStep(NamedTuple):
+class InclusionStep(NamedTuple):
     """One step of the path from a leaf to the root.
 
     Attributes:
@@ -205,7 +205,7 @@ def consistency_proof(old: int, new: int, read: NodeReader) -> tuple[bytes, ...]
     return _range_roots(_consistency_ranges(old, new), read)
 
 
-def inclusion_path(index: int, size: int, leaf: bytes, proof: Sequence[bytes]) -> tuple[PathStep, ...]:
+def inclusion_path(index: int, size: int, leaf: bytes, proof: Sequence[bytes]) -> tuple[InclusionStep, ...]:
     """Return the steps from a leaf to the root that an inclusion proof leads to (RFC 9162, 2.1.3.2).
 
     The hash of the last step is this root; without steps, it is `leaf`. The caller compares it with the root of the tree.
@@ -229,7 +229,7 @@ def inclusion_path(index: int, size: int, leaf: bytes, proof: Sequence[bytes]) -
         is_left = leaves[0] < start
         leaf = node_hash(sibling, leaf) if is_left else node_hash(leaf, sibling)
         start, end = min(start, leaves[0]), max(end, leaves[1])
-        steps.append(PathStep(sibling, leaves, is_left, leaf, (start, end)))
+        steps.append(InclusionStep(sibling, leaves, is_left, leaf, (start, end)))
     return tuple(steps)
 
 

@@ -12,7 +12,7 @@ from grounds_client.evidence.checks import record_leaf
 from grounds_client.evidence.markup import Markup, table, tag
 from grounds_record.checkpoint import parse_checkpoint
 from grounds_record.errors import ProofInvalid, RecordError
-from grounds_record.merkle import HASH_BYTES, PathStep, inclusion_path
+from grounds_record.merkle import HASH_BYTES, InclusionStep, inclusion_path
 from grounds_record.note import parse_note
 
 _BOX_WIDTH, _BOX_HEIGHT, _ROW_HEIGHT = 120, 76, 102
@@ -59,7 +59,7 @@ def proof_path(proof: audit_pb2.GetInclusionProofResponse) -> Markup:
     )
 
 
-def _step_rows(index: int, leaf: bytes, steps: Sequence[PathStep]) -> Iterator[Markup]:
+def _step_rows(index: int, leaf: bytes, steps: Sequence[InclusionStep]) -> Iterator[Markup]:
     """Yield one row for each step: the hash that the path has reached, and its sibling."""
     reached, label = leaf, f"record {index}"
     for step in steps:
@@ -113,7 +113,7 @@ def _box(left: int, label: str, digest: bytes, kind: str) -> Markup:
     )
 
 
-def _table(index: int, leaf: bytes, steps: Sequence[PathStep], root: bytes) -> Markup:
+def _table(index: int, leaf: bytes, steps: Sequence[InclusionStep], root: bytes) -> Markup:
     """Return the path as a table: the record, one row for each step, and the root in the checkpoint."""
     rows = [("record", "none", "none", str(index), leaf.hex())]
     for number, step in enumerate(steps, start=1):
