@@ -16,6 +16,7 @@ _UNUSABLE = {
     "unsupported": "has a type that is neither number, text nor time",
     "time": "days or times are not features; compute a number of days from them",
 }
+_USED = "a key, the label or the weight is computed from it; list it in [[features]] to use it nevertheless"
 _NOT_NUMBERS = {
     "mixed": "; correct them, or set missing in [table] if they mean a missing value",
     "unusual": (
@@ -69,17 +70,22 @@ def _plain_name(column: str, position: int) -> str:
 
 
 def default_features(
-    profiles: dict[str, ColumnProfile], roles: Collection[str], leave_out: Collection[str]
+    profiles: dict[str, ColumnProfile], roles: Collection[str], used: Collection[str], leave_out: Collection[str]
 ) -> tuple[tuple[FeatureEntry, ...], list[ColumnSummary]]:
     """Return a feature for each column of numbers or of few levels, and the columns that are left out.
 
     Args:
         profiles: The content of every column, by name.
         roles: Columns that are keys, the label or protected attributes; they are neither features nor left out.
+        used: Columns from which a key, the label or the weight is computed. They are no features, because they may contain
+            the label.
         leave_out: Columns that the spec leaves out.
     """
     candidates = [name for name in profiles if name not in roles]
-    reasons = {name: _reason_to_leave_out(name, profiles[name], is_listed=name in leave_out) for name in candidates}
+    reasons = {
+        name: _USED if name in used else _reason_to_leave_out(name, profiles[name], is_listed=name in leave_out)
+        for name in candidates
+    }
     names = dict(zip(candidates, feature_names(candidates), strict=True))
     features = [
         FeatureEntry(

@@ -65,6 +65,12 @@ def expression_columns(derivations: Iterable[ColumnDerivation]) -> set[str]:
     return {name for text in texts for name in names_in(text)}
 
 
+def source_columns(table: RawTable, derivations: Iterable[ColumnDerivation]) -> set[str]:
+    """Return the columns from which the derived columns of a table were computed, and the computed ones themselves."""
+    mapped = {one.source.column for one in derivations if isinstance(one.source, MappedColumn)}
+    return mapped | set(table.expressions) | {name for expression in table.expressions for name in names_in(expression)}
+
+
 def columns_of_derived(table: RawTable) -> set[str]:
     """Return the columns from which the derived columns of a table are computed."""
     derived = [column.name.partition(_MAPPED)[0] for column in table.columns if not is_plain_name(column.name)]

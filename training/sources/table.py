@@ -18,7 +18,7 @@ from grounds_record.printable_text import hidden_characters
 from models.schema import UNSEEN, Schema, level_codes
 from training.errors import DataInvalid, SpecInvalid, quote_name, shorten_list
 from training.sources.default_features import RESERVED_NAMES, default_features
-from training.sources.derived_columns import columns_of_derived
+from training.sources.derived_columns import columns_of_derived, source_columns
 from training.sources.incomplete_markets import small_markets, too_small_label
 from training.sources.key_columns import key_problems
 from training.sources.labels import bad_and_good, canonical_label
@@ -91,7 +91,10 @@ def read_table_samples(spec: Spec, source: SourceEntry, folder: Path = _HERE) ->
         left_out: list[ColumnSummary] = []
         if not spec.features:
             features, left_out = default_features(
-                _profiles(loaded, table_spec), _role_columns(spec), table_spec.leave_out
+                _profiles(loaded, table_spec),
+                _role_columns(spec),
+                source_columns(loaded.raw, derivations),
+                table_spec.leave_out,
             )
             spec = spec.model_copy(update={"features": features})
         check_feature_names(spec, tuple(feature.name for feature in spec.features))

@@ -131,3 +131,38 @@ def test_the_day_of_a_row_is_that_of_its_own_market(form: str, tmp_path: Path) -
 
     found = {(row.market, str(row.as_of)[:16]) for row in samples.rows.itertuples()}
     assert found == {("DE", "2017-02-28 23:30"), ("FI", "2017-03-01 00:30")}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_columns_from_which_keys_label_or_weight_are_computed_are_features_only_if_the_spec_lists_them(
+    form: str, tmp_path: Path
+) -> None:
+    """Otherwise the label would be among the features."""
+    table = small_table(
+        late_1=np.arange(ROWS) % 7,
+        late_2=np.arange(ROWS) % 5,
+        part=["a", "b"] * (ROWS // 2),
+        land=["Germany"] * ROWS,
+        exposure=np.arange(ROWS) % 3 + 1,
+    )
+    stored = store_table(pa.Table.from_pandas(table.drop(columns="bad"), preserve_index=False), form)
+    computed = (
+        SPEC.replace(
+            'label = "bad"', "label = { column = 'late_1 + late_2 > 6', bad = true }\nweight = \"exposure * 2\""
+        )
+        .replace('customer_id = "number"', "customer_id = \"part || '-' || number\"")
+        .replace('market = "DE"', 'market = { column = "land", values = { Germany = "DE" } }')
+    )
+
+    spec, samples = read(tmp_path, stored, computed)
+    listed, _ = read(tmp_path, stored, computed + '[[features]]\nname = "late_1"\n[[features]]\nname = "size"\n')
+
+    assert [feature.name for feature in spec.features] == ["size"]
+    used = summaries(samples)
+    for name in ("late_1", "late_2", "part", "number", "land", "exposure"):
+        assert used[name][:2] == (
+            "left out",
+            "a key, the label or the weight is computed from it; list it in [[features]] to use it nevertheless",
+        )
+    assert [feature.name for feature in listed.features] == ["late_1", "size"]
+    assert samples.rows["label"].tolist() == [int(row % 7 + row % 5 > 6) for row in range(ROWS)]
