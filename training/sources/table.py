@@ -18,7 +18,7 @@ from grounds_record.printable_text import hidden_characters
 from models.schema import UNSEEN, Schema, level_codes
 from training.errors import DataInvalid, SpecInvalid, quote_name, shorten_list
 from training.sources.default_features import RESERVED_NAMES, default_features
-from training.sources.derived_columns import columns_of_derived, source_columns
+from training.sources.derived_columns import ColumnDerivation, columns_of_derived, source_columns
 from training.sources.incomplete_markets import small_markets, too_small_label
 from training.sources.key_columns import key_problems
 from training.sources.labels import bad_and_good, canonical_label
@@ -88,15 +88,7 @@ def read_table_samples(spec: Spec, source: SourceEntry, folder: Path = _HERE) ->
         _check_columns(spec, loaded, for_fit=True)
         waterfall = _set_rejected_aside(spec, loaded, _exclude(spec, loaded))
         waterfall = _drop_unlabelled(table_spec, loaded, waterfall)
-        left_out: list[ColumnSummary] = []
-        if not spec.features:
-            features, left_out = default_features(
-                _profiles(loaded, table_spec),
-                _role_columns(spec),
-                source_columns(loaded.raw, derivations),
-                table_spec.leave_out,
-            )
-            spec = spec.model_copy(update={"features": features})
+        spec, left_out = _list_features(spec, table_spec, loaded, derivations)
         check_feature_names(spec, tuple(feature.name for feature in spec.features))
         reader = _TableReader(spec, table_spec, loaded)
         cells, problems = reader.read(for_fit=True)
@@ -186,6 +178,21 @@ def read_table_customers(
     rows = _assemble_rows(spec, cells)
     rows = rows.assign(**{name: _level_codes(cells[f"feature:{name}"], known) for name, known in levels.items()})
     return CustomerRows(rows, (*waterfall, ("rows used", len(rows))), summary, loaded.raw.confirmation)
+
+
+def _list_features(
+    spec: Spec, table_spec: TableSpec, loaded: LoadedTable, derivations: Sequence[ColumnDerivation]
+) -> tuple[Spec, list[ColumnSummary]]:
+    """Return the spec with its features, which are the default ones if it lists none, and the columns that are left out then."""
+    if spec.features:
+        return spec, []
+    features, left_out = default_features(
+        _profiles(loaded, table_spec),
+        _role_columns(spec),
+        source_columns(loaded.raw, derivations),
+        table_spec.leave_out,
+    )
+    return spec.model_copy(update={"features": features}), left_out
 
 
 def _features_of_schema(schema: Schema) -> tuple[FeatureEntry, ...]:
