@@ -20,6 +20,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
+from google.protobuf.message import Message
+
 from server.edges.identity.callers import LOCAL_CALLER, Caller
 from server.errors import PageTokenInvalid, ResyncRequired
 from server.stores.runs.changes import SyncPhase
@@ -189,6 +191,34 @@ class PageTokens:
             raise ResyncRequired(f"the token is older than {days} days; begin again without a token", days=days)
         return cursor(**content)
 
+    def write_position(self, kind: str, condition: Message, position: Sequence[int]) -> str:
+        """Return the token of the next page of a list, which is valid only for the same method and condition.
+
+        Args:
+            kind: Name of the list, different for each method.
+            condition: The fields of the request that determine the list. The message must have no map fields, so that equal
+                conditions have equal bytes.
+            position: The end of the page.
+        """
+        return self.sign([kind, _condition_digest(condition), *position])
+
+    def read_position(self, token: str, kind: str, condition: Message) -> list[int] | None:
+        """Return the position of a token of `write_position`; None for "", which is the first page.
+
+        Raises:
+            PageTokenInvalid: The token is invalid, or was issued for a different caller, method or condition.
+        """
+        if not token:
+            return None
+        match self.open(token):
+            case [found, digest, *position] if found == kind:
+                if digest != _condition_digest(condition):
+                    raise PageTokenInvalid(
+                        "page_token was issued for a different list: send the other fields as for the first page, or omit page_token"
+                    )
+                return position
+        raise PageTokenInvalid(INVALID_MESSAGE)
+
     def sign(self, content: object) -> str:
         """Return a signed token that contains any value that JSON can represent."""
         data = json.dumps(content, separators=(",", ":")).encode()
@@ -210,6 +240,11 @@ class PageTokens:
         if not any(hmac.compare_digest(mac, _mac(key, data)) for key in self._keys()):
             raise PageTokenInvalid(INVALID_MESSAGE)
         return json.loads(data)
+
+
+def _condition_digest(condition: Message) -> str:
+    """Return the SHA-256 of a message."""
+    return hashlib.sha256(condition.SerializeToString(deterministic=True)).hexdigest()
 
 
 def _mac(key: bytes, data: bytes) -> bytes:

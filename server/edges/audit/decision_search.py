@@ -1,6 +1,5 @@
 """Lists and random samples of decisions. Both read only record headers, which contain no personal data."""
 
-import hashlib
 import time
 from dataclasses import dataclass
 
@@ -11,9 +10,9 @@ from server.edges.credit.decision_records import decision_of_label
 from server.edges.explanations import time_from_timestamp, timestamp
 from server.edges.identity.callers import Caller
 from server.edges.limits import LoanDeskPriority
-from server.edges.page_tokens import INVALID_MESSAGE, PageTokens, page_size
+from server.edges.page_tokens import PageTokens, page_size
 from server.edges.thread_pool import StoreThreads
-from server.errors import PageTokenInvalid, RequestInvalid, Violation, summarize_violations
+from server.errors import RequestInvalid, Violation, summarize_violations
 from server.stores.record_log.decision_index import DecisionCursor, DecisionIndex, DecisionQuery
 from server.stores.record_log.entries import time_from_us
 from server.stores.record_log.proofs import ProofReader
@@ -72,7 +71,8 @@ class DecisionSearch:
         """
         end = time.monotonic() + _PAGE_SECONDS_MAX
         tokens, query = self._tokens.for_caller(caller), _query(request.filter)
-        cursor, missing = _read_cursor(request, tokens), page_size(request.page_size)
+        position = tokens.read_position(request.page_token, _TOKEN_KIND, request.filter)
+        cursor, missing = DecisionCursor(*position) if position else None, page_size(request.page_size)
         parts = list[bytes]()
         while True:
             part = await self._threads.run(self._encode_part, query, cursor, min(missing, _PART_ROWS))
@@ -81,7 +81,7 @@ class DecisionSearch:
             if cursor is None:
                 break
             if not missing or time.monotonic() >= end:
-                token = _page_token(request.filter, cursor, tokens)
+                token = tokens.write_position(_TOKEN_KIND, request.filter, [cursor.time_us, cursor.index])
                 parts.append(pb.ListDecisionsResponse(next_page_token=token).SerializeToString())
                 break
             await self._priority.wait()
@@ -131,34 +131,6 @@ class DecisionSearch:
             strata=[_stratum_message(columns, values, *found) for values, found in strata.items()],
             checkpoint=head.checkpoint,
         )
-
-
-def _page_token(decision_filter: pb.DecisionFilter, cursor: DecisionCursor, tokens: PageTokens) -> str:
-    """Return the token of the next page, which is valid only with the same filter."""
-    return tokens.sign([_TOKEN_KIND, _filter_digest(decision_filter), cursor.time_us, cursor.index])
-
-
-def _read_cursor(request: pb.ListDecisionsRequest, tokens: PageTokens) -> DecisionCursor | None:
-    """Return the position at which the page begins; None for the first page.
-
-    Raises:
-        PageTokenInvalid: The token is invalid, or was issued for a different caller, method or filter.
-    """
-    if not request.page_token:
-        return None
-    match tokens.open(request.page_token):
-        case [kind, digest, time_us, index] if kind == _TOKEN_KIND:
-            if digest != _filter_digest(request.filter):
-                raise PageTokenInvalid(
-                    "page_token was issued for a different filter; use the filter of the first page, or omit page_token"
-                )
-            return DecisionCursor(time_us, index)
-    raise PageTokenInvalid(INVALID_MESSAGE)
-
-
-def _filter_digest(decision_filter: pb.DecisionFilter) -> str:
-    """Return the SHA-256 of a filter. The message has no map fields, so equal filters have equal bytes."""
-    return hashlib.sha256(decision_filter.SerializeToString(deterministic=True)).hexdigest()
 
 
 def _query(decision_filter: pb.DecisionFilter) -> DecisionQuery:

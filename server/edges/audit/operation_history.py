@@ -1,6 +1,5 @@
 """What operators changed and which calls the server refused, as the record log states it: ListActivations, CountRefusedCalls."""
 
-import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,9 +18,9 @@ from grounds_record.activations import (
 from grounds_record.errors import RecordError
 from server.edges.explanations import time_from_timestamp, timestamp
 from server.edges.identity.callers import Caller
-from server.edges.page_tokens import INVALID_MESSAGE, PageTokens, page_size
+from server.edges.page_tokens import PageTokens, page_size
 from server.edges.thread_pool import StoreThreads
-from server.errors import PageTokenInvalid, RecordDamaged
+from server.errors import RecordDamaged
 from server.stores.record_log.activations import read_history
 from server.stores.record_log.entries import time_from_us, us_since_epoch
 from server.stores.record_log.log import RecordLog
@@ -77,7 +76,8 @@ class OperationHistory:
             RecordDamaged: A record was changed after it was written.
         """
         tokens = self._tokens.for_caller(caller)
-        before, size = _read_cursor(request, tokens), page_size(request.page_size)
+        (before,) = tokens.read_position(request.page_token, _TOKEN_KIND, _condition(request)) or (None,)
+        size = page_size(request.page_size)
         return await self._threads.run_long(self._read_page, request, before, size, tokens)
 
     def _read_page(
@@ -102,7 +102,7 @@ class OperationHistory:
             if not self._concerns_market(change, request.market):
                 continue
             if len(page) == size:
-                token = tokens.sign([_TOKEN_KIND, _condition_digest(request), page[-1].index])
+                token = tokens.write_position(_TOKEN_KIND, _condition(request), [page[-1].index])
                 return pb.ListActivationsResponse(activations=page, next_page_token=token)
             page.append(self._message(history, change))
         return pb.ListActivationsResponse(activations=page)
@@ -173,27 +173,9 @@ class OperationHistory:
         )
 
 
-def _read_cursor(request: pb.ListActivationsRequest, tokens: PageTokens) -> int | None:
-    """Return the index before which the page begins; None for the first page.
-
-    Raises:
-        PageTokenInvalid: The token is invalid, or was issued for a different caller, method or condition.
-    """
-    if not request.page_token:
-        return None
-    match tokens.open(request.page_token):
-        case [kind, digest, index] if kind == _TOKEN_KIND:
-            if digest != _condition_digest(request):
-                raise PageTokenInvalid(
-                    "page_token was issued for different conditions; use those of the first page, or omit page_token"
-                )
-            return int(index)
-    raise PageTokenInvalid(INVALID_MESSAGE)
-
-
-def _condition_digest(request: pb.ListActivationsRequest) -> str:
-    """Return the SHA-256 of the conditions of a request. The message has no map fields, so equal conditions have equal bytes."""
-    conditions = pb.ListActivationsRequest(market=request.market, family=request.family)
+def _condition(request: pb.ListActivationsRequest) -> pb.ListActivationsRequest:
+    """Return the fields of a request that determine the list."""
+    condition = pb.ListActivationsRequest(market=request.market, family=request.family)
     if request.HasField("at_time"):
-        conditions.at_time.CopyFrom(request.at_time)
-    return hashlib.sha256(conditions.SerializeToString(deterministic=True)).hexdigest()
+        condition.at_time.CopyFrom(request.at_time)
+    return condition

@@ -1,7 +1,5 @@
 """Lists the decisions about one customer with the override and the outcome in force: ListCustomerDecisions."""
 
-import hashlib
-
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.customer.v1.customer_pb2 import Customer
 from grounds_record.header import Header
@@ -9,9 +7,8 @@ from server.edges.credit.decision_records import decision_from_record, decision_
 from server.edges.credit.events import read_customer_events
 from server.edges.explanations import timestamp
 from server.edges.identity.callers import Caller
-from server.edges.page_tokens import INVALID_MESSAGE, PageTokens
+from server.edges.page_tokens import PageTokens
 from server.edges.thread_pool import StoreThreads
-from server.errors import PageTokenInvalid
 from server.stores.record_log.decision_index import CREDIT_DECISION
 from server.stores.record_log.entries import Record, time_from_us
 from server.stores.record_log.log import RecordLog
@@ -38,7 +35,7 @@ class CustomerHistory:
             RecordDamaged: A record was changed after it was written.
         """
         tokens = self._tokens.for_caller(caller)
-        before = _read_token(request, tokens)
+        (before,) = tokens.read_position(request.page_token, _TOKEN_KIND, request.customer) or (_AFTER_ALL,)
         size = min(request.page_size or _PAGE_SIZE_DEFAULT, _PAGE_SIZE_MAX)
         return await self._threads.run(self._read_page, request.customer, before, size, tokens)
 
@@ -57,7 +54,7 @@ class CustomerHistory:
             page[override.decision_id].override.CopyFrom(override)  # the last one is in force
         for outcome in events.outcomes:
             page[outcome.decision_id].outcome.CopyFrom(outcome)
-        token = tokens.sign([_TOKEN_KIND, _digest(customer), found[size - 1][1]]) if len(found) > size else ""
+        token = tokens.write_position(_TOKEN_KIND, customer, [found[size - 1][1]]) if len(found) > size else ""
         return pb.ListCustomerDecisionsResponse(decisions=page.values(), next_page_token=token)
 
 
@@ -76,22 +73,3 @@ def _decision_message(header: Header, record: Record | Exception) -> pb.Customer
     else:
         message.content_removed = True
     return message
-
-
-def _read_token(request: pb.ListCustomerDecisionsRequest, tokens: PageTokens) -> int:
-    """Return the index before which the page begins.
-
-    Raises:
-        PageTokenInvalid: The token is invalid, or was issued for a different caller, method or customer.
-    """
-    if not request.page_token:
-        return _AFTER_ALL
-    match tokens.open(request.page_token):
-        case [kind, digest, index] if kind == _TOKEN_KIND and digest == _digest(request.customer):
-            return int(index)
-    raise PageTokenInvalid(INVALID_MESSAGE)
-
-
-def _digest(customer: Customer) -> str:
-    """Return a digest of a customer, for a page token."""
-    return hashlib.sha256(customer.SerializeToString(deterministic=True)).hexdigest()
