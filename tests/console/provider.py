@@ -162,7 +162,6 @@ def add_token_endpoints(app: Any, server: AuthorizationServer, state: State) -> 
     def issue_tokens() -> Any:
         """Answer a request for tokens, unless there is an outage."""
         state.grants[flask.request.form["grant_type"]] += 1
-        time.sleep(state.fault("seconds", 0))
         match state.fault("outage", ""):
             case "dropped":
                 flask.request.environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
@@ -173,7 +172,11 @@ def add_token_endpoints(app: Any, server: AuthorizationServer, state: State) -> 
                 return {"error": "temporarily_unavailable"}, 400
             case "status":
                 return {"error": "invalid_grant"}, 503
-        return server.create_token_response()
+        answer = server.create_token_response()
+        time.sleep(
+            state.fault("seconds", 0)
+        )  # the provider knows only the new tokens now, and the console only the old ones
+        return answer
 
     def revoke_token() -> Any:
         """Forget a refresh token, and count it if it was known (RFC 7009)."""
