@@ -28,7 +28,7 @@ from server.stores.runs.changes import SyncPhase
 
 _MAC_BYTES = 16
 _PAGE_SIZE_DEFAULT, _PAGE_SIZE_MAX = 100, 1000
-INVALID_MESSAGE = "the token is invalid: pass a token that the same method returned, unchanged"
+_INVALID_MESSAGE = "the token is invalid: pass a token that the same method returned, unchanged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,10 +181,10 @@ class PageTokens:
         """
         content = self.open(token)
         if not isinstance(content, dict) or content.pop("kind", None) != _TOKEN_KINDS[cursor]:
-            raise PageTokenInvalid(INVALID_MESSAGE)
+            raise PageTokenInvalid(_INVALID_MESSAGE)
         # A different release may have signed a cursor with the same name but different fields.
         if set(content) != {"at", *(field.name for field in fields(cursor))}:
-            raise PageTokenInvalid(INVALID_MESSAGE)
+            raise PageTokenInvalid(_INVALID_MESSAGE)
         written = dt.datetime.fromtimestamp(content.pop("at"), dt.UTC)
         if self._clock() - written > self._age_max:
             days = f"{self._age_max / dt.timedelta(days=1):g}"
@@ -217,7 +217,7 @@ class PageTokens:
                         "page_token was issued for a different list: send the other fields as for the first page, or omit page_token"
                     )
                 return position
-        raise PageTokenInvalid(INVALID_MESSAGE)
+        raise PageTokenInvalid(_INVALID_MESSAGE)
 
     def sign(self, content: object) -> str:
         """Return a signed token that contains any value that JSON can represent."""
@@ -234,11 +234,11 @@ class PageTokens:
             # `sign` removes the padding. Add it again, because the decoder requires a multiple of four characters.
             data = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
         except (binascii.Error, ValueError) as error:
-            raise PageTokenInvalid(INVALID_MESSAGE) from error
+            raise PageTokenInvalid(_INVALID_MESSAGE) from error
         mac, data = data[:_MAC_BYTES], data[_MAC_BYTES:]
         # The comparison takes constant time. It precedes parsing, so that unsigned bytes never reach the JSON parser.
         if not any(hmac.compare_digest(mac, _mac(key, data)) for key in self._keys()):
-            raise PageTokenInvalid(INVALID_MESSAGE)
+            raise PageTokenInvalid(_INVALID_MESSAGE)
         return json.loads(data)
 
 

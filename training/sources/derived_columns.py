@@ -12,7 +12,7 @@ import duckdb
 
 from models.identifiers import CUSTOMER_ID_PATTERN, MARKET_PATTERN
 from training.errors import DataInvalid, SpecInvalid, quote_name
-from training.sources.expressions import is_plain_name, names_in, referenced_columns, rename_columns
+from training.sources.expressions import is_plain_name, names_in, referenced_columns, rename_columns, text_columns
 from training.sources.reader.casts import number_cast, numbers_of, text_cast
 from training.sources.reader.raw_table import RawColumn, RawTable, open_file, plain_reason, quote_literal, read_strictly
 from training.sources.reader.unreadable import find_unreadable, refuse_unreadable
@@ -20,6 +20,7 @@ from training.spec import MappedColumn, Spec
 from training.spec.reading import ReadingSpec
 
 _MOSTLY = 0.5
+_KEY_FIELDS = (".customer_id", ".market_column", ".market", ".basket", ".product", ".time", ".as_of_column")
 _MAPPED = " (mapped for "
 _DIGITS_MAX = 18
 _VALUES_SHOWN = 8
@@ -107,7 +108,8 @@ def _add_expression(
     """Return the table with an additional column that has the values of an expression."""
     names = referenced_columns(derivation.field, expression, [column.name for column in table.columns])
     table = read_strictly(table, temporary, _read_completely)
-    values = {name: _value_sql(table, derivation.field, name, reading) for name in names}
+    texts = text_columns(expression, is_key=derivation.field.endswith(_KEY_FIELDS))
+    values = {name: _value_sql(table, derivation.field, name, reading, is_text=name in texts) for name in names}
     aliases = {name: f"v{number}" for number, name in enumerate(names)}
     sql = rename_columns(derivation.field, expression, aliases)
     present = ", ".join(column.sql for column in table.columns)
@@ -132,10 +134,11 @@ def _read_completely(table: RawTable) -> RawTable:
     return table
 
 
-def _value_sql(table: RawTable, field: str, name: str, reading: ReadingSpec) -> str:
+def _value_sql(table: RawTable, field: str, name: str, reading: ReadingSpec, *, is_text: bool) -> str:
     """Return the SQL by which an expression uses a column: numbers as exact decimals, everything else as text.
 
-    A column of text is numeric if at least half of its values are numbers. Every other value of a numeric column is
+    A column of text stays text if the expression uses it as text (`is_text`), because 00123 and 1.10 are codes there.
+    Otherwise it is numeric if at least half of its values are numbers. Every other value of a numeric column is
     unreadable. A numeric column is a DECIMAL with as many digits as its values need, so that products are exact. If a
     column needs more than 18 digits, it is a DOUBLE.
     """
@@ -144,6 +147,8 @@ def _value_sql(table: RawTable, field: str, name: str, reading: ReadingSpec) -> 
     number, text = number_cast(table, name, field, reading.missing), text_cast(table, name, field, reading.missing)
     if not column.is_text:
         return f"CASE WHEN {text.value} IS NOT NULL THEN {column.sql} END" if reading.missing else column.sql
+    if is_text:
+        return text.value
     numbers = numbers_of(table, column)
     plain = numbers.standard_sql(text.value, is_grouped=bool(numbers.thousands))
     plain = f"CASE WHEN {number.value} IS NOT NULL THEN ltrim({plain}, '+') END"

@@ -20,6 +20,75 @@ _CLASSES = {
 }
 _CLAUSES = ("where_clause", "group_expressions", "having", "qualify", "sample", "modifiers")
 _NAMES_SHOWN = 20
+_COMPARISONS = ("BETWEEN", "COMPARISON", "OPERATOR")  # IN is an operator
+_EQUALITIES = (
+    "COMPARE_EQUAL",
+    "COMPARE_NOTEQUAL",
+    "COMPARE_DISTINCT_FROM",
+    "COMPARE_NOT_DISTINCT_FROM",
+    "COMPARE_IN",
+    "COMPARE_NOT_IN",
+)
+_ARITHMETIC = {
+    "+",
+    "-",
+    "*",
+    "/",
+    "//",
+    "%",
+    "**",
+    "^",
+    "abs",
+    "ceil",
+    "floor",
+    "round",
+    "sqrt",
+    "ln",
+    "log",
+    "exp",
+    "pow",
+}
+_TEXT_FUNCTIONS = {
+    *(
+        "||",
+        "~~",
+        "!~~",
+        "~~*",
+        "!~~*",
+        "concat",
+        "concat_ws",
+        "contains",
+        "format",
+        "left",
+        "length",
+        "lower",
+        "lpad",
+        "ltrim",
+    ),
+    *(
+        "prefix",
+        "regexp_extract",
+        "regexp_full_match",
+        "regexp_matches",
+        "regexp_replace",
+        "replace",
+        "reverse",
+        "right",
+        "rpad",
+    ),
+    *(
+        "rtrim",
+        "split_part",
+        "starts_with",
+        "strptime",
+        "substr",
+        "substring",
+        "suffix",
+        "trim",
+        "try_strptime",
+        "upper",
+    ),
+}
 
 
 def referenced_columns(field: str, expression: str, columns: Collection[str]) -> tuple[str, ...]:
@@ -85,6 +154,53 @@ def names_in(expression: str) -> tuple[str, ...]:
     return tuple(
         ".".join(node["column_names"]) for node in _nodes(tree["select_list"]) if node["class"] == "COLUMN_REF"
     )
+
+
+def text_columns(expression: str, *, is_key: bool = False) -> set[str]:
+    """Return the columns that an expression uses as text: their values must be those of the file, with leading zeros.
+
+    Text functions, such as || and left, and tests for equality with quoted texts use a column as text, unless the expression
+    also computes with it or compares it with a number. Every other use leaves open what the column is.
+
+    Args:
+        expression: A DuckDB expression. The result is empty if it is not valid SQL.
+        is_key: Whether the value is a key, such as a customer. Then every column is text with whose values the expression
+            does not compute.
+    """
+    try:
+        tree = _parse("", expression)["select_list"]
+    except SpecInvalid:
+        return set()
+    texts, numbers, computed = set[str](), set[str](), set[str]()
+    for node in _nodes(tree):
+        operands = [each for value in node.values() if isinstance(value, dict | list) for each in _first_nodes(value)]
+        names = {".".join(each["column_names"]) for each in operands if each["class"] == "COLUMN_REF"}
+        kinds = {each["literal"]["kind"] for each in operands if each["class"] == "CONSTANT"}
+        function = str(node.get("function_name", "")).lower()
+        if function in _TEXT_FUNCTIONS or (node["type"] in _EQUALITIES and kinds == {"STRING"}):
+            texts |= names
+        elif function in _ARITHMETIC or (node["class"] in _COMPARISONS and kinds & {"INTEGER", "NUMERIC"}):
+            numbers |= names
+        if function in _ARITHMETIC:
+            computed |= _column_names(node)
+    return (texts | (_column_names(tree) - computed if is_key else set())) - numbers
+
+
+def _column_names(tree: Any) -> set[str]:
+    """Return the columns in a part of a syntax tree."""
+    return {".".join(each["column_names"]) for each in _nodes(tree) if each["class"] == "COLUMN_REF"}
+
+
+def _first_nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    """Yield the expression nodes of a part of a syntax tree that are in no other node of that part."""
+    if isinstance(tree, dict):
+        if "class" in tree:
+            yield tree
+            return
+        tree = list(tree.values())
+    if isinstance(tree, list):
+        for value in tree:
+            yield from _first_nodes(value)
 
 
 def is_plain_name(text: str) -> bool:

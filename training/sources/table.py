@@ -19,6 +19,7 @@ from models.schema import UNSEEN, Schema, level_codes
 from training.errors import DataInvalid, SpecInvalid, quote_name, shorten_list
 from training.sources.default_features import RESERVED_NAMES, default_features
 from training.sources.derived_columns import ColumnDerivation, columns_of_derived, source_columns
+from training.sources.expressions import text_columns
 from training.sources.incomplete_markets import small_markets, too_small_label
 from training.sources.key_columns import key_problems
 from training.sources.labels import bad_and_good, canonical_label
@@ -273,7 +274,9 @@ def _exclude(spec: Spec, loaded: LoadedTable) -> Waterfall:
     assert spec.table is not None
     waterfall = [("rows read", loaded.rows)]
     for exclusion in spec.table.exclude:
-        records = _matching_records(_typed_columns(spec, loaded), f"table.exclude {exclusion.code}", exclusion.where)
+        records = _matching_records(
+            _typed_columns(spec, loaded, exclusion.where), f"table.exclude {exclusion.code}", exclusion.where
+        )
         loaded.connection.register("matching_records", pd.DataFrame({"matching": records}))
         loaded.connection.execute(f"DELETE FROM cells WHERE {RECORD} IN (SELECT matching FROM matching_records)")  # noqa: S608 - a constant
         waterfall.append((f"left out: {exclusion.code}", -len(records)))
@@ -287,7 +290,9 @@ def _set_rejected_aside(spec: Spec, loaded: LoadedTable, waterfall: Waterfall) -
     assert spec.table is not None
     if spec.table.reject is None:
         return waterfall
-    records = _matching_records(_typed_columns(spec, loaded), "table.reject", spec.table.reject.where)
+    records = _matching_records(
+        _typed_columns(spec, loaded, spec.table.reject.where), "table.reject", spec.table.reject.where
+    )
     if not records:
         raise DataInvalid(
             f"table.reject: the condition `where` is true for no row of {loaded.raw.name}; correct the condition, or remove "
@@ -322,10 +327,13 @@ def _assemble_rejected(
     return rows[~rows["market"].isin(small)].reset_index(drop=True)
 
 
-def _typed_columns(spec: Spec, loaded: LoadedTable) -> duckdb.DuckDBPyRelation:
-    """Return the rows with the columns that a condition of the spec can use, in the types in which they are read."""
+def _typed_columns(spec: Spec, loaded: LoadedTable, where: str) -> duckdb.DuckDBPyRelation:
+    """Return the rows with the columns that a condition of the spec can use, in the types in which they are read.
+
+    A column that the condition compares with a quoted text is text, because 01 and 1 are different codes there.
+    """
     assert spec.table is not None
-    texts = {spec.table.customer_id, spec.table.market_column}
+    texts = {spec.table.customer_id, spec.table.market_column} | text_columns(where)
     expressions = []
     for column in loaded.raw.columns:
         quoted = '"' + column.name.replace('"', '""') + '"'

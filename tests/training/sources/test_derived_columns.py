@@ -53,6 +53,49 @@ def test_a_cell_that_is_no_number_is_counted_in_an_expression(tmp_path: Path) ->
         lines_of(tmp_path, "who;what;each\nA;1;1,50\nB;x;1,50\nC;2;1,50\n")
 
 
+def test_what_an_expression_uses_as_text_is_as_written_in_the_file(tmp_path: Path) -> None:
+    """Otherwise 00123 and 123 would be one customer, and 1.10 and 1.1 one code."""
+    columns = {"customer_id": "who || '-' || number", "time": "day", "amount": "each"}
+    text = "who;number;each\n01;00123;1,50\n1;123;2,50\n1;1.10;3,50\n1;1.1;4,50\n"
+    assert [customer for _, customer, _ in lines_of(tmp_path, text, columns=columns, decimal=",", thousands=".")] == [
+        *("01-00123", "1-1.1", "1-1.10", "1-123")
+    ]
+
+    of_code = columns | {"customer_id": "CASE WHEN code = '1.10' THEN 'A' ELSE left(code, 2) END"}
+    found = lines_of(tmp_path, "code;each\n1.10;1.50\n1.1;2.50\n01;3.50\n", columns=of_code, decimal=".")
+    assert found == [("DE", "01", "3.50"), ("DE", "1.", "2.50"), ("DE", "A", "1.50")]
+
+
+def test_a_key_keeps_the_zeros_of_columns_with_which_it_does_not_compute(tmp_path: Path) -> None:
+    columns = {"customer_id": "coalesce(who, number)", "time": "day", "amount": "each"}
+    computed = columns | {"customer_id": "number * 10"}
+    text = "who;number;each\n007;1;1,50\n;0012;2,50\n"
+    assert [each[1] for each in lines_of(tmp_path, text, columns=columns)] == ["0012", "007"]
+    assert [each[1] for each in lines_of(tmp_path, text, columns=computed)] == ["10", "120"]
+
+
+def test_columns_with_which_an_expression_computes_are_numbers_with_leading_zeros_or_not(tmp_path: Path) -> None:
+    text = "who;what;each\nA;007;0,50\nB;4;0,25\n"
+    assert lines_of(tmp_path, text) == [("DE", "A", "3.50"), ("DE", "B", "1.00")]
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_condition_that_compares_with_a_quoted_text_compares_what_is_written(form: str, tmp_path: Path) -> None:
+    table = made_customers(300).assign(code=["1.10", "1.1", "01", "1", "5"] * 60)
+    path = tmp_path / f"customers.{form}"
+    table.to_csv(path, index=False) if form == "csv" else table.to_parquet(path, index=False)
+    exclude = "".join(
+        f'[[table.exclude]]\ncode = "{code}"\nwhere = "{where}"\n'
+        for code, where in (("TEN", "code = '1.10'"), ("ZERO", "code IN ('01')"), ("FIVE", "code = 5"))
+    )
+    (tmp_path / "spec.toml").write_text(TABLE_SPEC.replace("[search]", exclude + "[search]"))
+
+    _, samples = read_table_samples(read_spec(tmp_path / "spec.toml"), path)
+
+    left_out = {name: count for name, count in samples.waterfall if name.startswith("left out: ")}
+    assert left_out == {"left out: TEN": -60, "left out: ZERO": -60, "left out: FIVE": -60}
+
+
 def test_markets_as_people_write_them_are_mapped_by_a_table_of_values(tmp_path: Path) -> None:
     (tmp_path / "countries.csv").write_text("name,code\nGermany,DE\nÖsterreich,AT\n", encoding="utf-8")
     market = {"column": "land", "map": "countries.csv"}
