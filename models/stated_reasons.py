@@ -95,13 +95,10 @@ def _strongest_feature(
     A contribution of 0 does not count, because the score may not depend on such a feature at all.
     """
     counted = [position for position, log_odds in enumerate(contributions) if log_odds != 0.0]
-    strongest = sorted(counted, key=lambda position: -contributions[position])[
-        :1
-    ]  # stable: ties keep the schema's order
-    return [
-        GroupContribution(schema.features[one].group, contributions[one], points[one], (schema.names[one],))
-        for one in strongest
-    ]
+    if not counted:
+        return []
+    one = max(counted, key=contributions.__getitem__)  # of equal ones, the first of the schema
+    return [GroupContribution(schema.features[one].group, contributions[one], points[one], (schema.names[one],))]
 
 
 def stated_text(schema: Schema, group: GroupContribution, locale: str, values: _Values, typical: _Typical) -> str:

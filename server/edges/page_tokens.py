@@ -4,8 +4,8 @@ A token is URL-safe base64 of a truncated HMAC-SHA256, followed by JSON: the nam
 token was written, and the cursor's fields. The signature prevents callers from changing the position. A token grants no
 permission.
 
-A token is valid only if its fields are those of the cursor, because a missing field has no value that is right for every
-copy. So a release that adds, renames or removes a field invalidates the tokens that callers keep: each copy needs one full
+A token is valid only if its fields are those of the cursor, because a default would be wrong for some
+copies. So a release that adds, renames or removes a field invalidates the tokens that callers keep: each copy needs one full
 synchronization. While servers of both releases answer, copies alternate between them. Change fields rarely, state it in
 CHANGELOG.md, and upgrade the servers of a database together.
 """
@@ -202,8 +202,14 @@ class PageTokens:
         """
         return self.sign([kind, _condition_digest(condition), *position])
 
-    def read_position(self, token: str, kind: str, condition: Message) -> list[int] | None:
+    def read_position(self, token: str, kind: str, condition: Message, count: int) -> list[int] | None:
         """Return the position of a token of `write_position`; None for "", which is the first page.
+
+        Args:
+            token: The token from the caller's request.
+            kind: As for `write_position`.
+            condition: As for `write_position`.
+            count: How many numbers a position of this list has.
 
         Raises:
             PageTokenInvalid: The token is invalid, or was issued for a different caller, method or condition.
@@ -211,7 +217,7 @@ class PageTokens:
         if not token:
             return None
         match self.open(token):
-            case [found, digest, *position] if found == kind:
+            case [found, digest, *position] if found == kind and len(position) == count:
                 if digest != _condition_digest(condition):
                     raise PageTokenInvalid(
                         "page_token was issued for a different list: send the other fields as for the first page, or omit page_token"

@@ -51,3 +51,11 @@ def test_the_readme_of_the_server_lists_every_setting() -> None:
     missing = [name for name in Settings.model_fields if f"| `{name}` |" not in text]
 
     assert not missing
+
+
+def test_the_readme_of_the_client_has_every_command() -> None:
+    text = (ROOT / "client" / "README.md").read_text(encoding="utf-8")
+
+    missing = [words for name, *words in COMMANDS if name == "client" and f"`grounds {' '.join(words)}" not in text]
+
+    assert not missing

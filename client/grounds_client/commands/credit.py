@@ -163,7 +163,7 @@ def history(
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJsonLines = False,
 ) -> None:
-    """List the decisions about one customer, newest first, each with the override and the outcome in force."""
+    """List the decisions about one customer, newest first, each with the override in force and the newest outcome."""
     with connect(address) as client:
         decisions = list(islice(client.list_customer_decisions(market, customer, page_size=min(count, 100)), count))
     if as_json:

@@ -59,7 +59,15 @@ def show_history(console: Console, history: credit_pb2.GetCreditDecisionResponse
 def show_customer_decisions(console: Console, decisions: Sequence[credit_pb2.CustomerDecision]) -> None:
     """Print the decisions about one customer, and what was recorded for them since."""
     table = make_table()
-    for title in ("decision", "decided (UTC)", "requested", "outcome", "grade", "override in force", "latest event"):
+    for title in (
+        "decision id",
+        "decided (UTC)",
+        "requested",
+        "decision",
+        "grade",
+        "override in force",
+        "newest outcome",
+    ):
         table.add_column(title, no_wrap=True)
     for each in decisions:
         add_row(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from grounds.audit.v1 import sample_pb2 as pb
 from grounds.credit.v1 import credit_pb2
 from server.edges.audit.proofs import check_tree_size
-from server.edges.credit.decision_records import decision_of_label
+from server.edges.credit.decision_records import decision_of_label, label_of_decision
 from server.edges.explanations import time_from_timestamp, timestamp
 from server.edges.identity.callers import Caller
 from server.edges.limits import LoanDeskPriority
@@ -23,7 +23,6 @@ _SAMPLE_MAX = 20_000
 _TOKEN_KIND = "decisions"  # noqa: S105 - part of page tokens
 _PAGE_SECONDS_MAX = 2.0  # then a page ends early
 _PART_ROWS = 50  # a part of a page takes about a millisecond
-_DECISION_PREFIX = "DECISION_"
 _STRATUM_COLUMNS = {  # strata are sorted by these columns, in this order
     pb.STRATUM_KEY_MARKET: "market",
     pb.STRATUM_KEY_DECISION: "decision",
@@ -71,7 +70,7 @@ class DecisionSearch:
         """
         end = time.monotonic() + _PAGE_SECONDS_MAX
         tokens, query = self._tokens.for_caller(caller), _query(request.filter)
-        position = tokens.read_position(request.page_token, _TOKEN_KIND, request.filter)
+        position = tokens.read_position(request.page_token, _TOKEN_KIND, request.filter, 2)
         cursor, missing = DecisionCursor(*position) if position else None, page_size(request.page_size)
         parts = list[bytes]()
         while True:
@@ -141,7 +140,7 @@ def _query(decision_filter: pb.DecisionFilter) -> DecisionQuery:
         end=time_from_timestamp(wanted.end_time) if wanted.HasField("end_time") else None,
         market=wanted.market,
         bundle_id=wanted.bundle_id,
-        decision=credit_pb2.Decision.Name(wanted.decision).removeprefix(_DECISION_PREFIX) if wanted.decision else "",
+        decision=label_of_decision(wanted.decision) if wanted.decision else "",
         grade=wanted.grade,
         caller=wanted.caller,
     )

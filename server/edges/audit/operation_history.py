@@ -76,7 +76,7 @@ class OperationHistory:
             RecordDamaged: A record was changed after it was written.
         """
         tokens = self._tokens.for_caller(caller)
-        (before,) = tokens.read_position(request.page_token, _TOKEN_KIND, _condition(request)) or (None,)
+        (before,) = tokens.read_position(request.page_token, _TOKEN_KIND, _condition(request), 1) or (None,)
         size = page_size(request.page_size)
         return await self._threads.run_long(self._read_page, request, before, size, tokens)
 

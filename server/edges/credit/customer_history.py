@@ -1,10 +1,10 @@
-"""Lists the decisions about one customer with the override and the outcome in force: ListCustomerDecisions."""
+"""Lists the decisions about one customer with the override in force and the newest outcome: ListCustomerDecisions."""
 
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.customer.v1.customer_pb2 import Customer
 from grounds_record.header import Header
 from server.edges.credit.decision_records import decision_from_record, decision_of_label
-from server.edges.credit.events import read_customer_events
+from server.edges.credit.events import outcomes_in_force, read_customer_events
 from server.edges.explanations import timestamp
 from server.edges.identity.callers import Caller
 from server.edges.page_tokens import PageTokens
@@ -35,7 +35,7 @@ class CustomerHistory:
             RecordDamaged: A record was changed after it was written.
         """
         tokens = self._tokens.for_caller(caller)
-        (before,) = tokens.read_position(request.page_token, _TOKEN_KIND, request.customer) or (_AFTER_ALL,)
+        (before,) = tokens.read_position(request.page_token, _TOKEN_KIND, request.customer, 1) or (_AFTER_ALL,)
         size = min(request.page_size or _PAGE_SIZE_DEFAULT, _PAGE_SIZE_MAX)
         return await self._threads.run(self._read_page, request.customer, before, size, tokens)
 
@@ -49,11 +49,12 @@ class CustomerHistory:
             # Read one record more than the page has. If there is one, another page follows.
             found = records.read_newest(tag, CREDIT_DECISION, before, size + 1)
             page = {header.record_id: _decision_message(header, record) for header, _, record in found[:size]}
-            events = read_customer_events(records, tag, page)
+            readable = {name for name, decision in page.items() if not decision.content_removed}
+            events = read_customer_events(records, tag, readable)
         for override in events.overrides:
             page[override.decision_id].override.CopyFrom(override)  # the last one is in force
-        for outcome in events.outcomes:
-            page[outcome.decision_id].outcome.CopyFrom(outcome)
+        for outcome in outcomes_in_force(events.outcomes):
+            page[outcome.decision_id].outcome.CopyFrom(outcome)  # the newest one
         token = tokens.write_position(_TOKEN_KIND, customer, [found[size - 1][1]]) if len(found) > size else ""
         return pb.ListCustomerDecisionsResponse(decisions=page.values(), next_page_token=token)
 

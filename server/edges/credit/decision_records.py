@@ -128,3 +128,8 @@ def decision_of_label(name: str) -> credit_pb2.Decision:
     value = f"{_DECISION_PREFIX}{name}"
     known = value in credit_pb2.Decision.keys()  # noqa: SIM118 - an enum, not a mapping
     return credit_pb2.Decision.Value(value) if known else credit_pb2.DECISION_UNSPECIFIED  # type: ignore[return-value]
+
+
+def label_of_decision(decision: credit_pb2.Decision) -> str:
+    """Return the name by which a record's header names a decision."""
+    return credit_pb2.Decision.Name(decision).removeprefix(_DECISION_PREFIX)

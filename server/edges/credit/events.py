@@ -4,7 +4,7 @@ Each event is an encrypted record in the record log, and refers to the record of
 """
 
 import datetime as dt
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from google.protobuf.message import Message
@@ -204,6 +204,17 @@ def read_customer_events(records: RecordReader, customer_tag: str, decision_ids:
         else:
             events.outcomes.append(pb.Outcome.FromString(_answer_bytes(each)))
     return events
+
+
+def outcomes_in_force(outcomes: Iterable[pb.Outcome]) -> list[pb.Outcome]:
+    """Return the outcomes without those that were corrected; a correction has the place of what it corrects."""
+    places = dict[str, str]()  # the first outcome of each chain of corrections, by the id of every outcome in the chain
+    newest = dict[str, pb.Outcome]()
+    for each in outcomes:
+        place = places.get(each.corrects_outcome_id, each.corrects_outcome_id) or each.outcome_id
+        places[each.outcome_id] = place
+        newest[place] = each
+    return list(newest.values())
 
 
 def _read_decision(records: RecordReader, decision_id: str, caller: Caller) -> Record:

@@ -8,8 +8,10 @@ from typing import Any
 import grpc
 import pytest
 
-from grounds.audit.v1 import sample_pb2
+from grounds.audit.v1 import activation_pb2, audit_pb2, sample_pb2
 from grounds.churn.v1 import churn_pb2 as pb
+from grounds.credit.v1 import credit_pb2
+from grounds.model.v1 import model_pb2
 from server.config import Settings
 from server.edges.identity.callers import Caller
 from server.edges.page_tokens import CopyState, ExportCursor, PageTokens, RiskPageCursor, SyncCursor
@@ -50,13 +52,52 @@ def list_decisions(serving: Serving, token: str) -> Awaitable[Any]:
     return serving.audit.ListDecisions(sample_pb2.ListDecisionsRequest(page_size=1, page_token=token))
 
 
+def list_customer_decisions(serving: Serving, token: str) -> Awaitable[Any]:
+    """Request a page of the decisions about the customer of `score_request`."""
+    request = credit_pb2.ListCustomerDecisionsRequest(customer=score_request().customer, page_size=1, page_token=token)
+    return serving.credit.ListCustomerDecisions(request)
+
+
+def list_activations(serving: Serving, token: str) -> Awaitable[Any]:
+    """Request a page of changes of what serves."""
+    return serving.audit.ListActivations(activation_pb2.ListActivationsRequest(page_size=1, page_token=token))
+
+
 METHODS: dict[str, tuple[Callable[[Serving, str], Awaitable[Any]], tuple[grpc.StatusCode, str]]] = {
     "risks": (list_risks, INVALID),
     "changes": (list_changes, RESYNC),
     "delta": (list_changes_since, RESYNC),
     "export": (read_export, RESYNC),
     "decisions": (list_decisions, INVALID),
+    "customer": (list_customer_decisions, INVALID),
+    "activations": (list_activations, INVALID),
 }
+# The field of the request that has the token, by method of the contract.
+FIELDS = {
+    ("ListChurnRisks", "page_token"),
+    ("ListChurnRiskChanges", "page_token"),
+    ("ListChurnRiskChanges", "delta_token"),
+    ("ExportChurnRisks", "resume_token"),
+    ("ListDecisions", "page_token"),
+    ("ListCustomerDecisions", "page_token"),
+    ("ListActivations", "page_token"),
+}
+
+
+def test_every_method_with_a_token_is_tested_here() -> None:
+    services = [
+        service
+        for module in (audit_pb2, credit_pb2, pb, model_pb2)
+        for service in module.DESCRIPTOR.services_by_name.values()
+    ]
+    methods = [method for service in services for method in service.methods]
+
+    found = {
+        (each.name, name) for each in methods for name in each.input_type.fields_by_name if name.endswith("_token")
+    }
+
+    assert found == FIELDS
+    assert len(FIELDS) == len(METHODS)
 
 
 @pytest.fixture
@@ -85,6 +126,8 @@ async def read_tokens(serving: Serving) -> dict[str, str]:
             ExportCursor("DE", "", whole.run, whole.mark, 0, "NONE", 0, withheld=False)
         ),
         "decisions": (await list_decisions(serving, "")).next_page_token,
+        "customer": (await list_customer_decisions(serving, "")).next_page_token,
+        "activations": (await list_activations(serving, "")).next_page_token,
     }
     for name, (ask, _) in METHODS.items():
         assert tokens[name], name
@@ -113,6 +156,8 @@ async def test_a_signed_token_with_unknown_content_is_rejected_by_every_method(w
             None,
             "decisions",
             ["decisions"],
+            ["decisions", "0" * 64],
+            ["customer_decisions", "0" * 64, 1, 2],
             {"kind": "PagePlace"},
             {"kind": "PagePlace", "at": 0},
         )

@@ -193,8 +193,9 @@ class CreditServiceServicer:
 
     def ListCustomerDecisions(self, request, context):
         """Lists the decisions about one customer, newest first, each with the override
-        and the outcome in force. A customer without decisions has an empty list,
-        also if the customer is unknown or was erased.
+        in force and the newest outcome. The list of an unknown customer is empty. Of
+        an erased customer, it has what the headers of the records state; see
+        content_removed.
 
         Reasons: PAGE_TOKEN_INVALID (INVALID_ARGUMENT), RECORD_DAMAGED (DATA_LOSS).
         """

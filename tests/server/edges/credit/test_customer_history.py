@@ -7,6 +7,7 @@ import grpc
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds.customer.v1.customer_pb2 import Customer
 from server.maintenance.erasure import erase_customer
+from server.stores.tables import RECORDS
 from tests.conftest import Serving
 from tests.server.events import approval_request, outcome_request, override_request
 from tests.server.requests import call_error, euros, score_request
@@ -35,7 +36,7 @@ async def list_all(serving: Serving, customer: Customer, size: int = 0) -> list[
             return found
 
 
-async def test_a_customers_decisions_are_listed_newest_first_with_override_and_outcome_in_force(
+async def test_a_customers_decisions_are_listed_newest_first_with_override_in_force_and_newest_outcome(
     serving: Serving,
 ) -> None:
     made = [await decide(serving, german(0), amount) for amount in (500, 600, 700)]
@@ -59,6 +60,39 @@ async def test_a_customers_decisions_are_listed_newest_first_with_override_and_o
     assert [each.HasField("override") for each in found] == [False, True, False]
     assert found[2].outcome == cured.outcome
     assert [each.HasField("outcome") for each in found] == [False, False, True]
+
+
+async def test_a_correction_takes_the_place_of_what_it_corrects(serving: Serving) -> None:
+    decision = await decide(serving, german(8), 500)
+    booked = (await serving.credit.RecordOutcome(outcome_request(decision))).outcome
+    default = pb.Default(trigger_code="DAYS_PAST_DUE_90")
+    failed = (await serving.credit.RecordOutcome(outcome_request(decision, default=default))).outcome
+    again = outcome_request(decision, corrects_outcome_id=booked.outcome_id)
+    corrected = (await serving.credit.RecordOutcome(again)).outcome
+
+    (found,) = await list_all(serving, german(8))
+    assert found.outcome == failed
+
+    withdrawn = outcome_request(decision, corrects_outcome_id=failed.outcome_id, cure=pb.Cure())
+    cured = (await serving.credit.RecordOutcome(withdrawn)).outcome
+    await serving.credit.RecordOutcome(outcome_request(decision, corrects_outcome_id=corrected.outcome_id))
+
+    (found,) = await list_all(serving, german(8))
+    assert found.outcome == cured
+
+
+async def test_of_a_decision_whose_content_retention_removed_nothing_recorded_later_is_listed(serving: Serving) -> None:
+    decision = await decide(serving, german(0), 500)
+    await serving.credit.RecordOverride(override_request(decision))
+    await serving.credit.RecordOutcome(outcome_request(decision))
+    with serving.application.database.writing() as connection:
+        old = RECORDS.c.record_id == decision.record_ref.decision_id
+        connection.execute(RECORDS.update().where(old).values(ciphertext=None))
+
+    (found,) = await list_all(serving, german(0))
+
+    assert found.content_removed
+    assert not any(found.HasField(name) for name in ("requested_amount", "expire_time", "override", "outcome"))
 
 
 async def test_pages_have_every_decision_once_also_while_others_are_made(serving: Serving) -> None:
@@ -87,6 +121,7 @@ async def test_a_token_is_valid_only_for_its_customer(serving: Serving) -> None:
     error = await call_error(serving.credit.ListCustomerDecisions(other))
 
     assert (error.code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")
+    assert "issued for a different list" in error.message
 
 
 async def test_of_an_erased_customer_the_list_has_only_what_the_headers_state(serving: Serving) -> None:
