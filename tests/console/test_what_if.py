@@ -175,21 +175,54 @@ def test_only_the_page_with_sliders_may_run_a_script_and_only_the_file_of_the_co
     assert re.findall(r"\son\w+=", page.html) == []
 
 
-def test_a_slider_has_the_stated_range_and_whole_steps_only_for_whole_numbers() -> None:
-    def slider_numbers(
-        known: float | None, low: float | None = None, high: float | None = None
-    ) -> list[tuple[str, str, str, str]]:
-        value = explain_pb2.FeatureValue() if known is None else explain_pb2.FeatureValue(number=known)
-        line = explain_pb2.Contribution(feature="x", value=value)
-        assessment = credit_pb2.CreditAssessment(explanation=explain_pb2.Explanation(contributions=[line]))
-        feature = model_pb2.Feature(name="x", kind=model_pb2.FEATURE_KIND_NUMBER, min=low, max=high)
-        found = feature_sliders([feature], assessment).values()
-        return [(each.low, each.high, each.step, each.known) for each in found]
+def slider_numbers(
+    known: float | None, low: float | None = None, high: float | None = None
+) -> list[tuple[str, str, str, str]]:
+    """Return ends, step and known value of the slider of a feature with a range; empty if there is no slider."""
+    value = explain_pb2.FeatureValue() if known is None else explain_pb2.FeatureValue(number=known)
+    line = explain_pb2.Contribution(feature="x", value=value)
+    assessment = credit_pb2.CreditAssessment(explanation=explain_pb2.Explanation(contributions=[line]))
+    feature = model_pb2.Feature(name="x", kind=model_pb2.FEATURE_KIND_NUMBER, min=low, max=high)
+    found = feature_sliders([feature], assessment).values()
+    return [(each.low, each.high, each.step, each.known) for each in found]
 
+
+def test_a_slider_has_the_stated_range_and_whole_steps_only_for_whole_numbers() -> None:
     assert slider_numbers(3.0, 0, 365) == [("0", "365", "1", "3")]
     assert slider_numbers(None, -2, 9) == [("-2", "9", "1", "")]
     assert slider_numbers(12_345.0, 0, 1e6) == [("0", "1000000", "1000", "12345")]
+    assert slider_numbers(12_345.0, 0, 1_234_567) == [("0", "1234567", "127", "12345")]
+    assert slider_numbers(None, 1, 15_485_864) == [("1", "15485864", "1", "")]  # the width is a prime number
     assert slider_numbers(0.0, 0, 1) == [("0", "1", "0.01", "0")]
     assert slider_numbers(0.37, 0, 2) == [("0", "2", "0.01", "0.37")]
     for ends in ((None, None), (0.0, None), (None, 9.0), (3.0, 3.0), (0.0, math.inf)):
         assert slider_numbers(3.0, *ends) == []
+
+
+@pytest.mark.parametrize(
+    ("known", "low", "high"),
+    [
+        (12_345.0, 0.0, 1_234_567.0),
+        (None, 1.0, 15_485_864.0),
+        (3.0, 0.0, 365.0),
+        (0.5, 0.0, 1_234_567.0),
+        (0.1, -0.05, 0.95),
+        (0.1, 0.0, 0.1234567),
+        (1.0, 1e-30, 9.87),
+        (0.0, -1e200, 3e250),
+    ],
+)
+def test_a_slider_reaches_both_ends_of_the_range_in_a_browser(
+    chromium: Chromium, known: float | None, low: float, high: float
+) -> None:
+    ((first, last, step, _),) = slider_numbers(known, low, high)
+    page = open_page(chromium, 1280, "light", [])
+    page.set_content(f'<input type="range" min="{first}" max="{last}" step="{step}">')
+    slider = page.locator("input")
+    for key, end in (("End", high), ("Home", low)):
+        slider.press(key)
+        assert float(slider.input_value()) == end
+    slider.press("ArrowRight")
+    moved = float(slider.input_value())
+    assert low < moved < high
+    assert moved.is_integer() or known is None or not all(number.is_integer() for number in (known, low, high))
