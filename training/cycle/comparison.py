@@ -118,6 +118,12 @@ def compare_bundles(
     rows = samples.part("HOLD_OUT")
     both = set(candidate.manifest.markets) & set(champion.manifest.markets)
     rows = rows[rows["market"].isin(both if markets is None else both & set(markets))]
+    if rows.empty:
+        raise DataInvalid(
+            f"the two bundles have no row of the hold-out in common: {champion.bundle_id[:12]} is for "
+            f"{', '.join(champion.manifest.markets)}, {candidate.bundle_id[:12]} for {', '.join(candidate.manifest.markets)}; "
+            "compare bundles of the same markets, with data of these markets"
+        )
     labels, customers = label_of(rows), customer_of(rows)
     before, after = (_pds(bundle, samples, rows) for bundle in (champion, candidate))
     return ModelComparison(

@@ -88,7 +88,7 @@ class CycleJournal:
 
 
 def earlier_bundles(cycles: Path, before: dt.date) -> list[str]:
-    """Return the bundles of the cycles before a day that no cycle has retired, the newest first. Each is listed once."""
+    """Return the bundles of the cycles before a day that no cycle has asked to retire, each once, the newest first."""
     journals = [path for path in cycles.glob(f"*/{_JOURNAL}") if path.parent.name < before.isoformat()]
     steps = [_read_content(path).steps for path in sorted(journals, reverse=True)]
     retired = {each for found in steps for each in found.get("retire", {}).get("bundle_ids", [])}

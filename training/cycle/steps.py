@@ -79,7 +79,7 @@ class Cycle:
             SpecInvalid: `score.at` does not suit the spec.
             DataInvalid: The journal cannot be continued.
         """
-        self._flow, self._on, self._console = flow, on, console
+        self._flow, self._flow_file, self._on, self._console = flow, flow_file, on, console
         if flow.score is not None:
             self._check_scoring(flow.score)
         digest = hashlib.sha256(flow_file.read_bytes() + spec_digest(flow.spec).encode()).hexdigest()
@@ -101,7 +101,7 @@ class Cycle:
                 if not score.at
                 else "must be left out, because the spec has a [table]"
             )
-            raise SpecInvalid(f"{self._flow.spec}: score.at of the flow {needed}")
+            raise SpecInvalid(f"{self._flow_file}: score.at {needed}")
 
     @cached_property
     def _rows(self) -> FamilyRows:
@@ -295,8 +295,14 @@ class Cycle:
             return
         serving = sorted(self._served_markets())
         if len(serving) != 1:
-            problem = "several bundles serve its markets" if serving else "no bundle serves yet"
-            self._say("score", f"{problem}; approve the proposal, and start the cycle again with --on {self._on}")
+            names = ", ".join(each[:12] for each in serving)
+            problem = (
+                f"several bundles serve the markets of the flow ({names}): approve a waiting proposal, or name the markets of one "
+                "bundle in [server] markets"
+                if serving
+                else "no bundle serves yet: approve the proposal"
+            )
+            self._say("score", f"{problem}; then start the cycle again with --on {self._on}")
             return
         if self.journal.find("score") is None:
             score_customers(
@@ -330,9 +336,10 @@ class Cycle:
         if flow.server is None or flow.server.keep is None or self.journal.find("retire") is not None:
             return
         active = set(read_active(flow.bundles, self.spec.family).values())
-        own = str((self.journal.find("fit") or {}).get("bundle_id"))
-        kept = {own, *[each for each in earlier_bundles(flow.cycles, self._on) if each != own][: flow.server.keep - 1]}
-        old = [each for each in earlier_bundles(flow.cycles, self._on) if each not in kept | active]
+        fit = self.journal.find("fit")
+        assert fit is not None, "this step follows the fit"
+        others = [each for each in earlier_bundles(flow.cycles, self._on) if each != fit["bundle_id"]]
+        old = [each for each in others[flow.server.keep - 1 :] if each not in active]
         said = [self._call_server("retire", each, "--reason", "superseded by later cycles") for each in old]
         self._say("retire", "; ".join(said) or "nothing to retire")
         self.journal.complete("retire", said=said, bundle_ids=old)

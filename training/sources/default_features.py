@@ -76,7 +76,7 @@ def default_features(
 
     Args:
         profiles: The content of every column, by name.
-        roles: Columns that are keys, the label or protected attributes; they are neither features nor left out.
+        roles: Columns that are keys, the label, the weight or protected attributes; they are neither features nor left out.
         used: Columns from which a key, the label or the weight is computed. They are no features, because they may contain
             the label.
         leave_out: Columns that the spec leaves out.

@@ -228,9 +228,10 @@ def _numeric_columns(spec: Spec) -> set[str] | None:
 
 
 def _role_columns(spec: Spec) -> set[str]:
-    """Return the columns of the keys, the label and the protected attributes."""
+    """Return the columns of the keys, the label, the weight and the protected attributes."""
     assert spec.table is not None
-    keys = {spec.table.customer_id, spec.table.market_column, spec.table.as_of_column, spec.table.label.column}
+    table = spec.table
+    keys = {table.customer_id, table.market_column, table.as_of_column, table.label.column, table.weight}
     return {name for name in keys if name is not None} | {one.column for one in spec.fairness.attributes}
 
 

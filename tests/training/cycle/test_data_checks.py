@@ -125,3 +125,11 @@ def test_a_feature_of_another_kind_is_refused_by_name(small: SmallFamily) -> Non
     _, samples = read_table_samples(read_spec(small.spec), small.table)
     with pytest.raises(DataInvalid, match=r"years: a number in one of the serving bundle .* and a category"):
         compare_bundles(replace(samples, levels={"years": ("1", "2")}), small.bundle(), small.bundle())
+
+
+def test_two_models_without_a_market_in_common_are_not_compared(small: SmallFamily) -> None:
+    _, samples = read_table_samples(read_spec(small.spec), small.table)
+    austrian = small.bundle().manifest.model_copy(update={"markets": ("AT",)})
+
+    with pytest.raises(DataInvalid, match=r"no row of the hold-out in common: .* is for AT, .* for DE, FR; compare"):
+        compare_bundles(samples, small.bundle(), replace(small.bundle(), manifest=austrian))

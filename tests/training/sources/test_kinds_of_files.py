@@ -166,3 +166,13 @@ def test_columns_from_which_keys_label_or_weight_are_computed_are_features_only_
         )
     assert [feature.name for feature in listed.features] == ["late_1", "size"]
     assert samples.rows["label"].tolist() == [int(row % 7 + row % 5 > 6) for row in range(ROWS)]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_column_of_weights_is_used_as_the_weight_only(form: str, tmp_path: Path) -> None:
+    table = pa.Table.from_pandas(small_table(exposure=np.arange(ROWS) % 3 + 1), preserve_index=False)
+
+    spec, samples = read(tmp_path, store_table(table, form), SPEC.replace("[table]", '[table]\nweight = "exposure"'))
+
+    assert [feature.name for feature in spec.features] == ["size"]
+    assert summaries(samples)["exposure"][0] == "weight"
