@@ -153,7 +153,7 @@ def _read_baseline(path: Path, booster: lightgbm.Booster) -> NDArray[np.float64]
         DataInvalid: A column is missing, duplicate or not numeric, or contains category values instead of codes.
     """
     names = booster.feature_name()
-    with load_table(path, ReadingSpec(), None) as loaded:
+    with load_table(path, ReadingSpec()) as loaded:
         columns = [column.name for column in loaded.raw.columns]
         present = [column.replace(" ", "_") for column in columns]
         problems = [f"column {name!r} is missing" for name in names if name not in present]

@@ -7,7 +7,7 @@ from typing import Literal
 import duckdb
 
 from training.sources.reader.casts import ColumnCast, number_cast, text_cast, time_cast
-from training.sources.reader.number_format import UNUSUAL_NUMBER
+from training.sources.reader.number_format import CODE_START, UNUSUAL_NUMBER
 from training.sources.reader.raw_table import RawTable, quote_literal
 from training.sources.reader.unreadable import find_unreadable
 from training.spec.reading import ALL_YEARS, ReadingSpec
@@ -38,8 +38,8 @@ class ColumnFacts:
     Attributes:
         name: Name of the column as its owner wrote it.
         kind: "number" or "time" if at least 9 of 10 values are numbers, in any spelling, or times; "empty" if there are
-            no values; otherwise "text". A column in which a value such as 007 occurs is text, because such a value is a
-            code.
+            no values; otherwise "text". A column of text in which a value such as 007 or 01.11 occurs is text, because such a
+            value is a code.
         declared: Type in the file; "text" for every column of a text file.
         missing: Number of rows without a value.
         distinct: Number of distinct values.
@@ -126,7 +126,7 @@ def _measure_column(
     text, number = text_cast(table, name, name, reading.missing), number_cast(table, name, name, reading.missing)
     times = {known or "": _time_cast(table, name, reading, known) for known in _TIME_FORMATS}
     counts = ", ".join(f"COUNT({cast.value})" for cast in (text, number, *times.values()))
-    codes = f"COUNT(*) FILTER (regexp_full_match({text.value}, '0[0-9]+'))"
+    codes = f"COUNT(*) FILTER (regexp_matches({text.value}, '{CODE_START}'))"
     is_unusual = f"{number.problem} IS NOT NULL AND regexp_full_match({text.value}, {quote_literal(UNUSUAL_NUMBER)})"
     unusual = f"COUNT(*) FILTER ({is_unusual})"
     rows, codes_found, unusually, known, numbers, *timed = connection.execute(
@@ -141,7 +141,7 @@ def _measure_column(
         kind = "empty"
     elif formats:
         kind, cast = "time", times[formats[0]]
-    elif numbers + unusually >= _MOSTLY * known and not codes_found:
+    elif numbers + unusually >= _MOSTLY * known and not (column.is_text and codes_found):
         kind, cast = "number", number
     odd, first_odd = (0, "") if cast is None else _first_odd(connection, table, cast)
     odd_values, unusual_values = _odd_values(connection, table, cast, is_unusual) if cast and odd else ((), ())

@@ -14,6 +14,7 @@ from training.inspection.column_roles import ColumnRoles, suggest_roles
 from training.inspection.facts_page import fact_lines, facts_document, facts_table
 from training.inspection.starter_spec import starter_spec
 from training.inspection.suspected_leaks import suspect_leaks
+from training.sources.reader.number_format import AllColumnsExcept
 from training.sources.reader.raw_table import RawTable, read_strictly
 from training.sources.source_tables import open_source
 from training.spec import read_spec
@@ -51,7 +52,8 @@ def inspect_file(path: Path, reading: ReadingSpec, customer: str | None = None, 
         DataInvalid: The file is unreadable, its format is ambiguous, or a stated column does not exist.
     """
     with tempfile.TemporaryDirectory(prefix="grounds-") as folder:
-        table = open_source(path, reading, Path(), Path(folder), option="FILE")
+        without_numbers = AllColumnsExcept([name for name in (customer, label) if name is not None])
+        table = open_source(path, reading, Path(), Path(folder), without_numbers, option="FILE")
         if len(table.columns) > _COLUMNS_MAX:
             raise DataInvalid(
                 f"{table.name}: has {len(table.columns):,} columns, and `inspect` measures at most {_COLUMNS_MAX:,}; inspect a file with "

@@ -61,9 +61,27 @@ def feature_expressions(spec: Spec) -> dict[str, str]:
 
 
 def expression_columns(derivations: Iterable[ColumnDerivation]) -> set[str]:
-    """Return the columns that may have numbers because an expression uses them."""
-    texts = [one.source for one in derivations if isinstance(one.source, str) and not is_plain_name(one.source)]
-    return {name for text in texts for name in names_in(text)}
+    """Return the columns that may have numbers because an expression uses them, and not as text."""
+    return {
+        name
+        for one in derivations
+        if (source := _expression(one))
+        for name in {*names_in(source)} - text_columns(source, is_key=one.field.endswith(_KEY_FIELDS))
+    }
+
+
+def text_sources(derivations: Iterable[ColumnDerivation]) -> set[str]:
+    """Return the columns that are only used as text to compute other columns."""
+    derivations = tuple(derivations)
+    mapped = {one.source.column for one in derivations if isinstance(one.source, MappedColumn)}
+    names = {name for one in derivations for name in names_in(_expression(one))}
+    return (mapped | names) - expression_columns(derivations)
+
+
+def _expression(derivation: ColumnDerivation) -> str:
+    """Return the expression of a derived column; "" if its source is a column."""
+    source = derivation.source if isinstance(derivation.source, str) else derivation.source.column
+    return "" if is_plain_name(source) else source
 
 
 def source_columns(table: RawTable, derivations: Iterable[ColumnDerivation]) -> set[str]:
@@ -211,7 +229,7 @@ def _value_pairs(source: MappedColumn, field: str, folder: Path, temporary: Path
     """
     if source.map is None:
         return {}
-    pairs = open_file(folder / source.map, ReadingSpec(), temporary, option=f"{field}.map")
+    pairs = open_file(folder / source.map, ReadingSpec(), temporary, (), f"{field}.map")
     if len(pairs.columns) != 2:  # noqa: PLR2004 - the old value and the new one
         raise DataInvalid(
             f"{field}.map: {source.map} must have two columns, the value and its replacement, got {len(pairs.columns)} columns; correct the file"

@@ -10,9 +10,9 @@ from typing import Literal
 import duckdb
 
 from training.errors import DataInvalid
-from training.sources.derived_columns import ColumnDerivation, add_derived_columns, expression_columns
+from training.sources.derived_columns import ColumnDerivation, add_derived_columns
 from training.sources.reader.casts import FLOAT_TYPES, INTEGER_TYPES, number_cast, text_cast, time_cast
-from training.sources.reader.number_format import UNUSUAL_NUMBER
+from training.sources.reader.number_format import ANY_COLUMN, CODE_START, UNUSUAL_NUMBER, NumberColumns
 from training.sources.reader.raw_table import RawColumn, RawTable, quote_literal, read_strictly
 from training.sources.source_tables import open_source
 from training.spec import ReadingSpec
@@ -81,8 +81,7 @@ class LoadedTable:
             return ColumnProfile("unsupported", 0, 0)
         text = text_cast(self.raw, column.name, "", reading.missing)
         number = number_cast(self.raw, column.name, "", reading.missing)
-        # A number with a leading zero is a code: 0111 is not 111.
-        is_code = rf"regexp_matches({text.value}, '^0[0-9]')"
+        is_code = f"regexp_matches({text.value}, '{CODE_START}')"
         time = time_cast(self.raw, column.name, "", _ANY_ZONE, "NULL", reading.missing)
         is_integer = f"regexp_full_match({text.value}, '[+-]?[0-9]{{1,18}}')"
         unusual = f"{number.problem} IS NOT NULL AND regexp_full_match({text.value}, {quote_literal(UNUSUAL_NUMBER)})"
@@ -112,7 +111,7 @@ class LoadedTable:
 def load_table(
     source: SourceEntry,
     reading: ReadingSpec,
-    numeric: Collection[str] | None,
+    numeric: NumberColumns = ANY_COLUMN,
     derivations: Collection[ColumnDerivation] = (),
     folder: Path = _HERE,
 ) -> Iterator[LoadedTable]:
@@ -121,7 +120,7 @@ def load_table(
     Args:
         source: The file or files, or the query.
         reading: Fields of the spec about the format.
-        numeric: Names of the columns that have numbers; None if any column may have numbers.
+        numeric: Names of the columns that have numbers, or the columns that have none.
         derivations: The columns to compute.
         folder: Folder of the spec file.
 
@@ -134,8 +133,7 @@ def load_table(
             f"{name}/table.duckdb", config={"temp_directory": name, "python_enable_replacements": False}
         ) as connection:
             connection.execute("SET TimeZone = 'UTC'")
-            used = None if numeric is None else {*numeric, *expression_columns(derivations)}
-            raw = open_source(source, reading, folder, temporary, used)
+            raw = open_source(source, reading, folder, temporary, numeric)
             raw = add_derived_columns(raw, derivations, reading, folder, temporary)
 
             def copy_rows(source: RawTable) -> None:

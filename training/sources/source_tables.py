@@ -1,7 +1,7 @@
 """Opens the source of a family (a file, several files with the same columns, or a query) as one raw table."""
 
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import duckdb
 
 from training.errors import DataInvalid, SpecInvalid, quote_name
 from training.sources.database_query import write_query_rows
-from training.sources.reader.number_format import NumberFormat
+from training.sources.reader.number_format import ANY_COLUMN, NumberColumns, NumberFormat
 from training.sources.reader.raw_table import RawColumn, RawTable, open_file, quote_literal, read_strictly
 from training.sources.source_files import SourceFile, find_source_files
 from training.spec import QuerySpec
@@ -25,7 +25,7 @@ def open_source(
     reading: ReadingSpec,
     folder: Path,
     temporary: Path,
-    numeric: Collection[str] | None = None,
+    numeric: NumberColumns = ANY_COLUMN,
     option: str = "--data",
     field: str = "table.source",
 ) -> RawTable:
@@ -36,7 +36,7 @@ def open_source(
         reading: Fields of the spec about the format.
         folder: Folder of the spec file.
         temporary: Folder for temporary files, which must exist as long as the table is used.
-        numeric: Names of the columns that have numbers; None if any column may have numbers.
+        numeric: Names of the columns that have numbers, or the columns that have none.
         option: Option of the command line that specifies a different source.
         field: Field of the spec with the query, for messages.
 
@@ -70,7 +70,7 @@ def _open_query(
     reading: ReadingSpec,
     folder: Path,
     temporary: Path,
-    numeric: Collection[str] | None,
+    numeric: NumberColumns,
     field: str,
 ) -> RawTable:
     """Open the rows of a query.

@@ -24,6 +24,7 @@ from training.sources.incomplete_markets import small_markets, too_small_label
 from training.sources.key_columns import key_problems
 from training.sources.labels import bad_and_good, canonical_label
 from training.sources.loaded_table import RECORD, ColumnProfile, LoadedTable, load_table
+from training.sources.number_columns import number_columns
 from training.sources.protected_attributes import attribute_columns
 from training.sources.reader.casts import MISSING_MARKERS, ColumnCast, key_cast, number_cast, text_cast, time_cast
 from training.sources.reader.column_summary import ColumnSummary
@@ -85,7 +86,7 @@ def read_table_samples(spec: Spec, source: SourceEntry, folder: Path = _HERE) ->
     spec, derivations = separate_table_columns(spec)
     table_spec = spec.table
     assert table_spec is not None
-    with load_table(source, table_spec, _numeric_columns(spec), derivations, folder) as loaded:
+    with load_table(source, table_spec, number_columns(spec, derivations), derivations, folder) as loaded:
         _check_columns(spec, loaded, for_fit=True)
         waterfall = _set_rejected_aside(spec, loaded, _exclude(spec, loaded))
         waterfall = _drop_unlabelled(table_spec, loaded, waterfall)
@@ -169,7 +170,7 @@ def read_table_customers(
     derivations = tuple(one for one in derivations if one.field not in {"table.label", "table.weight"})
     table_spec = spec.table
     assert table_spec is not None
-    with load_table(source, table_spec, _numeric_columns(spec), derivations, folder) as loaded:
+    with load_table(source, table_spec, number_columns(spec, derivations), derivations, folder) as loaded:
         _check_columns(spec, loaded, for_fit=False)
         waterfall = _exclude(spec, loaded)
         reader = _TableReader(spec, table_spec, loaded)
@@ -216,15 +217,6 @@ def _features_of_schema(schema: Schema) -> tuple[FeatureEntry, ...]:
 def _column_name(feature: FeatureEntry) -> str:
     """Return the name of a feature's column."""
     return feature.column or feature.name
-
-
-def _numeric_columns(spec: Spec) -> set[str] | None:
-    """Return the columns of numbers; None if the spec lists no features, so that any column may have numbers."""
-    if not spec.features:
-        return None
-    return {_column_name(feature) for feature in spec.features if feature.kind == "number"} | {
-        attribute.column for attribute in spec.fairness.attributes if attribute.bands
-    }
 
 
 def _role_columns(spec: Spec) -> set[str]:

@@ -98,6 +98,26 @@ def test_inspection_of_a_wide_text_file_reads_it_a_few_times_and_not_once_for_ea
     assert read < 10 * size
 
 
+def test_codes_with_a_leading_zero_and_a_point_are_a_category_in_the_starter_spec(tmp_path: Path) -> None:
+    rows = [f"C{row},{row % 2},{row % 7}.5,{('01.11', '47.11', '56.10')[row % 3]}" for row in range(99)]
+    (tmp_path / "t.csv").write_text("number,bad,size,industry\n" + "\n".join(rows) + "\n")
+    run("training", "inspect", str(tmp_path / "t.csv"), "--spec", str(tmp_path / "t.toml"))
+
+    features = read_spec(tmp_path / "t.toml").features
+    assert {feature.name: feature.kind for feature in features} == {"size": "number", "industry": "category"}
+
+
+@pytest.mark.parametrize("code", ["industry with leading zeros", "stated customer"])
+def test_a_code_with_a_point_does_not_show_inspect_how_numbers_are_written(code: str, tmp_path: Path) -> None:
+    is_customer = code == "stated customer"
+    industries, customer = (("bar", "inn"), "{}.1") if is_customer else (("01.11", "47.11"), "C{}")
+    rows = [f"{customer.format(row)};{row % 2};{('1.234', '7')[row % 2]};{industries[row % 2]}" for row in range(99)]
+    (tmp_path / "t.csv").write_text("number;bad;amount;industry\n" + "\n".join(rows) + "\n")
+
+    with pytest.raises(DataInvalid, match=r"column 'amount': '1\.234' has either three decimals or a separator"):
+        inspect_file(tmp_path / "t.csv", ReadingSpec(), "number" if is_customer else None)
+
+
 def test_numbers_in_an_unusual_spelling_are_neither_categories_nor_missing_in_the_starter_spec(tmp_path: Path) -> None:
     cells = ["(1,200.00)", *(f"{index}.5" for index in range(19))]
     rows = [

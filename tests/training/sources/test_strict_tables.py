@@ -292,6 +292,75 @@ def test_a_table_that_may_be_misread_is_rejected_on_one_screen_with_what_to_writ
     assert isinstance(refused.value, TrainingError)
 
 
+ATTRIBUTE = """
+[[fairness.attributes]]
+column = "code"
+[reference_policy]
+approve_max_pd = 0.2
+refer_max_pd = 0.5
+"""
+CODES: dict[str, tuple[tuple[str, ...], str]] = {
+    "a customer": (("47{row:02d}.1",), SPEC.replace('"number"', '"code"')),
+    "part of a computed customer": (("47.11",), SPEC.replace('"number"', '"number || code"')),
+    "a mapped market": (
+        ("47.11",),
+        SPEC.replace('market = "DE"', 'market = { column = "code", values = { "47.11" = "DE" } }'),
+    ),
+    "a column that is left out": (("47.11",), SPEC + 'leave_out = ["code"]\n'),
+    "a column that is left out, which a condition reads as text": (
+        ("47.11",),
+        SPEC + 'leave_out = ["code"]\n[[table.exclude]]\ncode = "A"\nwhere = "code LIKE \'46%\'"\n',
+    ),
+    "part of a computed customer beside listed features": (
+        ("47.11",),
+        SPEC.replace('"number"', '"number || code"') + '[[features]]\nname = "amount"\n',
+    ),
+    "a time of Excel": (
+        ("42767.5",),
+        SPEC.replace("as_of = 2026-01-01", 'as_of_column = "code"\ntime_format = "excel"'),
+    ),
+    "a label": (("1.0", "2.0"), SPEC.replace('"bad"', '{ column = "code", bad = "2.0" }')),
+    "a protected attribute": (("47.11",), SPEC + ATTRIBUTE),
+    "an industry with leading zeros": (("01.11", "47.11"), SPEC),
+}
+
+
+@pytest.mark.parametrize("case", CODES)
+def test_a_code_with_a_point_does_not_show_how_the_numbers_of_other_columns_are_written(
+    case: str, tmp_path: Path
+) -> None:
+    codes, spec = CODES[case]
+    rows = [
+        (f"C{row}", str(row % 3 % 2), ("1.234", "7")[row % 2], codes[row % len(codes)].format(row=row))
+        for row in range(ROWS)
+    ]
+    header = ("number", "bad", "amount", "code")
+    doubt = r"column 'amount': '1\.234' has either three decimals or a separator of thousands"
+
+    with pytest.raises(DataInvalid, match=doubt):
+        read(tmp_path, "\n".join(";".join(row) for row in (header, *rows)), spec)
+    with pytest.raises(DataInvalid, match=doubt):
+        read(tmp_path, pa.table(dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))), spec)
+
+
+def test_customers_that_look_like_thousands_are_read_as_written(tmp_path: Path) -> None:
+    lines = [f"1.{row:03d};{row % 3 % 2};{row}" for row in range(ROWS)]
+
+    _, samples = read(tmp_path, "\n".join(["number;bad;amount", *lines]))
+
+    assert samples.rows["customer_id"].tolist() == [f"1.{row:03d}" for row in range(ROWS)]
+    assert samples.rows["amount"].tolist() == list(range(ROWS))
+
+
+def test_a_column_that_is_left_out_shows_how_numbers_are_written_if_a_condition_compares_it(tmp_path: Path) -> None:
+    spec = SPEC + 'leave_out = ["credit"]\n[[table.exclude]]\ncode = "SMALL"\nwhere = "credit < 1200"\n'
+    lines = [f"C{row};{row % 3 % 2};{('1.234,5', '7,5')[row % 2]};{row}" for row in range(ROWS)]
+
+    _, samples = read(tmp_path, "\n".join(["number;bad;credit;amount", *lines]), spec)
+
+    assert samples.rows["amount"].tolist() == list(range(0, ROWS, 2))
+
+
 @pytest.mark.parametrize(
     "name", ["NumberOfTime30-59DaysPastDueNotWorse", "Umsatz Größe", "30 days", "年齢", "label", "x" * 300]
 )

@@ -1,7 +1,7 @@
 """Detects the decimal mark and the separator of thousands from numbers that are written as text."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from training.errors import DataInvalid, quote_name
@@ -21,7 +21,24 @@ UNUSUAL_NUMBER = (
     rf"[='\"]*[({_SIGNS}]?(({_UNITS})\s*)?[{_SIGNS}]?[\p{{Nd}}]+([,{_APOSTROPHES}_\s\x{{A0}}\x{{2009}}\x{{202F}}][\p{{Nd}}]{{2,3}})*([.,][\p{{Nd}}]*)?([eE][+-]?[\p{{Nd}}]+)?"
     rf"\s*({_UNITS})?[){_SIGNS[1:]}]?['\"]*|[+-]?(?i:inf|infinity)"
 )
+# A text that begins like this (RE2) is a code and no number: 0111 is not 111, and 01.11 is not 1.11.
+CODE_START = "^0[0-9]"
 _Example = tuple[str, str]  # a column and a cell
+
+
+@dataclass(frozen=True, slots=True)
+class AllColumnsExcept:
+    """All columns may have numbers, except some.
+
+    Attributes:
+        names: Columns without numbers, although their cells may look like numbers, such as the customer 4711.1.
+    """
+
+    names: Collection[str] = ()
+
+
+NumberColumns = Collection[str] | AllColumnsExcept
+ANY_COLUMN = AllColumnsExcept()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ In SQL, the columns have the names c1, c2, ... by position, because the names in
 import csv
 import hashlib
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +16,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from training.errors import DataInvalid, SpecInvalid, quote_name, shorten_list, shorten_name
-from training.sources.reader.number_format import NumberFormat, detect_number_format, is_number_like
+from training.sources.reader.number_format import (
+    ANY_COLUMN,
+    CODE_START,
+    AllColumnsExcept,
+    NumberColumns,
+    NumberFormat,
+    detect_number_format,
+    is_number_like,
+)
 from training.sources.reader.text_format import (
     SAMPLE_RECORDS,
     TextFormat,
@@ -148,7 +156,7 @@ class RawTable:
 
 
 def open_file(
-    path: Path, reading: ReadingSpec, folder: Path, numeric: Collection[str] | None = None, option: str = "--data"
+    path: Path, reading: ReadingSpec, folder: Path, numeric: NumberColumns = ANY_COLUMN, option: str = "--data"
 ) -> RawTable:
     """Open a Parquet file, or a text file in any format.
 
@@ -156,7 +164,7 @@ def open_file(
         path: The file.
         reading: Fields of the spec about the format; the other properties of the format are detected.
         folder: Folder for temporary files, which must exist as long as the table is used.
-        numeric: Names of the columns that have numbers; None if any column may have numbers.
+        numeric: Names of the columns that have numbers, or the columns that have none.
         option: Option of the command line that specifies a different file.
 
     Raises:
@@ -166,7 +174,7 @@ def open_file(
     return _open_parquet(path, reading, numeric) if is_parquet(path) else _open_text(path, reading, folder, numeric)
 
 
-def _open_parquet(path: Path, reading: ReadingSpec, numeric: Collection[str] | None) -> RawTable:
+def _open_parquet(path: Path, reading: ReadingSpec, numeric: NumberColumns) -> RawTable:
     """Open a Parquet file. The number format that the spec may state applies to columns of text only."""
     try:
         schema = pq.read_schema(path)
@@ -253,7 +261,7 @@ def aliased_sql(source: str, count: int) -> str:
     return f"{source} AS raw({', '.join(f'c{number}' for number in range(1, count + 1))})"
 
 
-def _open_text(path: Path, reading: ReadingSpec, folder: Path, numeric: Collection[str] | None) -> RawTable:
+def _open_text(path: Path, reading: ReadingSpec, folder: Path, numeric: NumberColumns) -> RawTable:
     """Open a text file."""
     text = detect_text_format(path, reading)
     # DuckDB ignores an additional empty cell at the end of a line, although all cells of that line may be shifted.
@@ -298,15 +306,20 @@ def _sample_cells(text: TextFormat) -> dict[str, list[str]]:
 
 
 def _number_cells(
-    texts: Mapping[str, Iterable[str]], reading: ReadingSpec, numeric: Collection[str] | None
+    texts: Mapping[str, Iterable[str]], reading: ReadingSpec, numeric: NumberColumns
 ) -> dict[str, list[str]]:
-    """Return the cells of each column of text that has numbers."""
+    """Return the cells of each column of text that has numbers.
+
+    A column that is not known to have numbers has none if a cell is not like a number, or is a code such as 0111.
+    """
+    is_listed = not isinstance(numeric, AllColumnsExcept)
+    names = {plain_name(name) for name in (numeric.names if isinstance(numeric, AllColumnsExcept) else numeric)}
     cells: dict[str, list[str]] = {}
     for name, column in texts.items():
-        if numeric is not None and name not in numeric:
+        if (name in names) != is_listed:
             continue
         known = [value for cell in column if (value := cell.strip()) and value not in reading.missing]
-        if numeric is not None or all(map(is_number_like, known)):
+        if is_listed or all(is_number_like(value) and not re.match(CODE_START, value) for value in known):
             cells[name] = known
     return cells
 
