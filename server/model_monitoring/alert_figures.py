@@ -109,10 +109,8 @@ def _add_rates(registry: CollectorRegistry, document: Document) -> None:
     for name in ("approval", "referral", "override"):
         samples = [((each["market"],), each[name]["value"] if each[name] else None) for each in rows]
         _gauge(registry, f"{name}_ratio", f"Share of decisions in the newest month: {name}", ["market"], samples)
-    estimates = _newest(
-        (each for each in rows_of_newest_bundles(document, "estimates") if each["default_rate"]), "market"
-    )
-    rate = [((each["market"],), each["default_rate"]["value"]) for each in estimates]
+    estimates = _newest(rows_of_newest_bundles(document, "estimates"), "market")
+    rate = [((each["market"],), each["default_rate"]["value"] if each["default_rate"] else None) for each in estimates]
     _gauge(registry, "estimated_default_ratio", "ESTIMATE from the pds of the newest month", ["market"], rate)
     gini = [((each["market"],), each["gini"]) for each in estimates]
     _gauge(registry, "estimated_gini", "ESTIMATE from the pds of the newest month", ["market"], gini)

@@ -170,7 +170,7 @@ def problem_texts(document: Document) -> list[str]:
     texts = [f"bundle {each['bundle_id'][:12]}: {each['problem']}" for each in document["bundles"] if each["problem"]]
     if document["untested_markets"]:
         markets = ", ".join(document["untested_markets"])
-        texts.insert(0, f"Not judged: {markets}. No test was possible there, or the newest bundle has no population.")
+        texts.insert(0, f"Not judged: {markets}. No test of the newest bundle was possible there.")
     immature = [each for each in document["vintages"] if each["verdict"] == "IMMATURE"]
     if immature:
         booked = sum(each["booked"] for each in immature)

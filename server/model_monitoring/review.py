@@ -50,13 +50,13 @@ class WatchReview:
 
     @property
     def untested_markets(self) -> tuple[str, ...]:
-        """Return the markets in which nothing was tested, or whose newest bundle cannot be compared with."""
-        tested = {each.market for each in self.drift.series if each.psi is not None}
-        tested |= {each.market for each in self.vintages.vintages if each.level_p is not None}
+        """Return the markets in which no series and no vintage of the newest bundle was tested."""
+        tested = {(each.market, each.bundle_id) for each in self.drift.series if each.psi is not None}
+        tested |= {(each.market, each.bundle_id) for each in self.vintages.vintages if each.level_p is not None}
         # Rates are sorted by month, so the last one of a market is the newest.
-        newest = {each.market: self.bundles[each.newest_bundle_id] for each in self.rates}
-        tested &= {market for market, bundle in newest.items() if bundle is not None and bundle.population is not None}
-        return tuple(sorted({*self.window.counts.markets, *newest} - tested))
+        newest = {each.market: each.newest_bundle_id for each in self.rates}
+        judged = {market for market, bundle_id in newest.items() if (market, bundle_id) in tested}
+        return tuple(sorted({*self.window.counts.markets, *newest} - judged))
 
     @property
     def tests(self) -> int:

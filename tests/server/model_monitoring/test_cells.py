@@ -162,6 +162,25 @@ def test_no_rate_and_no_count_by_group_of_few_customers_is_published(
     assert ("APPROVE" in render_page(document)) == is_said
 
 
+@pytest.mark.parametrize("newest", [49, 50])
+def test_no_figure_of_an_earlier_month_is_published_as_that_of_the_newest(
+    bundle: Bundle, tmp_path: Path, newest: int
+) -> None:
+    earlier, later = served_cell([(0.0, 1.0)] * 60), served_cell([(0.0, 1.0)] * newest)
+    for each in later.decisions:
+        each.pd = 0.25
+    window = WatchedWindow(DAY, LATER, LATER, cells={("DE", "2025-03", "b"): earlier, ("DE", "2025-04", "b"): later})
+
+    document = watch_document(review_cells(window, {"b": bundle}, WatchOptions(12, 0.05, "")))
+    write_figures(tmp_path / "watch.prom", document, LATER)
+    lines = (tmp_path / "watch.prom").read_text().splitlines()
+    names = ("approval_ratio", "referral_ratio", "override_ratio", "estimated_default_ratio", "estimated_gini")
+    found = {name: line.split()[-1] for line in lines for name in names if line.startswith(f"grounds_watch_{name}{{")}
+
+    assert sorted(found) == (sorted(names) if newest == 50 else [])
+    assert found.get("estimated_default_ratio", "0.25") == "0.25"
+
+
 def test_a_customer_counts_once_a_month_for_distributions_and_each_decision_counts_for_rates(tmp_path: Path) -> None:
     entries = [decision("C1", x=1.0, y=math.nan), decision("C1", x=5.0, y=2.0), decision("C2", x=2.0, y=3.0)]
 
@@ -414,18 +433,30 @@ def blindness(document: dict[str, Any], path: Path) -> dict[str, float]:
     return {market: float(value) for market, value in found}
 
 
-@pytest.mark.parametrize("why", ["few customers", "bundle missing", "newest bundle missing", "records unread"])
+@pytest.mark.parametrize(
+    "why",
+    [
+        "few customers",
+        "few customers of the newest bundle",
+        "bundle missing",
+        "newest bundle missing",
+        "records unread",
+    ],
+)
 def test_a_run_that_cannot_judge_one_of_two_markets_says_so_and_does_not_end_like_one_that_found_nothing(
     bundle: Bundle, tmp_path: Path, why: str
 ) -> None:
     usual = [(float(number % 2), (2.0, 7.0, 2.0, 7.0, math.nan)[number % 5]) for number in range(200)]
-    bundles: dict[str, Bundle | None] = {"b": bundle, "gone": None}
+    bundles: dict[str, Bundle | None] = {"b": bundle, "new": bundle, "gone": None}
     window = WatchedWindow(DAY, LATER, LATER, cells={("DE", "2025-03", "b"): served_cell(usual)})
     window.counts.markets = ["DE"]
     complete = watch_document(review_cells(window, bundles, WatchOptions(12, 0.05, "")))
     window.counts.markets = ["DE", "FR"]
     if why == "few customers":
         window.cells["FR", "2025-03", "b"] = served_cell(usual[:99])
+    elif why == "few customers of the newest bundle":
+        window.cells["FR", "2023-05", "b"] = served_cell(usual)
+        window.cells |= {("FR", f"2024-0{month}", "new"): served_cell(usual[:20]) for month in range(1, 9)}
     elif why != "records unread":
         window.cells["FR", "2025-03", "gone"] = served_cell(usual)
     if why == "newest bundle missing":
