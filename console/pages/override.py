@@ -72,11 +72,10 @@ def post_override(request: Request, client: Client) -> Response:
     form = Form(request)
     found = client.get_credit_decision(request.path_params["decision_id"])
     proposal, problems = _read_proposal(request, form, found.credit_decision)
-    if _is_overridden_since(found, proposal):
-        problems.setdefault("decision", _OVERRIDDEN_SINCE)
-    if problems or form.text("step") == "change":
-        return _show_form(request, client, found, form, problems)
-    if form.text("step") != "record":
+    step = form.text("step")
+    if problems or step == "change" or (step != "record" and _is_overridden_since(found, proposal)):
+        return _show_filled_form(request, client, found, form, proposal, problems)
+    if step != "record":
         return _show_proposal(request, client, found, proposal, "Record this override?")
     try:
         _record(client, proposal)
@@ -85,37 +84,36 @@ def post_override(request: Request, client: Client) -> Response:
             return _show_link(request, found.credit_decision, proposal)
         if not error.problems:
             raise
-        return _show_form(request, client, found, form, _problems_by_field(error))
+        found = client.get_credit_decision(
+            proposal.decision_id
+        )  # with an override that was recorded since the first read
+        return _show_filled_form(request, client, found, form, proposal, _problems_by_field(error))
     return RedirectResponse(f"/decisions/{proposal.decision_id}", 303)
 
 
 def show_proposal(request: Request, client: Client) -> Response:
     """Show an override that waits for a second person."""
     proposal = _proposals(request).find(request.path_params["proposal_id"])
-    return _show_agreement(request, client, client.get_credit_decision(proposal.decision_id), proposal)
+    return _show_agreement(request, client, proposal, {})
 
 
 def agree_to_proposal(request: Request, client: Client) -> Response:
     """Record an override with the person who agrees as the second person.
 
     The server checked the first person's limit, with their token, when it answered that only the second person is missing, and
-    checks that of the second person, whose token records, now. It does not compare the ids of the persons with its callers. An
-    override that was recorded since the first person filled in the form ends the proposal, because nobody has weighed it
-    against the newer one.
+    checks that of the second person, whose token records, now. It does not compare the ids of the persons with its callers. It
+    rejects the override if another one was recorded since the first person filled in the form, because nobody has weighed
+    it against the newer one; this ends the proposal.
     """
     proposal = _proposals(request).find(request.path_params["proposal_id"])
-    found = client.get_credit_decision(proposal.decision_id)
-    agreed = dataclasses.replace(proposal, second_user_id=request.state.person)
-    if _is_overridden_since(found, agreed):
-        return _show_agreement(request, client, found, proposal)
     if problem := _person_problem(request.state.person):
-        return _show_agreement(request, client, found, proposal, {"second_user_id": problem})
+        return _show_agreement(request, client, proposal, {"second_user_id": problem})
     try:
-        _record(client, agreed)
+        _record(client, dataclasses.replace(proposal, second_user_id=request.state.person))
     except CallFailed as error:
         if not error.problems:
             raise
-        return _show_agreement(request, client, found, proposal, _problems_by_field(error))
+        return _show_agreement(request, client, proposal, _problems_by_field(error))
     _proposals(request).delete(request.path_params["proposal_id"])
     return RedirectResponse(f"/decisions/{proposal.decision_id}", 303)
 
@@ -167,19 +165,12 @@ def _newest_override_id(found: credit_pb2.GetCreditDecisionResponse) -> str:
 
 
 def _is_overridden_since(found: credit_pb2.GetCreditDecisionResponse, proposal: ProposedOverride) -> bool:
-    """Return whether another override was recorded after the form of this one was filled in."""
-    if _newest_override_id(found) == proposal.newest_override_id:
-        return False
-    if not found.overrides:
-        return False  # retention removed the override that the person has seen
-    newest = found.overrides[-1]
-    # A second click finds the override that the first one recorded; the server answers it with the same override.
-    is_own = (newest.request_id, newest.user_id, newest.second_user_id) == (
-        proposal.request_id,
-        proposal.user_id,
-        proposal.second_user_id,
-    )
-    return not is_own
+    """Return whether another override was recorded after the form of this one was filled in.
+
+    Pages tell a person with it what they must read. Whether an override may be recorded, the server decides.
+    """
+    newest = _newest_override_id(found)  # "" if retention removed the override that the person has seen
+    return newest not in {"", proposal.newest_override_id}
 
 
 def _record(client: Client, proposal: ProposedOverride) -> None:
@@ -200,10 +191,31 @@ def _problems_by_field(error: CallFailed) -> dict[str, str]:
     for each in error.problems:
         name = each.field.partition(".")[0].partition("[")[0]
         if name == "previous_override_id":
-            found["decision"] = _OVERRIDDEN_SINCE
-            continue
-        found[name] = f"{found[name]}; {each.problem}" if name in found else each.problem
+            _add_problem(found, "decision", _OVERRIDDEN_SINCE)
+        else:
+            _add_problem(found, name, each.problem)
     return found
+
+
+def _add_problem(problems: dict[str, str], name: str, problem: str) -> None:
+    """Add what is wrong with a field, unless it is stated already."""
+    known = problems.get(name, "")
+    if problem not in known:
+        problems[name] = f"{known}; {problem}" if known else problem
+
+
+def _show_filled_form(
+    request: Request,
+    client: Client,
+    found: credit_pb2.GetCreditDecisionResponse,
+    form: Form,
+    proposal: ProposedOverride,
+    problems: dict[str, str],
+) -> Response:
+    """Return the page with a form that was sent, which states an override that was recorded since it was filled in."""
+    if _is_overridden_since(found, proposal):
+        _add_problem(problems, "decision", _OVERRIDDEN_SINCE)
+    return _show_form(request, client, found, form, problems)
 
 
 def _show_form(
@@ -231,14 +243,10 @@ def _show_form(
 
 
 def _show_agreement(
-    request: Request,
-    client: Client,
-    found: credit_pb2.GetCreditDecisionResponse,
-    proposal: ProposedOverride,
-    problems: Mapping[str, str] | None = None,
+    request: Request, client: Client, proposal: ProposedOverride, problems: Mapping[str, str]
 ) -> Response:
     """Return the page that asks a second person to agree to an override, without the button if it is too late."""
-    question = "Do you agree to this override?"
+    found, question = client.get_credit_decision(proposal.decision_id), "Do you agree to this override?"
     if _is_overridden_since(found, proposal):
         problems = {"decision": _OVERRIDDEN_SINCE}
         return _show_proposal(request, client, found, proposal, question, problems=problems, is_too_late=True)

@@ -4,16 +4,24 @@ import dataclasses
 import html
 import re
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
+from httpx2 import Response
 from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import Page
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.testclient import TestClient
 
 import demo
+from console.app import create_app
+from console.connections import SharedClient
 from console.override_proposals import OverrideProposals, ProposalEnded, ProposedOverride
 from grounds.credit.v1 import credit_pb2
 from grounds_client import Amount, Client, ClientCredentials
@@ -323,6 +331,123 @@ def test_a_proposal_ends_when_the_decision_is_overridden_since(signed_in: Signed
     assert f"override {newer.override_id}" in text_of(second.get(again).html)
     assert second.post(again).url.endswith(f"/decisions/{decision_id}")
     assert [each.granted_amount.units for each in signed_in.overrides(decision_id)] == [700, 15000]
+
+
+class _Desk(SharedClient):
+    """A console's connection for one person. A call to record an override is delayed until something else has happened."""
+
+    def __init__(self, signed_in: SignedIn, person: str, before_recording: Callable[[], object]) -> None:
+        class DelayedClient(Client):
+            def record_override(self, *override: Any, **fields: Any) -> credit_pb2.Override:
+                before_recording()
+                return super().record_override(*override, **fields)
+
+        credentials = ClientCredentials(signed_in.ca, token=signed_in.token(person))
+        super().__init__(DelayedClient(signed_in.address, credentials=credentials))
+        self._person = person
+
+    def person(self, request: Request) -> str:
+        del request
+        return self._person
+
+
+def open_desk(signed_in: SignedIn, person: str, before_recording: Callable[[], object]) -> Starlette:
+    """Return a console in this process, see `_Desk`."""
+    return create_app(_Desk(signed_in, person, before_recording), None, ["localhost"])
+
+
+def post_form(desk: Starlette, path: str, **fields: str) -> Response:
+    """Return the answer of a console in this process to a form."""
+    return TestClient(desk, base_url="http://localhost", follow_redirects=False).post(path, data=fields)
+
+
+def wait_for_agreement(desk: Starlette, proposal: ProposedOverride) -> str:
+    """Let an override wait in a console; return the path for the second person."""
+    return f"/overrides/{desk.state.proposals.add(proposal)}"
+
+
+def record_newer(signed_in: SignedIn, decision_id: str) -> None:
+    """Record an override as somebody who does not use this console."""
+    with signed_in.client(WITH_SLASH) as client:
+        client.record_override(
+            decision_id,
+            credit_pb2.DECISION_APPROVE_REDUCED,
+            granted_amount=Amount.parse("800EUR"),
+            reason_code="NEW_INFORMATION",
+            user_id="u20",
+            user_role="CREDIT_MANAGER",
+            authority_limit=Amount.parse("40000EUR"),
+        )
+
+
+def waiting_override(decision_id: str) -> ProposedOverride:
+    """Return an override to which a second person must agree, filled in when the decision had no override."""
+    return ProposedOverride(
+        decision_id=decision_id,
+        decision=credit_pb2.DECISION_APPROVE_REDUCED,
+        granted_amount=Amount.parse("15000EUR"),
+        reason_code="NEW_INFORMATION",
+        user_id=FIRST,
+        user_role="CREDIT_MANAGER",
+        authority_limit=Amount.parse("40000EUR"),
+        second_user_id="",
+        comment="",
+        request_id=str(uuid.uuid4()),
+        newest_override_id="",
+    )
+
+
+def test_a_proposal_ends_when_another_override_is_recorded_while_the_second_person_agrees(
+    signed_in: SignedIn,
+) -> None:
+    decision_id = signed_in.new_decision("20000EUR")
+    desk = open_desk(signed_in, SECOND, lambda: record_newer(signed_in, decision_id))
+    page = post_form(desk, wait_for_agreement(desk, waiting_override(decision_id)))
+
+    (newer,) = signed_in.overrides(decision_id)
+    assert newer.granted_amount.units == 800
+    assert (page.status_code, "I agree" in page.text) == (409, False)
+    assert "decision was overridden since this override was filled in" in text_of(page.text)
+    assert f"override {newer.override_id}" in text_of(page.text)  # the history
+
+
+@pytest.mark.parametrize("granted", ["15000", "800"])  # the server rejects 800 for a second reason too
+def test_an_override_that_another_one_overtakes_comes_back_with_the_newer_one(
+    signed_in: SignedIn, granted: str
+) -> None:
+    decision_id = signed_in.new_decision("20000EUR")
+    desk = open_desk(signed_in, FIRST, lambda: record_newer(signed_in, decision_id))
+    fields = BIG | {"granted_amount": granted, "newest_override_id": "", "step": "record"}
+    page = post_form(desk, f"/decisions/{decision_id}/override", **fields)
+
+    (newer,) = signed_in.overrides(decision_id)
+    assert page.status_code == 400
+    assert "was overridden since this override was filled in" in text_of(page.text)
+    assert ("changes nothing" in text_of(page.text)) == (granted == "800")
+    assert f"override {newer.override_id}" in text_of(page.text)
+    assert hidden_fields(page.text)["newest_override_id"] == newer.override_id
+
+
+def test_an_invalid_field_does_not_hide_that_the_decision_was_overridden_since(signed_in: SignedIn) -> None:
+    decision_id = signed_in.new_decision("20000EUR")
+    record_newer(signed_in, decision_id)
+    for step in ("review", "record"):
+        page = signed_in.browser(FIRST).post(
+            f"/decisions/{decision_id}/override", **BIG | {"decision": "", "authority_limit": "x"}, step=step
+        )
+        assert "decision is required; was overridden since this override was filled in" in text_of(page.html)
+        assert "authority limit must be an amount" in text_of(page.html)
+
+
+def test_a_second_click_of_the_second_person_is_answered_like_the_first(signed_in: SignedIn) -> None:
+    decision_id = signed_in.new_decision("20000EUR")
+    desk = open_desk(signed_in, SECOND, lambda: None)
+    waiting = waiting_override(decision_id)
+    for _ in range(2):  # the second click finds the proposal before the first one has removed it
+        answer = post_form(desk, wait_for_agreement(desk, waiting))
+        assert (answer.status_code, answer.headers.get("location")) == (303, f"/decisions/{decision_id}")
+    (found,) = signed_in.overrides(decision_id)
+    assert (found.user_id, found.second_user_id) == (FIRST, SECOND)
 
 
 def test_a_second_click_adds_no_second_proposal_and_other_content_changes_no_proposal(signed_in: SignedIn) -> None:
