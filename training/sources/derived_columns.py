@@ -20,7 +20,10 @@ from training.spec import MappedColumn, Spec
 from training.spec.reading import ReadingSpec
 
 _MOSTLY = 0.5
-_KEY_FIELDS = (".customer_id", ".market_column", ".market", ".basket", ".product", ".time", ".as_of_column")
+_KEY_FIELDS = {
+    *(f"table.{name}" for name in ("customer_id", "market_column", "market", "as_of_column")),
+    *(f"log.columns.{name}" for name in ("customer_id", "market", "basket", "product", "time")),
+}
 _MAPPED = " (mapped for "
 _DIGITS_MAX = 18
 _VALUES_SHOWN = 8
@@ -66,7 +69,7 @@ def expression_columns(derivations: Iterable[ColumnDerivation]) -> set[str]:
         name
         for one in derivations
         if (source := _expression(one))
-        for name in {*names_in(source)} - text_columns(source, is_key=one.field.endswith(_KEY_FIELDS))
+        for name in {*names_in(source)} - text_columns(source, is_key=one.field in _KEY_FIELDS)
     }
 
 
@@ -126,7 +129,7 @@ def _add_expression(
     """Return the table with an additional column that has the values of an expression."""
     names = referenced_columns(derivation.field, expression, [column.name for column in table.columns])
     table = read_strictly(table, temporary, _read_completely)
-    texts = text_columns(expression, is_key=derivation.field.endswith(_KEY_FIELDS))
+    texts = text_columns(expression, is_key=derivation.field in _KEY_FIELDS)
     values = {name: _value_sql(table, derivation.field, name, reading, is_text=name in texts) for name in names}
     aliases = {name: f"v{number}" for number, name in enumerate(names)}
     sql = rename_columns(derivation.field, expression, aliases)

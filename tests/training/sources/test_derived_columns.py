@@ -74,6 +74,16 @@ def test_a_key_keeps_the_zeros_of_columns_with_which_it_does_not_compute(tmp_pat
     assert [each[1] for each in lines_of(tmp_path, text, columns=computed)] == ["10", "120"]
 
 
+def test_a_feature_that_has_the_name_of_a_key_field_is_a_number(tmp_path: Path) -> None:
+    made_customers(300).assign(code="007").to_csv(tmp_path / "customers.csv", index=False)
+    features = '[[features]]\nname = "product"\ncolumn = "coalesce(code, days_late)"\n'
+    (tmp_path / "spec.toml").write_text(TABLE_SPEC + features)
+
+    _, samples = read_table_samples(read_spec(tmp_path / "spec.toml"), tmp_path / "customers.csv")
+
+    assert set(samples.rows["product"]) == {7.0}
+
+
 def test_columns_with_which_an_expression_computes_are_numbers_with_leading_zeros_or_not(tmp_path: Path) -> None:
     text = "who;what;each\nA;007;0,50\nB;4;0,25\n"
     assert lines_of(tmp_path, text) == [("DE", "A", "3.50"), ("DE", "B", "1.00")]
