@@ -13,7 +13,7 @@ import duckdb
 from models.identifiers import CUSTOMER_ID_PATTERN, MARKET_PATTERN
 from training.errors import DataInvalid, SpecInvalid, quote_name
 from training.sources.expressions import is_plain_name, names_in, referenced_columns, rename_columns, text_columns
-from training.sources.reader.casts import number_cast, numbers_of, text_cast
+from training.sources.reader.casts import FLOAT_TYPES, number_cast, numbers_of, text_cast
 from training.sources.reader.raw_table import RawColumn, RawTable, open_file, plain_reason, quote_literal, read_strictly
 from training.sources.reader.unreadable import find_unreadable, refuse_unreadable
 from training.spec import MappedColumn, Spec
@@ -166,6 +166,8 @@ def _value_sql(table: RawTable, field: str, name: str, reading: ReadingSpec, *, 
     column = table.find(name)
     assert column is not None
     number, text = number_cast(table, name, field, reading.missing), text_cast(table, name, field, reading.missing)
+    if is_text and column.type in FLOAT_TYPES:
+        return text.value  # 17850, as in a file of text, where DuckDB would write 17850.0 or 1e+16
     if not column.is_text:
         return f"CASE WHEN {text.value} IS NOT NULL THEN {column.sql} END" if reading.missing else column.sql
     if is_text:

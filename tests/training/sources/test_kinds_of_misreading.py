@@ -122,6 +122,18 @@ KINDS = {
         ["4611686018427387904", "4611686018427387905"],
         pa.array([2**62, 2**62 + 1]),
     ),
+    "customers in scientific notation": Kind(
+        "customer",
+        ["1.7850e4", "17850"],
+        Refused("1 value is a customer in scientific notation, which may lose digits, first '1.7850e4' in "),
+    ),
+    "customers in the notation of a spreadsheet": Kind(
+        "customer", ["1.23457E+16"], Refused("1 value is a customer in scientific notation")
+    ),
+    "codes of customers with an E": Kind("customer", ["12E4", "A1.5E4", "1.5E"], ["12E4", "A1.5E4", "1.5E"]),
+    "large customers as floating-point numbers": Kind(
+        "customer", [], ["10000000", "123456789012"], pa.array([1e7, 123456789012.0])
+    ),
     "customers with decimals": Kind("customer", ["1.5"], ["1.5"], None),
     "customers as numbers with decimals": Kind(
         "customer", [], Refused("1 value is a customer with decimals, first '1.5' in "), pa.array([1.5])

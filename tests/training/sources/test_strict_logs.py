@@ -228,6 +228,17 @@ def test_customers_keep_every_digit_in_parquet_columns_with_nulls(
         assert dict(log.waterfall)["left out: NO_CUSTOMER"] == -1
 
 
+def test_an_expression_of_a_customer_uses_a_whole_floating_point_number_as_a_file_of_text_writes_it(
+    tmp_path: Path,
+) -> None:
+    columns = {"customer_id": "shop || '-' || number", "time": "t", "amount": "a"}
+    days = ["2017-03-01"] * 3
+    rows = pa.table({"shop": ["01"] * 3, "number": [17850.0, 1e7, 123456789012.0], "t": days, "a": [5, 6, 7]})
+    with open_log(tmp_path, rows, columns=columns) as log:
+        found = [str(customer) for (customer,) in lines_of(log, "customer_id")]
+    assert found == ["01-10000000", "01-123456789012", "01-17850"]
+
+
 def test_times_with_a_zone_are_on_the_day_of_their_market(tmp_path: Path) -> None:
     zones = {"DE": "Europe/Berlin", "FI": "Europe/Helsinki"}
     text = "c,t,a,m\nA,2017-02-28T22:30:00Z,5,FI\nA,2017-02-28T22:30:00Z,5,DE\n"

@@ -41,6 +41,8 @@ _FIRST_YEAR_OF_PATTERN = 1000  # an earlier year shows that the pattern does not
 _LOGICAL_WORDS, _MISSING_WORDS = ("true", "false"), ("null", "none", "nan")
 _TYPES_WITHOUT_CUSTOMERS = ("BOOLEAN", "DATE", "TIME", "INTERVAL")
 _EXPONENT = "([eE][+-]?[0-9]+)?"
+# A number that a program wrote with an exponent, such as 1.785e4. 12E4 without a point or a sign may be a code.
+_SCIENTIFIC = "[+-]?[0-9]+([.,][0-9]+[eE][+-]?|[eE][+])[0-9]+"
 # The usual spellings of an ISO time, as patterns of GLOB. A cell that has one of them and can be cast is an ISO time.
 _USUAL_DAY = "DDDD-DD-DD".replace("D", "[0-9]")
 # 24:00 is not usual: it may mean the day of its date or the next day.
@@ -126,7 +128,9 @@ class ColumnCast:
         """
         if self.kind == "customer" and self.column.is_text:
             exempt = f" AND NOT {_is_one_of(value, self.exempt)}" if self.exempt else ""
-            return f"({_is_word(value, *_LOGICAL_WORDS, *_MISSING_WORDS)}{exempt})"
+            words = _is_word(value, *_LOGICAL_WORDS, *_MISSING_WORDS)
+            # The cheap test for a point is first, because few customers have one.
+            return f"(({words} OR (contains({value}, '.') AND {_is_scientific(value)})){exempt})"
         return f"(NOT {value} {self.span})" if self.span else "false"
 
     @property
@@ -173,6 +177,11 @@ def _is_word(text: str, *words: str) -> str:
     lengths = sorted(map(len, words))
     same = " OR ".join(f"lower({text}) = '{word}'" for word in words)
     return f"(strlen({text}) BETWEEN {lengths[0]} AND {lengths[-1]} AND ({same}))"
+
+
+def _is_scientific(text: str) -> str:
+    """Return an SQL condition that is true for a number that is written with an exponent."""
+    return f"regexp_full_match({text}, {quote_literal(_SCIENTIFIC)})"
 
 
 def _is_one_of(text: str, values: Iterable[str]) -> str:
@@ -282,6 +291,7 @@ def _key_value(table: RawTable, column: RawColumn, kind: str, missing: Collectio
     return value, (
         f"WHEN {_is_word(value, *_LOGICAL_WORDS)} THEN 'LOGICAL_AS_CUSTOMER' "
         f"WHEN {_is_word(value, *_MISSING_WORDS)} THEN 'MARKER_AS_CUSTOMER' "
+        f"WHEN {_is_scientific(value)} THEN 'SCIENTIFIC_CUSTOMER' "
     )
 
 

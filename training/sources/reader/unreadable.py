@@ -38,6 +38,10 @@ _PROBLEMS = {
     "MARKER_AS_CUSTOMER": ("usually stands for a missing customer", "usually stand for a missing customer"),
     "TIME_AS_CUSTOMER": ("is a day or time and not a customer", "are days or times and not customers"),
     "NOT_WHOLE": ("is a customer with decimals", "are customers with decimals"),
+    "SCIENTIFIC_CUSTOMER": (
+        "is a customer in scientific notation, which may lose digits",
+        "are customers in scientific notation, which may lose digits",
+    ),
     "NOT_EXACT": (
         "is a floating-point number whose last digits are lost",
         "are floating-point numbers whose last digits are lost",
@@ -51,6 +55,7 @@ _HINTS = {
     "TOO_LARGE": "correct the value",
     "NOT_FINITE": "correct the value, or leave the cell empty",
     "NOT_WHOLE": "write customers as text or as whole numbers",
+    "SCIENTIFIC_CUSTOMER": "write customers as text or as whole numbers, such as 17850 for 1.785e4",
     "NOT_EXACT": "write the column as an integer, a decimal or text",
     "LOGICAL_AS_CUSTOMER": "set {field} to the column of the customer",
     "TIME_AS_CUSTOMER": "set {field} to the column of the customer",
