@@ -166,7 +166,7 @@ def _endpoint(path: str, page: _Page, source: ClientSource) -> Callable[[Request
     def answer(request: Request) -> Response:
         try:
             with source.open(request) as client:
-                check_caller(client)
+                check_caller(request, client)
                 return page(request, client)
         except PurposeMissing as missing:
             return missing.redirect(request)

@@ -13,6 +13,7 @@ from typing import Protocol
 import grpc
 from starlette.requests import Request
 
+from grounds.model.v1 import model_pb2
 from grounds_client import Client, ClientCredentials
 
 _SCHEME = "bearer "
@@ -60,15 +61,22 @@ def open_idle_channel(address: str) -> grpc.Channel:
     return grpc.insecure_channel(address)
 
 
-def check_caller(client: Client) -> None:
+def check_caller(request: Request, client: Client) -> None:
     """Check with the server that it accepts the caller: the token is valid, and the authority table has the principal.
 
-    Every identified caller may list the models, and the server answers from memory.
+    Every identified caller may list the models, and the server answers from memory. The page finds the answer with
+    `listed_models`, and need not ask again.
 
     Raises:
         CallFailed: The server refuses the caller, or does not answer.
     """
-    client.list_models()
+    request.state.models = client.list_models()
+
+
+def listed_models(request: Request) -> list[model_pb2.ModelSummary]:
+    """Return the bundles of the catalog, rejected ones included, as the server listed them when it accepted the caller."""
+    found: list[model_pb2.ModelSummary] = request.state.models
+    return found
 
 
 class SharedClient:

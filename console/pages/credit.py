@@ -9,6 +9,7 @@ import grpc
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from console.connections import listed_models
 from console.pages.form import Form
 from console.pages.override import find_override_rules, history_lines
 from console.pages.slider import feature_sliders
@@ -72,7 +73,7 @@ def show_what_if(request: Request, client: Client) -> Response:
     )
     facts, locale, product = form.values("fact."), form.text("locale"), form.text("product")
     form.check()
-    model = _serving_model(client, market) if market else None
+    model = _serving_model(request, client, market) if market else None
     sections = client.get_policy(market=market, product=product).sections if market else ()
     answer = None
     if market and customer and amount is not None:
@@ -136,7 +137,7 @@ def apply_for_credit(request: Request, client: Client) -> Response:
 def _show_application(request: Request, client: Client, form: Form, problems: Mapping[str, str]) -> Response:
     """Return the page with an applicant's form. Features that only the store provides are not asked for."""
     market = form.text("market")
-    model = _serving_model(client, market) if market else None
+    model = _serving_model(request, client, market) if market else None
     sections = client.get_policy(market=market, product=form.text("product")).sections if market else ()
     asked = [each for each in model.features if each.source != model_pb2.FEATURE_SOURCE_STORE] if model else []
     return render_page(
@@ -191,19 +192,19 @@ def _known_texts(model: model_pb2.Model, known: credit_pb2.CreditAssessment) -> 
     }
 
 
-def _serving_model(client: Client, market: str) -> model_pb2.Model | None:
-    """Return the credit model that serves a market now; None if there is none, or the person may not read it.
+def _serving_model(request: Request, client: Client, market: str) -> model_pb2.Model | None:
+    """Return the credit model that serves a market now; None if there is none, or it has left the catalog since it was listed.
 
     Raises:
-        CallFailed: The server does not answer, so nothing is known about the models.
+        CallFailed: The model cannot be read now, so nothing is known about what it asks the caller for.
     """
-    try:
-        for each in client.list_models("credit"):
-            if market in each.serving_markets:
-                return client.find_model(each.bundle_id)
-    except CallFailed as error:
-        if error.code != grpc.StatusCode.PERMISSION_DENIED:
-            raise
+    for each in listed_models(request):
+        if each.family == "credit" and market in each.serving_markets:
+            try:
+                return client.get_model(each.bundle_id)
+            except CallFailed as error:
+                if error.code is not grpc.StatusCode.NOT_FOUND:
+                    raise
     return None
 
 

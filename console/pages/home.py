@@ -7,6 +7,7 @@ from typing import TypeVar
 from starlette.requests import Request
 from starlette.responses import Response
 
+from console.connections import listed_models
 from console.log_key import LogKey, choose_log_key
 from console.pages.form import Form
 from console.rendering import render_page
@@ -49,11 +50,10 @@ def show_home(request: Request, client: Client) -> Response:
             missing.append(f"{part}: {error.message}")
             return None
 
-    models = read("models", client.list_models) or []
     runs = read("scoring runs", client.list_churn_runs) or []
     head = read("record log", client.get_checkpoint)
     log = None if head is None else _verify(request, head)
-    serving = [each for each in models if each.state == model_pb2.MODEL_STATE_SERVING]
+    serving = [each for each in listed_models(request) if each.state == model_pb2.MODEL_STATE_SERVING]
     return render_page(request, "home.html", "Grounds", serving=serving, runs=runs, log=log, missing=missing)
 
 

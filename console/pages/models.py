@@ -3,6 +3,7 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
+from console.connections import listed_models
 from console.pages.form import Form
 from console.rendering import render_page
 from grounds.model.v1 import model_pb2
@@ -12,9 +13,9 @@ from grounds_client.formatting import enum_name, number_text
 _METRICS = ("hold_out.", "out_of_time.")  # what a validator reads first; the report of the bundle has all metrics
 
 
-def list_models(request: Request, client: Client) -> Response:
+def list_models(request: Request, _client: Client) -> Response:
     """Show the bundles of the catalog."""
-    models = client.list_models()
+    models = listed_models(request)
     states = {each.bundle_id: enum_name(model_pb2.ModelState, each.state) for each in models}
     return render_page(request, "models.html", "Models", models=models, states=states)
 

@@ -292,11 +292,9 @@ async def test_a_policy_that_cannot_be_read_is_not_shown_as_one_without_override
 
 
 class ModelsUnavailable(Client):
-    """A client that reaches no server after it has listed the models once."""
+    """A client whose calls to list the models reach no server."""
 
     def list_models(self, family: str = "") -> Any:
-        if not family:
-            return super().list_models()
         with Client("127.0.0.1:1") as nowhere:
             return nowhere.list_models(family)
 
@@ -304,5 +302,58 @@ class ModelsUnavailable(Client):
 async def test_models_that_cannot_be_read_are_not_shown_as_missing(pages: Pages) -> None:
     with ModelsUnavailable(pages.address) as client:
         app = create_app(SharedClient(client), None, ["localhost"])
-        status, _ = await get_page(app, "/apply", "market=DE")
-        assert status == 503
+        for path in ("/apply", "/what-if", "/models", "/"):
+            status, _ = await get_page(app, path, "market=DE")
+            assert status == 503
+
+
+class ModelUnavailable(Client):
+    """A client whose calls about one model reach no server."""
+
+    def get_model(self, bundle_id: str) -> Any:
+        with Client("127.0.0.1:1") as nowhere:
+            return nowhere.get_model(bundle_id)
+
+
+async def test_a_model_that_cannot_be_read_is_not_shown_as_one_without_features(pages: Pages) -> None:
+    with ModelUnavailable(pages.address) as client:
+        app = create_app(SharedClient(client), None, ["localhost"])
+        for path in ("/apply", "/what-if"):
+            status, _ = await get_page(app, path, "market=DE")
+            assert status == 503
+
+
+class CountingClient(Client):
+    """A client that remembers the requests that it sent."""
+
+    sent: list[str]
+
+    def _call(self, method: Any, request: Any, **options: Any) -> Any:
+        self.sent.append(type(request).__name__.removesuffix("Request"))
+        return super()._call(method, request, **options)
+
+
+async def test_no_page_calls_a_method_twice_and_none_lists_the_models_after_the_check_of_the_caller(
+    pages: Pages,
+) -> None:
+    client = CountingClient(pages.address)
+    client.sent = []
+    with client:
+        (serving,) = {each.bundle_id for each in client.list_models("credit") if "DE" in each.serving_markets}
+        app = create_app(SharedClient(client), None, ["localhost"])
+        for path, query, shown, calls in (
+            ("/", "", f"/models/{serving}", ["ListChurnRuns", "GetCheckpoint"]),
+            ("/models", "", f"/models/{serving}", []),
+            ("/apply", "market=DE", "set.turnover", ["GetModel", "GetPolicy"]),
+            # What a slider asks for when it moves.
+            (
+                "/what-if",
+                "market=DE&customer=C00000&amount=1000EUR&set.days_late=3",
+                "With these values",
+                ["GetModel", "GetPolicy", "SimulateCredit"],
+            ),
+            ("/purpose", "", "Purpose", []),
+        ):
+            client.sent.clear()
+            status, page = await get_page(app, path, query)
+            assert (status, shown in page, client.sent) == (200, True, ["ListModels", *calls]), path
