@@ -23,7 +23,7 @@ from server.stores.record_log.proofs import ProofReader
 from server.stores.record_log.sample_worker import draw_sample
 from server.stores.record_log.sampling import SampleQuery
 from server.stores.tables import LISTED_CHUNKS, RECORDS
-from tests.conftest import Serving
+from tests.conftest import START_RECORDS, Serving
 from tests.server.audits import score_customer
 from tests.server.query_plans import plans, sent_statements
 from tests.server.record_logs import NOW, entry, open_test_log
@@ -264,15 +264,16 @@ class Hurried(Application):
 
 
 async def test_a_server_builds_chunks_in_the_background(small_settings: Settings) -> None:
-    application = Hurried(small_settings)
+    application, decisions = Hurried(small_settings), 9
+    expected = [(number * 4, 4) for number in range((START_RECORDS + decisions) // 4)]
 
     async def are_built() -> bool:
-        return chunks(application.database) == [(0, 4), (4, 4)]
+        return chunks(application.database) == expected
 
     await application.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{application.port}") as channel:
-            for number in range(9):
+            for number in range(decisions):
                 await score_customer(Serving(application, small_settings, channel), number)
             await wait_until(are_built)
     finally:
