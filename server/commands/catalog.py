@@ -44,24 +44,19 @@ def activate(
     warn_missing_bundles(settings)
     BundleSignatures(settings.bundle_keys).check(find_bundle(settings.bundles, bundle))
     checked, markets = check_activation(settings.bundles, bundle, tuple(market or ()))
+    served = f"{checked.manifest.family} {checked.bundle_id[:12]} serves {', '.join(markets)}"
+    origin, changed, proposal_id = ChangeOrigin(operator), list[str](), None
     with open_record_log(settings) as log:
         if settings.four_eyes:
-            proposal_id = propose_activation(log, checked, markets, operator, reason, utc_now())
+            proposal_id = propose_activation(log, settings.bundles, checked, markets, operator, reason, utc_now())
         else:
-            record_activation(
-                log,
-                settings.bundles,
-                checked,
-                markets,
-                origin=ChangeOrigin(operator),
-                reason=reason,
-                at=utc_now(),
+            changed = record_activation(
+                log, settings.bundles, checked, markets, origin=origin, reason=reason, at=utc_now()
             )
-    served = f"{checked.manifest.family} {checked.bundle_id[:12]} serves {', '.join(markets)}"
-    if settings.four_eyes:
+    if proposal_id is not None:
         print_proposal(f"that {served}", proposal_id, config)
     else:
-        print_line(served)
+        print_line(served if changed else f"{served} already; nothing was recorded")
 
 
 def deactivate(
@@ -95,7 +90,7 @@ def retire(bundle: _Bundle, reason: _Reason = "", config: Config = None) -> None
     If four_eyes is set, the command only proposes the change, and a second person makes it with `approve`.
     """
     from models.catalog import find_bundle  # the import loads ONNX Runtime, which is slow
-    from server.registry.bundle_activation import is_retired, record_retirement
+    from server.registry.bundle_activation import record_retirement
     from server.registry.change_origin import ChangeOrigin, operator_account
     from server.registry.proposals import propose_retirement
     from server.stores.clock import utc_now
@@ -104,16 +99,20 @@ def retire(bundle: _Bundle, reason: _Reason = "", config: Config = None) -> None
     _check_reason(reason)
     folder = find_bundle(settings.bundles, bundle)
     family, bundle_id = folder.parent.name, folder.name
+    proposal_id, is_changed = None, False
     with open_record_log(settings) as log:
-        if settings.four_eyes and not is_retired(log, bundle_id):
+        if settings.four_eyes:
             proposal_id = propose_retirement(log, family, bundle_id, operator, reason, utc_now())
-            print_proposal(f"that {family} {bundle_id[:12]} is retired", proposal_id, config)
-        elif not settings.four_eyes and record_retirement(
-            log, settings.bundles, family, bundle_id, ChangeOrigin(operator), reason, utc_now()
-        ):
-            print_line(f"{family} {bundle_id[:12]} is retired; it can be replayed, but not activated")
         else:
-            print_line(f"{family} {bundle_id[:12]} was retired already; nothing was changed")
+            is_changed = record_retirement(
+                log, settings.bundles, family, bundle_id, ChangeOrigin(operator), reason, utc_now()
+            )
+    if proposal_id is not None:
+        print_proposal(f"that {family} {bundle_id[:12]} is retired", proposal_id, config)
+    elif is_changed:
+        print_line(f"{family} {bundle_id[:12]} is retired; it can be replayed, but not activated")
+    else:
+        print_line(f"{family} {bundle_id[:12]} was retired already; nothing was changed")
 
 
 def approve(

@@ -49,10 +49,11 @@ def activate_policy(
         version = f"policy {after.document.version} ({after.sha256[:12]})"
         if preview:
             print_line(f"{version} is valid; settings that would change: {len(differences)}; nothing was changed")
-        elif settings.four_eyes:
-            proposal_id = propose_policy(log, after, operator_account(), reason, utc_now())
+        elif settings.four_eyes and (proposal_id := propose_policy(log, after, operator_account(), reason, utc_now())):
             print_proposal(f"that {version} comes into force", proposal_id, config)
-        elif activate(log, change, reason, utc_now(), origin=ChangeOrigin(operator_account())):
+        elif not settings.four_eyes and activate(
+            log, change, reason, utc_now(), origin=ChangeOrigin(operator_account())
+        ):
             print_line(f"{version} is in force; changed settings: {len(differences)}")
             if before is not None and before.sha256 != after.sha256:
                 print_line(f"the previous policy was {before.document.version} ({before.sha256[:12]})")

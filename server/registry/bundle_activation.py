@@ -214,16 +214,6 @@ def record_retirement(
     return not was_retired
 
 
-def is_retired(log: RecordLog, bundle_id: str) -> bool:
-    """Return whether a bundle was retired.
-
-    Raises:
-        StoreUnavailable: The database does not answer.
-    """
-    with log.database.reading() as connection:
-        return bundle_id in read_history(connection).retired
-
-
 def check_not_approved(history: ActivationHistory, origin: ChangeOrigin) -> None:
     """Check that nobody has approved the proposal of a change yet.
 

@@ -2,18 +2,21 @@
 
 A proposal is a record of the log and has no effect. An approval appends the records of the change, which name both
 operators and the proposal. The change can be approved only while the same bundles and the same policy serve as when it was
-proposed, so that an approver decides about what the proposer saw.
+proposed, so that an approver decides about what the proposer saw. What is in use already needs no approval, and is not proposed.
 """
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from sqlalchemy import Connection
 
 from grounds.audit.v1 import bodies_pb2 as pb
 from grounds_record.activations import BUNDLE_LABEL, CHANGE_PROPOSED, FAMILY_LABEL, POLICY_LABEL, ActivationHistory
 from models.bundle import Bundle
-from models.catalog import PREFIX_LENGTH_MIN, check_activation, find_bundle, match_prefix
+from models.catalog import PREFIX_LENGTH_MIN, check_activation, find_bundle, match_prefix, select_bundles
 from server.decisions.policy import Policy
 from server.errors import ChangeRefused
 from server.registry.bundle_activation import (
@@ -28,7 +31,7 @@ from server.registry.bundle_signatures import BundleSignatures
 from server.registry.change_origin import ChangeOrigin
 from server.registry.policy_activation import PolicyChange, activate_policy
 from server.registry.policy_registry import read_stored_policy
-from server.stores.catalog.policies import PolicyStore
+from server.stores.catalog.policies import PolicyStore, save_policy
 from server.stores.record_log.activations import read_history
 from server.stores.record_log.log import RecordLog
 
@@ -49,31 +52,47 @@ class ApprovedChange:
 
 
 def propose_activation(
-    log: RecordLog, bundle: Bundle, markets: Sequence[str], operator: str, reason: str, at: dt.datetime
-) -> str:
-    """Record the proposal that a bundle serves markets; return the id of the record.
+    log: RecordLog,
+    bundles: Path,
+    bundle: Bundle,
+    markets: Sequence[str],
+    operator: str,
+    reason: str,
+    at: dt.datetime,
+) -> str | None:
+    """Record the proposal that a bundle serves markets.
+
+    Returns:
+        The id of the record; None if the bundle serves all these markets already according to the record log. Then nothing
+        is recorded, and the lines of the markets in ACTIVE.toml are restored.
 
     Raises:
         StoreUnavailable: It is unknown whether the proposal was recorded.
     """
     family, ordered = bundle.manifest.family, sorted(set(markets))
-    with log.database.reading() as connection:
-        history = read_history(connection)
-    body = pb.ChangeProposalRecord(
-        change=pb.CHANGE_KIND_ACTIVATION,
-        family=family,
-        markets=ordered,
-        digest=bundle.bundle_id,
-        previous_digests=[served_bundle(history, (family, market)) for market in ordered],
-        release_verdict=release_verdict(bundle),
-        reason=reason,
-        operator=operator,
-    )
-    return _append_proposal(log, body, {FAMILY_LABEL: family, BUNDLE_LABEL: bundle.bundle_id}, at)
+    with _locked_history(log) as (connection, history):
+        served = [served_bundle(history, (family, market)) for market in ordered]
+        if set(served) == {bundle.bundle_id}:
+            select_bundles(bundles, family, dict.fromkeys(ordered, bundle.bundle_id))
+            return None
+        body = pb.ChangeProposalRecord(
+            change=pb.CHANGE_KIND_ACTIVATION,
+            family=family,
+            markets=ordered,
+            digest=bundle.bundle_id,
+            previous_digests=served,
+            release_verdict=release_verdict(bundle),
+            reason=reason,
+            operator=operator,
+        )
+        labels = {FAMILY_LABEL: family, BUNDLE_LABEL: bundle.bundle_id}
+        return _append_proposal(log, connection, history, body, labels, at)
 
 
-def propose_retirement(log: RecordLog, family: str, bundle_id: str, operator: str, reason: str, at: dt.datetime) -> str:
-    """Record the proposal that a bundle is retired; return the id of the record.
+def propose_retirement(
+    log: RecordLog, family: str, bundle_id: str, operator: str, reason: str, at: dt.datetime
+) -> str | None:
+    """Record the proposal that a bundle is retired; return the id of the record, or None if it is retired already.
 
     Raises:
         StoreUnavailable: It is unknown whether the proposal was recorded.
@@ -81,27 +100,38 @@ def propose_retirement(log: RecordLog, family: str, bundle_id: str, operator: st
     body = pb.ChangeProposalRecord(
         change=pb.CHANGE_KIND_RETIREMENT, family=family, digest=bundle_id, reason=reason, operator=operator
     )
-    return _append_proposal(log, body, {FAMILY_LABEL: family, BUNDLE_LABEL: bundle_id}, at)
+    with _locked_history(log) as (connection, history):
+        if bundle_id in history.retired:
+            return None
+        labels = {FAMILY_LABEL: family, BUNDLE_LABEL: bundle_id}
+        return _append_proposal(log, connection, history, body, labels, at)
 
 
-def propose_policy(log: RecordLog, policy: Policy, operator: str, reason: str, at: dt.datetime) -> str:
-    """Store a policy and record the proposal that it comes into force; return the id of the record.
+def propose_policy(log: RecordLog, policy: Policy, operator: str, reason: str, at: dt.datetime) -> str | None:
+    """Store a policy and record the proposal that it comes into force.
+
+    Returns:
+        The id of the record; None if an operator has put this policy in force already. A policy that a server took from its
+        file is proposed, so that a person can answer for it.
 
     Raises:
         StoreUnavailable: It is unknown whether the proposal was recorded.
     """
-    store = PolicyStore(log.database)
-    store.save(policy.content)
-    before = store.find_activated()
-    body = pb.ChangeProposalRecord(
-        change=pb.CHANGE_KIND_POLICY_ACTIVATION,
-        digest=policy.sha256,
-        previous_digests=[before.policy_sha256 if before else ""],
-        policy_version=policy.document.version,
-        reason=reason,
-        operator=operator,
-    )
-    return _append_proposal(log, body, {POLICY_LABEL: policy.sha256}, at)
+    with _locked_history(log) as (connection, history):
+        before = history.policy
+        if before is not None and before.policy_sha256 == policy.sha256 and not before.is_by_server:
+            return None
+        # Store the policy with its proposal: a stored policy that nobody proposed counts as one that was in force.
+        save_policy(connection, policy.content)
+        body = pb.ChangeProposalRecord(
+            change=pb.CHANGE_KIND_POLICY_ACTIVATION,
+            digest=policy.sha256,
+            previous_digests=[before.policy_sha256 if before else ""],
+            policy_version=policy.document.version,
+            reason=reason,
+            operator=operator,
+        )
+        return _append_proposal(log, connection, history, body, {POLICY_LABEL: policy.sha256}, at)
 
 
 def approve(
@@ -168,23 +198,36 @@ def _find_proposal(history: ActivationHistory, wanted: str) -> str:
     return found[0]
 
 
-def _append_proposal(log: RecordLog, body: pb.ChangeProposalRecord, labels: dict[str, str], at: dt.datetime) -> str:
-    """Append the record of a proposal; return its id.
+@contextmanager
+def _locked_history(log: RecordLog) -> Iterator[tuple[Connection, ActivationHistory]]:
+    """Lock the head of the log; yield the connection of the transaction and the history, which nobody changes meanwhile."""
+    with log.database.writing() as connection:
+        log.lock_head(connection)
+        yield connection, read_history(connection)
+
+
+def _append_proposal(
+    log: RecordLog,
+    connection: Connection,
+    history: ActivationHistory,
+    body: pb.ChangeProposalRecord,
+    labels: Mapping[str, str],
+    at: dt.datetime,
+) -> str:
+    """Append the record of a proposal in the transaction that locks the log; return its id.
 
     If an equal proposal waits for its approval, nothing is appended, and its id is returned. A scheduler that was interrupted
     can therefore repeat its command.
     """
+    if (waiting := _find_waiting(log, history, body, labels)) is not None:
+        return waiting
     entry = change_entry(CHANGE_PROPOSED, body, labels, ChangeOrigin(body.operator), at)
-    with log.database.writing() as connection:
-        log.lock_head(connection)
-        if (waiting := _find_waiting(log, read_history(connection), body, labels)) is not None:
-            return waiting
-        log.append_or_raise(connection, [entry])
+    log.append_or_raise(connection, [entry])
     return entry.record_id
 
 
 def _find_waiting(
-    log: RecordLog, history: ActivationHistory, body: pb.ChangeProposalRecord, labels: dict[str, str]
+    log: RecordLog, history: ActivationHistory, body: pb.ChangeProposalRecord, labels: Mapping[str, str]
 ) -> str | None:
     """Return the id of an equal proposal that is not approved yet; None if there is none."""
     for change in history.changes:

@@ -22,7 +22,7 @@ from training.commands.sign import sign_released_bundle
 from training.console import Console
 from training.cycle.comparison import ModelComparison, compare_bundles
 from training.cycle.data_checks import check_data
-from training.cycle.flow import Flow, ScoringSettings, ServerSettings
+from training.cycle.flow import Flow, ScoringSettings
 from training.cycle.journal import CycleJournal, earlier_bundles
 from training.errors import DataInvalid, ModelRejected, SpecInvalid
 from training.release.model_release import release_model
@@ -260,22 +260,15 @@ class Cycle:
             self.findings.sentence = f"Bundle {name} was released; the flow has no [server], so it was not proposed."
             return
         if done is None:
-            done = self.journal.complete("activate", said=self._call_activate(server, candidate))
+            options = [word for market in server.markets for word in ("--market", market)]
+            reason = server.reason.replace("{on}", self._on.isoformat())
+            said = self._call_server("activate", candidate.bundle_id, *options, "--reason", reason)
+            done = self.journal.complete("activate", said=said)
         self._say("activate", str(done["said"]))
         compared = self.journal.find("compare")
         assert compared is not None, "this step follows the comparison"
         verb = "proposed" if str(done["said"]).startswith("proposed") else "activated"
         self.findings.sentence = f"Bundle {name} was {verb}: {compared['sentence']}."
-
-    def _call_activate(self, server: ServerSettings, candidate: Bundle) -> str:
-        """Activate or propose the bundle, unless it serves its markets already; return what the server printed."""
-        wanted = server.markets or candidate.manifest.markets
-        # The process may have ended after the command, and a second person may have approved the proposal since.
-        if self._served_markets().get(candidate.bundle_id, set()) >= set(wanted):
-            return f"{self.spec.family} {candidate.bundle_id[:12]} serves {', '.join(wanted)} already"
-        options = [word for market in server.markets for word in ("--market", market)]
-        reason = server.reason.replace("{on}", self._on.isoformat())
-        return self._call_server("activate", candidate.bundle_id, *options, "--reason", reason)
 
     def _load_features(self) -> None:
         """Load the features of the candidate before it can serve, because a bundle serves only customers who have them.

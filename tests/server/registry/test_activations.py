@@ -118,7 +118,7 @@ class Logbook:
     def change_policy(self, at: dt.datetime, operator: str, approver: str, reason: str) -> None:
         """Propose a policy, which a second person approves half an hour later."""
         policy = self.random.choice([each for each in self.policies if each.sha256 != self.digest("policy")])
-        proposal = propose_policy(self.log, policy, operator, reason, at)
+        proposal = proposed(propose_policy(self.log, policy, operator, reason, at))
         later = at + HOUR / 2
         approve(self.log, self.folder, UNSIGNED, proposal, approver, later)
         self.write_down(later, {"policy": Known(policy.sha256, operator, approver, reason)})
@@ -141,6 +141,12 @@ def read_known(activations: list[activation_pb2.Activation]) -> dict[str, Known]
         )
         for each in activations
     }
+
+
+def proposed(proposal_id: str | None) -> str:
+    """Return the id of a proposal that was recorded."""
+    assert proposal_id is not None
+    return proposal_id
 
 
 def open_history(log: RecordLog) -> OperationHistory:
@@ -321,14 +327,14 @@ def test_a_proposal_has_no_effect_until_a_different_person_approves_it_once(
     second = copy_bundle(other.bundle_folder, bundles).name
     registry = ModelRegistry(bundles, check=lambda _bundle: None)
     registry.journal = ActivationJournal(log, bundles, lambda: NOW, four_eyes=True)
-    proposal = propose_activation(log, small.bundle(), ["DE"], "ana", "new model", NOW)
+    proposal = proposed(propose_activation(log, bundles, small.bundle(), ["DE"], "ana", "new model", NOW))
 
     _write_active(bundles, "credit", {"DE": small.bundle_folder.name})  # a person tries to go around the approval
     assert not registry.refresh().serving
     assert "four_eyes requires an approved proposal" in registry.problems["credit/DE"]
     with pytest.raises(ChangeRefused, match="ana has proposed this change"):
         approve(log, bundles, UNSIGNED, proposal, "ana", NOW)
-    stale = propose_activation(log, other.bundle(), ["DE"], "ana", "newer model", NOW)
+    stale = proposed(propose_activation(log, bundles, other.bundle(), ["DE"], "ana", "newer model", NOW))
     approve(log, bundles, UNSIGNED, proposal, "ben", NOW)
     assert set(registry.refresh().serving) == {("credit", "DE")}
     with pytest.raises(ChangeRefused, match="was approved already"):
@@ -337,7 +343,7 @@ def test_a_proposal_has_no_effect_until_a_different_person_approves_it_once(
         approve(log, bundles, UNSIGNED, stale, "ben", NOW)
     with pytest.raises(ChangeRefused, match="serves DE; activate a different bundle"):
         record_retirement(log, bundles, "credit", small.bundle_folder.name, ChangeOrigin("ana"), "", NOW)
-    approve(log, bundles, UNSIGNED, propose_retirement(log, "credit", second, "ben", "", NOW), "ana", NOW)
+    approve(log, bundles, UNSIGNED, proposed(propose_retirement(log, "credit", second, "ben", "", NOW)), "ana", NOW)
     with pytest.raises(ChangeRefused, match="was retired"):
         record_activation(log, bundles, other.bundle(), ["DE"], origin=ChangeOrigin("ana"), reason="", at=NOW)
 
@@ -402,20 +408,21 @@ def test_the_commands_record_the_account_and_only_propose_if_four_eyes_is_set(
                 log.find_by_id(change.record_id) for change in ActivationJournal(log, tmp_path, utc_now).read().changes
             ]
         bodies_read = [bodies.BundleActivationRecord.FromString(each.body) for each in records if each]
-        return [(each.market, each.author.operator, each.reason) for each in bodies_read[:3]]
+        return [(each.market, each.author.operator, each.reason) for each in bodies_read]
 
     assert f"credit {bundle_id[:12]} serves DE, FR" in run("activate", bundle_id[:8], reason="first release")
     assert "credit serves FR no longer" in run("deactivate", "FR", reason="no demand")
     account = pwd.getpwuid(os.getuid()).pw_name
-    assert history() == [
-        ("DE", account, "first release"),
-        ("FR", account, "first release"),
-        ("FR", account, "no demand"),
-    ]
+    recorded = [("DE", account, "first release"), ("FR", account, "first release"), ("FR", account, "no demand")]
+    assert history() == recorded
+    again = f"credit {bundle_id[:12]} serves DE already; nothing was recorded\n"
+    assert run("activate", bundle_id, "--market", "DE") == again
     config.write_text("\n".join([*lines, "four_eyes = true"]))
-    proposed = run("activate", bundle_id, "--market", "FR")
-    assert "nothing has changed yet" in proposed
-    refused = run("approve", re.findall(r"approve ([0-9a-f-]{36})", proposed)[0])
+    assert run("activate", bundle_id, "--market", "DE") == again
+    assert history() == recorded
+    asked = run("activate", bundle_id, "--market", "FR")
+    assert "nothing has changed yet" in asked
+    refused = run("approve", re.findall(r"approve ([0-9a-f-]{36})", asked)[0])
     assert f"ChangeRefused: {account} has proposed this change" in refused
     assert read_active(small_settings.bundles, "credit") == {"DE": bundle_id}
 

@@ -1,6 +1,8 @@
 """What serves and what is recorded agree: confirmations, repeated markets, files that contradict the log, approvals."""
 
 import datetime as dt
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from server.maintenance.erasure import check_reason
 from server.registry.bundle_activation import (
     ActivationJournal,
     ServedMarket,
+    _activation_entry,
     record_activation,
     record_deactivation,
     record_retirement,
@@ -31,7 +34,7 @@ from server.stores.catalog.policies import PolicyStore
 from server.stores.record_log.activations import read_history
 from server.stores.record_log.log import RecordLog
 from tests.server.record_logs import NOW
-from tests.server.registry.test_activations import UNSIGNED, open_history
+from tests.server.registry.test_activations import UNSIGNED, open_history, proposed
 from tests.server.servers import copy_bundle
 from tests.small import POLICY, SmallFamily, complete_policy
 
@@ -85,28 +88,31 @@ async def test_an_operator_who_confirms_the_policy_of_the_file_makes_no_rollback
 async def test_a_confirmed_bundle_is_no_rollback_and_a_bundle_that_returns_is_one(
     log: RecordLog, bundles: Path, small: SmallFamily
 ) -> None:
-    def propose_and_approve(minute: int) -> None:
+    def propose_and_approve(minute: int, *markets: str) -> None:
         at = NOW + minute * MINUTE
-        approve(log, bundles, UNSIGNED, propose_activation(log, small.bundle(), ["DE"], "ana", "", at), "ben", at)
+        proposal = proposed(propose_activation(log, bundles, small.bundle(), markets, "ana", "", at))
+        approve(log, bundles, UNSIGNED, proposal, "ben", at)
 
-    propose_and_approve(1)
-    propose_and_approve(2)
+    propose_and_approve(1, "DE")
+    propose_and_approve(2, "DE", "FR")
     record_deactivation(log, bundles, "credit", ["DE"], ANA, "", NOW + 3 * MINUTE)
-    propose_and_approve(4)
+    propose_and_approve(4, "DE", "FR")
 
-    kinds = [each.change for each in await list_changes(log) if each.change != bodies.CHANGE_KIND_PROPOSAL]
-    assert kinds == [
-        bodies.CHANGE_KIND_ACTIVATION,
-        bodies.CHANGE_KIND_ACTIVATION,
-        bodies.CHANGE_KIND_DEACTIVATION,
-        bodies.CHANGE_KIND_ROLLBACK,
+    made = [each for each in await list_changes(log) if each.change != bodies.CHANGE_KIND_PROPOSAL]
+    assert [(each.change, *each.markets) for each in made] == [
+        (bodies.CHANGE_KIND_ACTIVATION, "DE"),
+        (bodies.CHANGE_KIND_ACTIVATION, "DE"),
+        (bodies.CHANGE_KIND_ACTIVATION, "FR"),
+        (bodies.CHANGE_KIND_DEACTIVATION, "DE"),
+        (bodies.CHANGE_KIND_ROLLBACK, "DE"),
+        (bodies.CHANGE_KIND_ACTIVATION, "FR"),
     ]
 
 
 def test_a_market_that_is_named_twice_is_changed_once(log: RecordLog, bundles: Path, small: SmallFamily) -> None:
     assert check_activation(bundles, small.bundle_folder.name, ("DE", "FR", "DE"))[1] == ("DE", "FR")
     changed = record_activation(log, bundles, small.bundle(), ["DE", "DE"], origin=ANA, reason="", at=NOW)
-    proposal = propose_activation(log, small.bundle(), ["FR", "FR"], "ana", "", NOW)
+    proposal = proposed(propose_activation(log, bundles, small.bundle(), ["FR", "FR"], "ana", "", NOW))
     assert approve(log, bundles, UNSIGNED, proposal, "ben", NOW).markets == ("FR",)
     record_deactivation(log, bundles, "credit", ["DE", "DE"], ANA, "", NOW)
 
@@ -118,7 +124,7 @@ def test_a_server_that_starts_with_an_unapproved_bundle_in_its_file_serves_the_r
     log: RecordLog, bundles: Path, small: SmallFamily, other: SmallFamily
 ) -> None:
     first, second = small.bundle_folder.name, copy_bundle(other.bundle_folder, bundles).name
-    proposal = propose_activation(log, small.bundle(), ["DE"], "ana", "", NOW)
+    proposal = proposed(propose_activation(log, bundles, small.bundle(), ["DE"], "ana", "", NOW))
     approve(log, bundles, UNSIGNED, proposal, "ben", NOW)
     _write_active(bundles, "credit", {"DE": second, "FR": second})  # by hand
 
@@ -140,7 +146,14 @@ def test_a_bundle_that_waits_for_its_approval_is_opened_once_until_its_files_cha
     opened: list[str] = []
     registry = ModelRegistry(bundles, check=lambda bundle: opened.append(bundle.bundle_id))
     registry.journal = ActivationJournal(log, bundles, lambda: NOW, four_eyes=True)
-    approve(log, bundles, UNSIGNED, propose_activation(log, small.bundle(), ["DE"], "ana", "", NOW), "ben", NOW)
+    approve(
+        log,
+        bundles,
+        UNSIGNED,
+        proposed(propose_activation(log, bundles, small.bundle(), ["DE"], "ana", "", NOW)),
+        "ben",
+        NOW,
+    )
     assert len(serving_of(registry)) == 1
     second = copy_bundle(other.bundle_folder, bundles)
 
@@ -158,7 +171,14 @@ def test_a_bundle_that_waits_for_its_approval_is_opened_once_until_its_files_cha
     serving_of(registry)
     assert opened == [second.name, second.name]
 
-    approve(log, bundles, UNSIGNED, propose_activation(log, other.bundle(), ["DE"], "ana", "", NOW), "ben", NOW)
+    approve(
+        log,
+        bundles,
+        UNSIGNED,
+        proposed(propose_activation(log, bundles, other.bundle(), ["DE"], "ana", "", NOW)),
+        "ben",
+        NOW,
+    )
     assert serving_of(registry) == {("credit", "DE"): second.name}
     assert opened == [second.name, second.name], "the approved model is the one that waited"
 
@@ -192,22 +212,22 @@ def test_a_family_whose_folder_vanished_is_reported(log: RecordLog, bundles: Pat
 
 
 def test_a_proposed_policy_that_nobody_approved_was_never_in_force(log: RecordLog, tmp_path: Path) -> None:
-    store, proposed, mended = PolicyStore(log.database), policy("test-2", why="draft"), policy("test-2", why="mended")
-    proposal = propose_policy(log, proposed, "ana", "", NOW)
+    store, draft, mended = PolicyStore(log.database), policy("test-2", why="draft"), policy("test-2", why="mended")
+    proposal = proposed(propose_policy(log, draft, "ana", "", NOW))
     file = tmp_path / "mended.toml"
     file.write_bytes(mended.content)
 
     assert store.find_versions() == {}
     with pytest.raises(PolicyRefused, match="0 policies that were in force"):
-        plan_activation(store, proposed.sha256[:12], tmp_path / "none.toml")
+        plan_activation(store, draft.sha256[:12], tmp_path / "none.toml")
     assert plan_activation(store, str(file), file).after.sha256 == mended.sha256
     assert activate_policy(log, PolicyChange(None, mended), "", NOW, origin=ANA)
     assert store.find_versions() == {mended.sha256: "test-2"}
     with pytest.raises(PolicyRefused, match="version test-2 belongs to a policy with different content"):
-        check_version(store.find_versions(), proposed)
+        check_version(store.find_versions(), draft)
     with pytest.raises(ChangeRefused, match="since the proposal"):
         approve(log, tmp_path, UNSIGNED, proposal, "ben", NOW)
-    late = propose_policy(log, proposed, "ana", "", NOW)  # as if proposed at the same time as the other one
+    late = proposed(propose_policy(log, draft, "ana", "", NOW))  # as if proposed at the same time as the other one
     with pytest.raises(PolicyRefused, match="version test-2 belongs to a policy with different content"):
         approve(log, tmp_path, UNSIGNED, late, "ben", NOW)
 
@@ -234,17 +254,15 @@ def test_an_invalid_file_or_line_blocks_no_other_family_and_no_other_market(
 
 
 def test_an_approval_that_changes_nothing_closes_its_proposal(
-    log: RecordLog, bundles: Path, small: SmallFamily, other: SmallFamily
+    log: RecordLog, bundles: Path, other: SmallFamily
 ) -> None:
     second = copy_bundle(other.bundle_folder, bundles).name
     in_force = policy("test-1")
-    record_activation(log, bundles, small.bundle(), ["DE"], origin=ANA, reason="", at=NOW)
-    assert activate_policy(log, PolicyChange(None, in_force), "", NOW, origin=ANA)
-    record_retirement(log, bundles, "credit", second, ANA, "", NOW)
+    PolicyStore(log.database).save(in_force.content)
+    activate_policy_of_file(log, in_force, NOW, only_first=False)
     proposals = [
-        propose_activation(log, small.bundle(), ["DE"], "ana", "", NOW),
-        propose_policy(log, in_force, "ana", "", NOW),
-        propose_retirement(log, "credit", second, "ana", "", NOW),
+        proposed(propose_policy(log, in_force, "ana", "", NOW)),  # so that a person answers for it
+        *(proposed(propose_retirement(log, "credit", second, name, "", NOW)) for name in ("ana", "eve")),
     ]
     for proposal in proposals:
         approve(log, bundles, UNSIGNED, proposal, "ben", NOW)
@@ -254,15 +272,55 @@ def test_an_approval_that_changes_nothing_closes_its_proposal(
     assert history_of(log).approved == set(proposals)
 
 
+def test_what_is_in_use_everywhere_it_is_wanted_is_not_proposed_and_a_missing_line_is_restored(
+    log: RecordLog, bundles: Path, small: SmallFamily, other: SmallFamily
+) -> None:
+    second, bundle_id = copy_bundle(other.bundle_folder, bundles).name, small.bundle_folder.name
+    in_force = policy("test-1")
+    record_activation(log, bundles, small.bundle(), ["DE", "FR"], origin=ANA, reason="", at=NOW)
+    assert activate_policy(log, PolicyChange(None, in_force), "", NOW, origin=ANA)
+    record_retirement(log, bundles, "credit", second, ANA, "", NOW)
+    _write_active(bundles, "credit", {"DE": bundle_id})
+    size = len(history_of(log).changes)
+
+    for _ in range(2):
+        assert propose_activation(log, bundles, small.bundle(), ["FR", "DE"], "ana", "weekly", NOW) is None
+        assert propose_policy(log, in_force, "ana", "weekly", NOW) is None
+        assert propose_retirement(log, "credit", second, "ana", "weekly", NOW) is None
+    assert len(history_of(log).changes) == size
+    assert read_activations(bundles, "credit") == {"DE": bundle_id, "FR": bundle_id}
+
+    record_deactivation(log, bundles, "credit", ["FR"], ANA, "", NOW)
+    proposal = proposed(propose_activation(log, bundles, small.bundle(), ["FR", "DE"], "ana", "weekly", NOW))
+    assert propose_activation(log, bundles, small.bundle(), ["DE"], "ana", "weekly", NOW) is None
+    assert approve(log, bundles, UNSIGNED, proposal, "ben", NOW).markets == ("DE", "FR")
+    assert propose_activation(log, bundles, small.bundle(), ["FR", "DE"], "ana", "weekly", NOW) is None
+
+
+def test_a_bundle_that_begins_to_serve_while_its_proposal_waits_for_the_log_is_not_proposed(
+    log: RecordLog, bundles: Path, small: SmallFamily
+) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        with log.database.writing() as connection:
+            log.lock_head(connection)
+            waiting = threads.submit(propose_activation, log, bundles, small.bundle(), ["DE"], "ana", "", NOW)
+            time.sleep(0.3)  # long enough to read the history, if the log were not locked first
+            entry = _activation_entry(history_of(log), ("credit", "DE"), small.bundle(), ANA, "", NOW)
+            log.append_or_raise(connection, [entry])
+        assert waiting.result(30) is None
+
+    assert [change.market for change in history_of(log).changes] == ["DE"]
+
+
 def test_a_proposal_that_was_approved_meanwhile_is_refused_under_the_lock(
     log: RecordLog, bundles: Path, small: SmallFamily, other: SmallFamily
 ) -> None:
     """Two people approve at the same time: both have found the proposal open before either of them locks the log."""
     second = copy_bundle(other.bundle_folder, bundles).name
     for proposal in (
-        propose_activation(log, small.bundle(), ["DE"], "ana", "", NOW),
-        propose_policy(log, policy("test-1"), "ana", "", NOW),
-        propose_retirement(log, "credit", second, "ana", "", NOW),
+        proposed(propose_activation(log, bundles, small.bundle(), ["DE"], "ana", "", NOW)),
+        proposed(propose_policy(log, policy("test-1"), "ana", "", NOW)),
+        proposed(propose_retirement(log, "credit", second, "ana", "", NOW)),
     ):
         approve(log, bundles, UNSIGNED, proposal, "ben", NOW)
         late, size = ChangeOrigin("ana", "cem", proposal), len(history_of(log).changes)
