@@ -65,7 +65,8 @@ def _escape(text: str, kept: str) -> str:
     """Return a text with its hidden characters escaped, except those in `kept`."""
     if text.isascii() and text.isprintable():  # most texts; both checks are fast
         return text
-    return "".join(_escape_character(each) if each not in kept and _is_hidden(each) else each for each in text)
+    hidden = (each for each in set(text) if each not in kept and _is_hidden(each))
+    return text.translate({ord(each): _escape_character(each) for each in hidden})
 
 
 def _escape_character(character: str) -> str:
