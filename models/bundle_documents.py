@@ -274,8 +274,8 @@ class FeaturePopulation(_BundleDocument):
 class PopulationDocument(_BundleDocument):
     """population.json: the customers that training used, as ranges and counts, with which later customers are compared.
 
-    The ends of a range and the limits of intervals are rounded to two significant digits of the value or of the range, whichever
-    is finer, because each may be the value of a single customer. The ends are rounded outward.
+    The ends of a range are rounded outward and the limits of intervals up, because each may be the value of a single customer:
+    to two significant digits, or to more where these would move many rows to another interval, or an end far outward.
 
     Attributes:
         rows: The number of rows of the fit part.

@@ -4,7 +4,9 @@ A server compares a customer's values with the ranges, and monitoring compares l
 """
 
 import math
-from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal, localcontext
+from collections.abc import Iterator
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -16,7 +18,7 @@ from training.sources.samples import Samples
 
 _BINS = 10  # deciles, as is usual for the population stability index
 _DIGITS = 2
-_PRECISION = 700  # digits of any double, between its largest and its smallest place
+_PARTS = 4  # rounding moves a limit by less than the fourth part of an interval
 
 
 def population_document(schema: Schema, samples: Samples, log_odds: NDArray[np.float64]) -> PopulationDocument:
@@ -30,32 +32,18 @@ def population_document(schema: Schema, samples: Samples, log_odds: NDArray[np.f
     rows = samples.part("FIT")
     return PopulationDocument(
         rows=len(rows),
-        features={feature.name: _feature_population(feature, rows[feature.name]) for feature in schema.features},
+        features={feature.name: feature_population(feature, rows[feature.name]) for feature in schema.features},
         log_odds=bin_values(log_odds),
     )
 
 
-def bin_values(values: NDArray[np.float64]) -> BinnedValues:
-    """Return the distribution of values over the intervals between their deciles; equal deciles make one interval.
-
-    With at most ten different values, each has an interval of its own. The limits of the intervals are rounded, so that they
-    are not the values of single customers.
+def feature_population(feature: FeatureSpec, column: pd.Series) -> FeaturePopulation:
+    """Return the values of one feature.
 
     Args:
-        values: The values without NaN, shape (n,); at least one.
+        feature: The feature.
+        column: The value of each row, NaN if missing; the code of a category, negative for a level without a name.
     """
-    different, spread = np.unique(values), float(np.ptp(values))
-    if len(different) > _BINS:
-        # Each edge is one of the values, so that a value that many rows share does not fall between two intervals.
-        different = np.unique([*np.quantile(values, np.arange(1, _BINS) / _BINS, method="lower"), different[-1]])
-    edges = np.unique([_round(each, spread, ROUND_HALF_EVEN) for each in different[:-1].tolist()])
-    edges = edges[edges < values.max()]  # an interval above the largest value would always be empty
-    counts = np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(edges) + 1)
-    return BinnedValues(edges=tuple(edges.tolist()), counts=tuple(counts.tolist()))
-
-
-def _feature_population(feature: FeatureSpec, column: pd.Series) -> FeaturePopulation:
-    """Return the values of one feature."""
     present = column.dropna().to_numpy(dtype=np.float64)
     missing = len(column) - len(present)
     if feature.kind == "category":
@@ -63,8 +51,9 @@ def _feature_population(feature: FeatureSpec, column: pd.Series) -> FeaturePopul
         return FeaturePopulation(missing=missing, levels=dict(zip(feature.levels, counts, strict=True)))
     if not len(present):
         return FeaturePopulation(missing=missing)
-    least, largest = float(present.min()), float(present.max())
-    low, high = _round(least, largest - least, ROUND_FLOOR), _round(largest, largest - least, ROUND_CEILING)
+    ends = [float(present.min()), float(present.max())]
+    limits = np.unique([*ends, *_upper_limits(present)]).tolist()
+    low, high = _round_end(ends[0], limits[1:2], ROUND_FLOOR), _round_end(ends[1], limits[-2:-1], ROUND_CEILING)
     return FeaturePopulation(
         missing=missing,
         min=low if feature.min is None else max(low, feature.min),
@@ -73,14 +62,58 @@ def _feature_population(feature: FeatureSpec, column: pd.Series) -> FeaturePopul
     )
 
 
-def _round(value: float, spread: float, rounding: str) -> float:
-    """Return a value rounded to two significant digits of itself or of the spread of its feature, whichever is finer.
+def bin_values(values: NDArray[np.float64]) -> BinnedValues:
+    """Return the distribution of values over the intervals between their deciles; equal deciles make one interval.
 
-    The spread matters for values that lie close together and far from 0, such as years.
+    With at most ten different values, each has an interval of its own. Each limit is rounded up, so that it is not the value
+    of a single customer: to as few digits as move less than a quarter of the rows of the interval above it, but to two or more.
+    So no interval is empty. Whole numbers of which an interval has few, such as years, stay as they are.
+
+    Args:
+        values: The values without NaN, shape (n,); at least one.
     """
-    exact, digits = Decimal(value), [Decimal(each).adjusted() for each in (value, spread) if each]
-    if not digits:
-        return 0.0
-    with localcontext(prec=_PRECISION):
-        rounded = float(exact.quantize(Decimal(1).scaleb(min(digits) - _DIGITS + 1), rounding=rounding))
-    return rounded if math.isfinite(rounded) else value
+    ascending, limits = np.sort(values), _upper_limits(values)
+    until = np.searchsorted(ascending, limits, side="right").tolist()  # the rows up to each limit
+    edges = [
+        next(each for each in _round(limit, ROUND_CEILING) if np.searchsorted(ascending, each, side="right") <= most)
+        for limit, most in zip(
+            limits, (rows + (above - rows) / _PARTS for rows, above in pairwise(until)), strict=False
+        )
+    ]
+    counts = np.bincount(np.searchsorted(edges, ascending, side="left"), minlength=len(edges) + 1)
+    return BinnedValues(edges=tuple(edges), counts=tuple(counts.tolist()))
+
+
+def _upper_limits(values: NDArray[np.float64]) -> list[float]:
+    """Return the upper limits of the intervals, ascending and not rounded. The last one is the largest value."""
+    limits = np.unique(values)
+    if len(limits) > _BINS:
+        # Each limit is one of the values, so that a value that many rows share does not fall between two intervals.
+        limits = np.unique([*np.quantile(values, np.arange(1, _BINS) / _BINS, method="lower"), limits[-1]])
+    return list(map(float, limits))
+
+
+def _round_end(value: float, neighbors: list[float], rounding: str) -> float:
+    """Return an end of a range rounded outward, to two digits or as many as keep it near.
+
+    Near is less than a quarter of the distance to the nearest limit of the intervals. The range itself would be no measure: one
+    distant value, such as 0 for an unknown year, widens it.
+
+    Args:
+        value: The end.
+        neighbors: The nearest limit; empty if all values are equal.
+        rounding: ROUND_FLOOR or ROUND_CEILING.
+    """
+    distance = min((abs(value - each) for each in neighbors), default=math.inf)
+    return next(each for each in _round(value, rounding) if _PARTS * abs(each - value) < distance)
+
+
+def _round(value: float, rounding: str) -> Iterator[float]:
+    """Yield a number rounded to two significant digits, to three, and so on up to the number itself."""
+    written = Decimal(
+        repr(value)
+    )  # the exact value of a double can be a little above, and would be rounded up from there
+    for digits in range(_DIGITS, max(_DIGITS, len(written.as_tuple().digits)) + 1):
+        rounded = float(written.quantize(Decimal(1).scaleb(written.adjusted() - digits + 1), rounding=rounding))
+        if math.isfinite(rounded):
+            yield rounded + 0.0  # -0.0 becomes 0.0
