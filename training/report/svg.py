@@ -13,6 +13,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.typing import RcKeyType
 
@@ -75,7 +76,8 @@ def render_svg(figure: Figure, name: str, description: str) -> str:
             mark.set_gid(f"mark-{number}-{index}")
     with io.StringIO() as written:
         metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(written, format="svg", metadata=metadata)
+        # Figure.savefig draws the figure twice, because it supports options that change the layout.
+        FigureCanvasSVG(figure).print_svg(written, metadata=metadata)  # type: ignore[no-untyped-call]
         text = escape_text(written.getvalue())
     return _inline(text, name, description)
 
