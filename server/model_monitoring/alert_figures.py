@@ -89,10 +89,13 @@ def _newest(rows: Iterable[Document], *names: str) -> list[Document]:
 
 
 def _add_drift(registry: CollectorRegistry, document: Document) -> None:
-    """Add the figures of the newest tested month of every market and series, of the bundle of the newest decision."""
-    rows = _newest(
-        (each for each in rows_of_newest_bundles(document, "drift") if each["psi"] is not None), "market", "series"
-    )
+    """Add the figures of every market and series in the newest month in which the bundle of the newest decision was tested.
+
+    A series of an earlier bundle has no figure, because its last one would stay until its month leaves the window.
+    """
+    newest = {each["market"]: each["newest_bundle_id"] for each in _newest(document["decisions"], "market")}
+    tested = (each for each in document["drift"] if each["psi"] is not None)
+    rows = _newest((each for each in tested if each["bundle_id"] == newest[each["market"]]), "market", "series")
     for name, column, meaning in (
         ("psi", "psi", "PSI of the newest tested month"),
         ("psi_limit", "critical", "PSI that chance rarely exceeds"),
@@ -104,11 +107,11 @@ def _add_drift(registry: CollectorRegistry, document: Document) -> None:
 
 
 def _add_rates(registry: CollectorRegistry, document: Document) -> None:
-    """Add the rates of the newest month of every market, and the estimates."""
+    """Add the rates of the newest month of every market, which are of all its bundles, and the estimates, of the newest one."""
     rows = _newest(document["decisions"], "market")
     for name in ("approval", "referral", "override"):
         samples = [((each["market"],), each[name]["value"] if each[name] else None) for each in rows]
-        _gauge(registry, f"{name}_ratio", f"Share of decisions in the newest month: {name}", ["market"], samples)
+        _gauge(registry, f"{name}_ratio", f"Share of all decisions in the newest month: {name}", ["market"], samples)
     estimates = _newest(rows_of_newest_bundles(document, "estimates"), "market")
     rate = [((each["market"],), each["default_rate"]["value"] if each["default_rate"] else None) for each in estimates]
     _gauge(registry, "estimated_default_ratio", "ESTIMATE from the pds of the newest month", ["market"], rate)

@@ -20,8 +20,8 @@ class DecisionRates:
     Attributes:
         market: The market.
         month: The month.
-        newest_bundle_id: The bundle of the newest decision. If several bundles decided in the month, figures for alerts
-            and plots are those of this one.
+        newest_bundle_id: The bundle of the newest decision. If several bundles decided in the month, estimates and
+            vintages for alerts and plots are those of this one; the rates here are of all decisions.
         decisions: Number of decisions.
         customers: Number of different customers.
         approval: Share of approvals without a person, including those of a reduced amount.

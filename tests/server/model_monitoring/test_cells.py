@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from google.type.date_pb2 import Date
+from prometheus_client.parser import text_string_to_metric_families
 
 from grounds.audit.v1 import audit_pb2, bodies_pb2
 from grounds.credit.v1 import credit_pb2
@@ -498,6 +499,60 @@ def test_the_figures_of_a_month_with_two_bundles_are_of_the_bundle_of_the_newest
 
     assert figures["first"] == figures["second"]
     assert figures["first"] == pytest.approx({"default_ratio": 0.3, "expected_default_ratio": 1 / (1 + math.exp(1.0))})
+
+
+def read_figures(path: Path, name: str) -> dict[tuple[str, ...], float]:
+    """Return a metric of a file for Prometheus, by the values of its labels."""
+    families = text_string_to_metric_families(path.read_text())
+    samples = (sample for metric in families for sample in metric.samples)
+    return {tuple(each.labels.values()): each.value for each in samples if each.name == f"grounds_watch_{name}"}
+
+
+def test_the_share_of_approvals_is_that_of_all_decisions_of_the_newest_month_of_its_market(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    """Each cell approves, refers and overrides another share, so that a figure of the wrong cell is wrong."""
+    window = WatchedWindow(DAY, LATER, LATER)
+    shares = {("DE", "2025-03", "old"): 90, ("DE", "2025-04", "old"): 10, ("DE", "2025-04", "new"): 50}
+    shares |= {("FR", "2025-02", "new"): 30, ("FR", "2025-03", "old"): 70}
+    for hour, (key, approvals) in enumerate(shares.items()):
+        window.cells[key] = served_cell([(0.0, 1.0)] * 100)
+        window.cells[key].newest = DAY + dt.timedelta(hours=hour)
+        for each in window.cells[key].decisions[approvals:]:
+            each.outcome, each.override_side = PolicyOutcome.REFER, credit_pb2.OVERRIDE_SIDE_HIGH
+    document = watch_document(review_cells(window, {"old": bundle, "new": bundle}, WatchOptions(12, 0.05, "")))
+
+    write_figures(tmp_path / "watch.prom", document, LATER)
+
+    expected = {("DE",): (10 + 50) / 200, ("FR",): 70 / 100}
+    assert read_figures(tmp_path / "watch.prom", "approval_ratio") == expected
+    for name in ("referral_ratio", "override_ratio"):
+        found = read_figures(tmp_path / "watch.prom", name)
+        assert found == pytest.approx({market: 1 - share for market, share in expected.items()}), name
+
+
+@pytest.mark.parametrize("customers", [20, 200])
+def test_an_earlier_bundle_leaves_no_drift_in_the_figures(bundle: Bundle, tmp_path: Path, customers: int) -> None:
+    usual = [(float(number % 2), (2.0, 7.0, 2.0, 7.0, math.nan)[number % 5]) for number in range(200)]
+    renamed = bundle.schema.features[1].model_copy(update={"name": "z"})
+    assert bundle.population is not None
+    features = {"sector": bundle.population.features["sector"], "z": bundle.population.features["x"]}
+    schema = Schema(bundle.schema.document.model_copy(update={"features": (bundle.schema.features[0], renamed)}))
+    successor = replace(bundle, schema=schema, population=bundle.population.model_copy(update={"features": features}))
+    window = WatchedWindow(DAY, LATER, LATER)
+    window.cells["DE", "2025-03", "old"] = served_cell([(UNSEEN, x) for _, x in usual])
+    window.cells["FR", "2025-03", "old"] = served_cell(usual)
+    window.cells["DE", "2025-04", "new"] = served_cell(usual[:customers])
+    window.cells["DE", "2025-04", "new"].features = ("sector", "z")
+    document = watch_document(review_cells(window, {"old": bundle, "new": successor}, WatchOptions(12, 0.05, "")))
+
+    write_figures(tmp_path / "watch.prom", document, LATER)
+
+    found = read_figures(tmp_path / "watch.prom", "psi")
+    german = {("DE", series) for series in ("sector", "z", "log-odds") if customers >= 100}
+    assert set(found) == german | {("FR", series) for series in ("sector", "x", "log-odds")}
+    assert max(found.values()) < 0.1, "the unseen sectors were those of the earlier bundle"
+    assert max(read_figures(tmp_path / "watch.prom", "unseen_ratio").values()) == 0.0
 
 
 def test_the_newest_decision_of_a_month_names_its_bundle(tmp_path: Path) -> None:
