@@ -118,7 +118,7 @@ class Logbook:
     def change_policy(self, at: dt.datetime, operator: str, approver: str, reason: str) -> None:
         """Propose a policy, which a second person approves half an hour later."""
         policy = self.random.choice([each for each in self.policies if each.sha256 != self.digest("policy")])
-        proposal = proposed(propose_policy(self.log, policy, operator, reason, at))
+        proposal = proposal_of(propose_policy(self.log, policy, operator, reason, at))
         later = at + HOUR / 2
         approve(self.log, self.folder, UNSIGNED, proposal, approver, later)
         self.write_down(later, {"policy": Known(policy.sha256, operator, approver, reason)})
@@ -143,7 +143,7 @@ def read_known(activations: list[activation_pb2.Activation]) -> dict[str, Known]
     }
 
 
-def proposed(proposal_id: str | None) -> str:
+def proposal_of(proposal_id: str | None) -> str:
     """Return the id of a proposal that was recorded."""
     assert proposal_id is not None
     return proposal_id
@@ -327,14 +327,14 @@ def test_a_proposal_has_no_effect_until_a_different_person_approves_it_once(
     second = copy_bundle(other.bundle_folder, bundles).name
     registry = ModelRegistry(bundles, check=lambda _bundle: None)
     registry.journal = ActivationJournal(log, bundles, lambda: NOW, four_eyes=True)
-    proposal = proposed(propose_activation(log, bundles, small.bundle(), ["DE"], "ana", "new model", NOW))
+    proposal = proposal_of(propose_activation(log, bundles, small.bundle(), ["DE"], "ana", "new model", NOW))
 
     _write_active(bundles, "credit", {"DE": small.bundle_folder.name})  # a person tries to go around the approval
     assert not registry.refresh().serving
     assert "four_eyes requires an approved proposal" in registry.problems["credit/DE"]
     with pytest.raises(ChangeRefused, match="ana has proposed this change"):
         approve(log, bundles, UNSIGNED, proposal, "ana", NOW)
-    stale = proposed(propose_activation(log, bundles, other.bundle(), ["DE"], "ana", "newer model", NOW))
+    stale = proposal_of(propose_activation(log, bundles, other.bundle(), ["DE"], "ana", "newer model", NOW))
     approve(log, bundles, UNSIGNED, proposal, "ben", NOW)
     assert set(registry.refresh().serving) == {("credit", "DE")}
     with pytest.raises(ChangeRefused, match="was approved already"):
@@ -343,7 +343,7 @@ def test_a_proposal_has_no_effect_until_a_different_person_approves_it_once(
         approve(log, bundles, UNSIGNED, stale, "ben", NOW)
     with pytest.raises(ChangeRefused, match="serves DE; activate a different bundle"):
         record_retirement(log, bundles, "credit", small.bundle_folder.name, ChangeOrigin("ana"), "", NOW)
-    approve(log, bundles, UNSIGNED, proposed(propose_retirement(log, "credit", second, "ben", "", NOW)), "ana", NOW)
+    approve(log, bundles, UNSIGNED, proposal_of(propose_retirement(log, "credit", second, "ben", "", NOW)), "ana", NOW)
     with pytest.raises(ChangeRefused, match="was retired"):
         record_activation(log, bundles, other.bundle(), ["DE"], origin=ChangeOrigin("ana"), reason="", at=NOW)
 

@@ -34,7 +34,7 @@ from server.stores.catalog.policies import PolicyStore
 from server.stores.record_log.activations import read_history
 from server.stores.record_log.log import RecordLog
 from tests.server.record_logs import NOW
-from tests.server.registry.test_activations import UNSIGNED, open_history, proposed
+from tests.server.registry.test_activations import UNSIGNED, open_history, proposal_of
 from tests.server.servers import copy_bundle
 from tests.small import POLICY, SmallFamily, complete_policy
 
@@ -90,7 +90,7 @@ async def test_a_confirmed_bundle_is_no_rollback_and_a_bundle_that_returns_is_on
 ) -> None:
     def propose_and_approve(minute: int, *markets: str) -> None:
         at = NOW + minute * MINUTE
-        proposal = proposed(propose_activation(log, bundles, small.bundle(), markets, "ana", "", at))
+        proposal = proposal_of(propose_activation(log, bundles, small.bundle(), markets, "ana", "", at))
         approve(log, bundles, UNSIGNED, proposal, "ben", at)
 
     propose_and_approve(1, "DE")
@@ -112,7 +112,7 @@ async def test_a_confirmed_bundle_is_no_rollback_and_a_bundle_that_returns_is_on
 def test_a_market_that_is_named_twice_is_changed_once(log: RecordLog, bundles: Path, small: SmallFamily) -> None:
     assert check_activation(bundles, small.bundle_folder.name, ("DE", "FR", "DE"))[1] == ("DE", "FR")
     changed = record_activation(log, bundles, small.bundle(), ["DE", "DE"], origin=ANA, reason="", at=NOW)
-    proposal = proposed(propose_activation(log, bundles, small.bundle(), ["FR", "FR"], "ana", "", NOW))
+    proposal = proposal_of(propose_activation(log, bundles, small.bundle(), ["FR", "FR"], "ana", "", NOW))
     assert approve(log, bundles, UNSIGNED, proposal, "ben", NOW).markets == ("FR",)
     record_deactivation(log, bundles, "credit", ["DE", "DE"], ANA, "", NOW)
 
@@ -124,7 +124,7 @@ def test_a_server_that_starts_with_an_unapproved_bundle_in_its_file_serves_the_r
     log: RecordLog, bundles: Path, small: SmallFamily, other: SmallFamily
 ) -> None:
     first, second = small.bundle_folder.name, copy_bundle(other.bundle_folder, bundles).name
-    proposal = proposed(propose_activation(log, bundles, small.bundle(), ["DE"], "ana", "", NOW))
+    proposal = proposal_of(propose_activation(log, bundles, small.bundle(), ["DE"], "ana", "", NOW))
     approve(log, bundles, UNSIGNED, proposal, "ben", NOW)
     _write_active(bundles, "credit", {"DE": second, "FR": second})  # by hand
 
@@ -150,7 +150,7 @@ def test_a_bundle_that_waits_for_its_approval_is_opened_once_until_its_files_cha
         log,
         bundles,
         UNSIGNED,
-        proposed(propose_activation(log, bundles, small.bundle(), ["DE"], "ana", "", NOW)),
+        proposal_of(propose_activation(log, bundles, small.bundle(), ["DE"], "ana", "", NOW)),
         "ben",
         NOW,
     )
@@ -175,7 +175,7 @@ def test_a_bundle_that_waits_for_its_approval_is_opened_once_until_its_files_cha
         log,
         bundles,
         UNSIGNED,
-        proposed(propose_activation(log, bundles, other.bundle(), ["DE"], "ana", "", NOW)),
+        proposal_of(propose_activation(log, bundles, other.bundle(), ["DE"], "ana", "", NOW)),
         "ben",
         NOW,
     )
@@ -213,7 +213,7 @@ def test_a_family_whose_folder_vanished_is_reported(log: RecordLog, bundles: Pat
 
 def test_a_proposed_policy_that_nobody_approved_was_never_in_force(log: RecordLog, tmp_path: Path) -> None:
     store, draft, mended = PolicyStore(log.database), policy("test-2", why="draft"), policy("test-2", why="mended")
-    proposal = proposed(propose_policy(log, draft, "ana", "", NOW))
+    proposal = proposal_of(propose_policy(log, draft, "ana", "", NOW))
     file = tmp_path / "mended.toml"
     file.write_bytes(mended.content)
 
@@ -227,7 +227,7 @@ def test_a_proposed_policy_that_nobody_approved_was_never_in_force(log: RecordLo
         check_version(store.find_versions(), draft)
     with pytest.raises(ChangeRefused, match="since the proposal"):
         approve(log, tmp_path, UNSIGNED, proposal, "ben", NOW)
-    late = proposed(propose_policy(log, draft, "ana", "", NOW))  # as if proposed at the same time as the other one
+    late = proposal_of(propose_policy(log, draft, "ana", "", NOW))  # as if proposed at the same time as the other one
     with pytest.raises(PolicyRefused, match="version test-2 belongs to a policy with different content"):
         approve(log, tmp_path, UNSIGNED, late, "ben", NOW)
 
@@ -261,8 +261,8 @@ def test_an_approval_that_changes_nothing_closes_its_proposal(
     PolicyStore(log.database).save(in_force.content)
     activate_policy_of_file(log, in_force, NOW, only_first=False)
     proposals = [
-        proposed(propose_policy(log, in_force, "ana", "", NOW)),  # so that a person answers for it
-        *(proposed(propose_retirement(log, "credit", second, name, "", NOW)) for name in ("ana", "eve")),
+        proposal_of(propose_policy(log, in_force, "ana", "", NOW)),  # so that a person answers for it
+        *(proposal_of(propose_retirement(log, "credit", second, name, "", NOW)) for name in ("ana", "eve")),
     ]
     for proposal in proposals:
         approve(log, bundles, UNSIGNED, proposal, "ben", NOW)
@@ -291,7 +291,7 @@ def test_what_is_in_use_everywhere_it_is_wanted_is_not_proposed_and_a_missing_li
     assert read_activations(bundles, "credit") == {"DE": bundle_id, "FR": bundle_id}
 
     record_deactivation(log, bundles, "credit", ["FR"], ANA, "", NOW)
-    proposal = proposed(propose_activation(log, bundles, small.bundle(), ["FR", "DE"], "ana", "weekly", NOW))
+    proposal = proposal_of(propose_activation(log, bundles, small.bundle(), ["FR", "DE"], "ana", "weekly", NOW))
     assert propose_activation(log, bundles, small.bundle(), ["DE"], "ana", "weekly", NOW) is None
     assert approve(log, bundles, UNSIGNED, proposal, "ben", NOW).markets == ("DE", "FR")
     assert propose_activation(log, bundles, small.bundle(), ["FR", "DE"], "ana", "weekly", NOW) is None
@@ -318,9 +318,9 @@ def test_a_proposal_that_was_approved_meanwhile_is_refused_under_the_lock(
     """Two people approve at the same time: both have found the proposal open before either of them locks the log."""
     second = copy_bundle(other.bundle_folder, bundles).name
     for proposal in (
-        proposed(propose_activation(log, bundles, small.bundle(), ["DE"], "ana", "", NOW)),
-        proposed(propose_policy(log, policy("test-1"), "ana", "", NOW)),
-        proposed(propose_retirement(log, "credit", second, "ana", "", NOW)),
+        proposal_of(propose_activation(log, bundles, small.bundle(), ["DE"], "ana", "", NOW)),
+        proposal_of(propose_policy(log, policy("test-1"), "ana", "", NOW)),
+        proposal_of(propose_retirement(log, "credit", second, "ana", "", NOW)),
     ):
         approve(log, bundles, UNSIGNED, proposal, "ben", NOW)
         late, size = ChangeOrigin("ana", "cem", proposal), len(history_of(log).changes)
