@@ -23,7 +23,7 @@ from grounds_client.formatting import enum_name
 _PAGE_SIZE = 50
 _SAMPLE_MAX = 1000
 _CHANGES_MAX = 200
-OUTCOMES = [enum_name(credit_pb2.Decision, number) for number in credit_pb2.Decision.values() if number]
+_DECISION_NAMES = [enum_name(credit_pb2.Decision, number) for number in credit_pb2.Decision.values() if number]
 
 
 def list_decisions(request: Request, client: Client) -> Response:
@@ -39,7 +39,7 @@ def list_decisions(request: Request, client: Client) -> Response:
         "decisions.html",
         "Decisions",
         form=form,
-        outcomes=OUTCOMES,
+        decision_names=_DECISION_NAMES,
         decisions=page.decisions,
         next_query=urlencode(form.entries | {"page_token": page.next_page_token}) if page.next_page_token else "",
     )
@@ -74,7 +74,15 @@ def show_sample(request: Request, client: Client) -> Response:
         )
     keys = [_key_name(each) for each in sample_pb2.StratumKey.values() if each]
     return render_page(
-        request, "sample.html", "Sample", form=form, sample=sample, seed=seed, size=size, keys=keys, outcomes=OUTCOMES
+        request,
+        "sample.html",
+        "Sample",
+        form=form,
+        sample=sample,
+        seed=seed,
+        size=size,
+        keys=keys,
+        decision_names=_DECISION_NAMES,
     )
 
 

@@ -362,7 +362,7 @@ def post_form(desk: Starlette, path: str, **fields: str) -> Response:
 
 
 def wait_for_agreement(desk: Starlette, proposal: ProposedOverride) -> str:
-    """Let an override wait in a console; return the path for the second person."""
+    """Add an override that waits in a console; return the path for the second person."""
     return f"/overrides/{desk.state.proposals.add(proposal)}"
 
 

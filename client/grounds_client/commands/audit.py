@@ -144,7 +144,7 @@ def decisions(
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJsonLines = False,
 ) -> None:
-    """List decisions, newest first, by market, bundle, outcome, grade, caller and time."""
+    """List decisions, newest first, by market, bundle, decision, grade, caller and time."""
     chosen = _decision_filter(market=market, decision=decision, grade=grade, caller=caller, start=start, end=end)
     with connect(address) as client:
         chosen.bundle_id = resolve_bundle_id(client, bundle, "--bundle") if bundle else ""

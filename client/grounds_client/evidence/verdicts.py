@@ -8,7 +8,7 @@ from grounds_client.formatting import enum_name
 DECISION_MODES = {
     evidence_pb2.REPLAY_MODE_VERIFY: "VERIFY: the stored record, compared with the signed tree",
     evidence_pb2.REPLAY_MODE_FEATURES: "FEATURES: the inputs of the model, compared with the request and the feature store",
-    evidence_pb2.REPLAY_MODE_SCORE: "SCORE: score, rules and outcome, recomputed",
+    evidence_pb2.REPLAY_MODE_SCORE: "SCORE: score, rules and decision, recomputed",
     evidence_pb2.REPLAY_MODE_EXPLANATION: "EXPLANATION: contributions, points and reasons, recomputed",
     evidence_pb2.REPLAY_MODE_WHAT_IF: "WHAT_IF: another bundle",
 }

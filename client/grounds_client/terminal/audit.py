@@ -82,7 +82,7 @@ def show_replay(console: Console, replay: audit_pb2.ReplayDecisionResponse | aud
 def show_decisions(console: Console, decisions: Sequence[sample_pb2.DecisionSummary]) -> None:
     """Print a list of decisions."""
     table = make_table()
-    for title in ("decision", "index", "decided (UTC)", "market", "outcome", "grade", "bundle", "caller"):
+    for title in ("decision id", "index", "decided (UTC)", "market", "decision", "grade", "bundle", "caller"):
         table.add_column(title, no_wrap=True)
     for decision in decisions:
         add_row(

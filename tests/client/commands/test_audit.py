@@ -290,6 +290,8 @@ async def test_decisions_are_listed_and_sampled(serving: Serving) -> None:
     newest = [one.record_ref.decision_id for one in reversed(decisions) if one.customer.market == "DE"]
     assert (status, sampled, content) == (0, 0, "")
     assert re.findall(r"[0-9a-f-]{36}", listed) == newest[:2]
+    titles = ["decision id", "index", "decided (UTC)", "market", "decision", "grade", "bundle", "caller"]
+    assert re.split(r"\s{2,}", listed.strip().splitlines()[0].strip()) == titles
     assert f"4 decisions among the first {START_RECORDS + 4} records of the log" in drawn
     assert "DE: 2 of 2" in drawn
     assert "FR: 2 of 2" in drawn
