@@ -3,9 +3,9 @@
 import duckdb
 import numpy as np
 import pandas as pd
-from sklearn.metrics import roc_auc_score
 
 from training.inspection.column_facts import TableFacts
+from training.measures.discrimination import auc
 from training.sources.reader.casts import number_cast, text_cast
 from training.sources.reader.raw_table import RawTable
 from training.spec.reading import ReadingSpec
@@ -51,15 +51,15 @@ def _reason(rows: pd.DataFrame, *, is_number: bool, levels: int) -> str:
     """Return the reason why a column is suspected; "" if it is not."""
     labels = rows["bad"].astype(int)
     missing = rows["value"].isna()
-    if (auc := _auc(labels, missing.astype(int))) >= _SUSPECTED_AUC:
-        return f"whether it is missing ranks {auc:.1%} of all pairs of a good and a bad row correctly"
+    if (share := _auc(labels, missing.astype(int))) >= _SUSPECTED_AUC:
+        return f"whether it is missing ranks {share:.1%} of all pairs of a good and a bad row correctly"
     present, known = rows.loc[~missing, "value"], labels[~missing]
     if is_number:
-        auc = _auc(known, present.astype(float))
+        share = _auc(known, present.astype(float))
     elif levels:
-        auc = _auc(known, known.groupby(present).transform("mean"))
-    if (is_number or levels) and auc >= _SUSPECTED_AUC:
-        return f"ranks {auc:.1%} of all pairs of a good and a bad row correctly"
+        share = _auc(known, known.groupby(present).transform("mean"))
+    if (is_number or levels) and share >= _SUSPECTED_AUC:
+        return f"ranks {share:.1%} of all pairs of a good and a bad row correctly"
     return ""
 
 
@@ -67,5 +67,5 @@ def _auc(labels: pd.Series, values: pd.Series) -> float:
     """Return the AUC of values in the better of both directions; 0.5 if all outcomes are equal."""
     if labels.nunique() < 2:  # noqa: PLR2004 - both outcomes
         return 0.5
-    auc = float(roc_auc_score(np.asarray(labels), np.asarray(values)))
-    return max(auc, 1 - auc)
+    found = auc(np.asarray(labels), np.asarray(values, dtype=np.float64))
+    return max(found, 1 - found)
