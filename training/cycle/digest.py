@@ -2,13 +2,11 @@
 
 import datetime as dt
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from training.cycle.steps import CycleFindings
-from training.report.markup import escape, interval_text, paragraph, percent, section, table
+from training.report.markup import escape, interval_text, paragraph, percent, section, table, whole_page
 
-_CSS = (Path(__file__).parents[1] / "report" / "page.css").read_text(encoding="utf-8")
 _CHECKS_SHOWN = 20
 
 
@@ -27,12 +25,7 @@ def digest_page(title: str, on: dt.date, findings: CycleFindings) -> str:
         *(_comparison_section(each) for each in findings.comparisons),
         *_check_section(findings.checks),
     ]
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}: cycle of {on}</title><style>{_CSS}</style></head>\n"
-        f"<body><main>{''.join(parts)}</main></body></html>\n"
-    )
+    return whole_page(f"{title}: cycle of {on}", "".join(parts))
 
 
 def _comparison_section(found: dict[str, Any]) -> str:

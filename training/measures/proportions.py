@@ -1,12 +1,14 @@
 """Confidence intervals of a proportion, and of the difference and the ratio of two proportions; valid for small groups.
 
 Sources: Wilson 1927 for a proportion; Newcombe 1998, method 10, for the difference; Donner and Zou 2012 for the ratio,
-which uses the limits of both proportions. Rows are assumed to be independent.
+which uses the limits of both proportions. Rows are assumed to be independent, except in `clustered_proportion`.
 """
 
 import math
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import norm
 
 from training.errors import DataInvalid
@@ -22,6 +24,8 @@ class Estimate:
 
 
 _Z = float(norm.ppf(0.5 + 0.95 / 2.0))  # normal quantile of a 95 % interval
+# A test at the 95 % level detects a difference of 1.96 + 0.84 = 2.8 standard errors with a probability of 80 %.
+_DETECTABLE_STANDARD_ERRORS = 2.8
 
 
 def proportion(hits: int, rows: int) -> Estimate:
@@ -36,12 +40,59 @@ def proportion(hits: int, rows: int) -> Estimate:
     """
     if rows < 1 or not 0 <= hits <= rows:
         raise DataInvalid(f"hits must be from 0 to the number of rows, got {hits} of {rows}; correct the counts")
-    value, widening = hits / rows, _Z * _Z / rows
+    return _wilson_interval(hits / rows, rows)
+
+
+def _wilson_interval(value: float, rows: float) -> Estimate:
+    """Return a proportion with Wilson's 95 % interval; the number of rows need not be an integer."""
+    widening = _Z * _Z / rows
     center = (value + widening / 2.0) / (1.0 + widening)
     half = _Z * math.sqrt(value * (1.0 - value) / rows + widening / (4.0 * rows)) / (1.0 + widening)
     # Without hits the lower limit is exactly 0, and if all rows are hits the upper limit is exactly 1. Rounding errors
     # must not move such a limit past the proportion.
-    return Estimate(value, 0.0 if hits == 0 else center - half, 1.0 if hits == rows else center + half)
+    return Estimate(value, 0.0 if value == 0.0 else center - half, 1.0 if value == 1.0 else center + half)
+
+
+def clustered_proportion(hits: NDArray[np.bool_], customers: NDArray[np.str_]) -> Estimate:
+    """Return the share of hits with its 95 % interval, where a customer may have several rows.
+
+    The rows of a customer are not independent. The interval is Wilson's for the effective number of rows: the number of
+    independent rows that would have the variance of the clustered ones (Kish 1965; Dean and Pagano 2015). If every
+    customer has one row, the interval is that of `proportion`.
+
+    Args:
+        hits: Shape (n,), at least one row.
+        customers: Shape (n,); the customer of each row.
+
+    Raises:
+        DataInvalid: There are no rows.
+    """
+    if not len(hits):
+        raise DataInvalid("a proportion requires at least 1 row, got 0; add rows")
+    _, owners = np.unique(customers, return_inverse=True)
+    sizes = np.bincount(owners).astype(np.float64)
+    rows, count = len(hits), len(sizes)
+    total = int(hits.sum())
+    if count == rows:
+        return proportion(total, rows)
+    value = total / rows
+    if total in (0, rows):  # no variance to compare: each customer counts once
+        return _wilson_interval(value, count)
+    residuals = np.bincount(owners, weights=hits.astype(np.float64)) - value * sizes
+    variance = count / max(count - 1, 1) * float(residuals @ residuals) / rows**2
+    # Negative correlation within customers is not trusted: it would claim more rows than there are.
+    return _wilson_interval(value, min(rows, value * (1.0 - value) / variance) if variance else float(rows))
+
+
+def detectable_difference(rate: float, first: float, second: float) -> float:
+    """Return the difference of two proportions that a test at the 95 % level detects with a probability of 80 %.
+
+    Args:
+        rate: The proportion to expect in both groups, 0 to 1.
+        first: Number of independent rows of the first group, above 0.
+        second: Number of independent rows of the second group, above 0.
+    """
+    return _DETECTABLE_STANDARD_ERRORS * math.sqrt(rate * (1.0 - rate) * (1.0 / first + 1.0 / second))
 
 
 def proportion_difference(first: Estimate, second: Estimate) -> Estimate:

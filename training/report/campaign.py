@@ -11,7 +11,7 @@ from models.scorecard import pd_from_log_odds
 from training.evaluation.model_evaluation import ModelEvaluation
 from training.measures.bootstrap import Interval
 from training.measures.discrimination import cap_points
-from training.measures.proportions import Estimate
+from training.measures.proportions import Estimate, detectable_difference
 from training.report.markup import (
     bullets,
     figure,
@@ -32,8 +32,6 @@ from training.validation.campaign import CampaignFindings, CampaignMetrics
 _TENTHS = 10
 _EXAMPLE_QUANTILES = (0.995, 0.95, 0.8, 0.5)  # quantiles of the pd at which example customers are shown
 _PART_TITLES = {"FIT": "fit", "CALIBRATION": "calibration", "HOLD_OUT": "hold-out"}
-# A test at the 95 % level detects a difference of 1.96 + 0.84 = 2.8 standard errors with a probability of 80 %.
-_DETECTABLE_STANDARD_ERRORS = 2.8
 
 
 def campaign_sections(spec: Spec, evaluation: ModelEvaluation, drivers: DriverTexts) -> Iterator[str]:
@@ -252,7 +250,7 @@ def _hold_out_lines(campaign: CampaignSpec, evaluation: ModelEvaluation) -> Iter
         f"{percent(rate)} of these customers are expected to leave if nobody calls them"
     )
     if called and left_alone:
-        one = _DETECTABLE_STANDARD_ERRORS * math.sqrt(rate * (1.0 - rate) * (1.0 / called + 1.0 / left_alone))
+        one = detectable_difference(rate, called, left_alone)
         yield (
             f"one round of calls shows an effect only if it retains at least {100 * one:.0f} more of 100 customers, twelve "
             f"rounds together if they retain at least {100 * one / math.sqrt(12):.0f} more. The effect is the share of the "

@@ -2,8 +2,21 @@
 
 import html
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from grounds_record.printable_text import escape_text
+
+_CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
+
+
+def whole_page(title: str, content: str) -> str:
+    """Return a page as HTML: a single file that works offline."""
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{_CSS}</style></head>\n"
+        f"<body><main>{content}</main></body></html>\n"
+    )
 
 
 def escape(text: str) -> str:

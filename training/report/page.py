@@ -4,7 +4,6 @@ The first screen is a summary for all readers. All later sections are for valida
 """
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -16,15 +15,13 @@ from training.report import comparison_plots, contribution_plots, quality_plots,
 from training.report.campaign import campaign_sections
 from training.report.card import calibration_sentence, limitations, ranking_sentence, versions
 from training.report.headline import headline
-from training.report.markup import bullets, escape, figure, paragraph, percent, section
+from training.report.markup import bullets, escape, figure, paragraph, percent, section, whole_page
 from training.report.svg import plot_style, render_svg
 from training.report.terminal import leak_alarms
 from training.report.warnings import first_warnings
 from training.scoring.drivers import DriverTexts
 from training.sources.samples import Samples
 from training.spec import Spec
-
-_CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 
 
 def report_page(
@@ -52,12 +49,7 @@ def report_page(
             section("Limitations", bullets(limitations(spec, evaluation))),
         ]
     footer = f"<footer>{bullets(versions(spec, samples))}</footer>"
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(spec.title)}</title><style>{_CSS}</style></head>\n"
-        f"<body><main>{''.join(parts)}{footer}</main></body></html>\n"
-    )
+    return whole_page(spec.title, "".join(parts) + footer)
 
 
 def _hold_out_rows(evaluation: ModelEvaluation) -> str:
