@@ -1,24 +1,47 @@
 """Assigns the lines of customers who moved or merged to the successors of these customers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
-from training.errors import DataInvalid
+from training.errors import DataInvalid, shorten_list
 from training.sources.reader.casts import key_cast
+from training.sources.reader.column_summary import ColumnSummary
 from training.sources.reader.raw_table import RawTable, open_file, read_strictly
 from training.sources.reader.unreadable import find_unreadable, refuse_unreadable
 from training.spec import AliasSpec
 
 _SHOWN = 5
+# The customers of `alias_rows` without a line, and a customer with lines who differs only in leading zeros.
+_UNMATCHED = """SELECT {role}, MIN(customer_id) FILTER (customer_id <> {role}) FROM alias_rows LEFT JOIN (
+        SELECT DISTINCT market AS log_market, customer_id, ltrim(customer_id, '0') AS plain FROM classified_lines
+        WHERE ltrim(customer_id, '0') IN (SELECT ltrim({role}, '0') FROM alias_rows)
+    ) ON plain = ltrim({role}, '0') AND COALESCE(market, log_market) = log_market
+    GROUP BY market, {role} HAVING COUNT(*) FILTER (customer_id = {role}) = 0 ORDER BY market, {role}"""
 _Customer = tuple[str | None, str]  # (market, customer); the market is None if the alias applies to every market
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedAliases:
+    """What an alias table changed.
+
+    Attributes:
+        digest: SHA-256 of the alias table.
+        lines: Number of lines whose customer was replaced.
+        summary: A line for the summary of the columns.
+    """
+
+    digest: str
+    lines: int
+    summary: ColumnSummary
 
 
 def apply_aliases(
     connection: duckdb.DuckDBPyConnection, spec: AliasSpec, folder: Path, temporary: Path
-) -> tuple[str, int]:
+) -> AppliedAliases:
     """Replace each customer of the table `classified_lines` with the last successor of that customer.
 
     Args:
@@ -26,9 +49,6 @@ def apply_aliases(
         spec: The [aliases] of the spec.
         folder: Folder of the spec file.
         temporary: Folder for temporary files.
-
-    Returns:
-        The SHA-256 of the alias table, and the number of lines whose customer was replaced.
 
     Raises:
         SpecInvalid: The alias table lacks a column.
@@ -62,13 +82,45 @@ def apply_aliases(
             }
         ),
     )
+    unmatched, new = (connection.execute(_UNMATCHED.format(role=role)).fetchall() for role in ("old", "new"))
+    misspelt = [(customer, similar) for customer, similar in new if similar]
     replaced = connection.execute(
         """UPDATE classified_lines SET customer_id = alias_rows.new FROM alias_rows
         WHERE classified_lines.customer_id = alias_rows.old
         AND COALESCE(alias_rows.market, classified_lines.market) = classified_lines.market"""
     ).fetchall()[0][0]
     connection.unregister("alias_rows")
-    return table.digest, int(replaced)
+    incomplete = sum(old is None or new is None for _, old, new in rows)
+    detail = _details(len(last), unmatched, misspelt, incomplete)
+    return AppliedAliases(table.digest, int(replaced), ColumnSummary("[aliases]", "successors", detail))
+
+
+def _details(
+    count: int,
+    unmatched: Sequence[tuple[str, str | None]],
+    misspelt: Sequence[tuple[str, str | None]],
+    incomplete: int,
+) -> str:
+    """Return how many customers an alias table lists, and which of them do not occur in the log.
+
+    Args:
+        count: Number of customers with a successor.
+        unmatched: The customers without a line, and for each a similar customer who has lines, if there is one.
+        misspelt: The successors without a line to whom a customer with lines is similar, and this customer.
+        incomplete: Number of rows without a customer or a successor.
+    """
+    details = [f"customers with a successor: {count:,}"]
+    if unmatched:
+        details.append(f"{len(unmatched):,} of them have no line, so nothing moves: {_examples(unmatched)}")
+    if misspelt:
+        details.append(f"successors who may be spelt wrong: {_examples(misspelt)}")
+    return "; ".join([*details, f"rows without a customer or a successor: {incomplete:,}"] if incomplete else details)
+
+
+def _examples(customers: Sequence[tuple[str, str | None]]) -> str:
+    """Return the first customers, each with the similar customer of the log."""
+    shown = [customer + (f" (the log has {similar})" if similar else "") for customer, similar in customers]
+    return ", ".join(shorten_list(shown, _SHOWN, ""))
 
 
 def _successors(name: str, rows: list[tuple[str | None, str | None, str | None]]) -> dict[_Customer, str]:

@@ -4,18 +4,19 @@ A derived column has the expression as its name. The strict casts of the reader 
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
 
 from models.identifiers import CUSTOMER_ID_PATTERN, MARKET_PATTERN
-from training.errors import DataInvalid, SpecInvalid, quote_name
-from training.sources.expressions import is_plain_name, names_in, referenced_columns, rename_columns, text_columns
-from training.sources.reader.casts import FLOAT_TYPES, number_cast, numbers_of, text_cast
-from training.sources.reader.raw_table import RawColumn, RawTable, open_file, plain_reason, quote_literal, read_strictly
+from training.errors import DataInvalid, SpecInvalid, quote_name, shorten_list
+from training.sources.reader.casts import FLOAT_TYPES, INTEGER_TYPES, number_cast, numbers_of, text_cast
+from training.sources.reader.raw_table import RawColumn, RawTable, open_file, quote_literal, read_strictly
 from training.sources.reader.unreadable import find_unreadable, refuse_unreadable
+from training.sources.sql.expressions import is_plain_name, names_in, referenced_columns, rename_columns, text_columns
+from training.sources.sql.rejections import rejection_with_types
 from training.spec import MappedColumn, Spec
 from training.spec.reading import ReadingSpec
 
@@ -27,6 +28,7 @@ _KEY_FIELDS = {
 _MAPPED = " (mapped for "
 _DIGITS_MAX = 18
 _VALUES_SHOWN = 8
+_UNUSED_SHOWN = 5
 # The valid replacements of a value, by the role of the column.
 _RESULTS = {
     "market": (MARKET_PATTERN, "a market must be two uppercase letters such as DE"),
@@ -87,16 +89,14 @@ def _expression(derivation: ColumnDerivation) -> str:
     return "" if is_plain_name(source) else source
 
 
-def source_columns(table: RawTable, derivations: Iterable[ColumnDerivation]) -> set[str]:
-    """Return the columns from which the derived columns of a table were computed, and the computed ones themselves."""
-    mapped = {one.source.column for one in derivations if isinstance(one.source, MappedColumn)}
-    return mapped | set(table.expressions) | {name for expression in table.expressions for name in names_in(expression)}
+def input_columns(table: RawTable) -> set[str]:
+    """Return the columns from which the spec computes other columns of a table."""
+    return {name for column in table.columns for name in column.inputs or ()}
 
 
-def columns_of_derived(table: RawTable) -> set[str]:
-    """Return the columns from which the derived columns of a table are computed."""
-    derived = [column.name.partition(_MAPPED)[0] for column in table.columns if not is_plain_name(column.name)]
-    return {name for text in derived for name in (text, *names_in(text))}
+def source_columns(table: RawTable) -> set[str]:
+    """Return the columns that the spec computes, and the columns from which it computes them."""
+    return input_columns(table) | {column.name for column in table.columns if column.inputs is not None}
 
 
 def add_derived_columns(
@@ -138,13 +138,16 @@ def _add_expression(
     new = f"c{len(table.columns) + 1}"
     source = f"(SELECT {present}, {sql} AS {new} FROM (SELECT {inner} FROM {table.sql}))"  # noqa: S608 - constant names, checked expression
     with duckdb.connect() as connection:
+        described = connection.execute(f"DESCRIBE SELECT {inner} FROM {table.sql}").fetchall()  # noqa: S608 - as above
+        types = {str(row[0]): str(row[1]) for row in described}
         try:
             kind = str(connection.execute(f"DESCRIBE SELECT {new} FROM {source}").fetchall()[0][1])  # noqa: S608 - as above
         except duckdb.Error as error:
+            used = {name: types[alias] for name, alias in aliases.items()}
             raise SpecInvalid(
-                f"{derivation.field}: the expression {expression!r} is invalid: {plain_reason(error)}; correct the expression"
+                f"{derivation.field}: {expression!r} {rejection_with_types(error, used)}; correct the expression, e.g. with CAST(... AS TYPE)"
             ) from error
-    columns = (*table.columns, RawColumn(derivation.name, new, kind))
+    columns = (*table.columns, RawColumn(derivation.name, new, kind, inputs=names))
     return replace(table, sql=source, columns=columns, text=None, expressions=(*table.expressions, expression))
 
 
@@ -166,8 +169,8 @@ def _value_sql(table: RawTable, field: str, name: str, reading: ReadingSpec, *, 
     column = table.find(name)
     assert column is not None
     number, text = number_cast(table, name, field, reading.missing), text_cast(table, name, field, reading.missing)
-    if is_text and column.type in FLOAT_TYPES:
-        return text.value  # 17850, as in a file of text, where DuckDB would write 17850.0 or 1e+16
+    if is_text and column.type in (*INTEGER_TYPES, *FLOAT_TYPES):
+        return text.value  # as in a file of text: '01' is not 1, and 17850.0 is 17850
     if not column.is_text:
         return f"CASE WHEN {text.value} IS NOT NULL THEN {column.sql} END" if reading.missing else column.sql
     if is_text:
@@ -210,9 +213,10 @@ def _add_mapped_column(
     sql = f"MAP {{{listed}}}[{written}]"
     table = read_strictly(table, temporary, _read_completely)
     with duckdb.connect() as connection:
-        query = f"""SELECT {written} AS written, COUNT(*) FROM {table.sql} WHERE {written} IS NOT NULL AND {sql} IS NULL
-            GROUP BY written ORDER BY COUNT(*) DESC, written"""  # noqa: S608 - constant names, quoted text
-        unknown = connection.execute(query).fetchall()
+        query = f"""SELECT {written} AS written, COUNT(*), {sql} IS NULL FROM {table.sql} WHERE {written} IS NOT NULL
+            GROUP BY ALL ORDER BY COUNT(*) DESC, written"""  # noqa: S608 - constant names, quoted text
+        found = connection.execute(query).fetchall()
+    unknown = [(value, count) for value, count, is_unknown in found if is_unknown]
     if unknown:
         shown = ", ".join(f"{value!r} ({count:,})" for value, count in unknown[:_VALUES_SHOWN])
         more = ", ..." if len(unknown) > _VALUES_SHOWN else ""
@@ -223,7 +227,17 @@ def _add_mapped_column(
     new = f"c{len(table.columns) + 1}"
     present = ", ".join(column.sql for column in table.columns)
     mapped = f"(SELECT {present}, {sql} AS {new} FROM {table.sql})"  # noqa: S608 - constant names, quoted text
-    return replace(table, sql=mapped, columns=(*table.columns, RawColumn(derivation.name, new, "VARCHAR")), text=None)
+    note = _note_of_unused({*values} - {value for value, *_ in found}, len(values))
+    column = RawColumn(derivation.name, new, "VARCHAR", inputs=(source.column,), note=note)
+    return replace(table, sql=mapped, columns=(*table.columns, column), text=None)
+
+
+def _note_of_unused(unused: Collection[str], count: int) -> str:
+    """Return a clause about the entries of a table of values that replace no value; "" if there are none."""
+    if not unused:
+        return ""
+    shown = ", ".join(shorten_list([*map(repr, sorted(unused))], _UNUSED_SHOWN, ""))
+    return f"{len(unused):,} of {count:,} entries of the table of values replace no value: {shown}"
 
 
 def _value_pairs(source: MappedColumn, field: str, folder: Path, temporary: Path) -> dict[str, str]:

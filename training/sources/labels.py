@@ -11,20 +11,31 @@ _VALUES_SHOWN = 5
 _PAIRS = (("0", "1"), ("false", "true"), ("good", "bad"))
 
 
-def canonical_label(value: object) -> str:
-    """Return a value of a label column, or of the spec, in the form in which values are compared."""
+def canonical_label(value: object, *, is_text: bool = False) -> str:
+    """Return a value of a label column, or of the spec, in the form in which values are compared.
+
+    Args:
+        value: The value.
+        is_text: Whether the labels are texts, so that 1 and 1.0 are different labels.
+    """
     text = str(value).strip()
     if text.casefold() in {"true", "false"}:
         return text.casefold()
-    return re.sub(r"^([+-]?\d+)\.0*$", r"\1", text).removeprefix("+")
+    return text if is_text else re.sub(r"^([+-]?\d+)\.0*$", r"\1", text).removeprefix("+")
 
 
-def bad_and_good(spec: LabelSpec, values: Collection[str]) -> tuple[str, str]:
+def are_texts(spec: LabelSpec, values: Collection[object]) -> bool:
+    """Return whether the labels are texts: the spec states a bad value in quotes, and the column has it as it is stated."""
+    return isinstance(spec.bad, str) and spec.bad.strip() in values
+
+
+def bad_and_good(spec: LabelSpec, values: Collection[str], *, is_text: bool = False) -> tuple[str, str]:
     """Return the values that stand for a bad and for a good outcome.
 
     Args:
         spec: The label of the spec.
         values: The different values of the column, in the form of `canonical_label`.
+        is_text: Whether the labels are texts.
 
     Raises:
         DataInvalid: The column has other values than the spec states, or neither the spec nor the values show which value is
@@ -33,8 +44,8 @@ def bad_and_good(spec: LabelSpec, values: Collection[str]) -> tuple[str, str]:
     shown = ", ".join(sorted(values)[:_VALUES_SHOWN]) + (", ..." if len(values) > _VALUES_SHOWN else "")
     if spec.bad is None:
         return _recognized_pair(spec, values, shown)
-    bad = canonical_label(spec.bad)
-    stated_good = None if spec.good is None else canonical_label(spec.good)
+    bad = canonical_label(spec.bad, is_text=is_text)
+    stated_good = None if spec.good is None else canonical_label(spec.good, is_text=is_text)
     others = set(values) - {bad}
     if bad in values and len(others) == 1 and (stated_good is None or stated_good in others):
         return bad, others.pop()

@@ -6,8 +6,8 @@ Keys, categories and columns that nothing reads are no evidence: the customer 47
 from collections.abc import Collection
 
 from training.sources.derived_columns import ColumnDerivation, expression_columns, text_sources
-from training.sources.expressions import names_in, text_columns
 from training.sources.reader.number_format import AllColumnsExcept, NumberColumns
+from training.sources.sql.expressions import names_in, text_columns
 from training.spec import Spec
 
 

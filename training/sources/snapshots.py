@@ -22,7 +22,6 @@ import pandas as pd
 from training.errors import DataInvalid, SpecInvalid
 from training.sources.cancellations import DEFAULT_CANCEL_DAYS
 from training.sources.currencies import check_money_features
-from training.sources.expressions import referenced_columns
 from training.sources.incomplete_markets import (
     IncompleteMarket,
     incomplete_for_run,
@@ -30,8 +29,9 @@ from training.sources.incomplete_markets import (
     small_markets,
     too_small_label,
 )
-from training.sources.reader.raw_table import plain_reason
 from training.sources.samples import Sample, Samples, Waterfall, hash_bucket
+from training.sources.sql.expressions import referenced_columns
+from training.sources.sql.rejections import rejection_with_types
 from training.sources.transaction_log import SourcePaths, TransactionLog, open_transaction_log
 from training.spec import SnapshotSpec, Spec, check_feature_names
 
@@ -286,19 +286,21 @@ def _add_derived_features(log: TransactionLog) -> None:
     """
     for name, expression in log.derived.items():
         field = f"features.{name}.column"
-        present = [column for column in log.connection.table("customers").columns if column not in _KEYS]
+        described = log.connection.execute("DESCRIBE customers").fetchall()
+        types = {str(row[0]): str(row[1]) for row in described}
+        present = [column for column in types if column not in _KEYS]
         if name in present:
             raise SpecInvalid(
                 f"{field}: {name} is a feature of features.sql; remove column, or choose a different name"
             )
-        referenced_columns(field, expression, present)
+        used = {column: types[column] for column in referenced_columns(field, expression, present)}
         try:
             log.connection.execute(
                 f"CREATE OR REPLACE TABLE customers AS SELECT *, CAST(({expression}\n) AS DOUBLE) AS {name} FROM customers"  # noqa: S608 - the expression is checked
             )
         except duckdb.Error as error:
             raise SpecInvalid(
-                f"{field}: the expression {expression!r} is invalid: {plain_reason(error)}; correct it"
+                f"{field}: {expression!r} {rejection_with_types(error, used)}; correct the expression, so that it computes a number"
             ) from error
 
 

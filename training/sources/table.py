@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import pandas as pd
 
@@ -18,20 +17,20 @@ from grounds_record.printable_text import hidden_characters
 from models.schema import UNSEEN, Schema, level_codes
 from training.errors import DataInvalid, SpecInvalid, quote_name, shorten_list
 from training.sources.default_features import RESERVED_NAMES, default_features
-from training.sources.derived_columns import ColumnDerivation, columns_of_derived, source_columns
-from training.sources.expressions import text_columns
+from training.sources.derived_columns import input_columns, source_columns
 from training.sources.incomplete_markets import small_markets, too_small_label
 from training.sources.key_columns import key_problems
-from training.sources.labels import bad_and_good, canonical_label
+from training.sources.labels import are_texts, bad_and_good, canonical_label
 from training.sources.loaded_table import RECORD, ColumnProfile, LoadedTable, load_table
 from training.sources.number_columns import number_columns
 from training.sources.protected_attributes import attribute_columns
 from training.sources.reader.casts import MISSING_MARKERS, ColumnCast, key_cast, number_cast, text_cast, time_cast
 from training.sources.reader.column_summary import ColumnSummary
-from training.sources.reader.raw_table import RawColumn, plain_reason, quote_literal
+from training.sources.reader.raw_table import quote_literal
 from training.sources.reader.unreadable import UnreadableValues, find_unreadable, unreadable_sentences
 from training.sources.samples import WEIGHT, Sample, Samples, Waterfall, hash_bucket
 from training.sources.spec_columns import separate_table_columns
+from training.sources.sql.conditions import Condition
 from training.spec import (
     FairnessSpec,
     FeatureEntry,
@@ -90,7 +89,7 @@ def read_table_samples(spec: Spec, source: SourceEntry, folder: Path = _HERE) ->
         _check_columns(spec, loaded, for_fit=True)
         waterfall = _set_rejected_aside(spec, loaded, _exclude(spec, loaded))
         waterfall = _drop_unlabelled(table_spec, loaded, waterfall)
-        spec, left_out = _list_features(spec, table_spec, loaded, derivations)
+        spec, left_out = _list_features(spec, table_spec, loaded)
         check_feature_names(spec, tuple(feature.name for feature in spec.features))
         reader = _TableReader(spec, table_spec, loaded)
         cells, problems = reader.read(for_fit=True)
@@ -182,16 +181,14 @@ def read_table_customers(
     return CustomerRows(rows, (*waterfall, ("rows used", len(rows))), summary, loaded.raw.confirmation)
 
 
-def _list_features(
-    spec: Spec, table_spec: TableSpec, loaded: LoadedTable, derivations: Sequence[ColumnDerivation]
-) -> tuple[Spec, list[ColumnSummary]]:
+def _list_features(spec: Spec, table_spec: TableSpec, loaded: LoadedTable) -> tuple[Spec, list[ColumnSummary]]:
     """Return the spec with its features, which are the default ones if it lists none, and the columns that are left out then."""
     if spec.features:
         return spec, []
     features, left_out = default_features(
         _profiles(loaded, table_spec),
         _role_columns(spec),
-        source_columns(loaded.raw, derivations),
+        source_columns(loaded.raw),
         table_spec.leave_out,
     )
     return spec.model_copy(update={"features": features}), left_out
@@ -267,9 +264,8 @@ def _exclude(spec: Spec, loaded: LoadedTable) -> Waterfall:
     assert spec.table is not None
     waterfall = [("rows read", loaded.rows)]
     for exclusion in spec.table.exclude:
-        records = _matching_records(
-            _typed_columns(spec, loaded, exclusion.where), f"table.exclude {exclusion.code}", exclusion.where
-        )
+        condition = Condition(f"table.exclude.{exclusion.code}.where", exclusion.where)
+        records = condition.matching_records(loaded, spec.table)
         loaded.connection.register("matching_records", pd.DataFrame({"matching": records}))
         loaded.connection.execute(f"DELETE FROM cells WHERE {RECORD} IN (SELECT matching FROM matching_records)")  # noqa: S608 - a constant
         waterfall.append((f"left out: {exclusion.code}", -len(records)))
@@ -283,9 +279,7 @@ def _set_rejected_aside(spec: Spec, loaded: LoadedTable, waterfall: Waterfall) -
     assert spec.table is not None
     if spec.table.reject is None:
         return waterfall
-    records = _matching_records(
-        _typed_columns(spec, loaded, spec.table.reject.where), "table.reject", spec.table.reject.where
-    )
+    records = Condition("table.reject.where", spec.table.reject.where).matching_records(loaded, spec.table)
     if not records:
         raise DataInvalid(
             f"table.reject: the condition `where` is true for no row of {loaded.raw.name}; correct the condition, or remove "
@@ -318,55 +312,6 @@ def _assemble_rejected(
     rows = _assemble_rows(spec, cells)
     rows = rows.assign(**{name: _level_codes(cells[f"feature:{name}"], known) for name, known in levels.items()})
     return rows[~rows["market"].isin(small)].reset_index(drop=True)
-
-
-def _typed_columns(spec: Spec, loaded: LoadedTable, where: str) -> duckdb.DuckDBPyRelation:
-    """Return the rows with the columns that a condition of the spec can use, in the types in which they are read.
-
-    A column that the condition compares with a quoted text is text, because 01 and 1 are different codes there.
-    """
-    assert spec.table is not None
-    texts = {spec.table.customer_id, spec.table.market_column} | text_columns(where)
-    expressions = []
-    for column in loaded.raw.columns:
-        quoted = '"' + column.name.replace('"', '""') + '"'
-        expressions.append(f"{_typed_sql(spec.table, loaded, column, is_key=column.name in texts)} AS {quoted}")
-    return loaded.connection.sql(f'SELECT {", ".join(expressions)}, {RECORD} AS "training:record" FROM cells')  # noqa: S608 - quoted
-
-
-def _typed_sql(table: TableSpec, loaded: LoadedTable, column: RawColumn, *, is_key: bool) -> str:
-    """Return the SQL expression of a column in its natural type."""
-    if not column.is_text:
-        return column.sql
-    text = text_cast(loaded.raw, column.name, "", table.missing).value
-    profile = loaded.profile(column, table)
-    if is_key or profile.content not in {"number", "mixed"}:
-        return text
-    number = number_cast(loaded.raw, column.name, "", table.missing).value
-    return f"CAST({number} AS BIGINT)" if profile.is_integer else number
-
-
-def _matching_records(rows: duckdb.DuckDBPyRelation, field: str, where: str) -> list[int]:
-    """Return the records for which an SQL condition is true; false and NULL do not match.
-
-    Args:
-        rows: The rows.
-        field: Field of the spec with the condition, for messages.
-        where: The condition.
-
-    Raises:
-        SpecInvalid: The condition is invalid.
-    """
-    table = rows.to_arrow_table()
-    try:
-        with duckdb.connect(config={"enable_external_access": "false"}) as connection:
-            connection.register("numbered", table)
-            query = f'SELECT "training:record" FROM numbered WHERE ({where})'  # noqa: S608 - the condition of the spec can only access the data in memory
-            return [int(row[0]) for row in connection.execute(query).fetchall()]
-    except duckdb.Error as error:
-        raise SpecInvalid(
-            f"{field}: the condition `where` is invalid: {plain_reason(error)}; correct the SQL condition"
-        ) from error
 
 
 def _drop_unlabelled(spec: TableSpec, loaded: LoadedTable, waterfall: Waterfall) -> Waterfall:
@@ -557,7 +502,7 @@ class _TableReader:
             details = [label_use] if name == "label" else []
             if missing := int(cells[name].isna().sum()):
                 details.append(f"{missing:,} missing")
-            details += self._changes(cast)
+            details += [*self._changes(cast), *([cast.column.note] if cast.column.note else [])]
             odd = next((one for one in self._unreadable if one.cast is cast), None)
             first_odd = f"{odd.example!r} in {odd.place}" if odd else ""
             details += [f"{odd.count:,} unreadable, used as missing"] if odd else []
@@ -570,7 +515,7 @@ class _TableReader:
             lines.setdefault(cast.column.name, []).append(line)
         for line in left_out:
             lines.setdefault(line.column, []).append(line)
-        computed = columns_of_derived(self._loaded.raw)
+        computed = input_columns(self._loaded.raw)
         return tuple(
             line
             for column in self._loaded.raw.columns
@@ -616,9 +561,10 @@ def _refuse(problems: list[str]) -> None:
 
 def _labels(spec: TableSpec, cells: pd.DataFrame) -> tuple[pd.Series | None, list[str], str]:
     """Return the label of every row, a list with at most one problem, and a sentence that states the bad value."""
-    labels = cells["label"].map(canonical_label)
+    is_text = are_texts(spec.label, set(cells["label"]))
+    labels = cells["label"].map(lambda value: canonical_label(value, is_text=is_text))
     try:
-        bad, good = bad_and_good(spec.label, set(labels.unique()))
+        bad, good = bad_and_good(spec.label, set(labels.unique()), is_text=is_text)
     except DataInvalid as error:
         return None, [str(error)], ""
     return (labels == bad).astype(np.int64), [], f"{bad} is bad, {good} is good"

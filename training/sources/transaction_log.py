@@ -24,8 +24,8 @@ from training.sources.currencies import LogCurrencies, read_currencies
 from training.sources.derived_columns import (
     ColumnDerivation,
     add_derived_columns,
-    columns_of_derived,
     expression_columns,
+    input_columns,
 )
 from training.sources.market_days import MarketDays
 from training.sources.reader.casts import (
@@ -174,8 +174,9 @@ def open_transaction_log(
         columns = _classify_lines(connection, log, source, currencies)
         digest, moved = source.digest, 0
         if aliases is not None:
-            own_digest, moved = apply_aliases(connection, aliases, sources.folder, database_folder(connection))
-            digest = hashlib.sha256(f"{digest}|{own_digest}".encode()).hexdigest()
+            applied = apply_aliases(connection, aliases, sources.folder, database_folder(connection))
+            digest, moved = hashlib.sha256(f"{digest}|{applied.digest}".encode()).hexdigest(), applied.lines
+            columns = (*columns, applied.summary)
         waterfall, parts = _create_valid_lines(connection, log, currencies.decimals)
         if aliases is not None:
             waterfall = (*waterfall, ("lines of customers who moved or merged, counted for their successors", moved))
@@ -352,6 +353,7 @@ def _column_summary(
             details.append(f"{padded:,} without the spaces around them")
         if odd:
             details.append(f"{sum(one.count for one in odd):,} unreadable, their lines are left out")
+        details += [cast.column.note] if cast.column.note else []
         first = f"{odd[0].example!r} in {odd[0].place}" if odd else ""
         lines[cast.column.sql] = ColumnSummary(cast.column.name, _USES.get(role, role), "; ".join(details), first)
     return tuple(lines.get(column.sql, _other_column(column, source)) for column in source.columns)
@@ -359,7 +361,7 @@ def _column_summary(
 
 def _other_column(column: RawColumn, source: RawTable) -> ColumnSummary:
     """Return what training does with a column to which no field of the spec refers directly."""
-    if column.name in columns_of_derived(source):
+    if column.name in input_columns(source):
         return ColumnSummary(column.name, "part of a computed column")
     return ColumnSummary(column.name or "(no name)", "left out", "not mapped in [log.columns]")
 

@@ -40,8 +40,8 @@ class ExclusionSpec(SpecPart):
 
     Attributes:
         code: Code under which the waterfall counts the excluded rows.
-        where: DuckDB SQL condition over the columns of the table; a row is excluded if the condition is true for the
-            row.
+        where: DuckDB SQL condition over the columns of the same row; a row is excluded if the condition is true for the
+            row. Days and times are compared with quoted ISO days, in whichever format the file has them.
     """
 
     code: Code

@@ -13,7 +13,7 @@ from training.sources.samples import WEIGHT
 from training.sources.snapshots import read_log_samples
 from training.sources.table import read_table_samples
 from training.sources.transaction_log import SourcePaths, open_transaction_log
-from training.spec import LogSpec, read_spec
+from training.spec import AliasSpec, LogSpec, read_spec
 
 LINES = "who;what;each;land\nA;3;1.234,55;Germany\nB;10;0,10;Österreich\nC;2;;Germany\n"
 
@@ -204,6 +204,50 @@ def aliased_lines(folder: Path, rows: str) -> list[tuple[object, ...]]:
 
 def test_the_history_of_customers_who_merged_goes_with_them_along_a_chain(tmp_path: Path) -> None:
     assert aliased_lines(tmp_path, "A,B\nB,C\nX,Y\nD,D\n") == [("C", 6), ("D", 4), 2]
+
+
+def alias_summary(folder: Path, rows: str) -> str:
+    """Return what the summary of a log of the customers 007, B and C says about an alias table."""
+    (folder / "aliases.csv").write_text(f"customer_id,successor\n{rows}", encoding="utf-8")
+    (folder / "log.csv").write_text("who,day,amount\n007,2025-01-02,1\nB,2025-01-03,2\nC,2025-01-04,3\n")
+    columns = {"customer_id": "who", "time": "day", "amount": "amount"}
+    content = {"path": "log.csv", "market": "DE", "currency": "EUR", "duplicates": "keep", "columns": columns}
+    log, aliases = LogSpec.model_validate(content), AliasSpec(path="aliases.csv")
+    with open_transaction_log(log, None, SourcePaths(folder), 1, aliases=aliases) as opened:
+        return next(one.detail for one in opened.columns if one.column == "[aliases]")
+
+
+def test_customers_of_an_alias_table_who_do_not_occur_are_counted_and_listed(tmp_path: Path) -> None:
+    assert alias_summary(tmp_path, "B,C\n") == "customers with a successor: 1"
+    assert alias_summary(tmp_path, "B,C\n7,B\nX,B\n,B\nB,\n") == (
+        "customers with a successor: 3; 2 of them have no line, so nothing moves: 7 (the log has 007), X; "
+        "rows without a customer or a successor: 2"
+    )
+    assert alias_summary(tmp_path, "B,7\nC,new\n") == (
+        "customers with a successor: 2; successors who may be spelt wrong: 7 (the log has 007)"
+    )
+
+
+@pytest.mark.parametrize("form", ["file", "values"])
+def test_entries_of_a_table_of_values_that_replace_nothing_are_counted_and_listed(form: str, tmp_path: Path) -> None:
+    rows = {"A": "DE", "Austia": "AT", "Österreich": "AT", "B": "AT"}
+    text = "".join(f"{value},{code}\n" for value, code in rows.items())
+    (tmp_path / "countries.csv").write_text(f"name,code\n{text}", encoding="utf-8")
+    market = {"column": "land", "map": "countries.csv"} if form == "file" else {"column": "land", "values": rows}
+    (tmp_path / "log.csv").write_text("who,land,day,amount\n1,A,2025-01-02,1\n2,B,2025-01-02,1\n")
+    columns = {"customer_id": "who", "time": "day", "amount": "amount", "market": market}
+    content = {"path": "log.csv", "currency": "EUR", "duplicates": "keep", "columns": columns}
+    with open_transaction_log(LogSpec.model_validate(content), None, SourcePaths(tmp_path), 1) as opened:
+        details = {one.use: one.detail for one in opened.columns}
+    assert details["market"] == "2 of 4 entries of the table of values replace no value: 'Austia', 'Österreich'"
+
+
+def test_a_column_with_the_name_of_an_expression_is_not_computed_from_the_columns_of_that_name(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("who,day,a-b,a,b\n1,2025-01-02,5,7,9\n")
+    columns = {"customer_id": "who", "time": "day", "amount": "a-b"}
+    content = {"path": "log.csv", "market": "DE", "currency": "EUR", "duplicates": "keep", "columns": columns}
+    with open_transaction_log(LogSpec.model_validate(content), None, SourcePaths(tmp_path), 1) as opened:
+        assert {one.column: one.use for one in opened.columns}["a"] == "left out"
 
 
 @pytest.mark.parametrize(

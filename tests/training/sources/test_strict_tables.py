@@ -245,7 +245,7 @@ REJECTED: dict[str, tuple[Callable[[], pd.DataFrame | pa.Table | str], str, str]
     "a condition that compares text with a number": (
         lambda: small_table(late=["3 days"] * ROWS),
         SPEC + '[[table.exclude]]\ncode = "LATE"\nwhere = "late > 3"\n',
-        "table.exclude LATE: the condition `where` is invalid: Cannot compare values of type VARCHAR and type INTEGER_LITERAL",
+        "table.exclude.LATE.where: 'late > 3' compares text with a number ('late' is text)",
     ),
     "a weight of 0": (
         lambda: small_table(weight=[1.0] * 7 + [0.0] * (ROWS - 7)),
@@ -457,6 +457,9 @@ def test_codes_are_levels_exactly_as_written_in_csv_and_in_parquet(tmp_path: Pat
         ((1, 2), '{ column = "bad", bad = 2 }', "2 is bad, 1 is good"),
         ((1, -1), '{ column = "bad", bad = -1, good = 1 }', "-1 is bad, 1 is good"),
         ((1.0, 0.0), '{ column = "bad", bad = 0 }', "0 is bad, 1 is good"),
+        (("1", "01"), '{ column = "bad", bad = "01" }', "01 is bad, 1 is good"),
+        (("1", "1.0"), '{ column = "bad", bad = "1.0" }', "1.0 is bad, 1 is good"),
+        (("+1", "1"), '{ column = "bad", bad = "1", good = "+1" }', "1 is bad, +1 is good"),
     ],
 )
 def test_a_label_is_read_as_the_spec_says_or_as_an_unambiguous_pair(

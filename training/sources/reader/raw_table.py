@@ -53,12 +53,16 @@ class RawColumn:
         sql: The name in RawTable.sql.
         type: The DuckDB type; VARCHAR for every column of a text file.
         numbers: The format of numbers if the column is text but a database stored numbers; None for the format of the table.
+        inputs: The columns from which the spec computes the column; None for a column of the source.
+        note: What a person must know about how the column was computed; "" if there is nothing.
     """
 
     name: str
     sql: str
     type: str
     numbers: NumberFormat | None = None
+    inputs: tuple[str, ...] | None = None
+    note: str = ""
 
     @property
     def is_text(self) -> bool:

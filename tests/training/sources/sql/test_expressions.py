@@ -3,7 +3,7 @@
 import pytest
 
 from training.errors import SpecInvalid
-from training.sources.expressions import referenced_columns
+from training.sources.sql.expressions import referenced_columns
 
 COLUMNS = ("Quantity", "Unit price", "day")
 

@@ -5,8 +5,10 @@ data of a later time. Its value does not depend on the current time or on random
 are rejected.
 """
 
+import dataclasses
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 import duckdb
 
 from training.errors import SpecInvalid, quote_name, shorten_name
+from training.sources.sql.rejections import rejection_clause
 
 _CLASSES = {
     *("BETWEEN", "CASE", "CAST", "COLUMN_REF", "COMPARISON", "CONJUNCTION", "CONSTANT", "FUNCTION", "OPERATOR", "TYPE"),
@@ -47,6 +50,7 @@ _ARITHMETIC = {
     "log",
     "exp",
     "pow",
+    *("epoch_ms", "make_date", "make_time", "make_timestamp", "to_days", "to_hours", "to_months", "to_timestamp"),
 }
 _TEXT_FUNCTIONS = {
     *(
@@ -106,6 +110,12 @@ def referenced_columns(field: str, expression: str, columns: Collection[str]) ->
     for node in _nodes(_parse(field, expression)["select_list"]):
         kind = node["class"]
         function = str(node.get("function_name", "")).lower()
+        if kind == "FUNCTION" and function not in _all_functions():
+            similar = get_close_matches(function, _row_functions(), 1)
+            raise SpecInvalid(
+                f"{field}: {expression!r} uses an unknown function, {function!r}{_similar_names(similar)}; use a function of DuckDB that "
+                "computes a value from a single row"
+            )
         if kind not in _CLASSES or (kind == "FUNCTION" and function not in _row_functions()):
             shown = function or kind.lower()
             raise SpecInvalid(
@@ -115,16 +125,27 @@ def referenced_columns(field: str, expression: str, columns: Collection[str]) ->
         if kind == "COLUMN_REF":
             names[".".join(node["column_names"])] = None
     if unknown := [name for name in names if name not in columns]:
-        hints = [match for name in unknown for match in get_close_matches(name, columns, 1)]
+        hints = [match for name in unknown for match in _similar_columns(name, columns)]
         shown = ", ".join(map(shorten_name, [*columns][:_NAMES_SHOWN])) + (
             ", ..." if len(columns) > _NAMES_SHOWN else ""
         )
         raise SpecInvalid(
             f"{field}: {expression!r} uses unknown columns: {', '.join(map(quote_name, unknown))}"
-            + (f" (similar: {', '.join(map(quote_name, hints))})" if hints else "")
+            + _similar_names(hints)
             + f"; write names with other characters than letters, digits and _ in double quotes. Known columns: {shown}"
         )
     return tuple(names)
+
+
+def _similar_columns(name: str, columns: Collection[str]) -> list[str]:
+    """Return the column whose name differs only in case from a name, otherwise the most similar one, if there is one."""
+    same = [column for column in columns if column.casefold() == name.casefold()]
+    return same or get_close_matches(name, columns, 1)
+
+
+def _similar_names(names: Collection[str]) -> str:
+    """Return a clause with similar names; "" if there are none."""
+    return f" (similar: {', '.join(map(quote_name, names))})" if names else ""
 
 
 def rename_columns(field: str, expression: str, names: Mapping[str, str]) -> str:
@@ -171,19 +192,74 @@ def text_columns(expression: str, *, is_key: bool = False) -> set[str]:
         tree = _parse("", expression)["select_list"]
     except SpecInvalid:
         return set()
-    texts, numbers, computed = set[str](), set[str](), set[str]()
+    uses = _column_uses(tree)
+    every = _column_names(tree) - uses.computed if is_key else set()
+    return (uses.texts | set(uses.equal_to) | every) - uses.numbers
+
+
+@dataclass(slots=True)
+class ColumnUses:
+    """How an expression uses its columns.
+
+    Attributes:
+        texts: The columns that a text function uses.
+        numbers: The columns with which the expression computes directly, or which it compares with a number.
+        computed: The columns that are anywhere in a computation.
+        equal_to: For each column that is tested for equality with quoted texts, these texts.
+        ordered_with: For each column that is compared by its order with quoted texts, these texts.
+    """
+
+    texts: set[str] = dataclasses.field(default_factory=set)
+    numbers: set[str] = dataclasses.field(default_factory=set)
+    computed: set[str] = dataclasses.field(default_factory=set)
+    equal_to: dict[str, set[str]] = dataclasses.field(default_factory=dict)
+    ordered_with: dict[str, set[str]] = dataclasses.field(default_factory=dict)
+
+
+def column_uses(expression: str) -> ColumnUses:
+    """Return how an expression uses its columns.
+
+    Raises:
+        SpecInvalid: The expression is not valid SQL.
+    """
+    return _column_uses(_parse("", expression)["select_list"])
+
+
+def _column_uses(tree: Any) -> ColumnUses:
+    """Return how the expression of a syntax tree uses its columns."""
+    uses = ColumnUses()
     for node in _nodes(tree):
         operands = [each for value in node.values() if isinstance(value, dict | list) for each in _first_nodes(value)]
         names = {".".join(each["column_names"]) for each in operands if each["class"] == "COLUMN_REF"}
-        kinds = {each["literal"]["kind"] for each in operands if each["class"] == "CONSTANT"}
+        literals = [each["literal"] for each in operands if each["class"] == "CONSTANT"]
         function = str(node.get("function_name", "")).lower()
-        if function in _TEXT_FUNCTIONS or (node["type"] in _EQUALITIES and kinds == {"STRING"}):
-            texts |= names
-        elif function in _ARITHMETIC or (node["class"] in _COMPARISONS and kinds & {"INTEGER", "NUMERIC"}):
-            numbers |= names
-        if function in _ARITHMETIC:
-            computed |= _column_names(node)
-    return (texts | (_column_names(tree) - computed if is_key else set())) - numbers
+        if function in _TEXT_FUNCTIONS:
+            uses.texts |= names
+        elif function in _ARITHMETIC:
+            uses.numbers |= names
+            uses.computed |= _column_names(node)
+        elif node["class"] in _COMPARISONS:
+            _add_comparison(uses, node["type"], names, literals)
+    return uses
+
+
+def _add_comparison(uses: ColumnUses, kind: str, names: Collection[str], literals: Sequence[Mapping[str, Any]]) -> None:
+    """Add a comparison of columns with constants.
+
+    Args:
+        uses: The uses of the expression.
+        kind: The type of the node.
+        names: The columns that are operands.
+        literals: The constants that are operands.
+    """
+    kinds = {literal["kind"] for literal in literals}
+    if kinds & {"INTEGER", "NUMERIC"}:
+        uses.numbers.update(names)
+    elif "STRING" in kinds:
+        quoted = {str(literal["text"]) for literal in literals if literal["kind"] == "STRING"}
+        compared = uses.equal_to if kind in _EQUALITIES else uses.ordered_with
+        for name in names:
+            compared.setdefault(name, set()).update(quoted)
 
 
 def _column_names(tree: Any) -> set[str]:
@@ -223,9 +299,10 @@ def _parse(field: str, expression: str) -> Any:
         and not any(node.get(clause) for clause in _CLAUSES)
     )
     if not is_single:
-        problem = f": {tree['error_message']}" if tree["error"] else ""
+        problem = f", which {rejection_clause(tree['error_message'])}" if tree["error"] else ""
         raise SpecInvalid(
-            f"{field}: must be one SQL expression such as Quantity * UnitPrice, got {expression!r}{problem}; correct the expression"
+            f"{field}: must be one SQL expression such as Quantity * UnitPrice or age < 18, got {expression!r}{problem}; correct the "
+            "expression"
         )
     return node
 
@@ -240,6 +317,14 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
     elif isinstance(tree, list):
         for value in tree:
             yield from _nodes(value)
+
+
+@cache
+def _all_functions() -> frozenset[str]:
+    """Return the names of all functions of DuckDB."""
+    with duckdb.connect() as connection:
+        rows = connection.execute("SELECT DISTINCT lower(function_name) FROM duckdb_functions()").fetchall()
+    return frozenset(str(name) for (name,) in rows)
 
 
 @cache

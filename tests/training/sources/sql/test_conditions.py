@@ -1,0 +1,172 @@
+"""A condition of the spec sees a column as what it means, and a refusal of it is in words of the spec."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from tests.training.sources.refusal_screens import fitted_refusal
+from tests.training.sources.test_strict_tables import ROWS, SPEC, read, small_table
+from training.errors import DataInvalid, TrainingError
+
+AS_OF = SPEC.replace("as_of = 2026-01-01", 'as_of_column = "day"')
+DAYS = pd.Series(pd.to_datetime(["2019-12-28", "2020-01-20"] * (ROWS // 2)))
+BEFORE = [
+    "day < '2020-01-01'",
+    "day < DATE '2020-01-01'",
+    "day < TIMESTAMP '2020-01-01 00:00:00'",
+    "day BETWEEN '2019-12-27' AND '2019-12-29'",
+    "day = '2019-12-28'",
+    "day = '2019-12-28 00:00:00'",
+    "year(day) = 2019",
+]
+# The name of a format, and its days.
+FORMATS = {
+    "%d.%m.%Y": DAYS.dt.strftime("%d.%m.%Y"),
+    "%d %b %y": DAYS.dt.strftime("%d %b %y"),
+    "%Y%m%d": DAYS.dt.strftime("%Y%m%d"),
+    "epoch_s": DAYS.map(lambda day: str(int(day.timestamp()))),
+    "excel": (DAYS - pd.Timestamp("1899-12-30")).dt.days.astype(str),
+    "": DAYS.dt.strftime("%Y-%m-%d"),
+}
+
+
+def count_excluded(folder: Path, table: pd.DataFrame | pa.Table, where: str, spec: str = SPEC) -> int:
+    """Return the number of rows that a condition excludes."""
+    exclude = f'[[table.exclude]]\ncode = "E"\nwhere = """{where}"""\n'
+    _, samples = read(folder, table, spec + exclude + '[[features]]\nname = "size"\n')
+    return -dict(samples.waterfall)["left out: E"]
+
+
+@pytest.mark.parametrize("where", BEFORE)
+@pytest.mark.parametrize("time_format", FORMATS)
+def test_a_day_in_any_format_is_compared_as_a_day(time_format: str, where: str, tmp_path: Path) -> None:
+    stated = f'time_format = "{time_format}"\n' if time_format else ""
+    table = small_table(day=FORMATS[time_format])
+    assert count_excluded(tmp_path, table, where, AS_OF + stated) == ROWS // 2
+
+
+def test_a_second_column_of_days_is_compared_as_days_in_the_format_of_the_spec_or_as_iso(tmp_path: Path) -> None:
+    for spelling in ("%d.%m.%Y", "%Y-%m-%d"):
+        table = small_table(day=FORMATS["%d.%m.%Y"], born=(DAYS - pd.Timedelta(days=36500)).dt.strftime(spelling))
+        spec = AS_OF + 'time_format = "%d.%m.%Y"\n'
+        assert count_excluded(tmp_path, table, "born < DATE '1920-01-31'", spec) == ROWS // 2
+        assert count_excluded(tmp_path, table, "date_diff('day', born, day) > 36500", spec) == 0
+
+
+def test_times_with_a_zone_are_compared_as_times_of_the_market(tmp_path: Path) -> None:
+    instants = pd.to_datetime(["2019-12-31T22:30:00Z", "2019-12-31T23:30:00Z"] * (ROWS // 2))
+    spec = AS_OF + 'time_zone = "Europe/Berlin"\n'
+    text = small_table(day=[instant.isoformat() for instant in instants])
+    stored = pa.Table.from_pandas(small_table(day=instants), preserve_index=False)
+    for table in (text, stored):
+        assert count_excluded(tmp_path, table, "day < '2020-01-01'", spec) == ROWS // 2
+    with pytest.raises(DataInvalid, match=r"^table\.exclude\.E\.where: the times in column 'seen' have a time zone"):
+        count_excluded(tmp_path, stored.rename_columns(["number", "bad", "size", "seen"]), "seen < '2020-01-01'")
+
+
+@pytest.mark.parametrize(
+    "where", ["day LIKE '28%'", "left(day, 2) = '28'", "day = '28.12.2019'", "day IN ('28.12.2019')"]
+)
+def test_a_day_that_is_used_as_text_is_as_written(where: str, tmp_path: Path) -> None:
+    table = small_table(day=FORMATS["%d.%m.%Y"])
+    assert count_excluded(tmp_path, table, where, AS_OF + 'time_format = "%d.%m.%Y"\n') == ROWS // 2
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+@pytest.mark.parametrize(
+    ("values", "where", "count"),
+    [
+        ([1, 2], "code = '01'", 0),
+        ([1, 2], "code = '1'", 50),
+        ([1.0, 2.0], "code = '1'", 50),
+        ([1, 2], "code < 2", 50),
+        ([46, 47], "code LIKE '46%'", 50),
+        ([True, False], "code", 50),
+        (["01", "1"], "code = '01'", 50),
+    ],
+)
+def test_a_number_that_is_compared_with_a_quoted_text_is_compared_as_text(
+    form: str, values: list[Any], where: str, count: int, tmp_path: Path
+) -> None:
+    table = small_table(code=values * (ROWS // 2))
+    if form == "csv" and isinstance(values[0], float):
+        table["code"] = table["code"].astype(int)
+    if isinstance(values[0], bool) and form == "csv":
+        where = "code = 'True'"
+    file = pa.Table.from_pandas(table, preserve_index=False) if form == "parquet" else table
+    assert count_excluded(tmp_path, file, where) == count
+
+
+def test_columns_whose_names_differ_only_in_case_are_different_in_a_condition(tmp_path: Path) -> None:
+    table = small_table(Code=np.arange(ROWS), code=0)
+    assert count_excluded(tmp_path, table, "Code < 10") == 10
+    assert count_excluded(tmp_path, table, "code < 10 AND Code < 20") == 20
+
+
+REFUSALS = {
+    "day < '01.01.2020'": "compares 'day' with '01.01.2020', whose order as text is not that of the days; write an ISO day",
+    "day BETWEEN '1/1/2019' AND '1/1/2020'": "compares 'day' with '1/1/2019', whose order as text is not that of",
+    "german < '2020-01-01'": "compares 'german' with a day, but its values are not all days or times; set time_format",
+    "German = 1": "uses unknown columns: 'German' (similar: 'german')",
+    "size >> > 5": "is not valid SQL near '>'",
+    "size IN (1, 2": "is not valid SQL near ')'",
+    "day < DATE '2020-13-01'": "uses '2020-13-01' as a day or time, which must be written as 2026-01-31",
+    "nosuch(size) > 1": "uses an unknown function, 'nosuch'",
+    "size > 'abc'": "uses 'abc' as a number ('size' is a number)",
+    "german > 5": "compares text with a number ('german' is text)",
+    "year(german) = 2019": "uses year with text ('german' is text)",
+    "german - 1 > 0": "uses - with text and a number ('german' is text)",
+    "CAST(german AS INTEGER) > 2": "uses '28.12.2019' as a number",
+    "CAST(german AS NUMBER_OF_DAYS) > 2": "uses an unknown type, 'NUMBER_OF_DAYS'",
+    "strptime(german, '%d') IS NULL": "reads '28.12.2019' in the format '%d'",
+    "regexp_matches(german, '[')": "cannot be computed for its columns or constants ('german' is text)",
+    "size": "must be true or false for each row, but 'size' computes another value",
+    "size + 1": "must be true or false for each row",
+    "sum(size) > 3": "must compute a value from a single row, but uses 'sum'",
+    "size > (SELECT max(size) FROM numbered)": "must compute a value from a single row, but uses 'subquery'",
+    "day < now()": "must compute a value from a single row, but uses 'now'",
+    "random() > 0.5": "must compute a value from a single row, but uses 'random'",
+    '"training:record" = 5': "uses unknown columns",
+    "record = 5": "uses unknown columns",
+}
+
+
+@pytest.mark.parametrize("where", REFUSALS)
+def test_a_condition_is_rejected_with_its_field_and_in_words_of_the_spec(where: str, tmp_path: Path) -> None:
+    table = small_table(day=FORMATS[""], german=FORMATS["%d.%m.%Y"])
+    with pytest.raises(TrainingError) as refused:
+        count_excluded(tmp_path, table, where)
+
+    message = str(refused.value)
+    assert message.startswith("table.exclude.E.where: ")
+    assert REFUSALS[where] in message
+    assert not re.search(r"VARCHAR|INT\d|_LITERAL|BIGINT|Binder|explicit (type )?cast|FROM clause", message)
+    fitted_refusal(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("column", "clause"),
+    [
+        ("german - size", "uses - with text and a number ('german' is text, 'size' is a number)"),
+        ("upper(german) > size", "compares text with a number"),
+        ("size +", "is not valid SQL near ')'"),
+        ("nosuch(size)", "uses an unknown function, 'nosuch'"),
+    ],
+)
+def test_an_expression_is_rejected_with_its_field_and_in_words_of_the_spec(
+    column: str, clause: str, tmp_path: Path
+) -> None:
+    table = small_table(german=FORMATS["%d.%m.%Y"])
+    with pytest.raises(TrainingError) as refused:
+        read(tmp_path, table, SPEC + f'[[features]]\nname = "f"\ncolumn = "{column}"\n')
+
+    message = str(refused.value)
+    assert message.startswith("features.f: ")
+    assert clause in message
+    assert not re.search(r"VARCHAR|INT\d|_LITERAL|BIGINT|Binder|explicit (type )?cast|FROM clause", message)
+    fitted_refusal(refused.value)
