@@ -117,39 +117,34 @@ class HighWaterMark:
         Raises:
             StoreUnavailable: The file cannot be written, so the commit must not be acknowledged.
         """
-        with self._available(), self._lock() as descriptor:
-            notes = _read_notes(descriptor)
-        self._verified_sizes(
-            notes, key
-        )  # while the file is not locked, because a verification takes longer than the rest
-        are_newest = False
-        while not self._write_larger(size, note, key, are_newest=are_newest, probe=probe):
-            newer = newer_keys()
-            are_newest, key = newer == key, newer
+        is_verified = are_newest = False
+        while True:
+            with self._available(), self._lock() as descriptor:
+                notes = _read_notes(descriptor)
+                is_verified = is_verified or all(each in self._verified for each in notes if each)
+                if is_verified and (are_newest or not any(_has_unknown_key(each, key) for each in notes)):
+                    self._write_larger(descriptor, notes, size, note, key, probe=probe)
+                    return
+            if is_verified:
+                newer = newer_keys()
+                are_newest, key = newer == key, newer
+            # Another process's checkpoint is verified while the file is not locked, because this takes longer than the rest. If
+            # the file changes again meanwhile, `_write_larger` verifies it under the lock, so nobody retries for ever.
+            self._verified_sizes(notes, key)
+            is_verified = True
 
-    def _write_larger(self, size: int, note: str, key: LogKeys, *, are_newest: bool, probe: bool) -> bool:
-        """Write a checkpoint as `advance` does. Return False, and write nothing, if `key` may lack a newer key of the log.
-
-        Args:
-            size: Number of records that the checkpoint covers.
-            note: The signed checkpoint.
-            key: Public keys of the log.
-            are_newest: Whether checkpoints by other keys of this log are damaged.
-            probe: Whether to write and flush the file in any case.
-        """
-        with self._available(), self._lock() as descriptor:
-            notes = _read_notes(descriptor)
-            sizes = self._verified_sizes(notes, key)
-            if not are_newest and any(_has_unknown_key(each, key) for each in notes):
-                return False
-            largest = max(sizes)
-            if size > largest or probe:
-                newest = note if size >= largest else notes[sizes.index(largest)]
-                _write_slot(descriptor, sizes.index(min(sizes)), newest)
-                self._verified[newest] = max(size, largest)
-                self._sync(descriptor, at_once=probe)
-            self._covered = max(size, largest)
-        return True
+    def _write_larger(
+        self, descriptor: int, notes: Sequence[str], size: int, note: str, key: LogKeys, *, probe: bool
+    ) -> None:
+        """Write a checkpoint into the locked file, which contains `notes`, as `advance` does."""
+        sizes = self._verified_sizes(notes, key)
+        largest = max(sizes)
+        if size > largest or probe:
+            newest = note if size >= largest else notes[sizes.index(largest)]
+            _write_slot(descriptor, sizes.index(min(sizes)), newest)
+            self._verified[newest] = max(size, largest)
+            self._sync(descriptor, at_once=probe)
+        self._covered = max(size, largest)
 
     def replace(self, size: int, note: str) -> None:
         """Replace the mark with a checkpoint, which may be smaller. This is needed after an operator accepted a fork.

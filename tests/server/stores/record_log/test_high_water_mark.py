@@ -2,13 +2,15 @@
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from grounds_record.checkpoint import Checkpoint, sign_checkpoint
+from grounds_record.key_history import LogKeys
 from grounds_record.note import SigningKey
 from server.errors import StoreUnavailable
 from server.maintenance.keys import rotate_signing_key
@@ -189,6 +191,53 @@ def test_a_process_that_has_not_seen_a_rotation_does_not_push_the_mark_back(
         log.append([entry()])
         assert marked_size(other) == 4 + further
         assert log.keys == other.keys
+
+
+class _CountingMark(HighWaterMark):
+    """A mark that counts how often it locks its file, and before whose next verification something else may happen."""
+
+    locks = 0
+    happenings: list[Callable[[], None]]
+
+    @contextmanager
+    def _lock(self) -> Iterator[int]:
+        self.locks += 1
+        with super()._lock() as descriptor:
+            yield descriptor
+
+    def _verified_sizes(self, notes: Sequence[str], key: LogKeys) -> list[int]:
+        while self.happenings:
+            self.happenings.pop()()
+        return super()._verified_sizes(notes, key)
+
+
+def test_a_commit_locks_the_file_once_unless_another_process_has_written_it(tmp_path: Path) -> None:
+    path, name = tmp_path / "counted.mark", "example.com/log"
+    signer = SigningKey(name, b"k" * 32)
+    key = signer.verifier()
+
+    def note(size: int) -> str:
+        return sign_checkpoint(Checkpoint(name, size, bytes(32)), signer)
+
+    def advance(mark: HighWaterMark, size: int) -> None:
+        mark.advance(size, note(size), key, lambda: key)
+
+    def size_of_file() -> int:
+        found = HighWaterMark(path).read(key)
+        return found.size if found else 0
+
+    mark, other = _CountingMark(path), HighWaterMark(path)
+    mark.happenings = []
+    for size in (1, 2, 3):
+        advance(mark, size)
+    assert (mark.locks, size_of_file()) == (3, 3)
+
+    advance(other, 5)
+    mark.happenings = [lambda: advance(other, 7)]  # the file changes once more, while it is verified
+    advance(mark, 6)
+    assert (mark.locks, size_of_file()) == (5, 7)
+    advance(mark, 8)
+    assert (mark.locks, size_of_file()) == (6, 8)
 
 
 def test_a_checkpoint_by_a_key_that_no_record_names_is_overwritten(log: RecordLog) -> None:
