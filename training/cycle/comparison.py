@@ -2,7 +2,8 @@
 
 The rows are the hold-out of the candidate. The champion was not fitted on them if it comes from an earlier cycle of a log,
 whose snapshots are earlier, or from a table with the same [split], whose hash of the customer holds the same customers out.
-A champion that was fitted elsewhere, or with another [split], may have been, so it may look better than it is.
+A bundle that was fitted elsewhere, with another [split] or on later days may have been, so it may look better than it is,
+and the verdict says so.
 """
 
 from collections.abc import Collection
@@ -22,7 +23,7 @@ from training.measures.bootstrap import Interval, auc_difference_interval, boots
 from training.measures.discrimination import auc
 from training.measures.inputs import Labels, Pds
 from training.measures.swap import SwapSet, swap_set_at_cut_offs
-from training.sources.samples import Samples, customer_of, label_of
+from training.sources.samples import HOLD_OUT, LAST_DAY, Samples, customer_of, label_of
 from training.validation.ranking import RESAMPLING
 
 
@@ -41,7 +42,7 @@ class ModelComparison:
         pd_change: Mean absolute difference of the two probabilities.
         grade_changes: Share of the rows whose grade differs.
         swap: The decisions that change at the cut-off of the reference policy; None without a reference policy.
-        may_know_rows: Whether the champion was fitted elsewhere, perhaps on these rows.
+        doubts: A clause for each of the two models that was perhaps fitted on these rows.
     """
 
     champion_id: str
@@ -53,7 +54,7 @@ class ModelComparison:
     pd_change: float
     grade_changes: float
     swap: SwapSet | None
-    may_know_rows: bool = False
+    doubts: tuple[str, ...] = ()
 
     @property
     def is_worse(self) -> bool:
@@ -78,8 +79,7 @@ class ModelComparison:
 
     def verdict(self) -> str:
         """Return the result in one sentence."""
-        elsewhere = "; the serving bundle was fitted elsewhere, perhaps on these rows" if self.may_know_rows else ""
-        return f"{self._result()}{elsewhere}"
+        return "; ".join([self._result(), *self.doubts])
 
     def _result(self) -> str:
         """Return which of the two models is better, with the figures."""
@@ -138,8 +138,26 @@ def compare_bundles(
         swap=None
         if approve_max_pd is None
         else swap_set_at_cut_offs(labels, before, after, (approve_max_pd, approve_max_pd)),
-        may_know_rows="model_sha256" in champion.manifest.made_from,
+        doubts=tuple(
+            f"the {name} {doubt}, perhaps on these rows"
+            for name, bundle in (("serving bundle", champion), ("candidate", candidate))
+            if (doubt := _doubt(bundle, samples, rows))
+        ),
     )
+
+
+def _doubt(bundle: Bundle, samples: Samples, rows: pd.DataFrame) -> str:
+    """Return why a bundle may have been fitted on the given rows of the hold-out; "" if it cannot."""
+    recorded = bundle.manifest.made_from
+    if "model_sha256" in recorded:
+        return "was fitted elsewhere"
+    if samples.hold_out:
+        held_out = recorded.get(HOLD_OUT, "not recorded")
+        return "" if held_out == samples.hold_out else f"was fitted with another [split] (hold-out: {held_out})"
+    last_day = recorded.get(LAST_DAY)
+    if last_day is None:
+        return "does not record the days on which it was fitted"
+    return f"was fitted on days until {last_day}" if last_day >= str(rows["as_of"].min().date()) else ""
 
 
 def _pds(bundle: Bundle, samples: Samples, rows: pd.DataFrame) -> NDArray[np.float64]:

@@ -322,5 +322,5 @@ def _manifest(spec: Spec, spec_sha256: str, samples: Samples, model_sha256: str 
         made_from["model_sha256"] = model_sha256
     if spec.snapshots is not None:
         made_from |= row_definition(spec)
-    made_from |= feature_expressions(spec)
+    made_from |= feature_expressions(spec) | samples.parts_record()
     return Manifest(format=FORMAT_VERSION, family=spec.family, markets=tuple(markets), files={}, made_from=made_from)

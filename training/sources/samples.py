@@ -17,6 +17,8 @@ Waterfall = tuple[tuple[str, int], ...]
 
 # Column of the weights. The name of a feature cannot have a colon, so no feature can have this name.
 WEIGHT = "sample:weight"
+# Keys of a manifest: the hold-out of a table, as in Samples.hold_out, and the last day of the development rows of a log.
+HOLD_OUT, LAST_DAY = "split.hold_out", "snapshots.last_day"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class Samples:
         confirmation: One line that states how the source was read.
         rejected: Rejected applicants, with the columns of `rows` except the label and the protected attributes; None if
             the spec has no [table.reject].
+        hold_out: The buckets of the hold-out, e.g. "0 of 5"; "" for a log, whose hold-out consists of later days.
         left_out_markets: Markets of the data whose rows are all left out, because the markets are too small.
     """
 
@@ -53,10 +56,18 @@ class Samples:
     confirmation: str = ""
     left_out_markets: tuple[str, ...] = ()
     rejected: pd.DataFrame | None = None
+    hold_out: str = ""
 
     def part(self, *samples: Sample) -> pd.DataFrame:
         """Return the rows of the given samples, in the order of the table."""
         return self.rows[self.rows["sample"].isin(samples)]
+
+    def parts_record(self) -> dict[str, str]:
+        """Return what a manifest records about the parts, so that a later comparison knows which rows a model has seen."""
+        if self.hold_out:
+            return {HOLD_OUT: self.hold_out}
+        days = self.part("FIT", "CALIBRATION")["as_of"]
+        return {} if days.empty else {LAST_DAY: str(days.max().date())}
 
     def category_positions(self) -> list[int]:
         """Return the positions of the category features in `names`."""

@@ -119,6 +119,7 @@ def read_table_samples(spec: Spec, source: SourceEntry, folder: Path = _HERE) ->
         columns=summary,
         confirmation=loaded.raw.confirmation,
         left_out_markets=small,
+        hold_out=spec.split.hold_out_name,
         rejected=_assemble_rejected(spec, rejected_cells, levels, small),
     )
     return spec, samples

@@ -23,6 +23,11 @@ class HashSplit(SpecPart):
     hold_out: tuple[int, ...] = Field(default=(0,), min_length=1)
     calibration: tuple[int, ...] = Field(default=(1,), min_length=1)
 
+    @property
+    def hold_out_name(self) -> str:
+        """Return the buckets of the hold-out, e.g. "0 of 5"."""
+        return f"{', '.join(map(str, sorted(self.hold_out)))} of {self.buckets}"
+
     @model_validator(mode="after")
     def _check_buckets(self) -> "HashSplit":
         """Reject unknown buckets, duplicate buckets, and a split without a fit part."""

@@ -141,6 +141,54 @@ def test_two_models_are_compared_in_the_markets_that_the_first_one_serves(small:
     assert (found.auc_lead.estimate, found.pd_change) == (0.0, 0.0)
 
 
+def with_record(bundle: Bundle, **changes: str | None) -> Bundle:
+    """Return a bundle whose manifest records other values; None removes a value."""
+    recorded = {**bundle.manifest.made_from, **{name.replace("__", "."): value for name, value in changes.items()}}
+    known = {name: value for name, value in recorded.items() if value is not None}
+    return replace(bundle, manifest=bundle.manifest.model_copy(update={"made_from": known}))
+
+
+def test_the_verdict_names_each_model_that_may_know_the_rows(small: SmallFamily) -> None:
+    _, samples = read_table_samples(read_spec(small.spec), small.table)
+    own = small.bundle()
+    other, silent = with_record(own, split__hold_out="0, 1 of 10"), with_record(own, split__hold_out=None)
+    elsewhere = with_record(own, model_sha256="0" * 64)
+
+    def verdict(candidate: Bundle, champion: Bundle) -> str:
+        return compare_bundles(samples, candidate, champion, markets={"FR"}).verdict()
+
+    assert "perhaps on these rows" not in verdict(own, own)
+    assert "; the serving bundle was fitted with another [split] (hold-out: 0, 1 of 10), perhaps" in verdict(own, other)
+    assert "; the serving bundle was fitted with another [split] (hold-out: not recorded), perhaps" in verdict(
+        own, silent
+    )
+    assert "; the serving bundle was fitted elsewhere, perhaps on these rows" in verdict(own, elsewhere)
+    assert "; the candidate was fitted elsewhere, perhaps on these rows" in verdict(elsewhere, own)
+
+
+@pytest.mark.parametrize(
+    ("last_day", "doubt"),
+    [
+        ("2026-03-31", ""),
+        ("2026-04-01", "; the serving bundle was fitted on days until 2026-04-01, perhaps on these rows"),
+        (None, "; the serving bundle does not record the days on which it was fitted, perhaps on these rows"),
+    ],
+)
+def test_a_bundle_of_a_log_may_know_the_rows_of_the_days_until_its_last_one(
+    last_day: str | None, doubt: str, small: SmallFamily
+) -> None:
+    _, samples = read_table_samples(read_spec(small.spec), small.table)
+    rows = samples.rows.assign(as_of=pd.Timestamp("2026-04-01", tz="UTC"))
+    rows.loc[rows["sample"] != "HOLD_OUT", "as_of"] = pd.Timestamp("2026-03-01", tz="UTC")
+    by_day = replace(samples, rows=rows, hold_out="")
+    candidate = with_record(small.bundle(), snapshots__last_day="2026-03-01")
+
+    found = compare_bundles(by_day, candidate, with_record(candidate, snapshots__last_day=last_day), markets={"FR"})
+
+    assert found.verdict().partition("95 % intervals)")[2] == doubt
+    assert by_day.parts_record() == {"snapshots.last_day": "2026-03-01"}
+
+
 def test_a_feature_of_another_kind_is_refused_by_name(small: SmallFamily) -> None:
     _, samples = read_table_samples(read_spec(small.spec), small.table)
     with pytest.raises(DataInvalid, match=r"years: a number in one of the serving bundle .* and a category"):
