@@ -15,6 +15,7 @@ from math import log, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import chdtri
 from scipy.stats import chi2
 
 # An empty bin counts as half a row, because ln 0 is undefined. A fixed tiny share would make a large PSI from one empty
@@ -53,7 +54,7 @@ def critical_psi(then: NDArray[np.int64], now: NDArray[np.int64], false_alarm_ra
         false_alarm_rate: The share of cases, between 0 and 1.
     """
     freedom, per_row, tail = _chance_terms(then, now)
-    first = float(chi2.isf(false_alarm_rate, freedom)) * per_row
+    first = float(chdtri(freedom, false_alarm_rate)) * per_row  # as chi2.isf, which takes twenty times as long
     return first + tail * first**2
 
 
