@@ -355,6 +355,18 @@ def level_test(bundle: Bundle, cell: WatchedCell) -> tuple[float, float]:
     return vintage.level_p, vintage.significance
 
 
+def test_the_rate_of_false_alarms_is_divided_by_the_kinds_and_the_numbers_of_tests(bundle: Bundle) -> None:
+    window = WatchedWindow(DAY, LATER, dt.datetime(2027, 1, 1, tzinfo=dt.UTC))
+    window.cells = {("DE", f"2025-0{month}", "b"): booked_cell(-1.0, 200, 50) for month in range(1, 5)}
+
+    tests = watch_document(review_cells(window, {"b": bundle}, WatchOptions(12, 0.05, "")))["tests"]
+
+    assert tests["drift"]["tests"] == 4 * 3, "two features and the log-odds"
+    assert tests["vintages"]["tests"] == 4, "equal log-odds have no order"
+    for kind in ("drift", "vintages"):
+        assert tests[kind]["rate_of_each"] == pytest.approx(0.05 / 2 / tests[kind]["tests"]), kind
+
+
 def test_several_credits_of_a_customer_are_counted_and_only_the_first_is_tested(bundle: Bundle) -> None:
     single = booked_cell(-2.0, 200, 45)
     for number, each in enumerate(single.decisions):  # two grades, and pds that differ, so that both tests are made
