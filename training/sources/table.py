@@ -7,7 +7,7 @@ unreadable than `max_unreadable_share` allows. Keys have no such tolerance. The 
 import datetime as dt
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ from training.sources.reader.unreadable import UnreadableValues, find_unreadable
 from training.sources.samples import WEIGHT, Sample, Samples, Waterfall, hash_bucket
 from training.sources.spec_columns import separate_table_columns
 from training.sources.sql.conditions import Condition
+from training.sources.sql.expressions import names_in
 from training.spec import (
     FairnessSpec,
     FeatureEntry,
@@ -516,9 +517,9 @@ class _TableReader:
             lines.setdefault(cast.column.name, []).append(line)
         for line in left_out:
             lines.setdefault(line.column, []).append(line)
-        computed = input_columns(self._loaded.raw)
+        computed, conditions = input_columns(self._loaded.raw), _condition_fields(self._table)
         return tuple(
-            line
+            _with_conditions(line, conditions.get(column.name, ()))
             for column in self._loaded.raw.columns
             for line in lines.get(column.name or "(no name)") or [_other_column(column.name, computed)]
         )
@@ -547,6 +548,30 @@ def _other_column(name: str, computed: set[str]) -> ColumnSummary:
     if name in computed:
         return ColumnSummary(name, "part of a computed column")
     return ColumnSummary(name or "(no name)", "left out", "not listed in the spec")
+
+
+def _condition_fields(table: TableSpec) -> dict[str, list[str]]:
+    """Return the fields of the conditions that use each column, by column."""
+    conditions = {f"table.exclude.{one.code}": one.where for one in table.exclude}
+    conditions |= {"table.reject": table.reject.where} if table.reject else {}
+    fields: dict[str, list[str]] = {}
+    for name, where in conditions.items():
+        for column in dict.fromkeys(names_in(where)):
+            fields.setdefault(column, []).append(name)
+    return fields
+
+
+def _with_conditions(line: ColumnSummary, fields: Sequence[str]) -> ColumnSummary:
+    """Return the line of a column that conditions use.
+
+    A column that is no feature cannot leak into the model, but it can contain the outcome, and then select the rows by it.
+    """
+    if not fields:
+        return line
+    detail = f"selects rows in {', '.join(fields)}"
+    if line.use != "left out":
+        return replace(line, detail="; ".join([*([line.detail] if line.detail else []), detail]))
+    return replace(line, use="condition", detail=f"{detail}; no feature, so not tested for target leakage")
 
 
 def _text_marker(value: str | float) -> str:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from tests.training.sources.refusal_screens import fitted_refusal
-from tests.training.sources.test_strict_tables import ROWS, SPEC, read, small_table
+from tests.training.sources.test_strict_tables import ROWS, SPEC, read, small_table, summaries
 from training.errors import DataInvalid, TrainingError
 
 AS_OF = SPEC.replace("as_of = 2026-01-01", 'as_of_column = "day"')
@@ -170,3 +170,34 @@ def test_an_expression_is_rejected_with_its_field_and_in_words_of_the_spec(
     assert clause in message
     assert not re.search(r"VARCHAR|INT\d|_LITERAL|BIGINT|Binder|explicit (type )?cast|FROM clause", message)
     fitted_refusal(refused.value)
+
+
+def test_a_column_that_only_selects_rows_is_listed_as_such_and_not_as_unused(tmp_path: Path) -> None:
+    table = small_table(
+        decision=["R", *["A"] * (ROWS - 1)],
+        stage=np.arange(ROWS),
+        plan=np.arange(ROWS),
+        note=[f"n{index}" for index in range(ROWS)],
+    )
+    spec = SPEC + (
+        'leave_out = ["plan"]\n[[table.exclude]]\ncode = "EARLY"\nwhere = "stage < 5 AND plan < 5"\n'
+        "[table.reject]\nwhere = \"decision = 'R' AND stage < 3\"\nbad_shares = [0.5]\n"
+    )
+    table.loc[0, ["stage", "plan"]] = [2, 9]
+
+    _, samples = read(tmp_path, table, spec)
+
+    found = summaries(samples)
+    assert found["plan"][:2] == (
+        "condition",
+        "selects rows in table.exclude.EARLY; no feature, so not tested for target leakage",
+    )
+    assert found["stage"][:2] == ("feature", "selects rows in table.exclude.EARLY, table.reject")
+    assert found["decision"][1].endswith("selects rows in table.reject")
+    assert found["note"][0] == "left out"
+
+    _, samples = read(tmp_path, table, spec + '[[features]]\nname = "size"\n')
+    assert summaries(samples)["decision"][:2] == (
+        "condition",
+        "selects rows in table.reject; no feature, so not tested for target leakage",
+    )
