@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from training.model_file import read_model_file
 from training.sources.loaded_table import RECORD, load_table
 from training.sources.reader.casts import number_cast
 from training.sources.reader.unreadable import find_unreadable
+from training.sources.source_tables import open_source
 from training.spec import ReadingSpec
 
 _COLUMNS_SHOWN = 20
@@ -153,7 +155,7 @@ def _read_baseline(path: Path, booster: lightgbm.Booster) -> NDArray[np.float64]
         DataInvalid: A column is missing, duplicate or not numeric, or contains category values instead of codes.
     """
     names = booster.feature_name()
-    with load_table(path, ReadingSpec()) as loaded:
+    with load_table(path, ReadingSpec(), _number_columns(path, names)) as loaded:
         columns = [column.name for column in loaded.raw.columns]
         present = [column.replace(" ", "_") for column in columns]
         problems = [f"column {name!r} is missing" for name in names if name not in present]
@@ -185,6 +187,13 @@ def _read_baseline(path: Path, booster: lightgbm.Booster) -> NDArray[np.float64]
     if problems := [*_category_code_problems(table, booster)]:
         raise DataInvalid(f"{path}: " + "; ".join([*problems, "write the codes of the model"]))
     return np.ascontiguousarray(table.to_numpy(dtype=np.float64))
+
+
+def _number_columns(path: Path, names: Sequence[str]) -> set[str]:
+    """Return the columns of a file that have the features of the model; other columns do not show how numbers are written."""
+    with tempfile.TemporaryDirectory(prefix="grounds-") as folder:
+        table = open_source(path, ReadingSpec(decimal="."), Path(), Path(folder), ())  # only the names are used
+        return {column.name for column in table.columns if column.name.replace(" ", "_") in names}
 
 
 def _category_code_problems(table: pd.DataFrame, booster: lightgbm.Booster) -> Iterator[str]:

@@ -116,6 +116,21 @@ def test_a_csv_with_empty_cells_is_a_valid_baseline(tmp_path: Path) -> None:
     assert abs(verdict.base_margin - margins(booster, external_rows(40, 5)).mean()) < 1e-9
 
 
+def test_only_the_features_of_a_baseline_show_how_its_numbers_are_written(tmp_path: Path) -> None:
+    """Otherwise the branch 47.11 would show that the amount 1.234 has decimals, or contradict the German amounts."""
+    lines = [f"47.1{index};{40 + index};1.{200 + index},5;3;7" for index in range(9)]
+    (tmp_path / "rows.csv").write_text("\n".join(["branch;" + ";".join(NAMES), *lines, ""]))
+    booster = external_model()
+    rows = np.array([[40 + index, 1200.5 + index, 3, 7] for index in range(9)])
+
+    verdict = export_model(Path(save_model(tmp_path, booster)), tmp_path / "to", tmp_path / "rows.csv", Console(1), FEW)
+
+    assert abs(verdict.base_margin - margins(booster, rows).mean()) < 1e-9
+    (tmp_path / "rows.csv").write_text((tmp_path / "rows.csv").read_text().replace(",5", ""))
+    said = export_error(tmp_path, save_model(tmp_path, booster), f"{tmp_path}/rows.csv")
+    assert "column 'amount': '1.200' has either three decimals or a separator of thousands" in said
+
+
 def test_the_graphs_name_their_columns_and_sigmoid_in_their_metadata(tmp_path: Path) -> None:
     booster, rows = external_model(sigmoid=0.7), external_rows(50, 9)
 

@@ -13,9 +13,17 @@ import duckdb
 from models.identifiers import CUSTOMER_ID_PATTERN, MARKET_PATTERN
 from training.errors import DataInvalid, SpecInvalid, quote_name, shorten_list
 from training.sources.reader.casts import FLOAT_TYPES, INTEGER_TYPES, number_cast, numbers_of, text_cast
+from training.sources.reader.number_format import CODE_START
 from training.sources.reader.raw_table import RawColumn, RawTable, open_file, quote_literal, read_strictly
 from training.sources.reader.unreadable import find_unreadable, refuse_unreadable
-from training.sources.sql.expressions import is_plain_name, names_in, referenced_columns, rename_columns, text_columns
+from training.sources.sql.expressions import (
+    computed_columns,
+    is_plain_name,
+    names_in,
+    referenced_columns,
+    rename_columns,
+    text_columns,
+)
 from training.sources.sql.rejections import rejection_with_types
 from training.spec import MappedColumn, Spec
 from training.spec.reading import ReadingSpec
@@ -43,10 +51,12 @@ class ColumnDerivation:
     Attributes:
         field: Field of the spec, e.g. "log.columns.amount".
         source: The expression or the table of values.
+        is_number: Whether the new column is a number.
     """
 
     field: str
     source: str | MappedColumn
+    is_number: bool = False
 
     @property
     def name(self) -> str:
@@ -130,7 +140,11 @@ def _add_expression(
     names = referenced_columns(derivation.field, expression, [column.name for column in table.columns])
     table = read_strictly(table, temporary, _read_completely)
     texts = text_columns(expression, is_key=derivation.field in _KEY_FIELDS)
-    values = {name: _value_sql(table, derivation.field, name, reading, is_text=name in texts) for name in names}
+    numbers = {*names} if derivation.is_number else computed_columns(expression)
+    values = {
+        name: _value_sql(table, derivation.field, name, reading, is_text=name in texts, keeps_codes=name not in numbers)
+        for name in names
+    }
     aliases = {name: f"v{number}" for number, name in enumerate(names)}
     sql = rename_columns(derivation.field, expression, aliases)
     present = ", ".join(column.sql for column in table.columns)
@@ -158,11 +172,14 @@ def _read_completely(table: RawTable) -> RawTable:
     return table
 
 
-def _value_sql(table: RawTable, field: str, name: str, reading: ReadingSpec, *, is_text: bool) -> str:
+def _value_sql(
+    table: RawTable, field: str, name: str, reading: ReadingSpec, *, is_text: bool, keeps_codes: bool
+) -> str:
     """Return the SQL by which an expression uses a column: numbers as exact decimals, everything else as text.
 
     A column of text stays text if the expression uses it as text (`is_text`), because 00123 and 1.10 are codes there.
-    Otherwise it is numeric if at least half of its values are numbers. Every other value of a numeric column is
+    So does a column in which a code such as 0111 occurs anywhere, if the expression does not compute with it
+    (`keeps_codes`). Otherwise it is numeric if at least half of its values are numbers. Every other value of a numeric column is
     unreadable. A numeric column is a DECIMAL with as many digits as its values need, so that products are exact. If a
     column needs more than 18 digits, it is a DOUBLE.
     """
@@ -178,12 +195,13 @@ def _value_sql(table: RawTable, field: str, name: str, reading: ReadingSpec, *, 
     numbers = numbers_of(table, column)
     plain = numbers.standard_sql(text.value, is_grouped=bool(numbers.thousands))
     plain = f"CASE WHEN {number.value} IS NOT NULL THEN ltrim({plain}, '+') END"
-    query = f"""SELECT COUNT(*), COUNT({text.value}), COUNT({number.value}),
+    codes = f"regexp_matches({text.value}, '{CODE_START}')" if keeps_codes else "false"
+    query = f"""SELECT COUNT(*), COUNT({text.value}), COUNT({number.value}), COUNT(*) FILTER ({codes}),
         MAX(LENGTH(split_part(ltrim({plain}, '-'), '.', 1))), MAX(LENGTH(split_part({plain}, '.', 2)))
         FROM {table.sql}"""  # noqa: S608 - constant or quoted names
     with duckdb.connect() as connection:
-        rows, known, readable, digits, decimals = connection.execute(query).fetchall()[0]
-        if not known or readable < _MOSTLY * known:
+        rows, known, readable, codes, digits, decimals = connection.execute(query).fetchall()[0]
+        if not known or readable < _MOSTLY * known or codes:
             return text.value
         refuse_unreadable(table, reading, find_unreadable(connection, table, [number]), rows)
     if digits + decimals > _DIGITS_MAX:

@@ -51,6 +51,7 @@ class ColumnProfile:
         unreadable: Number of values that are not numbers.
         first_odd: The first value that is not a number, with its place; "" if there is none.
         is_integer: True if every value is a whole number that is written without decimals.
+        first_code: The first value with a leading zero, such as 0111, with its place; "" if there is none.
     """
 
     content: ColumnContent
@@ -59,6 +60,7 @@ class ColumnProfile:
     unreadable: int = 0
     first_odd: str = ""
     is_integer: bool = False
+    first_code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +89,15 @@ class LoadedTable:
         unusual = f"{number.problem} IS NOT NULL AND regexp_full_match({text.value}, {quote_literal(UNUSUAL_NUMBER)})"
         query = f"""SELECT COUNT({text.value}), COUNT(DISTINCT {text.value}), COUNT({number.value}), COUNT({number.problem}),
             COUNT(*) FILTER ({is_code}), COUNT(*) FILTER ({unusual}), COUNT({time.value}), COALESCE(BOOL_AND({is_integer}), false),
-            MIN({RECORD}) FILTER ({number.problem} IS NOT NULL), ARG_MIN({text.value}, {RECORD}) FILTER ({number.problem} IS NOT NULL)
+            MIN({RECORD}) FILTER ({number.problem} IS NOT NULL), ARG_MIN({text.value}, {RECORD}) FILTER ({number.problem} IS NOT NULL),
+            MIN({RECORD}) FILTER ({is_code}), ARG_MIN({text.value}, {RECORD}) FILTER ({is_code})
             FROM cells"""  # noqa: S608 - constant names, quoted text
         row = self.connection.execute(query).fetchall()[0]
-        known, distinct, numbers, unreadable, codes, unusually, times, integer, first, odd = row
+        known, distinct, numbers, unreadable, codes, unusually, times, integer, first, odd, *code = row
         first_odd = "" if first is None else f"{str(odd)!r} in {self.raw.places([first])[0]}"
         if column.is_text and codes and known:
-            return ColumnProfile("text", known, distinct, known)
+            first_code = f"{str(code[1])!r} in {self.raw.places([code[0]])[0]}"
+            return ColumnProfile("text", known, distinct, known, first_code=first_code)
         kinds: dict[ColumnContent, bool] = {
             "empty": known == 0 or (numbers == 0 and unreadable == 0),
             "number": not unreadable,

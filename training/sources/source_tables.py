@@ -61,6 +61,8 @@ def open_source(
     elif any(one.is_assumed for one in formats):
         # Commas between the cells of one file do not show what 1.234 means in a file with semicolons.
         tables = [replace(table, numbers=replace(table.numbers, is_assumed=True)) for table in tables]
+    proofs = frozenset[str]().union(*(one.proved_by for one in formats), *(table.numbers.proved_by for table in tables))
+    tables = [replace(table, numbers=replace(table.numbers, proved_by=proofs)) for table in tables]
     readable = [read_strictly(table, temporary, _read_completely) for table in tables]
     return _union([_with_partition(*pair) for pair in zip(readable, files, strict=True)], files)
 

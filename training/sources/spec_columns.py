@@ -12,6 +12,7 @@ from training.spec import LogSpec, Spec, TableSpec
 from training.spec.mapping import ColumnSource
 from training.spec.sources import PathList, SourceEntry
 
+_NUMBER_ROLES = {"amount", "quantity", "discount"}
 _COLUMN_FIELDS = ("customer_id", "market_column", "as_of_column", "weight")
 
 
@@ -24,7 +25,8 @@ def separate_table_columns(spec: Spec) -> tuple[Spec, tuple[ColumnDerivation, ..
     }
     sources["table.label"] = table.label.column
     sources |= {f"features.{one.name}": one.column for one in spec.features if one.column is not None}
-    derivations = tuple(ColumnDerivation(field, source) for field, source in sources.items())
+    numbers = {"table.weight", *(f"features.{one.name}" for one in spec.features if one.kind == "number")}
+    derivations = tuple(ColumnDerivation(field, source, field in numbers) for field, source in sources.items())
     if table.market_map is not None:
         market = ColumnDerivation("table.market", table.market_map)
         names = {"market_column": market.name, "market_map": None}
@@ -37,7 +39,9 @@ def separate_log_columns(log: LogSpec) -> tuple[LogSpec, tuple[ColumnDerivation,
     sources = {
         role: value for role in type(log.columns).model_fields if (value := getattr(log.columns, role)) is not None
     }
-    derivations = {role: ColumnDerivation(f"log.columns.{role}", source) for role, source in sources.items()}
+    derivations = {
+        role: ColumnDerivation(f"log.columns.{role}", source, role in _NUMBER_ROLES) for role, source in sources.items()
+    }
     names = {role: one.name for role, one in derivations.items()}
     return log.model_copy(update={"columns": log.columns.model_copy(update=names)}), tuple(derivations.values())
 

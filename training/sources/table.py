@@ -187,13 +187,45 @@ def _list_features(spec: Spec, table_spec: TableSpec, loaded: LoadedTable) -> tu
     """Return the spec with its features, which are the default ones if it lists none, and the columns that are left out then."""
     if spec.features:
         return spec, []
+    profiles = _profiles(loaded, table_spec)
     features, left_out = default_features(
-        _profiles(loaded, table_spec),
+        profiles,
         _role_columns(spec),
         source_columns(loaded.raw),
         table_spec.leave_out,
     )
+    _check_number_format(loaded, profiles, [_column_name(one) for one in features if one.kind == "number"])
     return spec.model_copy(update={"features": features}), left_out
+
+
+def _check_number_format(loaded: LoadedTable, profiles: Mapping[str, ColumnProfile], numbers: Sequence[str]) -> None:
+    """Raise DataInvalid if a number may be misread because only columns of codes showed how numbers are written.
+
+    A column such as 47.11 looks like numbers in the first lines of a file, and a later 01.11 shows that it has codes.
+
+    Args:
+        loaded: The table.
+        profiles: The content of every column, by name.
+        numbers: The columns of numbers.
+    """
+    proofs = [profiles[name] for name in sorted(loaded.raw.numbers.proved_by) if name in profiles]
+    if not proofs or not all(profile.first_code for profile in proofs):
+        return
+    mark, pattern = loaded.raw.numbers.decimal, quote_literal(loaded.raw.numbers.doubtful_pattern)
+    for name in numbers:
+        column = loaded.raw.find(name)
+        assert column is not None
+        if not column.is_text or column.numbers is not None:
+            continue
+        doubtful = f"regexp_full_match(trim({column.sql}), {pattern})"
+        query = f"SELECT COUNT(*), ANY_VALUE({column.sql}) FROM cells WHERE {doubtful}"  # noqa: S608 - quoted
+        count, example = loaded.connection.execute(query).fetchall()[0]
+        if count:
+            raise DataInvalid(
+                f"column {quote_name(name)}: {count:,} values such as {example!r} have either three decimals or a separator of thousands, "
+                f"because the only column that shows the decimal mark has codes, first {proofs[0].first_code}; set decimal = {mark!r} or "
+                f"thousands = {mark!r} in [table]"
+            )
 
 
 def _features_of_schema(schema: Schema) -> tuple[FeatureEntry, ...]:

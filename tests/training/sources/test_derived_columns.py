@@ -74,6 +74,19 @@ def test_a_key_keeps_the_zeros_of_columns_with_which_it_does_not_compute(tmp_pat
     assert [each[1] for each in lines_of(tmp_path, text, columns=computed)] == ["10", "120"]
 
 
+def test_a_category_keeps_the_zeros_of_a_code_that_occurs_only_at_the_end_of_the_file(tmp_path: Path) -> None:
+    table = made_customers(5000).assign(code=["7"] * 4999 + ["007"])
+    table.to_csv(tmp_path / "customers.csv", index=False)
+    features = (
+        '[[features]]\nname = "branch"\ncolumn = "coalesce(code, \'none\')"\nkind = "category"\nlevels = ["007", "7"]\n'
+    )
+    (tmp_path / "spec.toml").write_text(TABLE_SPEC + features)
+
+    _, samples = read_table_samples(read_spec(tmp_path / "spec.toml"), tmp_path / "customers.csv")
+
+    assert samples.rows["branch"].value_counts().to_dict() == {1.0: 4999, 0.0: 1}
+
+
 def test_a_feature_that_has_the_name_of_a_key_field_is_a_number(tmp_path: Path) -> None:
     made_customers(300).assign(code="007").to_csv(tmp_path / "customers.csv", index=False)
     features = '[[features]]\nname = "product"\ncolumn = "coalesce(code, days_late)"\n'

@@ -343,6 +343,28 @@ def test_a_code_with_a_point_does_not_show_how_the_numbers_of_other_columns_are_
         read(tmp_path, pa.table(dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))), spec)
 
 
+def test_a_code_after_the_first_lines_takes_the_proof_of_the_decimal_mark_from_its_column(tmp_path: Path) -> None:
+    """The column looks like numbers in the first 2,000 lines, from which the format is detected."""
+    rows, codes = 3000, ["47.11"] * 2999 + ["01.11"]
+    table = small_table(rows, size=["1.234", "7"] * (rows // 2), code=codes)
+    text = table.to_csv(index=False, sep=";")
+
+    with pytest.raises(DataInvalid) as refused:
+        read(tmp_path, text)
+    assert fitted_refusal(refused.value).endswith(
+        "column 'size': 1,500 values such as '1.234' have either three decimals or a separator of thousands, because the only "
+        "column that shows the decimal mark has codes, first '01.11' in line 3,001; set decimal = '.' or thousands = '.' in [table]"
+    )
+
+    _, samples = read(tmp_path, text, SPEC + 'thousands = "."\n')
+    assert set(samples.rows["size"]) == {1234.0, 7.0}
+    proved = small_table(rows, size=["1.234", "7.5"] * (rows // 2), code=codes).to_csv(index=False, sep=";")
+    _, samples = read(tmp_path, proved)
+    assert set(samples.rows["size"]) == {1.234, 7.5}
+    _, samples = read(tmp_path, table)  # with commas between the cells
+    assert set(samples.rows["size"]) == {1.234, 7.0}
+
+
 def test_customers_that_look_like_thousands_are_read_as_written(tmp_path: Path) -> None:
     lines = [f"1.{row:03d};{row % 3 % 2};{row}" for row in range(ROWS)]
 

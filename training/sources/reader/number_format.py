@@ -50,11 +50,13 @@ class NumberFormat:
         thousands: The character between groups of three digits; "" if a number with such a character is unreadable.
         is_assumed: True if no cell and no field of the spec shows that the decimal mark is not a separator of thousands. A
             number such as 1.234, in which it may be one, is then unreadable.
+        proved_by: The columns whose first cells show the decimal mark, if nothing else does.
     """
 
     decimal: str = "."
     thousands: str = ""
     is_assumed: bool = False
+    proved_by: frozenset[str] = field(default=frozenset(), compare=False)
 
     @property
     def doubtful_pattern(self) -> str:
@@ -86,11 +88,13 @@ class _Evidence:
         decimals: A cell for each decimal mark that is proved.
         groups: A cell for each separator of thousands that is proved.
         doubts: A cell for each mark that may be a decimal mark or a separator of thousands, as in 1.234.
+        columns: The columns whose cells prove each decimal mark.
     """
 
     decimals: dict[str, _Example] = field(default_factory=dict)
     groups: dict[str, _Example] = field(default_factory=dict)
     doubts: dict[str, _Example] = field(default_factory=dict)
+    columns: dict[str, set[str]] = field(default_factory=dict)
 
     def add(self, column: str, cell: str) -> None:
         """Add the evidence of one cell."""
@@ -101,16 +105,21 @@ class _Evidence:
         grouped = re.fullmatch(rf"\d{{1,3}}([.,{_SPACES}{_APOSTROPHES}])\d{{3}}(?:\1\d{{3}})*([.,])\d*", text)
         if grouped and grouped[1] != grouped[2]:
             self.groups.setdefault(_canonical_mark(grouped[1]), example)
-            self.decimals.setdefault(grouped[2], example)
+            self._add_decimal(grouped[2], example)
         elif found := re.fullmatch(rf"\d{{1,3}}([{_SPACES}{_APOSTROPHES}])\d{{3}}(?:\1\d{{3}})*", text):
             self.groups.setdefault(_canonical_mark(found[1]), example)
         elif found := re.fullmatch(r"\d{1,3}([.,])\d{3}(?:\1\d{3})+", text):
             self.groups.setdefault(found[1], example)
-            self.decimals.setdefault(_OTHER_MARK[found[1]], example)
+            self._add_decimal(_OTHER_MARK[found[1]], example)
         elif found := re.fullmatch(_DOUBTFUL.format("([.,])"), text):
             self.doubts.setdefault(found[1], example)
         elif found := re.fullmatch(r"\d*([.,])\d*(?:[eE][+-]?\d+)?", text):
-            self.decimals.setdefault(found[1], example)
+            self._add_decimal(found[1], example)
+
+    def _add_decimal(self, mark: str, example: _Example) -> None:
+        """Add a cell that proves a decimal mark."""
+        self.decimals.setdefault(mark, example)
+        self.columns.setdefault(mark, set()).add(example[0])
 
 
 def _canonical_mark(mark: str) -> str:
@@ -149,18 +158,21 @@ def detect_number_format(
     unusual = [mark for mark in evidence.groups if mark in {" ", "'"}]
     is_assumed = not is_proved and not unusual and separator != ","
     thousands = unusual[0] if unusual else _OTHER_MARK[decimal] if is_proved else ""
-    return NumberFormat(decimal, thousands, is_assumed)
+    # In a file with commas between the cells, the decimal point needs no proof.
+    needs_proof = reading.decimal is None and (separator != "," or decimal != ".")
+    proved_by = frozenset(evidence.columns.get(decimal, ())) if needs_proof else frozenset[str]()
+    return NumberFormat(decimal, thousands, is_assumed, proved_by)
 
 
 def _decimal_mark(name: str, separator: str, evidence: _Evidence, reading: ReadingSpec) -> str:
-    """Return the decimal mark that the cells prove or that `thousands` implies; the point if there is none."""
+    """Return the decimal mark that `thousands` implies or that the cells prove; the point if there is none."""
+    if reading.thousands in _OTHER_MARK:  # takes precedence over the cells
+        return _OTHER_MARK[reading.thousands]
     if len(evidence.decimals) > 1:
         shown = " and ".join(f"{cell!r} in column {quote_name(column)}" for column, cell in evidence.decimals.values())
         raise DataInvalid(f"{name}: numbers are written in two ways: {shown}; set decimal and thousands in the spec")
     if evidence.decimals:
         return next(iter(evidence.decimals))
-    if reading.thousands in _OTHER_MARK:
-        return _OTHER_MARK[reading.thousands]
     for mark, (column, cell) in evidence.doubts.items():
         if mark == "," or separator != ",":
             raise DataInvalid(

@@ -225,6 +225,12 @@ def column_uses(expression: str) -> ColumnUses:
     return _column_uses(_parse("", expression)["select_list"])
 
 
+def computed_columns(expression: str) -> set[str]:
+    """Return the columns with which a valid expression computes, or which it compares with a number."""
+    uses = column_uses(expression)
+    return uses.computed | uses.numbers
+
+
 def _column_uses(tree: Any) -> ColumnUses:
     """Return how the expression of a syntax tree uses its columns."""
     uses = ColumnUses()
