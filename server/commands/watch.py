@@ -19,6 +19,14 @@ _Rate = Annotated[
     float,
     typer.Option(min=1e-6, max=0.5, help="Largest share of windows without any change in which something is named."),
 ]
+_SmallMarkets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--small-market",
+        metavar="XX",
+        help="A market that is expected to have too few customers to be judged; it does not lead to exit status 5. Repeat it.",
+    ),
+]
 _AsOf = Annotated[
     dt.datetime | None,
     typer.Option(help="Look at the records as they were known at this time, UTC. Default: now."),
@@ -35,6 +43,7 @@ def watch(
     outcome_months: _Outcome = 12,
     false_alarm_rate: _Rate = 0.05,
     market: Market = "",
+    small_market: _SmallMarkets = None,
     as_of: _AsOf = None,
     html: HtmlFile = None,
     figures: _Figures = None,
@@ -44,7 +53,8 @@ def watch(
     """Name drifts and changes of the default rate in the recorded decisions of the last months, worst first.
 
     The exit status is 0 if nothing is found, 4 if a model that serves has changed, and 5 if a market could not
-    be judged and nothing is found in the others.
+    be judged and nothing is found in the others. A --small-market counts as judged if too few customers are the
+    only reason, unless no other market was judged.
 
     The record log records once that you read the window, with your account and the purpose.
     """
@@ -68,7 +78,7 @@ def watch(
     query = DecisionQuery(start=start, end=end, market=market)
     with open_record_log(settings) as log:
         window = read_window(log, query, known, purpose=purpose, operator=operator_account(), at=now)
-    options = WatchOptions(outcome_months, false_alarm_rate, market)
+    options = WatchOptions(outcome_months, false_alarm_rate, market, tuple(small_market or ()))
     document = watch_document(review_window(window, settings.bundles, options))
     if html is not None:
         _write_page(html, render_page(document))

@@ -27,7 +27,9 @@ def write_figures(path: Path, document: Document, at: dt.datetime) -> None:
     _gauge(registry, "tests", "Tests that watch made", ["kind"], _tests(document))
     _gauge(registry, "findings", "Changes that watch names", ["kind", "market"], _findings(document))
     _gauge(registry, "unread_records", "Records that watch could not read", ["reason"], _unread(document))
-    _gauge(registry, "untested", "1 for a market that watch could not judge", ["market"], _blindness(document))
+    _gauge(
+        registry, "untested", "1 for a market that watch unexpectedly could not judge", ["market"], _blindness(document)
+    )
     _add_drift(registry, document)
     _add_rates(registry, document)
     _add_vintages(registry, document)
@@ -72,8 +74,8 @@ def _unread(document: Document) -> list[tuple[tuple[str, ...], float]]:
 
 
 def _blindness(document: Document) -> list[tuple[tuple[str, ...], float]]:
-    """Return 1 for each market that could not be judged, and 0 for the others, so that an alert ends."""
-    untested = set(document["untested_markets"])
+    """Return 1 for each market that unexpectedly could not be judged, and 0 for the others, so that an alert ends."""
+    untested = set(document["untested_markets"]) - set(document["markets_too_small"])
     markets = untested | {each["market"] for each in document["decisions"]}
     return [((market,), market in untested) for market in sorted(markets)]
 

@@ -42,6 +42,7 @@ def watch_document(review: WatchReview) -> Document:
             "vintages": {"tests": review.vintages.tests, "rate_of_each": review.vintages.rate},
         },
         "untested_markets": list(review.untested_markets),
+        "markets_too_small": list(review.markets_too_small),
         "records": _records(window.counts),
         "bundles": [_bundle(bundle_id, bundle) for bundle_id, bundle in sorted(review.bundles.items())],
         "decisions": [_plain(asdict(each)) for each in review.rates],
@@ -57,7 +58,7 @@ def _verdict(review: WatchReview) -> str:
         return FOUND
     if not review.tests:
         return NOTHING_JUDGED
-    return PARTLY_JUDGED if review.untested_markets else NOTHING_FOUND
+    return NOTHING_FOUND if review.untested_markets == review.markets_too_small else PARTLY_JUDGED
 
 
 def _summary(review: WatchReview) -> str:
@@ -72,6 +73,7 @@ def _summary(review: WatchReview) -> str:
     if review.tests:
         count = len(review.untested_markets)
         blind = f", and {count} market{'' if count == 1 else 's'} not judged" if count else ""
+        blind += ", as expected" if count and review.untested_markets == review.markets_too_small else ""
         return f"Nothing found{blind}: {basis}."
     return (
         f"Nothing could be judged: {basis}. A distribution needs {ROWS_MIN} customers in a month and a bundle with a "
@@ -168,9 +170,11 @@ def left_out_texts(document: Document) -> list[str]:
 def problem_texts(document: Document) -> list[str]:
     """Return which markets are not judged, why bundles cannot be compared with, and which outcomes cannot be used."""
     texts = [f"bundle {each['bundle_id'][:12]}: {each['problem']}" for each in document["bundles"] if each["problem"]]
-    if document["untested_markets"]:
-        markets = ", ".join(document["untested_markets"])
-        texts.insert(0, f"Not judged: {markets}. No test of the newest bundle was possible there.")
+    small = document["markets_too_small"]
+    if small:
+        texts.insert(0, f"Not judged, as expected: {', '.join(small)}. They have too few customers.")
+    if untested := [each for each in document["untested_markets"] if each not in small]:
+        texts.insert(0, f"Not judged: {', '.join(untested)}. No test of the newest bundle was possible there.")
     immature = [each for each in document["vintages"] if each["verdict"] == "IMMATURE"]
     if immature:
         booked = sum(each["booked"] for each in immature)

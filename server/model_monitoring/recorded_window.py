@@ -29,8 +29,8 @@ from server.stores.record_log.log import RecordLog
 
 METHOD = "watch"  # in the record of the reading
 _TOGETHER = 512  # records that are decrypted together
-_ERASED, _REMOVED, _DAMAGED = "customer erased", "content removed by retention", "record damaged"
-UNREAD_REASONS = (_ERASED, _REMOVED, _DAMAGED)
+_ERASED, _REMOVED, RECORD_DAMAGED = "customer erased", "content removed by retention", "record damaged"
+UNREAD_REASONS = (_ERASED, _REMOVED, RECORD_DAMAGED)
 _EARLIEST = dt.datetime.min.replace(tzinfo=dt.UTC)
 _DAY = dt.timedelta(days=1)
 CellKey = tuple[str, str, str]  # market, month, bundle_id
@@ -293,6 +293,6 @@ def _open_records(log: RecordLog, indexes: Sequence[int]) -> Iterator[tuple[str,
             if isinstance(found, RecordRemoved):
                 yield tag, _ERASED if found.key_destroyed else _REMOVED
             elif isinstance(found, RecordDamaged):
-                yield tag, _DAMAGED
+                yield tag, RECORD_DAMAGED
             else:
                 yield tag, found

@@ -10,7 +10,7 @@ from models.errors import BundleInvalid
 from server.model_monitoring.decision_rates import DecisionRates, decision_rates
 from server.model_monitoring.drift import DriftReview, review_drift
 from server.model_monitoring.findings import ModelChange, find_changes
-from server.model_monitoring.recorded_window import CellKey, WatchedWindow
+from server.model_monitoring.recorded_window import RECORD_DAMAGED, CellKey, WatchedWindow
 from server.model_monitoring.vintages import PerformanceEstimate, VintageReview, estimate_performance, review_vintages
 from server.registry.model_registry import CREDIT_FAMILY
 
@@ -23,11 +23,13 @@ class WatchOptions:
         outcome_months: Months after a decision in which a default counts.
         false_alarm_rate: The largest share of windows without any change in which something is named.
         market: The only market; "" for all markets.
+        small_markets: Markets that are expected to have too few customers to be judged.
     """
 
     outcome_months: int
     false_alarm_rate: float
     market: str
+    small_markets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +55,28 @@ class WatchReview:
         """Return the markets in which no series and no vintage of the newest bundle was tested."""
         tested = {(each.market, each.bundle_id) for each in self.drift.series if each.psi is not None}
         tested |= {(each.market, each.bundle_id) for each in self.vintages.vintages if each.level_p is not None}
-        # Rates are sorted by month, so the last one of a market is the newest.
-        newest = {each.market: each.newest_bundle_id for each in self.rates}
-        judged = {market for market, bundle_id in newest.items() if (market, bundle_id) in tested}
-        return tuple(sorted({*self.window.counts.markets, *newest} - judged))
+        judged = {market for market, bundle_id in self._newest_bundles.items() if (market, bundle_id) in tested}
+        return tuple(sorted({*self.window.counts.markets, *self._newest_bundles} - judged))
+
+    @property
+    def markets_too_small(self) -> tuple[str, ...]:
+        """Return the markets that were not tested, as expected: too few customers are the only reason.
+
+        If a record is damaged, there is no such market, because the unread decisions could be those of any market.
+        """
+        if self.window.counts.left_out.get(RECORD_DAMAGED):
+            return ()
+        verdicts: dict[str, set[str]] = {}
+        for each in self.drift.series:
+            if self._newest_bundles[each.market] == each.bundle_id:
+                verdicts.setdefault(each.market, set()).add(each.verdict)
+        small = {market for market, found in verdicts.items() if found == {"TOO_FEW_ROWS"}}
+        return tuple(each for each in self.untested_markets if each in small and each in self.options.small_markets)
+
+    @property
+    def _newest_bundles(self) -> dict[str, str]:
+        """Return the bundle of the newest decision of each market. The rates are sorted by month."""
+        return {each.market: each.newest_bundle_id for each in self.rates}
 
     @property
     def tests(self) -> int:

@@ -30,7 +30,7 @@ from server.model_monitoring.drift import DriftReview, SeriesDrift, review_drift
 from server.model_monitoring.findings import find_changes
 from server.model_monitoring.months import add_months, last_complete_months
 from server.model_monitoring.page import render_page
-from server.model_monitoring.recorded_window import WatchedCell, WatchedDecision, WatchedWindow, read_window
+from server.model_monitoring.recorded_window import CellKey, WatchedCell, WatchedDecision, WatchedWindow, read_window
 from server.model_monitoring.review import WatchOptions, review_cells
 from server.model_monitoring.vintages import VintageReview, review_vintages
 from server.stores.record_log.decision_index import DecisionQuery
@@ -485,6 +485,73 @@ def test_a_run_that_cannot_judge_one_of_two_markets_says_so_and_does_not_end_lik
     assert "Not judged: FR." in render_page(document)
     window.cells["DE", "2025-04", "b"] = served_cell([(UNSEEN, x) for _, x in usual])
     assert watch_document(review_cells(window, bundles, WatchOptions(12, 0.05, "")))["verdict"] == "FOUND"
+
+
+@pytest.mark.parametrize(
+    "why",
+    [
+        "few customers",
+        "few customers of the newest bundle",
+        "another market was named",
+        "enough customers, all in one bin",
+        "bundle missing",
+        "bundle without a population",
+        "records unread",
+        "a record damaged",
+    ],
+)
+def test_a_market_that_is_expected_to_be_small_is_named_and_no_error_if_few_customers_are_the_only_reason(
+    bundle: Bundle, tmp_path: Path, why: str
+) -> None:
+    is_expected = why.startswith("few customers")
+    usual = [(float(number % 2), (2.0, 7.0, 2.0, 7.0, math.nan)[number % 5]) for number in range(200)]
+    bundles: dict[str, Bundle | None] = {"b": bundle, "gone": None, "old": replace(bundle, population=None)}
+    bundle_id = {"bundle missing": "gone", "bundle without a population": "old"}.get(why, "b")
+    cells: dict[CellKey, WatchedCell] = {("DE", "2025-03", "b"): served_cell(usual)}
+    if why != "records unread":
+        cells["FR", "2025-03", bundle_id] = served_cell(usual[:99])
+    if why == "few customers of the newest bundle":
+        cells["FR", "2025-02", "gone"] = served_cell(usual)
+    if why == "enough customers, all in one bin":
+        one = BinnedValues(edges=(), counts=(1_000,))
+        constants = {
+            "sector": FeaturePopulation(missing=0, levels={"A": 1_000, "B": 0}),
+            "x": FeaturePopulation(missing=0, min=0.0, max=10.0, bins=one),
+        }
+        population = PopulationDocument(rows=1_000, features=constants, log_odds=one)
+        bundles["b"] = replace(bundle, population=population)
+        bundles["usual"] = bundle
+        cells = {
+            ("DE", "2025-03", "usual"): served_cell(usual),
+            ("FR", "2025-03", "b"): served_cell([(0.0, 1.0)] * 200),
+        }
+    window = WatchedWindow(DAY, LATER, LATER, cells=cells)
+    window.counts.markets = ["DE", "FR"]
+    window.counts.left_out["record damaged"] = int(why == "a record damaged")
+    small = ("LU",) if why == "another market was named" else ("LU", "FR")
+
+    document = watch_document(review_cells(window, bundles, WatchOptions(12, 0.05, "", small)))
+
+    assert document["untested_markets"] == ["FR"]
+    assert document["markets_too_small"] == (["FR"] if is_expected else [])
+    assert document["verdict"] == ("NOTHING_FOUND" if is_expected else "PARTLY_JUDGED")
+    assert blindness(document, tmp_path) == {"DE": 0, "FR": 0 if is_expected else 1}
+    assert document["summary"].startswith("Nothing found, and 1 market not judged")
+    assert ("not judged, as expected" in document["summary"]) == is_expected
+    text = "Not judged, as expected: FR." if is_expected else "Not judged: FR."
+    assert text in render_page(document)
+    assert any(text in line for line in summary_lines(document))
+
+
+def test_a_run_that_judges_only_small_markets_judges_nothing_and_a_small_market_with_a_change_is_found(
+    bundle: Bundle,
+) -> None:
+    window = WatchedWindow(DAY, LATER, LATER, cells={("DE", "2025-03", "b"): served_cell([(0.0, 1.0)] * 99)})
+    options = WatchOptions(12, 0.05, "", ("DE",))
+    assert watch_document(review_cells(window, {"b": bundle}, options))["verdict"] == "NOTHING_JUDGED"
+
+    window.cells["DE", "2025-03", "b"] = served_cell([(UNSEEN, 1.0)] * 200)
+    assert watch_document(review_cells(window, {"b": bundle}, options))["verdict"] == "FOUND"
 
 
 def test_the_figures_of_a_month_with_two_bundles_are_of_the_bundle_of_the_newest_decision(

@@ -364,6 +364,25 @@ def test_a_run_that_can_read_no_decision_of_one_market_ends_with_its_own_status(
     assert 'grounds_watch_untested{market="FR"} 1.0' in figures.read_text()
 
 
+def test_a_small_market_ends_with_its_own_status_unless_the_operator_expects_it(
+    portfolio: Portfolio, family: SmallFamily, tmp_path: Path
+) -> None:
+    config, window = copy_portfolio(portfolio, family, tmp_path / "copy"), ("--as-of", "2025-02-01", "--months", "1")
+    database = Database(f"sqlite:///{tmp_path / 'copy' / 'grounds.db'}")
+    with database.writing() as connection:
+        decisions = RECORDS.c.kind == "CREDIT_DECISION", RECORDS.c.market == "FR"
+        connection.execute(RECORDS.delete().where(*decisions, RECORDS.c.record_index % 10 > 0))
+    database.close()
+
+    status, document = run_watch(config, *window)
+    expected_status, expected = run_watch(config, *window, "--small-market", "LU", "--small-market", "FR")
+
+    customers = {each["market"]: each["customers"] for each in document["decisions"]}
+    assert 0 < customers["FR"] < 100 <= customers["DE"]
+    assert (status, document["untested_markets"], document["markets_too_small"]) == (5, ["FR"], [])
+    assert (expected_status, expected["untested_markets"], expected["markets_too_small"]) == (0, ["FR"], ["FR"])
+
+
 @pytest.mark.long
 def test_two_years_of_two_markets_take_less_than_20_seconds_and_400_mib(portfolio: Portfolio) -> None:
     command = [sys.executable, "-m", "server", "watch", "--purpose", PURPOSE, "--config", str(portfolio.config)]
