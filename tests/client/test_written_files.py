@@ -44,13 +44,24 @@ async def test_the_files_of_an_auditor_are_private(serving: Serving, tmp_path: P
     for words in (
         ("evidence", decision.record_ref.decision_id, "--purpose", PURPOSE, "--html", str(written / "page.html")),
         ("export-log", str(written / "today.log")),
+        ("checkpoint", "--save", str(written / "checkpoint.txt.saved")),
         ("witness", str(written / "new" / "state"), "--key", key, "--name", "example.com/w"),
     ):
         status, printed = await run(serving, *words)
         assert status == 0, printed
 
     names = {path.name for path in written.rglob("*")}
-    assert names == {"page.html", "today.log", "new", "state", "witness.key", "checkpoint.txt", "size.txt", "lock"}
+    assert names == {
+        "page.html",
+        "today.log",
+        "checkpoint.txt.saved",
+        "new",
+        "state",
+        "witness.key",
+        "checkpoint.txt",
+        "size.txt",
+        "lock",
+    }
     assert modes(written) == {}
 
 

@@ -50,6 +50,7 @@ app.command(epilog='Example: grounds evidence DECISION_ID --purpose "Annual revi
 app.command(
     epilog='Example: grounds replay DECISION_ID --purpose "Annual review 2026, case 17", or RUN US 1022 --purpose ...'
 )(audit.replay)
+app.command(epilog="Example: grounds checkpoint --save today.checkpoint --key grounds.pub")(record_log.checkpoint)
 app.command(name="export-log", epilog="Example: grounds export-log today.log --checkpoint old.txt")(
     record_log.export_log
 )

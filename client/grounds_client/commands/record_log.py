@@ -1,4 +1,4 @@
-"""Commands of the record log: export a range of records, and verify an export without a server."""
+"""Commands of the record log: save a checkpoint, export a range of records, and verify an export without a server."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -13,12 +13,16 @@ from grounds_client.channel import DEFAULT_ADDRESS
 from grounds_client.commands.connection import connect
 from grounds_client.commands.options import Address
 from grounds_client.commands.output import print_message
+from grounds_client.evidence.checkpoint_checks import check_checkpoints
+from grounds_client.terminal.audit import show_checks
+from grounds_client.terminal.console import make_console
 from grounds_record.checkpoint import parse_checkpoint
 from grounds_record.cosignature import WitnessKey, parse_witness_key
 from grounds_record.errors import KeyMalformed, RecordError
 from grounds_record.export import Export, RetentionProof, StoredRecord
 from grounds_record.export_file import read_export, write_export
 from grounds_record.note import PRIVATE_KEY_PREFIX, VerifierKey, parse_note, parse_verifier_key
+from grounds_record.private_files import replace_file
 from grounds_record.verification import CosignatureRule
 from grounds_record.verification import verify as verify_export
 
@@ -26,6 +30,48 @@ _Checkpoints = Annotated[
     list[Path] | None,
     typer.Option("--checkpoint", metavar="FILE", help="A checkpoint that you saved earlier; repeatable."),
 ]
+
+
+def checkpoint(
+    save: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the checkpoint to this new file, to compare with it later."),
+    ] = None,
+    checkpoints: _Checkpoints = None,
+    key: Annotated[
+        str,
+        typer.Option(
+            metavar="KEY",
+            help="The log's public key, or a file that contains it. Default: the key that the server reports, which proves "
+            "only that the server agrees with itself.",
+        ),
+    ] = "",
+    address: Address = DEFAULT_ADDRESS,
+) -> None:
+    """Show or save the log's newest checkpoint: its signed size and root. Check it against checkpoints that you saved earlier.
+
+    Standard output has the checkpoint alone, unless --save writes it to a file. The exit status is 1 if a check fails; then
+    nothing is saved.
+    """
+    if save is not None and save.exists():
+        raise typer.BadParameter(
+            f"{save} exists; a saved checkpoint is never replaced, so choose a new name", param_hint="--save"
+        )
+    given_key = parse_key_option(key) if key else None
+    notes = [path.read_text(encoding="utf-8") for path in checkpoints or []]
+    with connect(address) as client:
+        head = client.get_checkpoint()
+        verifier_key = given_key or parse_verifier_key(head.verifier_key)
+        checks = list(check_checkpoints(client, head, notes, verifier_key, given=given_key is not None))
+    show_checks(make_console(stderr=save is None), checks, given=given_key is not None)
+    if not all(check.holds for check in checks):
+        raise typer.Exit(1)
+    if save is None:
+        sys.stdout.write(head.checkpoint)
+        return
+    with replace_file(save) as temporary:
+        temporary.write_text(head.checkpoint, encoding="utf-8")
+    print_message(f"{save}: the checkpoint of {_checkpoint_size(head.checkpoint):,} records")
 
 
 def export_log(
