@@ -11,7 +11,7 @@ rows in 10 bins, and in 8 % with 100 rows. Therefore the critical value includes
 expansion of the PSI.
 """
 
-from math import log, sqrt
+from math import isfinite, lgamma, log, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from scipy.stats import chi2
 # An empty bin counts as half a row, because ln 0 is undefined. A fixed tiny share would make a large PSI from one empty
 # bin.
 _EMPTY_BIN_ROWS = 0.5
+_FURTHER_TERMS = 8  # of the series of the smallest shares; the last ones are below the precision of a double
 _EXPECTED_ROWS_MIN = 5  # in each bin of the smaller sample, as is usual for tests of the chi-square family
 
 
@@ -69,7 +70,22 @@ def psi_significance(psi: float, then: NDArray[np.int64], now: NDArray[np.int64]
     freedom, per_row, tail = _chance_terms(then, now)
     # The solution of first + tail * first**2 = psi, in the form without cancellation.
     first = 2.0 * psi / (1.0 + sqrt(1.0 + 4.0 * tail * psi))
-    return -float(chi2.logsf(first / per_row, freedom)) / log(10.0)
+    return -_log_chance(first / per_row, freedom) / log(10.0)
+
+
+def _log_chance(statistic: float, freedom: int) -> float:
+    """Return the logarithm of the share of cases in which a chi-square variable exceeds a value."""
+    found = float(chi2.logsf(statistic, freedom))
+    if isfinite(found):
+        return found
+    # The share is below the smallest double. Then x is far above a, and the terms of the asymptotic series fall fast. The
+    # share is x**(a - 1) * exp(-x) / gamma(a) times the sum of 1, (a - 1) / x, (a - 1) * (a - 2) / x**2 and so on.
+    a, x = freedom / 2.0, statistic / 2.0
+    total = term = 1.0
+    for step in range(1, freedom + _FURTHER_TERMS):
+        term *= (a - step) / x
+        total += term
+    return (a - 1.0) * log(x) - x - lgamma(a) + log(total)
 
 
 def _chance_terms(then: NDArray[np.int64], now: NDArray[np.int64]) -> tuple[int, float, float]:

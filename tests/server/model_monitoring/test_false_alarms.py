@@ -6,11 +6,14 @@ and 20,000 booked credits. Few windows can be simulated, so the p-values of sing
 
 import datetime as dt
 import itertools
+import math
 from dataclasses import replace
+from decimal import Decimal
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 from scipy.special import expit
 from scipy.stats import binom, rankdata
 from sklearn.linear_model import LogisticRegression
@@ -114,6 +117,29 @@ def test_the_significance_of_the_limit_of_chance_is_its_rate(rate: float) -> Non
     then, now = np.array([300, 200, 500, 40]), np.array([40, 20, 30, 9])
 
     assert psi_significance(critical_psi(then, now, rate), then, now) == pytest.approx(-np.log10(rate))
+
+
+def test_a_stronger_drift_is_more_significant_even_if_its_probability_is_below_the_smallest_double() -> None:
+    """With 8 degrees of freedom, the share of cases above 2x is exp(-x) * (1 + x + x**2 / 2 + x**3 / 6)."""
+    then, found = np.full(9, 20_000), []
+    for shifted in range(200, 1_000, 100):
+        now = np.array([1_000 + shifted, 1_000 - shifted, *[1_000] * 7])
+        significance = psi_significance(psi_of_counts(then, now), then, now)
+        x = chi_square_of_psi(psi_of_counts(then, now), then, now) / 2
+        exact = Decimal(-x).exp() * sum((Decimal(x) ** power / math.factorial(power) for power in range(4)), Decimal(0))
+        assert significance == pytest.approx(-float(exact.log10()))
+        found.append(significance)
+
+    assert found == sorted(set(found))
+    assert found[0] < 307, "a double can hold the share"
+    assert 400 < found[-1] < math.inf
+
+
+def chi_square_of_psi(psi: float, then: NDArray[np.int64], now: NDArray[np.int64]) -> float:
+    """Return the chi-square value whose quantile leads to a PSI, by bisection of the limit that the module documents."""
+    per_row, pooled = 1 / then.sum() + 1 / now.sum(), (then + now) / (then.sum() + now.sum())
+    tail = np.sum((1 - pooled) ** 2 / pooled) / ((len(then) - 1) * (len(then) + 1))
+    return brentq(lambda value: value * per_row + tail * (value * per_row) ** 2 - psi, 0.0, psi / per_row, xtol=1e-9)
 
 
 def test_the_folklore_limit_alone_alarms_in_small_markets_and_the_corrected_limit_does_not() -> None:
