@@ -29,10 +29,12 @@ from server.edges.audit.readings import ReadingRecorder
 from server.edges.audit.servicer import AuditServicer
 from server.edges.audit.stored_records import StoredRecords
 from server.edges.call_deadline import ANSWER_SECONDS
+from server.edges.churn.contacts import ContactRecorder
 from server.edges.churn.servicer import ChurnServicer
 from server.edges.credit.batches import DecisionBatches
 from server.edges.credit.customer_history import CustomerHistory
 from server.edges.credit.decision_making import DecisionMaker
+from server.edges.credit.events import DecisionEvents
 from server.edges.credit.servicer import CreditServicer
 from server.edges.health import HealthServicer
 from server.edges.identity.identification import certificate_files, identification
@@ -40,9 +42,10 @@ from server.edges.interceptor import CallInterceptor
 from server.edges.limits import CallLimits
 from server.edges.model.servicer import ModelServicer
 from server.edges.page_tokens import PageTokens
-from server.edges.recorder import IDLE_PROBE_SECONDS, Recorder
+from server.edges.recording.events import EventRecorder
+from server.edges.recording.recorder import IDLE_PROBE_SECONDS, Recorder
+from server.edges.recording.refusals import REFUSAL_SECONDS
 from server.edges.reflection import add_reflection
-from server.edges.refusals import REFUSAL_SECONDS
 from server.edges.thread_pool import StoreThreads
 from server.edges.transport import server_options
 from server.edges.warm_up import compile_validation_rules, freeze_startup_objects, warm_up
@@ -383,13 +386,15 @@ class Application:
             maker=maker,
             features=features,
             recorder=recorder,
-            log=log,
+            events=DecisionEvents(log, EventRecorder(log, recorder, self.threads, clock)),
             threads=self.threads,
             history=CustomerHistory(log, tokens, self.threads),
             batches=DecisionBatches(maker, recorder, self.batch_threads, clock, self.interceptor.refusals.count),
             write_notice=NoticeWriter(log, sources, self.replays).write,
         )
-        churn = ChurnServicer(PredictionStore(self.database), ChangeStore(self.database), tokens, self.readers)
+        predictions = PredictionStore(self.database)
+        contacts = ContactRecorder(log, predictions, EventRecorder(log, recorder, self.readers, clock))
+        churn = ChurnServicer(predictions, ChangeStore(self.database), tokens, self.readers, contacts)
         audit = self._build_audit_servicer(sources, bundles, tokens, recorder, log)
         credit_pb2_grpc.add_CreditServiceServicer_to_server(credit, server)
         churn_pb2_grpc.add_ChurnServiceServicer_to_server(churn, server)

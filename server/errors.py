@@ -118,6 +118,10 @@ class OutcomeInvalid(ServerError):
     """An outcome contradicts its decision."""
 
 
+class ContactInvalid(ServerError):
+    """A contact contradicts its scoring run or the contact that it corrects."""
+
+
 class CurrencyNotSupported(ServerError):
     """The requested amount is not in the currency that the policy has for the market."""
 

@@ -18,7 +18,7 @@ from sqlalchemy import func, select
 
 from server.background import TaskStatus
 from server.edges.limits import CallLimits
-from server.edges.recorder import Recorder
+from server.edges.recording.recorder import Recorder
 from server.edges.thread_pool import StoreThreads
 from server.errors import StoreUnavailable
 from server.registry.model_registry import ServingModels

@@ -88,7 +88,7 @@ class Client:
 
     Retries: if a call fails with UNAVAILABLE, or if a stopping server cancels the call, gRPC repeats the call. gRPC
     makes up to five attempts within the deadline, with growing, jittered pauses. No other failure is retried. After
-    DEADLINE_EXCEEDED, repeat `score_credit`, `record_override` or `record_outcome` with the same `request_id`: if the
+    DEADLINE_EXCEEDED, repeat `score_credit`, `record_override`, `record_outcome` or `record_contact` with the same `request_id`: if the
     server recorded an answer to the first call, it returns that answer.
 
     Errors: every method raises CallFailed. A method that returns an iterator raises it when the iterator is read.
@@ -528,6 +528,45 @@ class Client:
     def list_churn_runs(self) -> list[churn_pb2.ChurnRun]:
         """Return the newest scoring run of every market and family that has one."""
         return list(self._call(self._churn.ListChurnRuns, churn_pb2.ListChurnRunsRequest()).runs)
+
+    def record_contact(
+        self,
+        market: str,
+        customer_id: str,
+        run_id: str,
+        channel: churn_pb2.ContactChannel,
+        contact_time: dt.datetime,
+        *,
+        campaign: str = "",
+        corrects_contact_id: str = "",
+        request_id: str | None = None,
+    ) -> churn_pb2.Contact:
+        """Record that a customer of a scoring run was contacted.
+
+        Args:
+            market: Country, two uppercase letters.
+            customer_id: The customer's number in that market.
+            run_id: The run whose prediction led to the contact.
+            channel: How the customer was contacted; CONTACT_CHANNEL_NONE withdraws the contact that this one corrects.
+            contact_time: When the customer was contacted; must have a time zone.
+            campaign: The campaign; "" means the campaign of the run.
+            corrects_contact_id: The contact that this one replaces; "" if none.
+            request_id: A UUID that makes the call safe to repeat; None generates one.
+
+        Raises:
+            CallFailed: The contact is invalid (reason CONTACT_INVALID); `problems` lists every invalid field.
+        """
+        request = churn_pb2.RecordContactRequest(
+            request_id=request_id or str(uuid.uuid4()),
+            customer=Customer(market=market, customer_id=customer_id),
+            run_id=run_id,
+            channel=channel,
+            campaign=campaign,
+            corrects_contact_id=corrects_contact_id,
+        )
+        request.contact_time.FromDatetime(contact_time)
+        response: churn_pb2.RecordContactResponse = self._call(self._churn.RecordContact, request)
+        return response.contact
 
     # ModelService
 

@@ -195,6 +195,16 @@ def contact_text(risk: churn_pb2.ChurnRisk) -> str:
     return "may be contacted" if risk.action_allowed else f"no action{': ' + ', '.join(reasons) if reasons else ''}"
 
 
+def contact_event_text(contact: churn_pb2.Contact) -> str:
+    """Return a recorded contact as one line."""
+    channel = enum_name(churn_pb2.ContactChannel, contact.channel)
+    what = "did not take place" if contact.channel == churn_pb2.CONTACT_CHANNEL_NONE else f"by {channel.lower()}"
+    campaign = f", campaign {contact.campaign}" if contact.campaign else ""
+    withheld = "; the run withholds this customer from campaigns" if contact.withheld else ""
+    corrects = f", corrects {contact.corrects_contact_id}" if contact.corrects_contact_id else ""
+    return f"contact {contact.contact_id}, {time_text(contact.contact_time)}: {what}{campaign}{corrects}{withheld}"
+
+
 def change_text(activation: activation_pb2.Activation) -> str:
     """Return the kind of a change of bundles or policies as text, such as PROPOSAL of ACTIVATION."""
     kind = enum_name(bodies_pb2.ChangeKind, activation.change)

@@ -9,6 +9,7 @@ from models.isolation.core_dumps import forbid_core_dumps
 from server.commands.backup import backup, restore
 from server.commands.catalog import activate, approve, deactivate, retire
 from server.commands.clock import confirm_clock
+from server.commands.contacts import contacts
 from server.commands.customers import erase, hold, release
 from server.commands.dev_certs import dev_certs
 from server.commands.doctor import doctor
@@ -61,6 +62,9 @@ app.command(
 app.command(
     epilog="Example: python -m server watch --purpose 'monthly monitoring' --html watch.html --figures watch.prom"
 )(watch)
+app.command(
+    epilog="Example: python -m server contacts --from 2026-03-01 --until 2026-04-01 --purpose 'effect of the March calls'"
+)(contacts)
 app.command(epilog="Example: python -m server doctor --config CONFIG.toml")(doctor)
 app.command(epilog="Example: python -m server public-key > grounds.pub")(public_key)
 app.add_typer(keys, name="keys")

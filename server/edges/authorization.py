@@ -21,6 +21,7 @@ ROLES: dict[str, frozenset[str]] = {
     "/grounds.churn.v1.ChurnService/ListChurnRiskChanges": frozenset({CRM}),
     "/grounds.churn.v1.ChurnService/ExportChurnRisks": frozenset({CRM_EXPORT}),
     "/grounds.churn.v1.ChurnService/ListChurnRuns": frozenset({CRM}),
+    "/grounds.churn.v1.ChurnService/RecordContact": frozenset({CRM}),
     "/grounds.audit.v1.AuditService/GetCheckpoint": frozenset({AUDITOR}),
     "/grounds.audit.v1.AuditService/GetInclusionProof": frozenset({AUDITOR}),
     "/grounds.audit.v1.AuditService/GetConsistencyProof": frozenset({AUDITOR}),

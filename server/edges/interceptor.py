@@ -28,7 +28,7 @@ from server.edges.received_request import (
     decode_message,
     require_message,
 )
-from server.edges.refusals import RefusalCounter
+from server.edges.recording.refusals import RefusalCounter
 from server.edges.status import ERROR_STATUSES, abort_with_error, abort_with_incident
 from server.errors import AnswerNotRead, Draining, MethodNotAllowed, MethodUnknown, ServerError, StoreUnavailable
 from server.monitoring.meters import Meters

@@ -53,6 +53,7 @@ ERROR_STATUSES: dict[type[ServerError], ErrorStatus] = {
     errors.RequestIdReused: ErrorStatus(grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_ID_REUSED"),
     errors.OverrideInvalid: ErrorStatus(grpc.StatusCode.INVALID_ARGUMENT, "OVERRIDE_INVALID"),
     errors.OutcomeInvalid: ErrorStatus(grpc.StatusCode.INVALID_ARGUMENT, "OUTCOME_INVALID"),
+    errors.ContactInvalid: ErrorStatus(grpc.StatusCode.INVALID_ARGUMENT, "CONTACT_INVALID"),
     errors.CurrencyNotSupported: ErrorStatus(grpc.StatusCode.INVALID_ARGUMENT, "CURRENCY_NOT_SERVED"),
     errors.PageTokenInvalid: ErrorStatus(grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID"),
     errors.MethodNotAllowed: ErrorStatus(grpc.StatusCode.PERMISSION_DENIED, "METHOD_NOT_ALLOWED"),

@@ -33,6 +33,7 @@ _PATTERN_RULES = {
     "^[A-Za-z0-9._:@-]{1,64}$": "must be 1 to 64 letters, digits and . _ : @ -",
     "^[A-Za-z][A-Za-z0-9_]{0,127}$": "must be a letter, followed by up to 127 letters, digits and _",
     "^[a-z][a-z0-9_]{0,31}$": "must be a lowercase letter, followed by up to 31 lowercase letters, digits and _",
+    r"^[^=+@\s-][^\n\t]{0,63}$": "must be up to 64 characters without line breaks, beginning neither with a space nor with one of = + - @",
     "^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$": "must be a language tag, such as de or de-AT",
 }
 

@@ -25,16 +25,16 @@ from server.edges.audit.readings import WindowReading, record_window_reading
 from server.edges.credit.messages import application_from_request
 from server.edges.explanations import time_from_timestamp
 from server.edges.money import amount_from_money
-from server.errors import BundleNotReadable, BundleUnknown, FeaturesInvalid, PolicyRefused, RecordDamaged, RecordRemoved
+from server.errors import BundleNotReadable, BundleUnknown, FeaturesInvalid, PolicyRefused, RecordDamaged
 from server.stores.catalog.bundle_cache import BundleCache, refuse_unusable_bundle
 from server.stores.catalog.policies import PolicyStore
 from server.stores.record_log.decision_index import DecisionIndex, DecisionQuery
 from server.stores.record_log.entries import Record
 from server.stores.record_log.log import RecordLog
+from server.stores.record_log.record_reader import CUSTOMER_ERASED
 
 METHOD = "replay-window"  # in the record of the reading
-_TOGETHER = 512  # decisions that are decrypted and scored together
-_ERASED, _REMOVED, _DAMAGED = "customer erased", "content removed by retention", "record damaged"
+_TOGETHER = 512  # decisions that are scored together
 _NO_SECTION = "the policy has no section for market, product and day"
 _OTHER_CURRENCY = "the policy uses a different currency"
 _UNKNOWN_FACT = "a fact has a level that the policy does not know"
@@ -144,21 +144,19 @@ class WindowReplayer:
                     cases.append(self._case(found))
                 except _LeftOut as reason:
                     self.counts.left_out[str(reason)] += 1
-                    if str(reason) == _ERASED:
+                    if str(reason) == CUSTOMER_ERASED:
                         erased.add(tag)
             self.counts.erased_customers = len(erased)
             yield from self._assess(cases)
 
-    def _case(self, found: Record | RecordRemoved | RecordDamaged) -> _ReplayCase:
+    def _case(self, found: Record | str) -> _ReplayCase:
         """Return the case of a record.
 
         Raises:
             _LeftOut: The decision cannot be replayed.
         """
-        if isinstance(found, RecordRemoved):
-            raise _LeftOut(_ERASED if found.key_destroyed else _REMOVED)
-        if isinstance(found, RecordDamaged):
-            raise _LeftOut(_DAMAGED)
+        if isinstance(found, str):
+            raise _LeftOut(found)
         recorded = audit_pb2.DecisionRecord.FromString(found.body)
         application = application_from_request(credit_pb2.ScoreCreditRequest.FromString(recorded.request))
         model, policy = self._model(recorded, application.market), self._policy(recorded)

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from grounds_record.private_files import replace_file
 from server.model_monitoring.document import Document, rows_of_newest_bundles
-from server.model_monitoring.recorded_window import UNREAD_REASONS
+from server.stores.record_log.record_reader import UNREAD_REASONS
 
 _MODE = 0o644  # the node exporter runs as another user
 _KINDS = ("DRIFT", "CONCEPT_CHANGE")

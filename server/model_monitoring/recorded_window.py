@@ -8,7 +8,7 @@ import datetime as dt
 import math
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -21,16 +21,12 @@ from server.decisions.policy import PolicyOutcome
 from server.edges.audit.readings import WindowReading, record_window_reading
 from server.edges.credit.events import CREDIT_OUTCOME, CREDIT_OVERRIDE
 from server.edges.explanations import time_from_timestamp
-from server.errors import RecordDamaged, RecordRemoved
 from server.model_monitoring.months import month_of
 from server.stores.record_log.decision_index import DecisionIndex, DecisionQuery
-from server.stores.record_log.entries import Record
 from server.stores.record_log.log import RecordLog
+from server.stores.record_log.record_reader import CUSTOMER_ERASED
 
 METHOD = "watch"  # in the record of the reading
-_TOGETHER = 512  # records that are decrypted together
-_ERASED, _REMOVED, RECORD_DAMAGED = "customer erased", "content removed by retention", "record damaged"
-UNREAD_REASONS = (_ERASED, _REMOVED, RECORD_DAMAGED)
 _EARLIEST = dt.datetime.min.replace(tzinfo=dt.UTC)
 _DAY = dt.timedelta(days=1)
 CellKey = tuple[str, str, str]  # market, month, bundle_id
@@ -206,10 +202,10 @@ def _read_decisions(log: RecordLog, indexes: Sequence[int], window: WatchedWindo
     """Add the decisions with these record indexes to their cells; return them by decision_id."""
     found, erased, counts = {}, set(), window.counts
     customers: dict[str, int] = {}
-    for tag, record in _open_records(log, indexes):
+    for tag, record in log.reader.open_each(indexes):
         if isinstance(record, str):
             counts.left_out[record] += 1
-            if record == _ERASED:
+            if record == CUSTOMER_ERASED:
                 erased.add(tag)
             continue
         recorded = audit_pb2.DecisionRecord.FromString(record.body)
@@ -242,7 +238,7 @@ def _read_events(
 ) -> None:
     """Set the overrides and outcomes of decisions from the records with these indexes."""
     outcomes: dict[str, list[_OutcomeEvent]] = {}
-    for _, record in _open_records(log, indexes):
+    for _, record in log.reader.open_each(indexes):
         if isinstance(record, str):
             counts.events_left_out[record] += 1
             continue
@@ -284,15 +280,3 @@ def _apply_outcomes(decision: WatchedDecision, outcomes: Sequence[_OutcomeEvent]
         elif each.event == "default":
             day = dt.date(*each.day)
             decision.default_day = min(day, decision.default_day or day)
-
-
-def _open_records(log: RecordLog, indexes: Sequence[int]) -> Iterator[tuple[str, Record | str]]:
-    """Yield each record with its customer tag; if it cannot be read, the reason instead of the record."""
-    for start in range(0, len(indexes), _TOGETHER):
-        for tag, found in log.reader.open_each(indexes[start : start + _TOGETHER]):
-            if isinstance(found, RecordRemoved):
-                yield tag, _ERASED if found.key_destroyed else _REMOVED
-            elif isinstance(found, RecordDamaged):
-                yield tag, RECORD_DAMAGED
-            else:
-                yield tag, found

@@ -10,9 +10,10 @@ from models.errors import BundleInvalid
 from server.model_monitoring.decision_rates import DecisionRates, decision_rates
 from server.model_monitoring.drift import DriftReview, review_drift
 from server.model_monitoring.findings import ModelChange, find_changes
-from server.model_monitoring.recorded_window import RECORD_DAMAGED, CellKey, WatchedWindow
+from server.model_monitoring.recorded_window import CellKey, WatchedWindow
 from server.model_monitoring.vintages import PerformanceEstimate, VintageReview, estimate_performance, review_vintages
 from server.registry.model_registry import CREDIT_FAMILY
+from server.stores.record_log.record_reader import RECORD_DAMAGED
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2
 
 from server.application import Application
 from server.config import Settings
-from server.edges.recorder import Recorder
+from server.edges.recording.recorder import Recorder
 from server.edges.thread_pool import StoreThreads
 from server.registry.model_registry import ModelRegistry
 from server.stores.database import Database

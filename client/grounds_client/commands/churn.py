@@ -1,5 +1,6 @@
 """Commands for the CRM: the customers most at risk, one customer, and a local copy of a market."""
 
+import datetime as dt
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -13,11 +14,11 @@ from grounds.churn.v1 import churn_pb2
 from grounds_client.channel import DEFAULT_ADDRESS
 from grounds_client.client import DEFAULT_PAGE_SIZE, Client
 from grounds_client.commands.connection import connect
-from grounds_client.commands.options import Address, AsJson, AsJsonLines, CustomerId, Locale, Market
+from grounds_client.commands.options import Address, AsJson, AsJsonLines, CustomerId, Locale, Market, RequestId
 from grounds_client.commands.output import print_json, print_json_lines, print_message
 from grounds_client.commands.parsers import check_market, parse_choice
 from grounds_client.errors import PullRefused
-from grounds_client.formatting import enum_name
+from grounds_client.formatting import contact_event_text, enum_name
 from grounds_client.terminal.churn import show_risk, show_risks
 from grounds_client.terminal.console import make_console, print_line
 from grounds_record.printable_text import escape_line
@@ -26,6 +27,10 @@ _VALUE_MAX = 1e15  # its hundredths fit into the int64 field of the request
 _ORDERS = {
     "probability": churn_pb2.CHURN_RISK_ORDER_PROBABILITY,
     "value": churn_pb2.CHURN_RISK_ORDER_VALUE_AT_RISK,
+}
+_CHANNELS: dict[str, churn_pb2.ContactChannel] = {
+    name.removeprefix("CONTACT_CHANNEL_").lower(): churn_pb2.ContactChannel.Value(name)  # type: ignore[misc] # the stubs call it an int
+    for name in churn_pb2.ContactChannel.keys()[1:]
 }
 _FILE_KINDS = (".parquet", ".csv")
 _Family = Annotated[
@@ -95,6 +100,47 @@ def show(
     console = make_console()
     show_risk(console, risk)
     print_line(console, f"run {risk.run_id}", style="dim")
+
+
+def contact(
+    market: Market,
+    customer: CustomerId,
+    by: Annotated[
+        str, typer.Option(metavar="CHANNEL", help="phone, email, message, letter, visit, other; none withdraws.")
+    ],
+    at: Annotated[
+        dt.datetime | None, typer.Option(help="When, UTC; default: now.", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M"])
+    ] = None,
+    run: Annotated[str, typer.Option(metavar="RUN_ID", help="Default: the run of the customer's newest risk.")] = "",
+    campaign: Annotated[str, typer.Option(help="Default: the campaign of the run.")] = "",
+    corrects: Annotated[str, typer.Option(help="The contact_id that this contact replaces.")] = "",
+    family: _Family = "",
+    request_id: RequestId = None,
+    address: Address = DEFAULT_ADDRESS,
+    as_json: AsJson = False,
+) -> None:
+    """Record that a customer was contacted, so that the effect of the campaign can be measured.
+
+    To correct a contact, record another one with --corrects.
+    """
+    channel = _CHANNELS[parse_choice(by, list(_CHANNELS), "--by")]
+    time = dt.datetime.now(dt.UTC) if at is None else at.replace(tzinfo=dt.UTC)
+    with connect(address) as client:
+        run = run or client.get_churn_risk(market, customer, family=family).run_id
+        recorded = client.record_contact(
+            market,
+            customer,
+            run,
+            channel,
+            time,
+            campaign=campaign,
+            corrects_contact_id=corrects,
+            request_id=request_id,
+        )
+    if as_json:
+        print_json(recorded)
+    else:
+        print_message(contact_event_text(recorded))
 
 
 def pull(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from grounds.audit.v1 import evidence_pb2
 from grounds_record.header import SUBJECT_LABEL
 from server.edges.explanations import timestamp
-from server.edges.recorder import Recorder
+from server.edges.recording.recorder import Recorder
 from server.stores.record_log.decision_index import DecisionQuery
 from server.stores.record_log.entries import LogEntry, new_record_id
 from server.stores.record_log.holds import OPERATOR

@@ -1,4 +1,4 @@
-"""ChurnService: returns the predictions of loaded scoring runs. No prediction is computed during a call."""
+"""ChurnService: returns the predictions of loaded scoring runs, and records contacts. No prediction is computed during a call."""
 
 import hashlib
 from collections.abc import AsyncIterator
@@ -8,6 +8,7 @@ from sqlalchemy import Row
 
 from grounds.churn.v1 import churn_pb2 as pb
 from grounds.churn.v1 import churn_pb2_grpc
+from server.edges.churn.contacts import ContactRecorder
 from server.edges.churn.messages import (
     RiskWriter,
     require_newest_run,
@@ -45,9 +46,15 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
     """
 
     def __init__(
-        self, predictions: PredictionStore, changes: ChangeStore, tokens: PageTokens, threads: StoreThreads
+        self,
+        predictions: PredictionStore,
+        changes: ChangeStore,
+        tokens: PageTokens,
+        threads: StoreThreads,
+        contacts: ContactRecorder,
     ) -> None:
         self._predictions, self._changes, self._tokens, self._threads = predictions, changes, tokens, threads
+        self._contacts = contacts
 
     async def GetChurnRisk(
         self, request: pb.GetChurnRiskRequest, _received: ReceivedRequest
@@ -90,6 +97,12 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
         """Return the newest run of every market and family."""
         runs = await self._threads.run(self._predictions.read_newest_runs)
         return pb.ListChurnRunsResponse(runs=[run_message(run) for run in runs])
+
+    async def RecordContact(
+        self, request: pb.RecordContactRequest, received: ReceivedRequest
+    ) -> pb.RecordContactResponse:
+        """Record that a customer of a run was contacted."""
+        return pb.RecordContactResponse(contact=await self._contacts.record(request, received))
 
     def _synchronization(self, caller: Caller) -> Synchronization:
         """Return the synchronization of a caller's copies, whose tokens only this caller can use."""

@@ -14,7 +14,7 @@ from server.edges.credit.decision_making import DecisionMaker, DecisionRequest, 
 from server.edges.credit.messages import encode_field, field_start
 from server.edges.identity.callers import Caller
 from server.edges.received_request import RequestDecoder
-from server.edges.recorder import Recorder
+from server.edges.recording.recorder import Recorder
 from server.edges.status import error_message, incident_message
 from server.edges.thread_pool import StoreThreads
 from server.errors import Draining, ServerBusy, ServerError, StoreUnavailable

@@ -7,28 +7,21 @@ import datetime as dt
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
-from google.protobuf.message import Message
-
-from grounds.audit.v1 import bodies_pb2
 from grounds.credit.v1 import credit_pb2 as pb
 from grounds_record.header import SUBJECT_LABEL
 from server.edges.credit.decision_records import decision_from_record
-from server.edges.explanations import timestamp
 from server.edges.identity.callers import Caller
 from server.edges.received_request import ReceivedRequest
-from server.edges.recorder import Recorder
-from server.edges.request_digest import content_sha256
-from server.edges.thread_pool import StoreThreads
-from server.errors import DecisionUnknown, RecordDamaged, RecordRemoved, StoreUnavailable
+from server.edges.recording.events import Event, EventRecorder, event_answer
+from server.errors import DecisionUnknown, RecordDamaged, RecordRemoved
 from server.stores.record_log.decision_index import CREDIT_DECISION
-from server.stores.record_log.entries import LogEntry, Precondition, PreconditionFailed, Record, new_record_id
+from server.stores.record_log.entries import Precondition, Record, new_record_id
 from server.stores.record_log.log import RecordLog
 from server.stores.record_log.preconditions import count_records
 from server.stores.record_log.record_reader import RecordReader
 
 CREDIT_OVERRIDE, CREDIT_OUTCOME = "CREDIT_OVERRIDE", "CREDIT_OUTCOME"
 _EVENT_KINDS = (CREDIT_OVERRIDE, CREDIT_OUTCOME)
-_ATTEMPTS_MAX = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +84,8 @@ class EventDraft:
 class DecisionEvents:
     """Records and reads the events of decisions."""
 
-    def __init__(
-        self, log: RecordLog, recorder: Recorder, threads: StoreThreads, clock: Callable[[], dt.datetime]
-    ) -> None:
-        self._log, self._recorder, self._threads, self._clock = log, recorder, threads, clock
+    def __init__(self, log: RecordLog, recorder: EventRecorder) -> None:
+        self._log, self._recorder = log, recorder
 
     async def record(
         self,
@@ -114,52 +105,21 @@ class DecisionEvents:
             StoreUnavailable: Another event was recorded during every attempt, or the database does not answer.
             ServerError: `draft` rejected the event, or the decision cannot be read.
         """
-        content = bytes.fromhex(content_sha256(request, without="request_id"))
-        # Check the event against a snapshot, and append it only if no other event was recorded since. Otherwise, retry.
-        for _ in range(_ATTEMPTS_MAX):
-            try:
-                return _answer_bytes(await self._attempt(request, received, content, draft))
-            except PreconditionFailed:
-                continue
-        raise StoreUnavailable("too many concurrent updates to this decision; retry")
 
-    async def _attempt(
-        self,
-        request: pb.RecordOverrideRequest | pb.RecordOutcomeRequest,
-        received: ReceivedRequest,
-        content: bytes,
-        draft: Callable[[DecisionState], EventDraft],
-    ) -> Record:
-        """Check the event against the current state and append it, or return the record of an equal earlier request.
+        def check(at: dt.datetime) -> Event:
+            state = self._read_state(request.decision_id.lower(), at, received.caller)
+            event, customer = draft(state), state.history.decision.customer
+            return Event(
+                kind=event.kind,
+                record_id=state.record_id,
+                subject_id=state.decision_id,
+                customer=(customer.market, customer.customer_id),
+                answer=event.answer,
+                labels=event.labels,
+                precondition=state.precondition,
+            )
 
-        Raises:
-            PreconditionFailed: Another event of the decision was recorded after the state was read.
-        """
-        at, request_id = self._clock(), request.request_id.lower()
-        try:
-            state = await self._threads.run(self._read_state, request.decision_id.lower(), at, received.caller)
-            event = await self._threads.run(draft, state)
-        except Exception:
-            # A repeated request may fail now although it succeeded earlier. In that case, return the record of the
-            # earlier request.
-            earlier = await self._threads.run(self._log.find_by_request, received.caller.name, request_id, content)
-            if earlier is None:
-                raise
-            return earlier
-        customer = state.history.decision.customer
-        entry = LogEntry(
-            kind=event.kind,
-            record_id=state.record_id,
-            time=at,
-            caller=received.caller.name,
-            body=_event_body(received, event.answer, at),
-            customer=(customer.market, customer.customer_id),
-            request_id=request_id,
-            content=content,
-            labels={"market": customer.market, SUBJECT_LABEL: state.decision_id, **event.labels},
-            precondition=state.precondition,
-        )
-        return await self._recorder.record(entry)
+        return await self._recorder.record(request, received, check)
 
     def _read_state(self, decision_id: str, at: dt.datetime, caller: Caller) -> DecisionState:
         """Read a decision, its events, and the number of its events from one snapshot."""
@@ -200,9 +160,9 @@ def read_customer_events(records: RecordReader, customer_tag: str, decision_ids:
     events = CustomerEvents([], [])
     for each in records.read_related(customer_tag, _EVENT_KINDS, decision_ids):
         if each.header.kind == CREDIT_OVERRIDE:
-            events.overrides.append(pb.Override.FromString(_answer_bytes(each)))
+            events.overrides.append(pb.Override.FromString(event_answer(each)))
         else:
-            events.outcomes.append(pb.Outcome.FromString(_answer_bytes(each)))
+            events.outcomes.append(pb.Outcome.FromString(event_answer(each)))
     return events
 
 
@@ -238,19 +198,3 @@ def _history(records: RecordReader, record: Record) -> DecisionHistory:
     """Read the events of a decision whose record was read from the same snapshot."""
     overrides, outcomes = read_events(records, record)
     return DecisionHistory(decision_from_record(record.body), overrides, outcomes)
-
-
-def _event_body(received: ReceivedRequest, answer: Message, at: dt.datetime) -> bytes:
-    """Return the body of an event's record."""
-    body = bodies_pb2.EventRecord(
-        request=received.content,
-        answer=answer.SerializeToString(deterministic=True),
-        caller=received.caller.name,
-        receive_time=timestamp(at),
-    )
-    return body.SerializeToString(deterministic=True)
-
-
-def _answer_bytes(record: Record) -> bytes:
-    """Return the encoded answer to the caller, from the record of an event."""
-    return bodies_pb2.EventRecord.FromString(record.body).answer

@@ -20,10 +20,9 @@ from server.edges.credit.recourse import RecourseFinder
 from server.edges.gathered_work import GatheredWork
 from server.edges.identity.callers import Caller
 from server.edges.received_request import ReceivedRequest
-from server.edges.recorder import Recorder
+from server.edges.recording.recorder import Recorder
 from server.edges.thread_pool import StoreThreads
 from server.stores.features import FeatureStore
-from server.stores.record_log.log import RecordLog
 
 _GROUP_MAX = 32  # concurrent calls that are decided together
 
@@ -37,7 +36,7 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         maker: DecisionMaker,
         features: FeatureStore,
         recorder: Recorder,
-        log: RecordLog,
+        events: DecisionEvents,
         threads: StoreThreads,
         batches: DecisionBatches,
         history: CustomerHistory,
@@ -48,8 +47,8 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         Args:
             maker: Decides applications.
             features: The store of customers' features.
-            recorder: The recorder, which appends decisions and events to the record log.
-            log: The record log, from which decisions and events are read.
+            recorder: The recorder, which appends decisions to the record log.
+            events: Records and reads the overrides and outcomes of decisions.
             threads: The threads for work that waits for the database.
             batches: Answers batches.
             history: Lists the decisions about one customer.
@@ -60,7 +59,7 @@ class CreditServicer(credit_pb2_grpc.CreditServiceServicer):
         self._write_notice, self._history = write_notice, history
         self._recourse = RecourseFinder()
         self._decisions, self._batches = GatheredWork(maker.decide, threads, _GROUP_MAX), batches
-        self._events = DecisionEvents(log, recorder, threads, maker.now)
+        self._events = events
 
     async def ScoreCredit(self, _request: pb.ScoreCreditRequest, received: ReceivedRequest) -> bytes:
         """Decide once per request_id. Answer a repeated request with the recorded decision.

@@ -30,6 +30,7 @@ MARKET_FIELDS: dict[str, str] = {
     f"{_CHURN}ListChurnRiskChanges": "market",
     f"{_CHURN}ExportChurnRisks": "market",
     f"{_CHURN}ListChurnRuns": NO_MARKET,
+    f"{_CHURN}RecordContact": "customer.market",
     f"{_AUDIT}GetCheckpoint": NO_MARKET,
     f"{_AUDIT}GetInclusionProof": NO_MARKET,
     f"{_AUDIT}GetConsistencyProof": NO_MARKET,

@@ -28,6 +28,10 @@ from server.stores.record_log.entries import (
 from server.stores.record_log.key_store import KeyStore, WrappedKey
 from server.stores.tables import RECORDS
 
+# Why a record cannot be read
+CUSTOMER_ERASED, CONTENT_REMOVED, RECORD_DAMAGED = "customer erased", "content removed by retention", "record damaged"
+UNREAD_REASONS = (CUSTOMER_ERASED, CONTENT_REMOVED, RECORD_DAMAGED)
+_OPENED_TOGETHER = 512  # records that `open_each` reads and decrypts together
 # These statements are built once, because building a statement takes longer than running it.
 _SELECT_BY_ID = select(RECORDS).where(RECORDS.c.record_id == bindparam("wanted"))
 _SELECT_BY_INDEXES = select(RECORDS).where(RECORDS.c.record_index.in_(bindparam("wanted", expanding=True)))
@@ -174,19 +178,23 @@ class RecordReader:
             found.append((header_from_row(row), int(row.record_index), opened))
         return found
 
-    def open_each(self, indexes: Sequence[int]) -> Iterator[tuple[str, Record | RecordRemoved | RecordDamaged]]:
-        """Yield the records with these indexes, decrypted and in ascending order of index, each with its customer tag.
+    def open_each(self, indexes: Sequence[int]) -> Iterator[tuple[str, Record | str]]:
+        """Yield the records with these ascending indexes, decrypted and in this order, each with its customer tag.
 
-        A record whose content was removed, and a damaged one, is yielded as the error that `find_by_id` would raise.
+        Instead of a record that cannot be read, the reason is yielded: one of UNREAD_REASONS.
         """
-        with self._source.reading() as connection:
-            rows = connection.execute(_SELECT_BY_INDEXES, {"wanted": list(indexes)}).all()
-        keys = self.key_store.find_by_id({row.key_id for row in rows}) if rows else {}
-        for row in sorted(rows, key=lambda each: int(each.record_index)):
-            try:
-                yield row.customer_tag, self._open_row(row, keys)[0]
-            except (RecordRemoved, RecordDamaged) as error:
-                yield row.customer_tag, error
+        for start in range(0, len(indexes), _OPENED_TOGETHER):
+            with self._source.reading() as connection:
+                wanted = list(indexes[start : start + _OPENED_TOGETHER])
+                rows = connection.execute(_SELECT_BY_INDEXES, {"wanted": wanted}).all()
+            keys = self.key_store.find_by_id({row.key_id for row in rows}) if rows else {}
+            for row in sorted(rows, key=lambda each: int(each.record_index)):
+                try:
+                    yield row.customer_tag, self._open_row(row, keys)[0]
+                except RecordRemoved as error:
+                    yield row.customer_tag, CUSTOMER_ERASED if error.key_destroyed else CONTENT_REMOVED
+                except RecordDamaged:
+                    yield row.customer_tag, RECORD_DAMAGED
 
     def open_duplicate(self, row: Row[Any], keys: Mapping[str, WrappedKey], content: bytes) -> Record:
         """Return the record of an earlier request, decrypted.

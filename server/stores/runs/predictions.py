@@ -168,6 +168,11 @@ class PredictionStore:
             raise ResyncRequired("the run is no longer kept; begin again without a token", market=market)
         return found
 
+    def find_run(self, run_id: str, market: str) -> ScoringRun | None:
+        """Return a published run by its id; None if the market has no such run, or it was pruned."""
+        with self._database.reading() as connection:
+            return find_first_run(connection, RUNS.c.run_id == run_id, RUNS.c.market == market)
+
     def find_prediction(self, run: ScoringRun, customer_id: str) -> Row[Any] | None:
         """Return the row of one customer in a run; None if the run does not contain the customer."""
         wanted = select(RISKS).where(RISKS.c.run_number == run.number, RISKS.c.customer_id == customer_id)

@@ -55,3 +55,28 @@ async def test_the_run_id_that_evidence_and_replay_require_is_shown(churn_servin
 
     assert status == 0
     assert f"run {risk['run_id']}" in shown.splitlines()
+
+
+async def test_a_contact_is_recorded_for_the_newest_run_and_withdrawn_by_a_correction(churn_serving: Serving) -> None:
+    _, output, _ = await run_streams(churn_serving, "churn", "top", "FR", "--count", "1", "--json")
+    risk = json.loads(output)
+    customer, day = risk["customer"]["customer_id"], risk["as_of_time"][:10]
+
+    words = ("churn", "contact", "FR", customer, "--at", f"{day}T12:30")
+    _, first, _ = await run_streams(churn_serving, *words, "--by", "Phone", "--campaign", "autumn", "--json")
+    recorded = json.loads(first)
+    corrects = ("--corrects", recorded["contact_id"])
+    status, second = await run(churn_serving, *words, "--by", "none", *corrects, "--run", risk["run_id"])
+
+    assert recorded["run_id"] == risk["run_id"]
+    assert (recorded["channel"], recorded["campaign"]) == ("CONTACT_CHANNEL_PHONE", "autumn")
+    assert recorded["contact_time"] == f"{day}T12:30:00Z"
+    assert status == 0
+    assert f"{day} 12:30:00: did not take place, campaign spring, corrects {recorded['contact_id']}" in second
+
+
+def test_an_unknown_channel_is_rejected_without_a_call() -> None:
+    status, _, error = run_offline("churn", "contact", "FR", "C1", "--by", "pigeon")
+
+    assert status == 2
+    assert "must be one of phone, email, message, letter, visit, other, none, got 'pigeon'" in error

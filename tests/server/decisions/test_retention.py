@@ -68,7 +68,13 @@ def test_an_invalid_table_is_rejected_with_the_line(tmp_path: Path, right: str, 
 def test_the_shipped_table_is_valid_and_has_every_removable_kind() -> None:
     shipped = ROOT / "server" / "retention.toml"
 
-    assert read_retention(shipped).kinds() == {"CREDIT_DECISION", "CREDIT_OVERRIDE", "CREDIT_OUTCOME", "CHURN_RUN"}
+    assert read_retention(shipped).kinds() == {
+        "CREDIT_DECISION",
+        "CREDIT_OVERRIDE",
+        "CREDIT_OUTCOME",
+        "CHURN_RUN",
+        "CHURN_CONTACT",
+    }
 
 
 def test_a_table_that_was_written_only_in_part_removes_nothing(tmp_path: Path) -> None:

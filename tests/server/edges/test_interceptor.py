@@ -20,11 +20,13 @@ from server.edges.audit.decision_replay import ReplaySources
 from server.edges.credit.batches import DecisionBatches
 from server.edges.credit.customer_history import CustomerHistory
 from server.edges.credit.decision_making import DecisionMaker
+from server.edges.credit.events import DecisionEvents
 from server.edges.credit.servicer import CreditServicer
 from server.edges.interceptor import CallInterceptor
 from server.edges.page_tokens import PageTokens
-from server.edges.recorder import Recorder
-from server.edges.refusals import RefusalCounter
+from server.edges.recording.events import EventRecorder
+from server.edges.recording.recorder import Recorder
+from server.edges.recording.refusals import RefusalCounter
 from server.edges.thread_pool import StoreThreads
 from server.monitoring.meters import Meters
 from server.registry.bundle_activation import ActivationJournal
@@ -87,7 +89,7 @@ async def serve_with_clock(
         maker=maker,
         features=features,
         recorder=recorder,
-        log=log,
+        events=DecisionEvents(log, EventRecorder(log, recorder, threads, clock)),
         threads=threads,
         history=CustomerHistory(log, PageTokens(lambda: [bytes(32)], 1, clock), threads),
         batches=DecisionBatches(maker, recorder, threads, clock, RefusalCounter(clock).count),

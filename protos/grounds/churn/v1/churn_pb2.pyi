@@ -13,6 +13,17 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class ContactChannel(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CONTACT_CHANNEL_UNSPECIFIED: _ClassVar[ContactChannel]
+    CONTACT_CHANNEL_PHONE: _ClassVar[ContactChannel]
+    CONTACT_CHANNEL_EMAIL: _ClassVar[ContactChannel]
+    CONTACT_CHANNEL_MESSAGE: _ClassVar[ContactChannel]
+    CONTACT_CHANNEL_LETTER: _ClassVar[ContactChannel]
+    CONTACT_CHANNEL_VISIT: _ClassVar[ContactChannel]
+    CONTACT_CHANNEL_OTHER: _ClassVar[ContactChannel]
+    CONTACT_CHANNEL_NONE: _ClassVar[ContactChannel]
+
 class ChurnStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     CHURN_STATUS_UNSPECIFIED: _ClassVar[ChurnStatus]
@@ -41,6 +52,14 @@ class ChurnRiskOrder(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CHURN_RISK_ORDER_UNSPECIFIED: _ClassVar[ChurnRiskOrder]
     CHURN_RISK_ORDER_PROBABILITY: _ClassVar[ChurnRiskOrder]
     CHURN_RISK_ORDER_VALUE_AT_RISK: _ClassVar[ChurnRiskOrder]
+CONTACT_CHANNEL_UNSPECIFIED: ContactChannel
+CONTACT_CHANNEL_PHONE: ContactChannel
+CONTACT_CHANNEL_EMAIL: ContactChannel
+CONTACT_CHANNEL_MESSAGE: ContactChannel
+CONTACT_CHANNEL_LETTER: ContactChannel
+CONTACT_CHANNEL_VISIT: ContactChannel
+CONTACT_CHANNEL_OTHER: ContactChannel
+CONTACT_CHANNEL_NONE: ContactChannel
 CHURN_STATUS_UNSPECIFIED: ChurnStatus
 CHURN_STATUS_SCORED: ChurnStatus
 CHURN_STATUS_NOT_ENOUGH_HISTORY: ChurnStatus
@@ -194,6 +213,54 @@ class ListChurnRunsResponse(_message.Message):
     RUNS_FIELD_NUMBER: _ClassVar[int]
     runs: _containers.RepeatedCompositeFieldContainer[ChurnRun]
     def __init__(self, runs: _Optional[_Iterable[_Union[ChurnRun, _Mapping]]] = ...) -> None: ...
+
+class RecordContactRequest(_message.Message):
+    __slots__ = ("request_id", "customer", "run_id", "contact_time", "channel", "campaign", "corrects_contact_id")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    CUSTOMER_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    CONTACT_TIME_FIELD_NUMBER: _ClassVar[int]
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    CAMPAIGN_FIELD_NUMBER: _ClassVar[int]
+    CORRECTS_CONTACT_ID_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    customer: _customer_pb2.Customer
+    run_id: str
+    contact_time: _timestamp_pb2.Timestamp
+    channel: ContactChannel
+    campaign: str
+    corrects_contact_id: str
+    def __init__(self, request_id: _Optional[str] = ..., customer: _Optional[_Union[_customer_pb2.Customer, _Mapping]] = ..., run_id: _Optional[str] = ..., contact_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., channel: _Optional[_Union[ContactChannel, str]] = ..., campaign: _Optional[str] = ..., corrects_contact_id: _Optional[str] = ...) -> None: ...
+
+class RecordContactResponse(_message.Message):
+    __slots__ = ("contact",)
+    CONTACT_FIELD_NUMBER: _ClassVar[int]
+    contact: Contact
+    def __init__(self, contact: _Optional[_Union[Contact, _Mapping]] = ...) -> None: ...
+
+class Contact(_message.Message):
+    __slots__ = ("contact_id", "request_id", "customer", "run_id", "record_time", "contact_time", "channel", "campaign", "corrects_contact_id", "withheld")
+    CONTACT_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    CUSTOMER_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    RECORD_TIME_FIELD_NUMBER: _ClassVar[int]
+    CONTACT_TIME_FIELD_NUMBER: _ClassVar[int]
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    CAMPAIGN_FIELD_NUMBER: _ClassVar[int]
+    CORRECTS_CONTACT_ID_FIELD_NUMBER: _ClassVar[int]
+    WITHHELD_FIELD_NUMBER: _ClassVar[int]
+    contact_id: str
+    request_id: str
+    customer: _customer_pb2.Customer
+    run_id: str
+    record_time: _timestamp_pb2.Timestamp
+    contact_time: _timestamp_pb2.Timestamp
+    channel: ContactChannel
+    campaign: str
+    corrects_contact_id: str
+    withheld: bool
+    def __init__(self, contact_id: _Optional[str] = ..., request_id: _Optional[str] = ..., customer: _Optional[_Union[_customer_pb2.Customer, _Mapping]] = ..., run_id: _Optional[str] = ..., record_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., contact_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., channel: _Optional[_Union[ContactChannel, str]] = ..., campaign: _Optional[str] = ..., corrects_contact_id: _Optional[str] = ..., withheld: _Optional[bool] = ...) -> None: ...
 
 class ChurnRun(_message.Message):
     __slots__ = ("run_id", "market", "as_of_time", "valid_until_time", "bundle_id", "currency_code", "previous_run_id", "customer_count", "horizon_days", "campaign", "family")

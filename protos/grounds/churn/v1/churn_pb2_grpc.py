@@ -94,6 +94,11 @@ class ChurnServiceStub:
                 request_serializer=grounds_dot_churn_dot_v1_dot_churn__pb2.ListChurnRunsRequest.SerializeToString,
                 response_deserializer=grounds_dot_churn_dot_v1_dot_churn__pb2.ListChurnRunsResponse.FromString,
                 _registered_method=True)
+        self.RecordContact = channel.unary_unary(
+                '/grounds.churn.v1.ChurnService/RecordContact',
+                request_serializer=grounds_dot_churn_dot_v1_dot_churn__pb2.RecordContactRequest.SerializeToString,
+                response_deserializer=grounds_dot_churn_dot_v1_dot_churn__pb2.RecordContactResponse.FromString,
+                _registered_method=True)
 
 
 class ChurnServiceServicer:
@@ -213,6 +218,22 @@ class ChurnServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecordContact(self, request, context):
+        """Records that a customer of a run was contacted, so that the effect of
+        campaigns can be measured later. The record is durable before the call
+        returns. Contacts are appended and never edited: a correction is another
+        contact that names the corrected one. Safe to retry with the same request_id.
+
+        Reasons: RUN_UNKNOWN (NOT_FOUND: the market never had this run),
+        CUSTOMER_UNKNOWN (NOT_FOUND: the run has no prediction for this customer),
+        CONTACT_INVALID (INVALID_ARGUMENT, with a BadRequest that lists every invalid
+        field), REQUEST_ID_REUSED (INVALID_ARGUMENT), RECORD_REMOVED
+        (FAILED_PRECONDITION), RECORD_DAMAGED (DATA_LOSS).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ChurnServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -245,6 +266,11 @@ def add_ChurnServiceServicer_to_server(servicer, server):
                     servicer.ListChurnRuns,
                     request_deserializer=grounds_dot_churn_dot_v1_dot_churn__pb2.ListChurnRunsRequest.FromString,
                     response_serializer=grounds_dot_churn_dot_v1_dot_churn__pb2.ListChurnRunsResponse.SerializeToString,
+            ),
+            'RecordContact': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordContact,
+                    request_deserializer=grounds_dot_churn_dot_v1_dot_churn__pb2.RecordContactRequest.FromString,
+                    response_serializer=grounds_dot_churn_dot_v1_dot_churn__pb2.RecordContactResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -439,6 +465,33 @@ class ChurnService:
             '/grounds.churn.v1.ChurnService/ListChurnRuns',
             grounds_dot_churn_dot_v1_dot_churn__pb2.ListChurnRunsRequest.SerializeToString,
             grounds_dot_churn_dot_v1_dot_churn__pb2.ListChurnRunsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordContact(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/grounds.churn.v1.ChurnService/RecordContact',
+            grounds_dot_churn_dot_v1_dot_churn__pb2.RecordContactRequest.SerializeToString,
+            grounds_dot_churn_dot_v1_dot_churn__pb2.RecordContactResponse.FromString,
             options,
             channel_credentials,
             insecure,

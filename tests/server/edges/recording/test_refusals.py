@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from grounds.audit.v1 import audit_pb2, audit_pb2_grpc, bodies_pb2
 from grounds.credit.v1 import credit_pb2, credit_pb2_grpc
 from server.config import Settings
-from server.edges.refusals import COMBINATIONS_MAX, RefusalCounter
+from server.edges.recording.refusals import COMBINATIONS_MAX, RefusalCounter
 from server.errors import CallerNotAuthenticated, MarketNotAllowed, RateExceeded, RequestInvalid, StoreUnavailable
 from server.stores.record_log.entries import LogEntry, Record
 from server.stores.record_log.refused_calls import CALLS_REFUSED, RefusedCallReader

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from server.background import BackgroundTasks
 from server.config import Settings
 from server.edges.call_deadline import start_call
-from server.edges.recorder import Recorder
+from server.edges.recording.recorder import Recorder
 from server.errors import Draining, ServerBusy, StoreUnavailable
 from server.stores.record_log.entries import AppendResult, LogEntry
 from server.stores.record_log.log import RecordLog

@@ -1,0 +1,1 @@
+"""Recording: what calls leave in the record log, and the queue that writes it."""
