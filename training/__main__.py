@@ -167,6 +167,49 @@ def score(
     score_customers(spec_file, at, bundles, features, to, data, status, suppress, bundle, decline, threads)
 
 
+@app.command(epilog="Example: python -m training results training/churn.toml november.run.parquet --html results.html")
+def results(
+    spec_file: _SpecFile,
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN_FILE...", help="Run files that `score` wrote.")],
+    bundles: _Bundles = Path("models/bundles"),
+    data: _Data = None,
+    status: _Status = None,
+    key_accounts: Annotated[
+        list[Path] | None,
+        typer.Option(help="File of key accounts at the time of a run, if it has changed since.", metavar="FILE"),
+    ] = None,
+    contacted: Annotated[
+        Path | None,
+        typer.Option(help="File of contacted customers: columns market, customer_id, optionally day.", metavar="FILE"),
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Page to write.", metavar="FILE.html")] = None,
+    threads: _Threads = _CORES,
+    on: _On = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Compare scoring runs with what happened: churn by band, and the effect of the campaign by its hold-out group.
+
+    The transaction log must cover the horizon of a run, and may begin on its day. A market that it does not cover is left
+    out and named. The exit status is 0 if at least one market of a run was measured, and otherwise 1.
+    """
+    from training.commands.results import show_results
+
+    show_results(
+        spec_file,
+        runs,
+        bundles,
+        data,
+        status,
+        key_accounts or [],
+        contacted,
+        html,
+        as_json=as_json,
+        threads=threads,
+        on=on.date() if on else None,
+    )
+
+
 @app.command(epilog="Example: python -m training features training/churn.toml --at 2017-12-15")
 def features(
     spec_file: _SpecFile,

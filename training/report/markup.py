@@ -34,6 +34,11 @@ def bullets(lines: Iterable[str]) -> str:
     return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
 
 
+def box(title: str, parts: Iterable[str], kind: str = "good") -> str:
+    """Return one box of a summary; its kind is "good" or "warn"."""
+    return f'<div class="{kind}"><h3>{escape(title)}</h3>{"".join(parts)}</div>'
+
+
 def section(title: str, *parts: str) -> str:
     """Return a section with its title and parts."""
     return f"<section><h2>{escape(title)}</h2>{''.join(parts)}</section>"
@@ -57,7 +62,8 @@ def table(caption: str, reading: str, head: Sequence[str], rows: Iterable[Sequen
     body = "".join(f"<tr>{_cells(line, attributes)}</tr>" for line in lines)
     return (
         f'<div class="table"><p class="reading"><strong>{escape(caption)}</strong> {escape(reading)}</p>'
-        f'<div class="scroll"><table aria-label="{escape(caption)}">'
+        # A keyboard can scroll a wide table only if its frame can have the focus.
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
         f"<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div></div>"
     )
 

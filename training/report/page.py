@@ -15,7 +15,7 @@ from training.report import comparison_plots, contribution_plots, quality_plots,
 from training.report.campaign import campaign_sections
 from training.report.card import calibration_sentence, limitations, ranking_sentence, versions
 from training.report.headline import headline
-from training.report.markup import bullets, escape, figure, paragraph, percent, section, whole_page
+from training.report.markup import box, bullets, escape, figure, paragraph, percent, section, whole_page
 from training.report.svg import plot_style, render_svg
 from training.report.terminal import leak_alarms
 from training.report.warnings import first_warnings
@@ -83,22 +83,17 @@ def _first_screen(spec: Spec, evaluation: ModelEvaluation, lines: Sequence[GateR
     if passed < len(lines):
         gates.append(paragraph("This model failed a release gate and was not released: there is no bundle of it."))
     boxes = [
-        _box("How good", good),
-        _box("For whom", [paragraph(spec.purpose), paragraph(f"Data: {spec.population}.")]),
-        _box("Not for", [bullets(spec.not_for or ("not stated",))], "warn"),
-        *([_box("Warnings", [bullets(found)], "warn")] if (found := first_warnings(evaluation)) else []),
-        _box("Release gates", gates, "good" if passed == len(lines) else "warn"),
+        box("How good", good),
+        box("For whom", [paragraph(spec.purpose), paragraph(f"Data: {spec.population}.")]),
+        box("Not for", [bullets(spec.not_for or ("not stated",))], "warn"),
+        *([box("Warnings", [bullets(found)], "warn")] if (found := first_warnings(evaluation)) else []),
+        box("Release gates", gates, "good" if passed == len(lines) else "warn"),
     ]
     return (
         f"<header><h1>{escape(spec.title)}</h1>"
         f"{paragraph(headline(evaluation.test_quality, evaluation.rivals, spec.accept_behind), 'lead')}"
         f'<div class="first">{"".join(boxes)}</div></header>'
     )
-
-
-def _box(title: str, parts: Sequence[str], kind: str = "good") -> str:
-    """Return one box of the summary."""
-    return f'<div class="{kind}"><h3>{escape(title)}</h3>{"".join(parts)}</div>'
 
 
 def _decision_sentences(evaluation: ModelEvaluation, spec: Spec) -> Iterator[str]:

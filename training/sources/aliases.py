@@ -44,6 +44,8 @@ def apply_aliases(
 ) -> AppliedAliases:
     """Replace each customer of the table `classified_lines` with the last successor of that customer.
 
+    The table `successors` (market, old, new) is created, with the last successor of each customer who moved or merged.
+
     Args:
         connection: The database with the table.
         spec: The [aliases] of the spec.
@@ -84,12 +86,13 @@ def apply_aliases(
     )
     unmatched, new = (connection.execute(_UNMATCHED.format(role=role)).fetchall() for role in ("old", "new"))
     misspelt = [(customer, similar) for customer, similar in new if similar]
-    replaced = connection.execute(
-        """UPDATE classified_lines SET customer_id = alias_rows.new FROM alias_rows
-        WHERE classified_lines.customer_id = alias_rows.old
-        AND COALESCE(alias_rows.market, classified_lines.market) = classified_lines.market"""
-    ).fetchall()[0][0]
+    connection.execute("CREATE TABLE successors AS SELECT * FROM alias_rows")
     connection.unregister("alias_rows")
+    replaced = connection.execute(
+        """UPDATE classified_lines SET customer_id = successors.new FROM successors
+        WHERE classified_lines.customer_id = successors.old
+        AND COALESCE(successors.market, classified_lines.market) = classified_lines.market"""
+    ).fetchall()[0][0]
     incomplete = sum(old is None or new is None for _, old, new in rows)
     detail = _details(len(last), unmatched, misspelt, incomplete)
     return AppliedAliases(table.digest, int(replaced), ColumnSummary("[aliases]", "successors", detail))

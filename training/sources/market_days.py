@@ -42,9 +42,13 @@ class MarketDays:
         """Return the number of days with expected lines between the last day with lines and the day `before`."""
         return sum(1 for _ in self._expected_days(self.last, before))
 
+    def pauses(self) -> list[tuple[int, dt.date, dt.date]]:
+        """Return every pause: the number of days with expected lines, and the days with lines before and after it."""
+        return [(sum(1 for _ in self._expected_days(*pause)), *pause) for pause in pairwise(self.days)]
+
     def longest_silence(self) -> int:
         """Return the largest number of days with expected lines between two successive days with lines."""
-        return max((sum(1 for _ in self._expected_days(*pause)) for pause in pairwise(self.days)), default=0)
+        return max((length for length, *_ in self.pauses()), default=0)
 
     def next_expected_day(self) -> dt.date:
         """Return the first day after the last day with lines on which lines are expected."""

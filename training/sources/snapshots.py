@@ -332,14 +332,7 @@ def _read_snapshot(
     The rows of incomplete markets are excluded, because their labels would be wrong.
     """
     create_customers(log, snapshots, cut)
-    parameters: Mapping[str, Any] = {
-        "cut": cut,
-        "decline": snapshots.outcome == "decline",
-        "decline_share": snapshots.decline_share,
-    }
-    # create_customers leaves a view `lines` that has only the last part. The labels need the lines of all customers.
-    log.connection.execute("CREATE OR REPLACE VIEW lines AS SELECT * FROM valid_lines")
-    customers = log.connection.execute(_OUTCOME_SQL, parameters).df()
+    customers = label_customers(log, snapshots, cut)
     labels = {one.market: one.label.removeprefix("left out: ") for one in incomplete}
     customers["left_out"] = customers["left_out"].astype(object).fillna(customers["market"].map(labels))
     rows = customers[customers["left_out"].isna()].drop(columns="left_out").reset_index(drop=True)
@@ -350,6 +343,18 @@ def _read_snapshot(
         *((f"{label}: left out: {code}", -int(count)) for code, count in left_out),
     ]
     return _add_as_of(rows, cut).assign(sample=part, period=cut.isoformat()), counts
+
+
+def label_customers(log: TransactionLog, snapshots: SnapshotSpec, cut: dt.date) -> pd.DataFrame:
+    """Return the rows of the table `customers` with the outcomes that outcome.sql defines: `label` and `left_out`."""
+    parameters: Mapping[str, Any] = {
+        "cut": cut,
+        "decline": snapshots.outcome == "decline",
+        "decline_share": snapshots.decline_share,
+    }
+    # create_customers leaves a view `lines` that has only the last part. The labels need the lines of all customers.
+    log.connection.execute("CREATE OR REPLACE VIEW lines AS SELECT * FROM valid_lines")
+    return log.connection.execute(_OUTCOME_SQL, parameters).df()
 
 
 def _add_as_of(rows: pd.DataFrame, cut: dt.date) -> pd.DataFrame:
