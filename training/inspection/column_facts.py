@@ -6,7 +6,7 @@ from typing import Literal
 
 import duckdb
 
-from training.sources.reader.casts import ColumnCast, number_cast, text_cast, time_cast
+from training.sources.reader.casts import FLOAT_TYPES, INTEGER_TYPES, ColumnCast, number_cast, text_cast, time_cast
 from training.sources.reader.number_format import CODE_START, UNUSUAL_NUMBER
 from training.sources.reader.raw_table import RawTable, quote_literal
 from training.sources.reader.unreadable import find_unreadable
@@ -53,7 +53,8 @@ class ColumnFacts:
         odd_values: The distinct odd values that are not numbers in an unusual spelling, such as n.a.; empty if there are
             more than 5.
         unusual_values: The first 5 distinct numbers in an unusual spelling in alphabetical order, such as (1,200.00).
-        time_formats: The time formats that fit at least 9 of 10 values; "" stands for ISO 8601.
+        time_formats: The time formats that fit at least 9 of 10 values; "" stands for ISO 8601 and for a declared type.
+        has_zone: True if the times have a zone or an offset, and the user states no zone.
     """
 
     name: str
@@ -71,6 +72,7 @@ class ColumnFacts:
     odd_values: tuple[str, ...]
     unusual_values: tuple[str, ...]
     time_formats: tuple[str, ...]
+    has_zone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,10 @@ def _measure_column(
     column = table.find(name)
     assert column is not None
     text, number = text_cast(table, name, name, reading.missing), number_cast(table, name, name, reading.missing)
-    times = {known or "": _time_cast(table, name, reading, known) for known in _TIME_FORMATS}
+    has_format = column.is_text or column.type in (*INTEGER_TYPES, *FLOAT_TYPES)  # a declared time has none
+    times = {
+        known or "": _time_cast(table, name, reading, known) for known in (_TIME_FORMATS if has_format else (None,))
+    }
     counts = ", ".join(f"COUNT({cast.value})" for cast in (text, number, *times.values()))
     codes = f"COUNT(*) FILTER (regexp_matches({text.value}, '{CODE_START}'))"
     is_unusual = f"{number.problem} IS NOT NULL AND regexp_full_match({text.value}, {quote_literal(UNUSUAL_NUMBER)})"
@@ -135,6 +140,7 @@ def _measure_column(
     formats = tuple(
         known_format for known_format, count in zip(times, timed, strict=True) if known and count >= _MOSTLY * known
     )
+    has_zone = bool(formats) and not formats[0] and _has_zone(connection, table, name, reading)
     kind: ColumnKind = "text"
     cast: ColumnCast | None = None
     if not known:
@@ -164,7 +170,19 @@ def _measure_column(
         odd_values=odd_values,
         unusual_values=unusual_values,
         time_formats=formats,
+        has_zone=has_zone,
     )
+
+
+def _has_zone(connection: duckdb.DuckDBPyConnection, table: RawTable, name: str, reading: ReadingSpec) -> bool:
+    """Return whether a column of times has a zone or an offset, and the user states no zone."""
+    column = table.find(name)
+    if column is None or not column.is_text:
+        return column is not None and column.type == "TIMESTAMP WITH TIME ZONE" and reading.time_zone is None
+    stated = reading.model_copy(update={"years": ALL_YEARS})
+    cast = time_cast(table, name, name, stated, "'XX'", reading.missing)
+    query = f"SELECT COALESCE(BOOL_OR({cast.problem} = 'HAS_ZONE'), false) FROM {table.sql}"  # noqa: S608 - constant or quoted names
+    return bool(connection.execute(query).fetchall()[0][0])
 
 
 def _time_cast(table: RawTable, name: str, reading: ReadingSpec, time_format: str | None) -> ColumnCast:

@@ -74,6 +74,8 @@ _MONEY = (
         "eur",
     ),
     *("usd", "gbp", "chf", "income", "einkommen", "turnover", "saldo", "summe", "total", "rate"),
+    *("netto", "brutto", "net", "gross", "wert", "amt", "erlös", "erloes", "entgelt", "kosten", "cost", "gesamt", "vk"),
+    *("importo", "importe", "montant", "prix", "precio", "prezzo", "bedrag", "kwota"),
 )
 _BASKET = ("basket", "invoice", "invoiceno", "beleg", "bon", "order", "receipt", "transaction", "auftrag", "rechnung")
 _PRODUCT = ("product", "article", "artikel", "item", "sku", "stockcode", "material")
@@ -99,7 +101,7 @@ class ColumnRoles:
         time: Columns with days or times, the most likely first.
         market: Columns that may be the market.
         country: Column with names of countries that can be converted to markets, or "".
-        money: Columns that may be amounts of money.
+        money: Columns whose names mean money; if a log has no such column, its numbers with decimals.
         basket: Column of the basket of a transaction log, or "".
         product: Column of the product of a transaction log, or "".
         category: Column of the category of a transaction log, or "".
@@ -135,6 +137,8 @@ def suggest_roles(facts: TableFacts, customer: str | None = None, label: str | N
     money = [one.name for one in facts.columns if _may_be_money(one)]
     unique = _unique_columns(facts, customer)
     repeated = [] if unique else _repeated_customers(facts)
+    if not (money or unique or labels):  # perhaps a log in which no name means money
+        money = [one.name for one in facts.columns if one.kind == "number" and one.decimals]
     is_log = not unique and not labels and bool(repeated and times and money)
     bad, is_certain = _bad_value(facts.find(labels[0])) if labels else ("", False)
     return ColumnRoles(

@@ -129,6 +129,13 @@ def _time_lines(facts: TableFacts, roles: ColumnRoles, reading: ReadingSpec) -> 
     yield f"as_of_column = {toml_text(usable[0].name)}  # the day on which the features were known, {usable[0].low} to {usable[0].high}"
     if usable[0].time_formats[0] and reading.time_format is None:
         yield f"time_format = {toml_text(usable[0].time_formats[0])}"
+    yield from _zone_lines(usable[0])
+
+
+def _zone_lines(time: ColumnFacts) -> Iterator[str]:
+    """Yield the line of the time zone if the times have a zone or an offset."""
+    if time.has_zone:
+        yield 'time_zone = "UTC"  # replace it by the zone in which a day of the market begins, such as "Europe/Berlin"'
 
 
 def _feature_lines(facts: TableFacts, roles: ColumnRoles, leaks: Mapping[str, str]) -> Iterator[str]:
@@ -206,6 +213,7 @@ def _log_lines(facts: TableFacts, roles: ColumnRoles, path: str, reading: Readin
     yield from _reading_lines(reading)
     if time.time_formats[0] and reading.time_format is None:
         yield f"time_format = {toml_text(time.time_formats[0])}"
+    yield from _zone_lines(time)
     if not roles.market:
         yield from _market_lines(facts, roles, "market")
     yield 'currency = "EUR"  # replace it by the currency of the amounts'

@@ -14,10 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
+from typing import NoReturn
 
 import duckdb
 
-from training.errors import DataInvalid, SpecInvalid, quote_name
+from training.errors import DataInvalid, SpecInvalid, quote_name, shorten_list
 from training.sources.aliases import apply_aliases
 from training.sources.cancellations import mark_cancellations
 from training.sources.currencies import LogCurrencies, read_currencies
@@ -60,6 +61,7 @@ _NOTHING: Mapping[str, str] = {}
 _PART_LINES = 4_000_000  # the average number of lines of a part is at most this number
 # Optional columns of the log, in the order of the columns of the table `valid_lines`.
 _OPTIONAL_COLUMNS = ("basket", "product", "category", "quantity", "discount", "currency")
+_SHOWN, _VALUE_CHARACTERS = 5, 40
 _NUMERIC_COLUMNS = {"amount", "quantity", "discount"}
 _USES = {"customer_id": "customer", "currency": "currency", "amount": "amount"}
 _COLUMNS = "market, customer_id, time, amount, basket, product, category, quantity, discount"
@@ -275,12 +277,14 @@ def _classify_lines(
     reasons = " ".join(f"WHEN {rule} THEN '{code}'" for code, rule in _RULES.items())
     parameters = {"anonymous": list(log.anonymous), "until": _future_from(log)}
 
+    def select_classified(source: str, *, finds_rare: bool, place: str = "") -> str:
+        return f"""SELECT * EXCLUDE (is_unreadable, market_currency), CASE {reasons} END AS reason FROM (
+            SELECT {place}{", ".join(values)}, {own_currency} AS market_currency, {padded} AS is_padded, is_unreadable
+            FROM ({staged_select(casts, source, finds_rare=finds_rare)}))"""  # noqa: S608 - constant names, quoted text
+
     def create(table: RawTable, *, finds_rare: bool = False) -> RawTable:
         connection.execute(
-            f"""CREATE OR REPLACE TEMP TABLE classified_lines AS
-            SELECT * EXCLUDE (is_unreadable, market_currency), CASE {reasons} END AS reason FROM (
-            SELECT {", ".join(values)}, {own_currency} AS market_currency, {padded} AS is_padded, is_unreadable
-            FROM ({staged_select(casts, table.sql, finds_rare=finds_rare)}))""",  # noqa: S608 - constant names, quoted text
+            f"CREATE OR REPLACE TEMP TABLE classified_lines AS {select_classified(table.sql, finds_rare=finds_rare)}",
             parameters,
         )
         return table
@@ -290,7 +294,11 @@ def _classify_lines(
     if connection.execute(f"SELECT BOOL_OR({rare}) FROM classified_lines").fetchall()[0][0]:  # noqa: S608 - constant names, quoted text
         readable = create(readable, finds_rare=True)
     markets = connection.execute("SELECT DISTINCT market FROM classified_lines WHERE market IS NOT NULL").fetchall()
-    problems = _check_readable(connection, log, readable, casts)
+    problems, other_currencies = _check_readable(connection, log, readable, casts)
+    if other_currencies and log.other_currencies == "refuse":
+        numbered = f"(SELECT row_number() OVER () AS place, * FROM {readable.sql})"  # noqa: S608 - constant or quoted names
+        lines = select_classified(numbered, finds_rare=True, place="place, ")
+        _refuse_currencies(connection, log, readable, casts["currency"], f"({lines})", parameters)
     currencies.check_markets([market for (market,) in markets], source.name)
     return _column_summary(connection, source, casts, problems)
 
@@ -320,19 +328,67 @@ def _line_casts(
 
 def _check_readable(
     connection: duckdb.DuckDBPyConnection, log: LogSpec, table: RawTable, casts: Mapping[str, ColumnCast]
-) -> list[UnreadableValues]:
-    """Return the unreadable values; raise DataInvalid if a column has more of them than the spec allows."""
-    query = "SELECT COUNT(*), COUNT(*) FILTER (reason = 'UNREADABLE') FROM classified_lines"
-    lines, unreadable = (int(count) for count in connection.execute(query).fetchall()[0])
+) -> tuple[list[UnreadableValues], int]:
+    """Return the unreadable values and the number of lines in another currency.
+
+    Raises:
+        DataInvalid: A column has more unreadable values than the spec allows.
+    """
+    query = """SELECT COUNT(*), COUNT(*) FILTER (reason = 'UNREADABLE'), COUNT(*) FILTER (reason = 'OTHER_CURRENCY')
+        FROM classified_lines"""
+    lines, unreadable, other_currencies = (int(count) for count in connection.execute(query).fetchall()[0])
     if not unreadable:
-        return []
-    threads = connection.execute("SELECT current_setting('threads')").fetchall()[0][0]
-    # A row number is the number of the record in the file only if DuckDB keeps the order of the file.
-    connection.execute("SET preserve_insertion_order = true; SET threads = 1")
-    found = find_unreadable(connection, table, casts.values())
-    connection.execute(f"SET preserve_insertion_order = false; SET threads = {threads}")
+        return [], other_currencies
+    with _file_order(connection):
+        found = find_unreadable(connection, table, casts.values())
     refuse_unreadable(table, log, found, lines)
-    return found
+    return found, other_currencies
+
+
+@contextmanager
+def _file_order(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Keep the order of the file, so that a row number is the number of the record in the file."""
+    threads = connection.execute("SELECT current_setting('threads')").fetchall()[0][0]
+    connection.execute("SET preserve_insertion_order = true; SET threads = 1")
+    yield
+    connection.execute(f"SET preserve_insertion_order = false; SET threads = {threads}")
+
+
+def _refuse_currencies(
+    connection: duckdb.DuckDBPyConnection,
+    log: LogSpec,
+    table: RawTable,
+    cast: ColumnCast,
+    lines: str,
+    parameters: Mapping[str, object],
+) -> NoReturn:
+    """Raise DataInvalid with the other currencies of a log and the first line that has one.
+
+    Args:
+        connection: The database.
+        log: The [log] of the spec.
+        table: The log.
+        cast: The cast of the currency.
+        lines: Table expression of all lines with their places, in the order of the file.
+        parameters: The parameters of `lines`.
+    """
+    with _file_order(connection):
+        found = connection.execute(
+            f"""SELECT COALESCE(currency, ''), COUNT(*), MIN(place) FROM {lines} WHERE reason = 'OTHER_CURRENCY'
+            GROUP BY ALL ORDER BY COUNT(*) DESC, MIN(place)""",  # noqa: S608 - constant names, quoted text
+            parameters,
+        ).fetchall()
+    own = log.currency if isinstance(log.currency, str) else "that of their market"
+    shown = ", ".join(
+        shorten_list([f"{value[:_VALUE_CHARACTERS]!r} ({count:,})" for value, count, _ in found], _SHOWN, "")
+    )
+    first, _, record = min(found, key=lambda each: int(each[2]))
+    raise DataInvalid(
+        f"column {quote_name(cast.column.name)}: {sum(count for _, count, _ in found):,} lines have a currency other than {own}: {shown}, "
+        f"first {first[:_VALUE_CHARACTERS]!r} in {table.places([record])[0]} of {table.name}, and amounts in different currencies cannot be "
+        "added; correct the values, set currency in [log] to a table such as { DE = 'EUR', PL = 'PLN' } if each market has one currency, "
+        "or set other_currencies = 'leave_out' in [log]"
+    )
 
 
 def _column_summary(
@@ -375,13 +431,6 @@ def _create_valid_lines(connection: duckdb.DuckDBPyConnection, log: LogSpec, dec
     """Create the table `valid_lines` part by part; return the waterfall and the number of parts."""
     tally = connection.execute("SELECT reason, COUNT(*) FROM classified_lines GROUP BY reason").fetchall()
     counts = {str(reason or "valid"): int(count) for reason, count in tally}
-    if counts.get("OTHER_CURRENCY") and log.other_currencies == "refuse":
-        own = log.currency if isinstance(log.currency, str) else "that of their market"
-        raise DataInvalid(
-            f"the log has {counts['OTHER_CURRENCY']:,} lines in a currency other than {own}, and amounts in "
-            "different currencies cannot be added; set currency in [log] to a table such as { DE = 'EUR', PL = 'PLN' } if each "
-            "market has one currency, or set log.other_currencies = 'leave_out'"
-        )
     if not counts:
         raise DataInvalid("the log has no lines; provide a log with at least one line after the header")
     if not counts.get("valid"):

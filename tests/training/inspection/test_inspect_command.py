@@ -15,6 +15,7 @@ from tests.training.inspection.awkward_files import write_awkward_customers, wri
 from training.__main__ import fit, inspect
 from training.errors import DataInvalid
 from training.inspection.inspection import inspect_file
+from training.sources.transaction_log import SourcePaths, open_transaction_log
 from training.spec import read_spec
 from training.spec.reading import ReadingSpec
 
@@ -234,3 +235,38 @@ def test_an_ambiguous_day_is_reported(tmp_path: Path) -> None:
 
     assert formats["day"] == ["%d/%m/%Y", "%m/%d/%Y"]
     assert "can be read as '%d/%m/%Y' or '%m/%d/%Y'; set time_format in the spec" in said
+
+
+@pytest.mark.parametrize("form", ["parquet", "parquet with a zone", "csv with offsets"])
+def test_the_starter_spec_of_a_log_fits_times_of_every_form_and_amounts_of_any_name(form: str, tmp_path: Path) -> None:
+    days = pd.date_range("2024-01-01 23:30", periods=600, freq="11h")
+    table = pd.DataFrame({"Kunde": [f"K{index % 40}" for index in range(600)], "Zeit": days, "Posten": days.hour + 0.5})
+    if form != "parquet":
+        table["Zeit"] = days.tz_localize("UTC").tz_convert("Asia/Tokyo")
+    path = tmp_path / ("log.csv" if form.startswith("csv") else "log.parquet")
+    table.to_csv(path, index=False) if path.suffix == ".csv" else table.to_parquet(path, index=False)
+
+    run("training", "inspect", str(path), "--spec", str(tmp_path / "spec.toml"))
+
+    log = read_spec(tmp_path / "spec.toml").log
+    assert log is not None
+    assert (log.columns.time, log.columns.amount) == ("Zeit", "Posten")
+    assert log.time_zone == (None if form == "parquet" else "UTC")
+    with open_transaction_log(log, None, SourcePaths(tmp_path), 1) as opened:
+        assert dict(opened.waterfall)["lines used"] == 600
+        found = opened.connection.execute("SELECT MIN(time) FROM valid_lines").fetchall()
+    assert str(found[0][0]) == "2024-01-01 23:30:00"
+
+
+def test_a_declared_day_of_a_table_is_the_time_of_its_rows_in_the_starter_spec(tmp_path: Path) -> None:
+    days = pd.to_datetime(["2024-01-31", "2024-02-29"] * 50)
+    table = pd.DataFrame(
+        {"id": [f"K{index}" for index in range(100)], "bad": [0, 1] * 50, "size": range(100), "day": days}
+    )
+    table.assign(size=table["size"] % 9 + 0.5).to_parquet(tmp_path / "t.parquet", index=False)
+
+    run("training", "inspect", str(tmp_path / "t.parquet"), "--spec", str(tmp_path / "spec.toml"))
+
+    spec = read_spec(tmp_path / "spec.toml").table
+    assert spec is not None
+    assert spec.as_of_column == "day"

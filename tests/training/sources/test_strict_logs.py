@@ -153,7 +153,7 @@ REJECTED = {
             "columns": COLUMNS | {"market": "m", "currency": "w"},
             "currency": {"DE": "EUR", "PL": "PLN"},
         },
-        "the log has 1 lines in a currency other than that of their market",
+        "column 'w': 1 lines have a currency other than that of their market: 'EUR' (1), first 'EUR' in line 3 of log.csv",
     ),
     "a missing column": ("c,t\nA,2017-03-01\n", {}, "log.csv: lacks columns of the spec:\n  log.columns.amount: 'a'"),
     "a ragged line": (
@@ -276,7 +276,7 @@ def test_a_compressed_german_log_with_odd_names_is_read_exactly_and_confirmed_in
             ("00124", Decimal("-7.50"), "a;b"),
         ]
         assert log.confirmation == (
-            "log.csv: read as text with 5 columns: separator ';', decimal ',', thousands '.', encoding cp1252, gzip"
+            "log.csv: read as text with 5 columns: separator ';', decimal ',', thousands '.', encoding cp1252 (assumed: 'Größe' must be a word, otherwise set encoding), gzip"
         )
         assert log.columns[-1].use == "left out"
 
@@ -309,6 +309,21 @@ def test_each_market_has_its_own_currency_with_its_own_decimals(tmp_path: Path) 
                 ("JP", Decimal("525.000")),
                 ("KW", Decimal("0.125")),
             ]
+
+
+def test_lines_in_another_currency_are_refused_with_the_values_and_the_first_line(tmp_path: Path) -> None:
+    columns = {"customer_id": "c", "time": "t", "amount": "a", "currency": "Währung"}
+    cells = ["EUR"] * 5000 + ["usd", "", "USD", "USD"]
+    lines = "".join(f"A,2017-03-01,5,{cell}\n" for cell in cells)
+    unused = ",2017-03-01,5,GBP\n"  # a line without a customer is not counted as one in another currency
+
+    with pytest.raises(DataInvalid) as refused, open_log(tmp_path, f"c,t,a,Währung\n{unused}{lines}", columns=columns):
+        pass
+
+    assert (
+        "column 'Währung': 4 lines have a currency other than EUR: 'USD' (2), 'usd' (1), '' (1), first 'usd' in line 5,003 of "
+        "log.csv, and amounts" in fitted_refusal(refused.value)
+    )
 
 
 def test_category_shares_of_a_currency_with_three_decimals_are_exact(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_lines_in_another_currency_are_rejected_or_excluded(made: SyntheticLog, 
     log = log_of(read_spec(made.spec))
 
     with pytest.raises(
-        DataInvalid, match="lines in a currency other than EUR, and amounts in different currencies cannot be added"
+        DataInvalid, match=r"column 'Währung': \d lines have a currency other than EUR: 'CHF' \(\d\), ''"
     ):
         rule_counts(log, tmp_path)
     found = rule_counts(log.model_copy(update={"other_currencies": "leave_out"}), tmp_path)

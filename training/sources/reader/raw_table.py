@@ -276,10 +276,11 @@ def _open_text(path: Path, reading: ReadingSpec, folder: Path, numeric: NumberCo
     cells = _number_cells(_sample_cells(text), reading, numeric)
     numbers = detect_number_format(path.name, text.separator, cells, reading)
     thousands = f", thousands {numbers.thousands!r}" if numbers.thousands else ""
+    assumed = f" (assumed: {text.assumed_word!r} must be a word, otherwise set encoding)" if text.assumed_word else ""
     compression = "" if text.compression == "none" else f", {text.compression}"
     line = (
         f"{path.name}: read as text with {len(columns)} columns: separator {text.separator_name}, decimal {numbers.decimal!r}"
-        f"{thousands}, encoding {text.encoding}{compression}"
+        f"{thousands}, encoding {text.encoding}{assumed}{compression}"
     )
     if text.has_plain_bytes:
         source = _csv_sql(path, text.separator, text.first_lines, len(columns), "none")

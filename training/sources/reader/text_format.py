@@ -25,6 +25,9 @@ from training.errors import DataInvalid, quote_name, shorten_list
 from training.spec.reading import Compression, ReadingSpec
 
 _CHUNK_BYTES = 1 << 20
+_ASSUMED = "cp1252"  # the encoding of a text that is not UTF-8 and whose encoding nobody states
+_WORD_BYTES = 30
+_FOREIGN_WORD = rb"[A-Za-z]+[\x80-\xff][A-Za-z\x80-\xff]*|[\x80-\xff]+[A-Za-z\x80-\xff]+"  # not a lone sign such as €
 SAMPLE_RECORDS = 2000
 _NAMES_SHOWN = 10
 _COLUMNS_MAX = 10_000
@@ -78,6 +81,7 @@ class TextFormat:
         sample: The first records after the header.
         digest: SHA-256 of the file.
         is_ascii: True if every character of the file is known to be ASCII.
+        assumed_word: If the encoding is assumed, the first word with a letter that is not ASCII; otherwise "".
         has_plain_bytes: True if the file is neither compressed nor in an encoding other than UTF-8.
     """
 
@@ -90,6 +94,7 @@ class TextFormat:
     sample: tuple[tuple[str, ...], ...]
     digest: str
     is_ascii: bool
+    assumed_word: str = ""
 
     @property
     def has_plain_bytes(self) -> bool:
@@ -219,7 +224,20 @@ def detect_text_format(path: Path, reading: ReadingSpec) -> TextFormat:
     check_column_count(path.name, len(header))
     _check_header(path, header)
     sample = tuple(tuple(record) for record in records[1:])
-    return TextFormat(path, compression, encoding, separator, first_lines, header, sample, digest, is_ascii)
+    word = _first_foreign_word(path, compression, encoding) if encoding == _ASSUMED and reading.encoding is None else ""
+    return TextFormat(path, compression, encoding, separator, first_lines, header, sample, digest, is_ascii, word)
+
+
+def _first_foreign_word(path: Path, compression: Compression, encoding: str) -> str:
+    """Return the first word of a file with a letter that is not ASCII; "" if there is none.
+
+    It shows a person whether the encoding is right.
+    """
+    with _open_bytes(path, compression) as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            if found := re.search(_FOREIGN_WORD, chunk):
+                return found[0][:_WORD_BYTES].decode(encoding, "replace")
+    return ""
 
 
 def _detect_compression(path: Path) -> Compression:
@@ -267,7 +285,7 @@ def _detect_encoding(path: Path, compression: Compression, start: bytes, stated:
     if is_utf8 and not decoder.getstate()[0]:
         return "utf-8", digest.hexdigest(), is_ascii
     _check_single_encoding(path, compression)
-    return "cp1252", digest.hexdigest(), False
+    return _ASSUMED, digest.hexdigest(), False
 
 
 def _continues_utf8(decoder: codecs.IncrementalDecoder, chunk: bytes) -> bool:

@@ -66,6 +66,22 @@ def test_a_german_file_is_read_in_every_encoding_and_compression(
 
 
 @pytest.mark.parametrize(
+    ("encoding", "word"), [("cp1252", "Größe"), ("cp850", "Gr”áe"), ("mac_roman", "Grš§e"), ("cp1250", "Größe")]
+)
+def test_an_assumed_encoding_is_confirmed_with_a_word_by_which_a_person_can_judge_it(
+    encoding: str, word: str, tmp_path: Path
+) -> None:
+    data = GERMAN.encode(encoding)
+    assumed = open_bytes_as(tmp_path, data)
+    assert assumed.confirmation.endswith(f"encoding cp1252 (assumed: {word!r} must be a word, otherwise set encoding)")
+    russian = open_bytes_as(tmp_path, "Клиент;x\n€;1\n".encode("cp1251"))
+    assert "(assumed: 'Êëèåíò' must be a word" in russian.confirmation
+    stated = open_bytes_as(tmp_path, data, encoding=encoding)
+    assert rows_of(stated, tmp_path) == GERMAN_ROWS
+    assert "assumed" not in stated.confirmation
+
+
+@pytest.mark.parametrize(
     ("data", "expected"),
     [
         (b"sep=|\r\na|b\r\n1|2\r\n", [("1", "2")]),
