@@ -128,9 +128,7 @@ class ColumnCast:
         """
         if self.kind == "customer" and self.column.is_text:
             exempt = f" AND NOT {_is_one_of(value, self.exempt)}" if self.exempt else ""
-            words = _is_word(value, *_LOGICAL_WORDS, *_MISSING_WORDS)
-            # The cheap test for a point is first, because few customers have one.
-            return f"(({words} OR (contains({value}, '.') AND {_is_scientific(value)})){exempt})"
+            return f"({_is_word(value, *_LOGICAL_WORDS, *_MISSING_WORDS)}{exempt})"
         return f"(NOT {value} {self.span})" if self.span else "false"
 
     @property
@@ -287,7 +285,10 @@ def _key_value(table: RawTable, column: RawColumn, kind: str, missing: Collectio
     value = _log_text(table, column, missing)
     if kind != "customer":
         return value, ""
-    value = rf"CASE WHEN suffix({_raw_text(column)}, '.0') THEN regexp_replace({written}, '^([0-9]+)\.0$', '\1') ELSE {value} END"
+    raw = _raw_text(column)
+    # A plus makes a number in scientific notation an invalid customer, without another test of every customer.
+    pointed = rf"CASE WHEN {_is_scientific(written)} THEN '+' || {written} ELSE regexp_replace({written}, '^([0-9]+)\.0$', '\1') END"
+    value = f"CASE WHEN contains({raw}, '.') THEN {pointed} ELSE {value} END"
     return value, (
         f"WHEN {_is_word(value, *_LOGICAL_WORDS)} THEN 'LOGICAL_AS_CUSTOMER' "
         f"WHEN {_is_word(value, *_MISSING_WORDS)} THEN 'MARKER_AS_CUSTOMER' "
