@@ -431,6 +431,8 @@ class Application:
                 threads=self.replays,
             ),
             decision_search=DecisionSearch(
+                log=log,
+                readings=readings,
                 decisions=DecisionIndex(self.database),
                 samples=self.samples,
                 proofs=proofs,

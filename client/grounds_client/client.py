@@ -712,17 +712,27 @@ class Client:
         return response
 
     def list_decisions(
-        self, decision_filter: sample_pb2.DecisionFilter | None = None, *, page_size: int = DEFAULT_PAGE_SIZE
+        self,
+        decision_filter: sample_pb2.DecisionFilter | None = None,
+        *,
+        customer_id: str = "",
+        purpose: str = "",
+        page_size: int = DEFAULT_PAGE_SIZE,
     ) -> Iterator[sample_pb2.DecisionSummary]:
         """Yield decisions, newest first. Pages are fetched while the caller iterates.
 
         Args:
             decision_filter: Which decisions to list; None means all.
+            customer_id: Only decisions about this customer of the filter's market. The server records each page as a
+                reading of evidence.
+            purpose: Why they are read; required with `customer_id`.
             page_size: Decisions fetched with one call, up to 1,000.
         """
         token = ""
         while True:
-            page = self.list_decisions_page(decision_filter, page_size=page_size, page_token=token)
+            page = self.list_decisions_page(
+                decision_filter, customer_id=customer_id, purpose=purpose, page_size=page_size, page_token=token
+            )
             yield from page.decisions
             token = page.next_page_token
             if not token:
@@ -758,6 +768,8 @@ class Client:
         self,
         decision_filter: sample_pb2.DecisionFilter | None = None,
         *,
+        customer_id: str = "",
+        purpose: str = "",
         page_size: int = DEFAULT_PAGE_SIZE,
         page_token: str = "",
     ) -> sample_pb2.ListDecisionsResponse:
@@ -765,10 +777,19 @@ class Client:
 
         Args:
             decision_filter: Which decisions to list; None means all.
+            customer_id: Only decisions about this customer of the filter's market. The server records the page as a
+                reading of evidence.
+            purpose: Why they are read; required with `customer_id`.
             page_size: Decisions on the page, up to 1,000.
             page_token: The next_page_token of the previous page; "" for the first page.
         """
-        request = sample_pb2.ListDecisionsRequest(filter=decision_filter, page_size=page_size, page_token=page_token)
+        request = sample_pb2.ListDecisionsRequest(
+            filter=decision_filter,
+            customer_id=customer_id,
+            purpose=purpose,
+            page_size=page_size,
+            page_token=page_token,
+        )
         response: sample_pb2.ListDecisionsResponse = self._call(self._audit.ListDecisions, request)
         return response
 

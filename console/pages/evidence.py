@@ -9,10 +9,10 @@ from starlette.responses import RedirectResponse, Response
 
 from console.field_table import field_table
 from console.log_key import choose_log_key
-from console.pages.form import Form
+from console.pages.form import Form, FormInvalid
 from console.pages.papers import note_reading
 from console.purpose import require_purpose
-from console.rendering import render_page, render_parts
+from console.rendering import render_markup, render_page, render_parts
 from grounds.audit.v1 import sample_pb2
 from grounds.credit.v1 import credit_pb2
 from grounds_client import Client
@@ -27,13 +27,26 @@ _DECISION_NAMES = [enum_name(credit_pb2.Decision, number) for number in credit_p
 
 
 def list_decisions(request: Request, client: Client) -> Response:
-    """Show decisions, newest first, or the one decision whose id was typed."""
+    """Show decisions, newest first, or the one decision whose id was typed.
+
+    The server records a list of the decisions about one customer as a reading, so such a list needs a purpose.
+    """
     form = Form(request)
     if decision_id := form.text("decision_id"):
         return RedirectResponse(f"/evidence/{quote(decision_id, safe='')}", 303)
-    wanted = _filter(form)
+    wanted, customer = _filter(form), form.text("customer")
     form.check()
-    page = client.list_decisions_page(wanted, page_size=_PAGE_SIZE, page_token=form.text("page_token"))
+    if customer and not wanted.market:
+        raise FormInvalid(
+            ["market: is required with a customer, because customer numbers are unique in one market only"]
+        )
+    page = client.list_decisions_page(
+        wanted,
+        customer_id=customer,
+        purpose=require_purpose(request) if customer else "",
+        page_size=_PAGE_SIZE,
+        page_token=form.text("page_token"),
+    )
     return render_page(
         request,
         "decisions.html",
@@ -41,6 +54,7 @@ def list_decisions(request: Request, client: Client) -> Response:
         form=form,
         decision_names=_DECISION_NAMES,
         decisions=page.decisions,
+        reading=page.reading if page.HasField("reading") else None,
         next_query=urlencode(form.entries | {"page_token": page.next_page_token}) if page.next_page_token else "",
     )
 
@@ -95,7 +109,8 @@ def show_evidence(request: Request, client: Client) -> Response:
     checks = check_decision_evidence(evidence, key.key, given=key.is_given)
     parts = decision_parts(evidence, replay, checks, purpose=purpose, key=key.description)
     form = note_reading(request, evidence, purpose)
-    shown = chain([] if form is None else [form], parts, [field_table(evidence)])
+    link = render_markup("customer_link.html", customer=evidence.request.customer)
+    shown = chain([] if form is None else [form], parts, [link, field_table(evidence)])
     return render_parts(request, f"Evidence of credit decision {decision_id}", shown)
 
 

@@ -67,6 +67,25 @@ def test_the_loan_desk_finds_every_decision_about_a_customer(auditor: Browser, p
     )
 
 
+def test_an_auditor_finds_every_decision_about_a_customer_and_the_reading_is_recorded(pages: Pages) -> None:
+    browser, path = Browser(pages.url), "/decisions?market=DE&customer=C00000"
+    with Client(pages.address) as client:
+        known = [each.decision_id for each in client.list_customer_decisions("DE", "C00000")]
+        before = int(client.get_checkpoint().checkpoint.split("\n")[1])
+        form = browser.get(path)
+        page = browser.post("/purpose", purpose=PURPOSE, next=path)
+        after = int(client.get_checkpoint().checkpoint.split("\n")[1])
+
+    assert "Why do you read evidence?" in form.html
+    assert page.url == pages.url + path
+    assert re.findall(r'href="/evidence/([0-9a-f-]{36})"', page.html) == known[:50]
+    assert f"read for: {PURPOSE}. This reading is itself record {before} of the record log" in text_of(page.html)
+    assert after == before + 1
+    assert f'href="{html.escape(path)}"' in browser.get(f"/evidence/{pages.decision_ids[0]}").html
+    refused = browser.get("/decisions?customer=C00000")
+    assert (refused.status, "market: is required with a customer" in refused.html) == (400, True)
+
+
 def test_no_evidence_is_read_before_a_purpose_is_stated_and_every_reading_is_recorded_with_it(pages: Pages) -> None:
     browser, path = Browser(pages.url), f"/evidence/{pages.decision_ids[1]}"
     with Client(pages.address) as client:

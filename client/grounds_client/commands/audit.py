@@ -140,15 +140,34 @@ def decisions(
     caller: _Caller = "",
     start: _From = None,
     end: _To = None,
+    customer: Annotated[
+        str,
+        typer.Option(
+            help="Only decisions about this customer of --market. The server records the reading; state --purpose."
+        ),
+    ] = "",
+    purpose: Annotated[
+        str,
+        typer.Option(
+            help="With --customer: why you read them. The server records this text; do not identify a customer in it."
+        ),
+    ] = "",
     count: Annotated[int, typer.Option(help="How many decisions.", min=1)] = 20,
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJsonLines = False,
 ) -> None:
-    """List decisions, newest first, by market, bundle, decision, grade, caller and time."""
+    """List decisions, newest first, by market, bundle, decision, grade, caller, time and customer."""
+    if customer and not (market and purpose):
+        raise typer.BadParameter("needs --market and --purpose", param_hint="--customer")
+    if purpose and not customer:
+        raise typer.BadParameter("is valid only with --customer", param_hint="--purpose")
     chosen = _decision_filter(market=market, decision=decision, grade=grade, caller=caller, start=start, end=end)
     with connect(address) as client:
         chosen.bundle_id = resolve_bundle_id(client, bundle, "--bundle") if bundle else ""
-        summaries = list(islice(client.list_decisions(chosen, page_size=min(count, DEFAULT_PAGE_SIZE)), count))
+        found = client.list_decisions(
+            chosen, customer_id=customer, purpose=purpose, page_size=min(count, DEFAULT_PAGE_SIZE)
+        )
+        summaries = list(islice(found, count))
     if as_json:
         print_json_lines(summaries)
     else:

@@ -10,7 +10,7 @@ from grounds.explain.v1 import explain_pb2
 from grounds_record.leaf_tiles import LeafProof
 from server.edges.audit.decision_evidence import BundleEvidenceCache
 from server.edges.audit.proofs import newest_inclusion
-from server.edges.audit.readings import Reading, ReadingRecorder, RunReading
+from server.edges.audit.readings import CustomerReading, Reading, ReadingRecorder
 from server.edges.churn.messages import RiskWriter, risk_explanation_message, run_message
 from server.edges.explanations import timestamp
 from server.edges.identity.callers import Caller
@@ -139,8 +139,9 @@ def run_reading(
 ) -> Reading:
     """Return the reading to record for a request of GetChurnEvidence or ReplayChurnRisk."""
     customer = request.customer
-    run = RunReading(request.run_id, customer.market, rows.log.customer_tag(customer.market, customer.customer_id))
-    return Reading(caller.name, run_record_id(request.run_id), method, request.purpose, modes, bundle_id, run)
+    tag = rows.log.customer_tag(customer.market, customer.customer_id)
+    about = CustomerReading(customer.market, tag, request.run_id)
+    return Reading(caller.name, run_record_id(request.run_id), method, request.purpose, modes, bundle_id, about)
 
 
 def _risk_message(found: PredictionEvidence, locale: str) -> churn_pb2.ChurnRisk:

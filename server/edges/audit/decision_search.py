@@ -1,11 +1,15 @@
-"""Lists and random samples of decisions. Both read only record headers, which contain no personal data."""
+"""Lists and random samples of decisions. Both read only record headers, which contain no personal data.
+
+Which decisions are about one person is personal data, so a list of the decisions about a customer is recorded as a reading.
+"""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from grounds.audit.v1 import sample_pb2 as pb
 from grounds.credit.v1 import credit_pb2
 from server.edges.audit.proofs import check_tree_size
+from server.edges.audit.readings import CustomerReading, Reading, ReadingRecorder
 from server.edges.credit.decision_records import decision_of_label, label_of_decision
 from server.edges.explanations import time_from_timestamp, timestamp
 from server.edges.identity.callers import Caller
@@ -15,6 +19,7 @@ from server.edges.thread_pool import StoreThreads
 from server.errors import RequestInvalid, Violation, summarize_violations
 from server.stores.record_log.decision_index import DecisionCursor, DecisionIndex, DecisionQuery
 from server.stores.record_log.entries import time_from_us
+from server.stores.record_log.log import RecordLog
 from server.stores.record_log.proofs import ProofReader
 from server.stores.record_log.sampling import SampleDrawer, SampleQuery
 
@@ -51,6 +56,8 @@ class DecisionSearch:
     def __init__(
         self,
         *,
+        log: RecordLog,
+        readings: ReadingRecorder,
         decisions: DecisionIndex,
         samples: SampleDrawer,
         proofs: ProofReader,
@@ -58,6 +65,7 @@ class DecisionSearch:
         threads: StoreThreads,
         priority: LoanDeskPriority,
     ) -> None:
+        self._log, self._readings = log, readings
         self._decisions, self._samples = decisions, samples
         self._proofs, self._tokens, self._threads, self._priority = proofs, tokens, threads, priority
 
@@ -66,13 +74,23 @@ class DecisionSearch:
 
         The page is read and encoded in parts, so that calls of the loan desk wait for one part at most. The joined
         parts are one valid message, because Protobuf concatenates the elements of a repeated field. While the loan desk
-        is busy, the page may end early; its token continues it.
+        is busy, the page may end early; its token continues it. A page about one customer is recorded as a reading
+        first.
+
+        Raises:
+            PageTokenInvalid: The token is invalid, or was issued for a different caller, method, filter or customer.
+            StoreUnavailable: The database does not answer, or the reading was not recorded.
         """
         end = time.monotonic() + _PAGE_SECONDS_MAX
         tokens, query = self._tokens.for_caller(caller), _query(request.filter)
-        position = tokens.read_position(request.page_token, _TOKEN_KIND, request.filter, 2)
+        condition = pb.ListDecisionsRequest(filter=request.filter, customer_id=request.customer_id)
+        position = tokens.read_position(request.page_token, _TOKEN_KIND, condition, 2)
         cursor, missing = DecisionCursor(*position) if position else None, page_size(request.page_size)
         parts = list[bytes]()
+        if request.customer_id:
+            tag = self._log.customer_tag(request.filter.market, request.customer_id)
+            query = replace(query, customer_tag=tag)
+            parts.append(await self._record_reading(request, tag, caller))
         while True:
             part = await self._threads.run(self._encode_part, query, cursor, min(missing, _PART_ROWS))
             parts.append(part.content)
@@ -80,11 +98,17 @@ class DecisionSearch:
             if cursor is None:
                 break
             if not missing or time.monotonic() >= end:
-                token = tokens.write_position(_TOKEN_KIND, request.filter, [cursor.time_us, cursor.index])
+                token = tokens.write_position(_TOKEN_KIND, condition, [cursor.time_us, cursor.index])
                 parts.append(pb.ListDecisionsResponse(next_page_token=token).SerializeToString())
                 break
             await self._priority.wait()
         return b"".join(parts)
+
+    async def _record_reading(self, request: pb.ListDecisionsRequest, tag: str, caller: Caller) -> bytes:
+        """Record that the decisions about a customer are read; return the encoded part of the page that names the record."""
+        about = CustomerReading(request.filter.market, tag)
+        reading = Reading(caller.name, "", "ListDecisions", request.purpose, customer=about)
+        return pb.ListDecisionsResponse(reading=await self._readings.record(reading)).SerializeToString()
 
     def _encode_part(self, query: DecisionQuery, cursor: DecisionCursor | None, count: int) -> "_PagePart":
         """Read and encode the next `count` decisions of a page."""

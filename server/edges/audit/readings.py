@@ -17,18 +17,18 @@ EVIDENCE_READING = "EVIDENCE_READING"
 
 
 @dataclass(frozen=True, slots=True)
-class RunReading:
-    """The scoring run and the customer of a reading of churn evidence.
+class CustomerReading:
+    """The customer of a reading that does not name a decision: of churn evidence, or of a list of decisions.
 
     Attributes:
-        run_id: The id of the scoring run.
         market: The market of the customer.
         tag: The keyed hash that identifies the customer in record headers.
+        run_id: The id of the scoring run; "" for a list of decisions.
     """
 
-    run_id: str
     market: str
     tag: str
+    run_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +37,12 @@ class Reading:
 
     Attributes:
         caller: The name of the caller.
-        record_id: The id of the record that is read: a decision's record or a scoring run's record.
+        record_id: The id of the record that is read: a decision's record or a scoring run's record; "" for a list.
         method: The name of the AuditService method.
         purpose: The purpose that the auditor stated.
         modes: The modes of a replay; empty for other readings.
         bundle_id: The id of the bundle of a what-if; "" if the request has no what-if.
-        run: The scoring run and the customer, for churn evidence; None for a decision.
+        customer: The customer, for churn evidence and for a list; None for a decision.
     """
 
     caller: str
@@ -51,7 +51,7 @@ class Reading:
     purpose: str
     modes: Sequence[evidence_pb2.ReplayMode] = ()
     bundle_id: str = ""
-    run: RunReading | None = None
+    customer: CustomerReading | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,16 +122,17 @@ class ReadingRecorder:
 
         The record is encrypted with the log's own key, not with the customer's key, so that it stays readable after the
         customer is erased. The record of a reading refers to the record that was read. A decision's record identifies
-        its customer. A run's record covers many customers, so the reading's header contains the customer's tag.
+        its customer. A run's record and a list cover many records, so the reading's header contains the customer's tag.
 
         Raises:
             StoreUnavailable: The reading was not recorded, so the evidence must not be returned.
         """
-        time, run = self._clock(), reading.run
+        time, customer = self._clock(), reading.customer
+        subject = {SUBJECT_LABEL: reading.record_id} if reading.record_id else {}
         body = evidence_pb2.EvidenceReadingRecord(
-            decision_id="" if run else reading.record_id,
-            run_id=run.run_id if run else "",
-            market=run.market if run else "",
+            decision_id="" if customer else reading.record_id,
+            run_id=customer.run_id if customer else "",
+            market=customer.market if customer else "",
             method=reading.method,
             purpose=reading.purpose,
             modes=reading.modes,
@@ -145,8 +146,8 @@ class ReadingRecorder:
             time=time,
             caller=reading.caller,
             body=body.SerializeToString(deterministic=True),
-            subject_tag=run.tag if run else "",
-            labels={SUBJECT_LABEL: reading.record_id, "method": reading.method},
+            subject_tag=customer.tag if customer else "",
+            labels=subject | {"method": reading.method},
         )
         record = await self._recorder.record(entry)
         return evidence_pb2.EvidenceReading(record_id=entry.record_id, index=record.index)

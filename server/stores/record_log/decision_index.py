@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, or_, select
+from sqlalchemy import CTE, ColumnElement, FromClause, Row, and_, or_, select
 
 from server.stores.database import Database
 from server.stores.record_log.entries import us_since_epoch
@@ -28,6 +28,7 @@ class DecisionQuery:
         decision: Outcome of the decision.
         grade: Grade of the decision.
         caller: Name of the calling system.
+        customer_tag: Tag of the customer. Only pages support it.
     """
 
     start: dt.datetime | None = None
@@ -37,18 +38,20 @@ class DecisionQuery:
     decision: str = ""
     grade: str = ""
     caller: str = ""
+    customer_tag: str = ""
 
-    def conditions(self) -> list[ColumnElement[bool]]:
-        """Return the conditions on columns of RECORDS. One database index contains all these columns."""
+    def conditions(self, source: FromClause = RECORDS) -> list[ColumnElement[bool]]:
+        """Return the conditions, except on the customer, on columns of a source. One database index contains all of them."""
+        columns = source.c
         start, end = self.time_range()
-        found = [RECORDS.c.kind == CREDIT_DECISION]
+        found = [columns.kind == CREDIT_DECISION]
         # Omit a bound that excludes nothing. SQLite uses only one lower and one upper bound for an index search, and could choose
         # this bound instead of the end of the previous page.
         if self.start is not None:
-            found.append(RECORDS.c.time_us >= start)
+            found.append(columns.time_us >= start)
         if self.end is not None:
-            found.append(RECORDS.c.time_us < end)
-        return found + [RECORDS.c[name] == wanted for name, wanted in self.column_values().items()]
+            found.append(columns.time_us < end)
+        return found + [columns[name] == wanted for name, wanted in self.column_values().items()]
 
     def time_range(self) -> tuple[int, int]:
         """Return the time range [start, end) in microseconds since 1970."""
@@ -123,12 +126,26 @@ class DecisionIndex:
         Returns:
             Rows with record_id, record_index, time_us, market, bundle_id, decision, grade and caller.
         """
-        wanted = select(*(RECORDS.c[name] for name in _SUMMARY)).where(*query.conditions())
+        source = _decisions_about(query.customer_tag) if query.customer_tag else RECORDS
+        columns = source.c
+        wanted = select(*(columns[name] for name in _SUMMARY)).where(*query.conditions(source))
         if after is not None:
-            earlier = RECORDS.c.time_us < after.time_us
-            same = and_(RECORDS.c.time_us == after.time_us, RECORDS.c.record_index < after.index)
+            earlier = columns.time_us < after.time_us
+            same = and_(columns.time_us == after.time_us, columns.record_index < after.index)
             # The first condition is redundant, but the database needs it for the index search.
-            wanted = wanted.where(RECORDS.c.time_us <= after.time_us, or_(earlier, same))
-        wanted = wanted.order_by(RECORDS.c.time_us.desc(), RECORDS.c.record_index.desc()).limit(count)
+            wanted = wanted.where(columns.time_us <= after.time_us, or_(earlier, same))
+        wanted = wanted.order_by(columns.time_us.desc(), columns.record_index.desc()).limit(count)
         with self._database.reading() as connection:
             return connection.execute(wanted).all()
+
+
+def _decisions_about(customer_tag: str) -> CTE:
+    """Return the decisions about one customer.
+
+    They are read first: with all conditions in one query, a database would rather walk through the decisions about everybody
+    in the order of the list.
+    """
+    found = select(*(RECORDS.c[name] for name in ("kind", *_SUMMARY))).where(
+        RECORDS.c.customer_tag == customer_tag, RECORDS.c.kind == CREDIT_DECISION
+    )
+    return found.cte("decisions_about").prefix_with("MATERIALIZED")

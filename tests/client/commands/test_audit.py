@@ -20,7 +20,7 @@ from server.stores.key_tables import WRAPPED_KEYS
 from tests.client.command_line import run, run_streams
 from tests.client.page import Page
 from tests.conftest import START_RECORDS, Serving
-from tests.server.audits import PURPOSE, read_row, score_customer, set_columns
+from tests.server.audits import PURPOSE, read_readings, read_row, score_customer, set_columns
 from tests.server.requests import euros, numbers
 from tests.server.servers import copy_bundle
 from tests.small import SmallFamily
@@ -321,3 +321,23 @@ async def test_activations_show_what_served_a_market_at_a_time_even_if_no_decisi
     assert bundle["author"] == {"source": "CHANGE_SOURCE_SERVER"}
     assert len(everything.splitlines()) == 2
     assert (status, earlier) == (0, "")
+
+
+async def test_the_decisions_about_a_customer_are_listed_with_a_purpose_only(serving: Serving) -> None:
+    wanted = (await score_customer(serving, 0)).record_ref.decision_id
+    other = (await score_customer(serving, 2)).record_ref.decision_id
+    words = ("decisions", "--market", "DE", "--customer", "C00000")
+
+    status, printed = await run(serving, *words, "--purpose", PURPOSE)
+    refused = [
+        (await run(serving, *each))[0]
+        for each in (
+            words,
+            ("decisions", "--customer", "C00000", "--purpose", PURPOSE),
+            ("decisions", "--purpose", PURPOSE),
+        )
+    ]
+
+    assert (status, wanted in printed, other in printed) == (0, True, False)
+    assert refused == [2, 2, 2]
+    assert [each.purpose for each in read_readings(serving)] == [PURPOSE]

@@ -261,7 +261,9 @@ class AuditServiceServicer:
 
     def ListDecisions(self, request, context):
         """Lists decisions by the fields of their headers, newest first. Headers contain
-        no personal data, so the call is not recorded as a reading.
+        no personal data, so the call is not recorded as a reading, unless it asks for
+        the decisions about one customer: which of them are about a person is personal
+        data. The list of an unknown customer is empty.
 
         Reasons: PAGE_TOKEN_INVALID (INVALID_ARGUMENT).
         """

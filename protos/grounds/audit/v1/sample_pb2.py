@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from grounds.audit.v1 import evidence_pb2 as grounds_dot_audit_dot_v1_dot_evidence__pb2
 from grounds.credit.v1 import credit_pb2 as grounds_dot_credit_dot_v1_dot_credit__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dgrounds/audit/v1/sample.proto\x12\x10grounds.audit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1egrounds/credit/v1/credit.proto\"\xeb\x02\n\x0e\x44\x65\x63isionFilter\x12\x39\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12\x35\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x65ndTime\x12,\n\x06market\x18\x03 \x01(\tB\x14\xbaH\x11r\x0c\x32\n^[A-Z]{2}$\xd8\x01\x01R\x06market\x12\x35\n\tbundle_id\x18\x04 \x01(\tB\x18\xbaH\x15r\x10\x32\x0e^[0-9a-f]{64}$\xd8\x01\x01R\x08\x62undleId\x12\x41\n\x08\x64\x65\x63ision\x18\x05 \x01(\x0e\x32\x1b.grounds.credit.v1.DecisionB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x08\x64\x65\x63ision\x12\x1d\n\x05grade\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18\x10R\x05grade\x12 \n\x06\x63\x61ller\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x06\x63\x61ller\"\x9f\x01\n\x14ListDecisionsRequest\x12\x38\n\x06\x66ilter\x18\x01 \x01(\x0b\x32 .grounds.audit.v1.DecisionFilterR\x06\x66ilter\x12$\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\"\x80\x01\n\x15ListDecisionsResponse\x12?\n\tdecisions\x18\x01 \x03(\x0b\x32!.grounds.audit.v1.DecisionSummaryR\tdecisions\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa1\x02\n\x0f\x44\x65\x63isionSummary\x12\x1f\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\tR\ndecisionId\x12\x14\n\x05index\x18\x02 \x01(\x03R\x05index\x12;\n\x0b\x64\x65\x63ide_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ndecideTime\x12\x16\n\x06market\x18\x04 \x01(\tR\x06market\x12\x1b\n\tbundle_id\x18\x05 \x01(\tR\x08\x62undleId\x12\x37\n\x08\x64\x65\x63ision\x18\x06 \x01(\x0e\x32\x1b.grounds.credit.v1.DecisionR\x08\x64\x65\x63ision\x12\x14\n\x05grade\x18\x07 \x01(\tR\x05grade\x12\x16\n\x06\x63\x61ller\x18\x08 \x01(\tR\x06\x63\x61ller\"\x8a\x02\n\x16SampleDecisionsRequest\x12\x38\n\x06\x66ilter\x18\x01 \x01(\x0b\x32 .grounds.audit.v1.DecisionFilterR\x06\x66ilter\x12\x1e\n\x04seed\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x04seed\x12\x1e\n\x04size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x01R\x04size\x12$\n\ttree_size\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x08treeSize\x12P\n\x0bstratify_by\x18\x05 \x03(\x0e\x32\x1c.grounds.audit.v1.StratumKeyB\x11\xbaH\x0e\x92\x01\x0b\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00R\nstratifyBy\"\xba\x01\n\x17SampleDecisionsResponse\x12\x1b\n\ttree_size\x18\x01 \x01(\x03R\x08treeSize\x12)\n\x10population_count\x18\x02 \x01(\x03R\x0fpopulationCount\x12\x37\n\x06strata\x18\x03 \x03(\x0b\x32\x1f.grounds.audit.v1.SampleStratumR\x06strata\x12\x1e\n\ncheckpoint\x18\x04 \x01(\tR\ncheckpoint\"\xc4\x01\n\rSampleStratum\x12\x16\n\x06market\x18\x01 \x01(\tR\x06market\x12\x37\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0e\x32\x1b.grounds.credit.v1.DecisionR\x08\x64\x65\x63ision\x12\x14\n\x05grade\x18\x03 \x01(\tR\x05grade\x12)\n\x10population_count\x18\x04 \x01(\x03R\x0fpopulationCount\x12!\n\x0c\x64\x65\x63ision_ids\x18\x05 \x03(\tR\x0b\x64\x65\x63isionIds*r\n\nStratumKey\x12\x1b\n\x17STRATUM_KEY_UNSPECIFIED\x10\x00\x12\x16\n\x12STRATUM_KEY_MARKET\x10\x01\x12\x18\n\x14STRATUM_KEY_DECISION\x10\x02\x12\x15\n\x11STRATUM_KEY_GRADE\x10\x03\x42\x89\x01\n\x14\x63om.grounds.audit.v1B\x0bSampleProtoP\x01Z\'grounds.local/contract/audit/v1;auditv1\xaa\x02\x10Grounds.Audit.V1\xca\x02\x10Grounds\\Audit\\V1\xea\x02\x12Grounds::Audit::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dgrounds/audit/v1/sample.proto\x12\x10grounds.audit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fgrounds/audit/v1/evidence.proto\x1a\x1egrounds/credit/v1/credit.proto\"\xeb\x02\n\x0e\x44\x65\x63isionFilter\x12\x39\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12\x35\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x65ndTime\x12,\n\x06market\x18\x03 \x01(\tB\x14\xbaH\x11r\x0c\x32\n^[A-Z]{2}$\xd8\x01\x01R\x06market\x12\x35\n\tbundle_id\x18\x04 \x01(\tB\x18\xbaH\x15r\x10\x32\x0e^[0-9a-f]{64}$\xd8\x01\x01R\x08\x62undleId\x12\x41\n\x08\x64\x65\x63ision\x18\x05 \x01(\x0e\x32\x1b.grounds.credit.v1.DecisionB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x08\x64\x65\x63ision\x12\x1d\n\x05grade\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18\x10R\x05grade\x12 \n\x06\x63\x61ller\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x06\x63\x61ller\"\x89\x04\n\x14ListDecisionsRequest\x12\x38\n\x06\x66ilter\x18\x01 \x01(\x0b\x32 .grounds.audit.v1.DecisionFilterR\x06\x66ilter\x12$\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\x12\x45\n\x0b\x63ustomer_id\x18\x04 \x01(\tB$\x80\x01\x01\xbaH\x1er\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\xd8\x01\x01R\ncustomerId\x12)\n\x07purpose\x18\x05 \x01(\tB\x0f\xbaH\x0cr\x07\x18\xf4\x03\x32\x02\\S\xd8\x01\x01R\x07purpose:\xf5\x01\xbaH\xf1\x01\x1a\x88\x01\n\rlist.customer\x12+customer_id needs filter.market and purpose\x1aJthis.customer_id == \'\' || (this.filter.market != \'\' && this.purpose != \'\')\x1a\x64\n\x0clist.purpose\x12&purpose is valid only with customer_id\x1a,this.customer_id != \'\' || this.purpose == \'\'\"\xbd\x01\n\x15ListDecisionsResponse\x12?\n\tdecisions\x18\x01 \x03(\x0b\x32!.grounds.audit.v1.DecisionSummaryR\tdecisions\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12;\n\x07reading\x18\x03 \x01(\x0b\x32!.grounds.audit.v1.EvidenceReadingR\x07reading\"\xa1\x02\n\x0f\x44\x65\x63isionSummary\x12\x1f\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\tR\ndecisionId\x12\x14\n\x05index\x18\x02 \x01(\x03R\x05index\x12;\n\x0b\x64\x65\x63ide_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ndecideTime\x12\x16\n\x06market\x18\x04 \x01(\tR\x06market\x12\x1b\n\tbundle_id\x18\x05 \x01(\tR\x08\x62undleId\x12\x37\n\x08\x64\x65\x63ision\x18\x06 \x01(\x0e\x32\x1b.grounds.credit.v1.DecisionR\x08\x64\x65\x63ision\x12\x14\n\x05grade\x18\x07 \x01(\tR\x05grade\x12\x16\n\x06\x63\x61ller\x18\x08 \x01(\tR\x06\x63\x61ller\"\x8a\x02\n\x16SampleDecisionsRequest\x12\x38\n\x06\x66ilter\x18\x01 \x01(\x0b\x32 .grounds.audit.v1.DecisionFilterR\x06\x66ilter\x12\x1e\n\x04seed\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x04seed\x12\x1e\n\x04size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x01R\x04size\x12$\n\ttree_size\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x08treeSize\x12P\n\x0bstratify_by\x18\x05 \x03(\x0e\x32\x1c.grounds.audit.v1.StratumKeyB\x11\xbaH\x0e\x92\x01\x0b\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00R\nstratifyBy\"\xba\x01\n\x17SampleDecisionsResponse\x12\x1b\n\ttree_size\x18\x01 \x01(\x03R\x08treeSize\x12)\n\x10population_count\x18\x02 \x01(\x03R\x0fpopulationCount\x12\x37\n\x06strata\x18\x03 \x03(\x0b\x32\x1f.grounds.audit.v1.SampleStratumR\x06strata\x12\x1e\n\ncheckpoint\x18\x04 \x01(\tR\ncheckpoint\"\xc4\x01\n\rSampleStratum\x12\x16\n\x06market\x18\x01 \x01(\tR\x06market\x12\x37\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0e\x32\x1b.grounds.credit.v1.DecisionR\x08\x64\x65\x63ision\x12\x14\n\x05grade\x18\x03 \x01(\tR\x05grade\x12)\n\x10population_count\x18\x04 \x01(\x03R\x0fpopulationCount\x12!\n\x0c\x64\x65\x63ision_ids\x18\x05 \x03(\tR\x0b\x64\x65\x63isionIds*r\n\nStratumKey\x12\x1b\n\x17STRATUM_KEY_UNSPECIFIED\x10\x00\x12\x16\n\x12STRATUM_KEY_MARKET\x10\x01\x12\x18\n\x14STRATUM_KEY_DECISION\x10\x02\x12\x15\n\x11STRATUM_KEY_GRADE\x10\x03\x42\x89\x01\n\x14\x63om.grounds.audit.v1B\x0bSampleProtoP\x01Z\'grounds.local/contract/audit/v1;auditv1\xaa\x02\x10Grounds.Audit.V1\xca\x02\x10Grounds\\Audit\\V1\xea\x02\x12Grounds::Audit::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,6 +49,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTDECISIONSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_LISTDECISIONSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTDECISIONSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\010'
+  _globals['_LISTDECISIONSREQUEST'].fields_by_name['customer_id']._loaded_options = None
+  _globals['_LISTDECISIONSREQUEST'].fields_by_name['customer_id']._serialized_options = b'\200\001\001\272H\036r\0312\027^[A-Za-z0-9._:-]{1,64}$\330\001\001'
+  _globals['_LISTDECISIONSREQUEST'].fields_by_name['purpose']._loaded_options = None
+  _globals['_LISTDECISIONSREQUEST'].fields_by_name['purpose']._serialized_options = b'\272H\014r\007\030\364\0032\002\\S\330\001\001'
+  _globals['_LISTDECISIONSREQUEST']._loaded_options = None
+  _globals['_LISTDECISIONSREQUEST']._serialized_options = b'\272H\361\001\032\210\001\n\rlist.customer\022+customer_id needs filter.market and purpose\032Jthis.customer_id == \'\' || (this.filter.market != \'\' && this.purpose != \'\')\032d\n\014list.purpose\022&purpose is valid only with customer_id\032,this.customer_id != \'\' || this.purpose == \'\''
   _globals['_SAMPLEDECISIONSREQUEST'].fields_by_name['seed']._loaded_options = None
   _globals['_SAMPLEDECISIONSREQUEST'].fields_by_name['seed']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
   _globals['_SAMPLEDECISIONSREQUEST'].fields_by_name['size']._loaded_options = None
@@ -56,20 +63,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SAMPLEDECISIONSREQUEST'].fields_by_name['tree_size']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_SAMPLEDECISIONSREQUEST'].fields_by_name['stratify_by']._loaded_options = None
   _globals['_SAMPLEDECISIONSREQUEST'].fields_by_name['stratify_by']._serialized_options = b'\272H\016\222\001\013\030\001\"\007\202\001\004\020\001 \000'
-  _globals['_STRATUMKEY']._serialized_start=1724
-  _globals['_STRATUMKEY']._serialized_end=1838
-  _globals['_DECISIONFILTER']._serialized_start=117
-  _globals['_DECISIONFILTER']._serialized_end=480
-  _globals['_LISTDECISIONSREQUEST']._serialized_start=483
-  _globals['_LISTDECISIONSREQUEST']._serialized_end=642
-  _globals['_LISTDECISIONSRESPONSE']._serialized_start=645
-  _globals['_LISTDECISIONSRESPONSE']._serialized_end=773
-  _globals['_DECISIONSUMMARY']._serialized_start=776
-  _globals['_DECISIONSUMMARY']._serialized_end=1065
-  _globals['_SAMPLEDECISIONSREQUEST']._serialized_start=1068
-  _globals['_SAMPLEDECISIONSREQUEST']._serialized_end=1334
-  _globals['_SAMPLEDECISIONSRESPONSE']._serialized_start=1337
-  _globals['_SAMPLEDECISIONSRESPONSE']._serialized_end=1523
-  _globals['_SAMPLESTRATUM']._serialized_start=1526
-  _globals['_SAMPLESTRATUM']._serialized_end=1722
+  _globals['_STRATUMKEY']._serialized_start=2180
+  _globals['_STRATUMKEY']._serialized_end=2294
+  _globals['_DECISIONFILTER']._serialized_start=150
+  _globals['_DECISIONFILTER']._serialized_end=513
+  _globals['_LISTDECISIONSREQUEST']._serialized_start=516
+  _globals['_LISTDECISIONSREQUEST']._serialized_end=1037
+  _globals['_LISTDECISIONSRESPONSE']._serialized_start=1040
+  _globals['_LISTDECISIONSRESPONSE']._serialized_end=1229
+  _globals['_DECISIONSUMMARY']._serialized_start=1232
+  _globals['_DECISIONSUMMARY']._serialized_end=1521
+  _globals['_SAMPLEDECISIONSREQUEST']._serialized_start=1524
+  _globals['_SAMPLEDECISIONSREQUEST']._serialized_end=1790
+  _globals['_SAMPLEDECISIONSRESPONSE']._serialized_start=1793
+  _globals['_SAMPLEDECISIONSRESPONSE']._serialized_end=1979
+  _globals['_SAMPLESTRATUM']._serialized_start=1982
+  _globals['_SAMPLESTRATUM']._serialized_end=2178
 # @@protoc_insertion_point(module_scope)

@@ -22,7 +22,7 @@ from server.stores.record_log.log import RecordLog
 from server.stores.record_log.sample_worker import draw_sample
 from server.stores.record_log.sampling import SampleDrawer, SampleQuery, Strata
 from tests.conftest import START_RECORDS, Serving
-from tests.server.audits import score_customer
+from tests.server.audits import PURPOSE, read_readings, read_row, record_log, score_customer
 from tests.server.query_plans import plans, sent_statements
 from tests.server.record_logs import NOW, entry, open_test_log
 from tests.server.requests import call_error
@@ -213,6 +213,116 @@ def test_lists_read_only_the_index(log: RecordLog) -> None:
     (steps,) = [steps for statement, steps in plans(log.database, statements).items() if "record_id" in statement]
     assert "COVERING INDEX ix_records_listed (kind=? AND time_us" in str(steps)
     assert "ORDER BY" not in str(steps), "the index already has the order of the list"
+
+
+def test_pages_about_a_customer_list_the_decisions_about_this_customer_only(log: RecordLog) -> None:
+    made = [entry(customer=("DE", f"C{number % 3}"), time=NOW + number % 4 * MINUTE) for number in range(20)]
+    log.append([*made, entry(kind="CREDIT_OUTCOME", customer=("DE", "C2"))])
+    of_customer = DecisionQuery(market="DE", customer_tag=log.customer_tag("DE", "C2"))
+
+    for size in (1, 4, 100):
+        newest = sorted(enumerate(made), key=lambda each: (each[1].time, each[0]), reverse=True)
+        wanted = [each.record_id for _, each in newest if each.customer == ("DE", "C2")]
+        assert matching_ids(of_customer, log, size) == wanted
+    assert len(wanted) == 6
+    assert matching_ids(DecisionQuery(market="FR", customer_tag=log.customer_tag("DE", "C2")), log, 5) == []
+
+
+def test_the_decisions_about_a_customer_are_found_by_the_tag_of_the_customer(log: RecordLog) -> None:
+    if log.database.engine.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL's plan depends on its statistics")
+    with sent_statements(log.database) as statements:
+        DecisionIndex(log.database).read_page(
+            DecisionQuery(market="DE", customer_tag="5" * 64), DecisionCursor(2**60, 5), 10
+        )
+
+    (steps,) = [steps for statement, steps in plans(log.database, statements).items() if "record_id" in statement]
+    assert "INDEX ix_records_customer_tag (customer_tag=? AND kind=?)" in str(steps)
+
+
+async def test_an_auditor_lists_the_decisions_about_a_customer_and_each_page_is_a_recorded_reading(
+    serving: Serving,
+) -> None:
+    made = [await score_customer(serving, number) for number in (0, 2, 0, 1, 4, 0)]
+    wanted = [one for one in reversed(made) if one.customer.customer_id == "C00000"]
+    size = record_log(serving).last_frontier.size
+    request = pb.ListDecisionsRequest(
+        filter=pb.DecisionFilter(market="DE"), customer_id="C00000", purpose=PURPOSE, page_size=1
+    )
+
+    listed, pages = [], []
+    while True:
+        pages.append(await serving.audit.ListDecisions(request))
+        listed += [one.decision_id for one in pages[-1].decisions]
+        request.page_token = pages[-1].next_page_token
+        if not request.page_token:
+            break
+
+    assert listed == [one.record_ref.decision_id for one in wanted]
+    assert len(listed) == 3
+    readings = read_readings(serving)
+    assert [(each.method, each.purpose, each.market, each.caller) for each in readings] == [
+        ("ListDecisions", PURPOSE, "DE", "local")
+    ] * len(pages)
+    assert {(each.decision_id, each.run_id) for each in readings} == {("", "")}
+    assert [page.reading.index for page in pages] == [size + number for number in range(len(pages))]
+    tags = {read_row(serving, page.reading.record_id).customer_tag for page in pages}
+    assert tags == {record_log(serving).customer_tag("DE", "C00000")}
+
+
+async def test_a_list_about_an_unknown_customer_is_empty_and_the_other_conditions_apply_too(serving: Serving) -> None:
+    made = await score_customer(serving, 1)
+    customer = {"customer_id": "C00001", "purpose": PURPOSE}
+    market, other = made.customer.market, credit_pb2.DECISION_NOT_SCORABLE
+    conditions: tuple[dict[str, Any], ...] = (
+        {"filter": pb.DecisionFilter(market=market), **customer},
+        {"filter": pb.DecisionFilter(market=market, decision=other), **customer},
+        {"filter": pb.DecisionFilter(market=market), **customer, "customer_id": "nobody"},
+    )
+
+    pages = [await serving.audit.ListDecisions(pb.ListDecisionsRequest(**fields)) for fields in conditions]
+
+    assert [len(page.decisions) for page in pages] == [1, 0, 0]
+    assert all(page.HasField("reading") for page in pages)
+    assert not (await serving.audit.ListDecisions(pb.ListDecisionsRequest())).HasField("reading")
+
+
+@pytest.mark.parametrize(
+    ("fields", "rule"),
+    [
+        ({"customer_id": "C1", "purpose": "Review"}, "customer_id needs filter.market and purpose"),
+        ({"customer_id": "C1", "filter": {"market": "DE"}}, "customer_id needs filter.market and purpose"),
+        ({"purpose": "Review"}, "purpose is valid only with customer_id"),
+        ({"customer_id": "C 1", "purpose": "Review", "filter": {"market": "DE"}}, "customer_id"),
+        ({"customer_id": "C1", "purpose": " ", "filter": {"market": "DE"}}, "purpose"),
+    ],
+)
+async def test_a_customer_without_market_or_purpose_is_rejected_and_no_reading_is_recorded(
+    serving: Serving, fields: dict[str, Any], rule: str
+) -> None:
+    size = record_log(serving).last_frontier.size
+
+    error = await call_error(serving.audit.ListDecisions(pb.ListDecisionsRequest(**fields)))
+
+    assert (error.code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_INVALID")
+    assert rule in str(error.problems)
+    assert record_log(serving).last_frontier.size == size
+
+
+async def test_a_page_token_of_one_customer_is_invalid_for_another(serving: Serving) -> None:
+    for _ in range(2):
+        made = await score_customer(serving, 1)
+    market = pb.DecisionFilter(market=made.customer.market)
+    fields: dict[str, Any] = {"filter": market, "purpose": PURPOSE, "page_size": 1}
+    page = await serving.audit.ListDecisions(pb.ListDecisionsRequest(customer_id="C00001", **fields))
+    assert page.next_page_token
+    size = record_log(serving).last_frontier.size
+
+    request = pb.ListDecisionsRequest(customer_id="C00002", page_token=page.next_page_token, **fields)
+    error = await call_error(serving.audit.ListDecisions(request))
+
+    assert error.reason == "PAGE_TOKEN_INVALID"
+    assert record_log(serving).last_frontier.size == size
 
 
 async def test_a_page_token_is_valid_only_with_the_filter_of_its_list(serving: Serving) -> None:
