@@ -15,6 +15,7 @@ from training.measures.proportions import Estimate, clustered_proportion, detect
 from training.sources.samples import customer_of
 
 ALL = "all"
+CUSTOMERS_MIN = 30  # with fewer customers in a group, an interval of 95 % may miss the truth more often
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +68,16 @@ class CampaignEffect:
     per_contact: Estimate | None
 
     @property
+    def has_few_customers(self) -> bool:
+        """Return whether a group has so few customers that there is no verdict, for any interval."""
+        return any(group is None or group.customers < CUSTOMERS_MIN for group in (self.hold_out, self.others))
+
+    @property
     def is_too_small(self) -> bool:
         """Return whether groups of this size would not even show a campaign that retains everybody."""
-        return self.detectable is None or self.hold_out is None or self.detectable > self.hold_out.mean_pd
+        if self.has_few_customers or self.detectable is None or self.hold_out is None:
+            return True
+        return self.detectable > self.hold_out.mean_pd
 
 
 def measure_effects(

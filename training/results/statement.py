@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from training.report.markup import percent, percent_interval_text
-from training.results.campaign_effect import CampaignEffect, CampaignGroup
+from training.results.campaign_effect import CUSTOMERS_MIN, CampaignEffect, CampaignGroup
 from training.results.measurement import CampaignResult, ChurnRate, Results
 from training.results.observed_churn import ObservedRun
 
@@ -82,6 +82,8 @@ def verdict(found: CampaignEffect) -> str:
     if found.effect is None or found.detectable is None or found.hold_out is None:
         return "A group is empty, so there is no comparison."
     size = f"groups of this size show an effect from {100 * found.detectable:.1f} of 100 in 80 of 100 campaigns"
+    if found.has_few_customers:
+        return f"The groups are too small for a verdict, which requires {CUSTOMERS_MIN} customers in each ({size})."
     if found.effect.low > 0.0:
         return f"The campaign retained customers; chance does not explain it ({size})."
     if found.effect.high < 0.0:
