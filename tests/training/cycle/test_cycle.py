@@ -48,14 +48,37 @@ reason = "weekly, {on}"
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Write a flow with its spec, data and server, which requires a second person; return the folder."""
-    for name, value in key_environment(tmp_path).items():
-        monkeypatch.setenv(name, value)
-    made_customers().to_csv(tmp_path / "customers.csv", index=False)
-    (tmp_path / "credit.toml").write_text(SPEC.replace("as_of = 2026-01-01", 'as_of = "day"'))
-    (tmp_path / "policy.toml").write_text(POLICY)
-    (tmp_path / "flow.toml").write_text(FLOW)
-    write_server(tmp_path, four_eyes=True)
-    return tmp_path
+    return write_flow(tmp_path, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def first_cycles(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
+    """Perform the first cycle without and with `four_eyes`; return both folders, which `after_first_cycle` copies."""
+    folders = {four_eyes: tmp_path_factory.mktemp("first") for four_eyes in (False, True)}
+    for four_eyes, path in folders.items():
+        with pytest.MonkeyPatch.context() as environment:
+            write_flow(path, environment)
+            write_server(path, four_eyes=four_eyes)
+            assert cycle(path) == DONE
+    return folders
+
+
+def after_first_cycle(first_cycles: dict[bool, Path], folder: Path, *, four_eyes: bool) -> None:
+    """Copy the files of the first cycle to a folder, whose server is configured in the same way."""
+    shutil.copytree(first_cycles[four_eyes], folder, dirs_exist_ok=True)
+    write_server(folder, four_eyes=four_eyes)
+
+
+def write_flow(folder: Path, environment: pytest.MonkeyPatch) -> Path:
+    """Write a flow with its spec, data and server, which requires a second person; return the folder."""
+    for name, value in key_environment(folder).items():
+        environment.setenv(name, value)
+    made_customers().to_csv(folder / "customers.csv", index=False)
+    (folder / "credit.toml").write_text(SPEC.replace("as_of = 2026-01-01", 'as_of = "day"'))
+    (folder / "policy.toml").write_text(POLICY)
+    (folder / "flow.toml").write_text(FLOW)
+    write_server(folder, four_eyes=True)
+    return folder
 
 
 def write_server(folder: Path, *, four_eyes: bool) -> None:
@@ -156,9 +179,10 @@ def test_a_step_that_was_not_recorded_runs_again_with_the_same_result(folder: Pa
 
 
 @pytest.mark.timeout(600)
-def test_a_worse_candidate_is_not_proposed_and_the_page_says_why_in_its_first_sentence(folder: Path) -> None:
-    write_server(folder, four_eyes=False)
-    assert cycle(folder) == DONE
+def test_a_worse_candidate_is_not_proposed_and_the_page_says_why_in_its_first_sentence(
+    folder: Path, first_cycles: dict[bool, Path]
+) -> None:
+    after_first_cycle(first_cycles, folder, four_eyes=False)
     serving = read_active(folder / "bundles", "credit")
     corrupt_development_labels(folder)
 
@@ -177,8 +201,10 @@ def test_a_worse_candidate_is_not_proposed_and_the_page_says_why_in_its_first_se
 
 
 @pytest.mark.timeout(600)
-def test_a_bundle_that_was_approved_before_its_proposal_was_recorded_is_not_proposed_again(folder: Path) -> None:
-    assert cycle(folder) == DONE
+def test_a_bundle_that_was_approved_before_its_proposal_was_recorded_is_not_proposed_again(
+    folder: Path, first_cycles: dict[bool, Path]
+) -> None:
+    after_first_cycle(first_cycles, folder, four_eyes=True)
     approve(folder)
     steps = journal(folder)["steps"]
     del steps["activate"]
@@ -190,9 +216,10 @@ def test_a_bundle_that_was_approved_before_its_proposal_was_recorded_is_not_prop
 
 
 @pytest.mark.timeout(600)
-def test_data_that_change_between_the_check_and_the_fit_are_checked_again(folder: Path) -> None:
-    write_server(folder, four_eyes=False)
-    assert cycle(folder) == DONE
+def test_data_that_change_between_the_check_and_the_fit_are_checked_again(
+    folder: Path, first_cycles: dict[bool, Path]
+) -> None:
+    after_first_cycle(first_cycles, folder, four_eyes=False)
     made_customers(1600).to_csv(folder / "customers.csv", index=False)
     assert cycle(folder, SECOND) == DONE
     begun = journal(folder, SECOND)
@@ -259,9 +286,10 @@ def check_against_sklearn(folder: Path, comparison: dict[str, Any], champion: st
 
 
 @pytest.mark.timeout(600)
-def test_data_that_differ_from_those_of_the_serving_bundle_stop_the_cycle_before_the_fit(folder: Path) -> None:
-    write_server(folder, four_eyes=False)
-    assert cycle(folder) == DONE
+def test_data_that_differ_from_those_of_the_serving_bundle_stop_the_cycle_before_the_fit(
+    folder: Path, first_cycles: dict[bool, Path]
+) -> None:
+    after_first_cycle(first_cycles, folder, four_eyes=False)
     table = pd.read_csv(folder / "customers.csv")
     table["years"] = np.where(
         np.arange(len(table)) % 2, np.nan, table["years"]
