@@ -3,9 +3,9 @@
 import datetime as dt
 from pathlib import Path
 
-from models.atomic_files import write_file
 from models.bundle import read_bundle
 from models.catalog import find_bundle
+from training.commands.pages import write_page
 from training.commands.release_steps import read_samples
 from training.console import Console
 from training.cycle.comparison import compare_bundles
@@ -42,5 +42,5 @@ def compare_two_bundles(
     if to is not None:
         findings = CycleFindings(sentence=f"{comparison.verdict()}.", comparisons=[facts])
         day = on or dt.datetime.now(dt.UTC).date()
-        write_file(to, digest_page(spec.title, day, findings).encode())
+        write_page("--to", to, digest_page(spec.title, day, findings))
         console.info(f"wrote the page: {to}")

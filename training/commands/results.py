@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from models.atomic_files import write_file
+from training.commands.pages import write_page
 from training.console import Console
 from training.errors import DataInvalid, SpecInvalid
 from training.report.markup import interval_text, percent, percent_interval_text
@@ -59,14 +59,14 @@ def show_results(
             f"{unmatched:,} contacts are of customers in no run, or outside the horizon of their runs; they count nowhere"
         )
     results = measure_results(observed, contacts)
-    if as_json:
-        print(json.dumps(results_document(spec, results, log.digest, notes), indent=2))  # noqa: T201 - the command line
-    else:
-        _print_results(console, results, notes)
     if html is not None:
-        write_file(html, results_page(spec, results, log.digest, notes).encode())
-        if not as_json:
-            console.info(f"wrote the page: {html}")
+        write_page("--html", html, results_page(spec, results, log, notes))
+    if as_json:
+        print(json.dumps(results_document(spec, results, log, notes), indent=2))  # noqa: T201 - the command line
+        return
+    _print_results(console, results, notes)
+    if html is not None:
+        console.info(f"wrote the page: {html}")
 
 
 def _fitted_on(spec: Spec, runs: Sequence[RunFile]) -> list[str]:

@@ -7,18 +7,19 @@ from training.results.campaign_effect import CampaignEffect
 from training.results.measurement import Results, RunResult
 from training.results.observed_churn import ObservedRun
 from training.results.statement import cautions, statement
+from training.sources.transaction_log import TransactionLog
 from training.spec import Spec
 
 _FORMAT = 1
 
 
-def results_document(spec: Spec, results: Results, data_sha256: str, notes: list[str]) -> dict[str, Any]:
+def results_document(spec: Spec, results: Results, log: TransactionLog, notes: list[str]) -> dict[str, Any]:
     """Return the figures of the page as a document that can be written as JSON.
 
     Args:
         spec: The spec of the family.
         results: The results.
-        data_sha256: SHA-256 of the transaction log.
+        log: The transaction log, which may be closed.
         notes: Sentences about how the runs were read.
     """
     return {
@@ -38,7 +39,8 @@ def results_document(spec: Spec, results: Results, data_sha256: str, notes: list
             {**asdict(campaign), "effects": [_effect_facts(effect) for effect in campaign.effects]}
             for campaign in results.campaigns
         ],
-        "data_sha256": data_sha256,
+        "data_sha256": log.digest,
+        "lines": dict(log.waterfall),
         "contacts_sha256": results.contacts.sha256 if results.contacts else None,
     }
 

@@ -28,18 +28,19 @@ from training.results.statement import (
     unmeasured_sentences,
     verdict,
 )
+from training.sources.transaction_log import TransactionLog
 from training.spec import Spec
 
 _RATE_HEAD = ("band", "predictions", "expected to leave", "left", "left, %", "95 % interval")
 
 
-def results_page(spec: Spec, results: Results, data_sha256: str, notes: list[str]) -> str:
+def results_page(spec: Spec, results: Results, log: TransactionLog, notes: list[str]) -> str:
     """Return the page as HTML; equal arguments lead to equal bytes.
 
     Args:
         spec: The spec of the family.
         results: The results.
-        data_sha256: SHA-256 of the transaction log.
+        log: The transaction log, which may be closed.
         notes: Sentences about how the runs were read.
     """
     with plot_style():
@@ -48,10 +49,10 @@ def results_page(spec: Spec, results: Results, data_sha256: str, notes: list[str
             section("By month", *_month_parts(results)),
             *(_campaign_section(results, number, one) for number, one in enumerate(results.campaigns)),
             *(_run_section(results, number, run) for number, run in enumerate(results.runs)),
-            section("Left out", *_left_out_parts(results)),
+            section("Left out", *_left_out_parts(results, log)),
             section("How to read this page", bullets(_reading_texts(results))),
         ]
-    footer = f"<footer>{bullets(_versions(results, data_sha256))}</footer>"
+    footer = f"<footer>{bullets(_versions(results, log.digest))}</footer>"
     return whole_page(f"Results of scoring runs: {spec.title}", "".join(parts) + footer)
 
 
@@ -236,11 +237,12 @@ def _spend_sentence(spend: SpendAtRisk) -> str:
     )
 
 
-def _left_out_parts(results: Results) -> Iterator[str]:
-    """Yield the numbers of customers without a prediction or a known outcome, and the markets without outcomes."""
+def _left_out_parts(results: Results, log: TransactionLog) -> Iterator[str]:
+    """Yield the markets, customers and lines of the log that are left out."""
     observed = [*results.unmeasured, *(run.observed for run in results.runs)]
     rows = [(f"{one.run.as_of}", code, f"{count:,}") for one in observed for code, count in one.left_out.items()]
-    yield bullets(unmeasured_sentences(results))
+    if unmeasured := list(unmeasured_sentences(results)):
+        yield bullets(unmeasured)
     if rows:
         reading = (
             "Customers of the measured markets without a prediction or a known outcome. ENDED: closed, blocked or moved within the "
@@ -249,6 +251,8 @@ def _left_out_parts(results: Results) -> Iterator[str]:
         yield table("Customers.", reading, ("run", "reason", "customers"), rows)
     else:
         yield paragraph("Every customer of a measured market has a prediction and a known outcome.")
+    lines = [(label, f"{count:,}") for label, count in log.waterfall]
+    yield table("Lines of the log.", "A line that is left out counts as no purchase.", ("lines", "count"), lines)
 
 
 def _reading_texts(results: Results) -> Iterator[str]:

@@ -318,6 +318,13 @@ def test_key_accounts_of_another_time_must_be_named(folder: Folder) -> None:
     assert document["campaigns"][0]["effects"][0]["others"]["predictions"] == 8
 
 
+def test_a_page_that_cannot_be_written_is_an_error_without_a_traceback(folder: Folder) -> None:
+    with pytest.raises(
+        SpecInvalid, match=r"--html .*none/page\.html: cannot be written: No such file or directory; name a file"
+    ):
+        folder.results("--html", str(folder.path / "none" / "page.html"))
+
+
 def test_two_runs_of_the_same_day_and_market_are_refused(folder: Folder) -> None:
     again = folder.path / "again.run.parquet"
     again.write_bytes(folder.run.read_bytes())
