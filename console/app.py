@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from console.connections import ClientSource, NotSignedIn, ProviderUnavailable, check_caller
 from console.override_proposals import OverrideProposals, ProposalEnded
-from console.pages import churn, credit, evidence, home, models, override, papers
+from console.pages import churn, contact, credit, evidence, home, models, override, papers
 from console.pages.form import FormInvalid
 from console.pages.purpose_form import set_purpose, show_purpose_form
 from console.posted_form import read_posted_form
@@ -74,6 +74,7 @@ _POST_ROUTES: Mapping[str, _Page] = {
     "/decisions/{decision_id}/override": override.post_override,
     "/overrides/{proposal_id}": override.agree_to_proposal,
     "/evidence/{decision_id}/mark": papers.add_mark,
+    "/churn/{market}/contact": contact.post_contact,
     PURPOSE_PATH: set_purpose,
 }
 _ROUTES: Mapping[str, _Page] = {
@@ -92,6 +93,7 @@ _ROUTES: Mapping[str, _Page] = {
     "/churn": churn.list_runs,
     "/churn/{market}": churn.list_customers,
     "/churn/{market}/customer": churn.show_customer,
+    "/churn/{market}/contact": contact.show_contact_form,
     "/churn/{market}/evidence": churn.show_evidence,
     "/models": models.list_models,
     "/models/{bundle_id}": models.show_model,

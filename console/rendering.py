@@ -69,6 +69,7 @@ def _environment() -> Environment:
         contact=contact_text,
         counterfactual=counterfactual_text,
         cut_offs=cut_offs_text,
+        day=lambda time: time_text(time)[:10],
         decision=decision_name,
         money=money_text,
         number=number_text,

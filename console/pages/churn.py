@@ -69,6 +69,7 @@ def show_customer(request: Request, client: Client) -> Response:
         "customer.html",
         f"Churn risk of customer {market} {risk.customer.customer_id}",
         risk=risk,
+        family=form.text("family"),
         is_scored=is_scored,
         standing=band_name(risk.risk_band) if is_scored else enum_name(churn_pb2.ChurnStatus, risk.status),
         waterfall=drawing,

@@ -1,14 +1,14 @@
 """Reads the fields of a form: those of the query of a request, or those that a browser posted."""
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from starlette.requests import Request
 
 from console.query import posted_entries, query_entries
-from grounds_client import Amount
+from grounds_client import Amount, CallFailed
 from grounds_client.client import Value, parse_value
 from grounds_client.formatting import enum_name
 
@@ -68,6 +68,14 @@ class Form:
         """Return the end of a day in UTC, which is the beginning of the next; None if the field is empty."""
         return self._parse(name, lambda text: _parse_day(text) + dt.timedelta(days=1), _DAY_EXPECTED, None)
 
+    def minute(self, name: str) -> dt.datetime | None:
+        """Return a minute in UTC; None if the field is empty."""
+
+        def parse(text: str) -> dt.datetime:
+            return dt.datetime.strptime(text, "%Y-%m-%dT%H:%M").replace(tzinfo=dt.UTC)
+
+        return self._parse(name, parse, "a time in UTC such as 2026-11-30T10:15", None)
+
     def choice(self, name: str, enum: EnumTypeWrapper) -> Any:  # the type of an enum's numbers, which has no name here
         """Return the number of an enum value; 0 if the field is empty."""
         numbers = {enum_name(enum, number): number for number in enum.values() if number}
@@ -105,6 +113,19 @@ class Form:
         ):  # OverflowError: the end of the last day that Python can represent
             self._problems[name] = f"must be {expected}, got {text!r}"
             return default
+
+
+def field_problems(error: CallFailed) -> Iterator[tuple[str, str]]:
+    """Yield the name of each field that the server rejects, and what is wrong; the parts of a field count as the field."""
+    for each in error.problems:
+        yield each.field.partition(".")[0].partition("[")[0], each.problem
+
+
+def add_problem(problems: dict[str, str], name: str, problem: str) -> None:
+    """Add what is wrong with a field, unless it is stated already."""
+    known = problems.get(name, "")
+    if problem not in known:
+        problems[name] = f"{known}; {problem}" if known else problem
 
 
 def _parse_day(text: str) -> dt.datetime:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from console.override_proposals import OverrideProposals, ProposedOverride
-from console.pages.form import Form
+from console.pages.form import Form, add_problem, field_problems
 from console.query import uses_tls
 from console.rendering import render_page
 from grounds.credit.v1 import credit_pb2
@@ -186,22 +186,14 @@ def _lacks_second_person(error: CallFailed) -> bool:
 
 
 def _problems_by_field(error: CallFailed) -> dict[str, str]:
-    """Return what the server says about each field of the form; the parts of a field count as the field."""
+    """Return what the server says about each field of the form."""
     found: dict[str, str] = {}
-    for each in error.problems:
-        name = each.field.partition(".")[0].partition("[")[0]
+    for name, problem in field_problems(error):
         if name == "previous_override_id":
-            _add_problem(found, "decision", _OVERRIDDEN_SINCE)
+            add_problem(found, "decision", _OVERRIDDEN_SINCE)
         else:
-            _add_problem(found, name, each.problem)
+            add_problem(found, name, problem)
     return found
-
-
-def _add_problem(problems: dict[str, str], name: str, problem: str) -> None:
-    """Add what is wrong with a field, unless it is stated already."""
-    known = problems.get(name, "")
-    if problem not in known:
-        problems[name] = f"{known}; {problem}" if known else problem
 
 
 def _show_filled_form(
@@ -214,7 +206,7 @@ def _show_filled_form(
 ) -> Response:
     """Return the page with a form that was sent, which states an override that was recorded since it was filled in."""
     if _is_overridden_since(found, proposal):
-        _add_problem(problems, "decision", _OVERRIDDEN_SINCE)
+        add_problem(problems, "decision", _OVERRIDDEN_SINCE)
     return _show_form(request, client, found, form, problems)
 
 
