@@ -5,7 +5,7 @@ from a recorded request.
 """
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -150,6 +150,19 @@ def compatible_inputs(schema: Schema, inputs: Mapping[str, SourcedValue]) -> dic
         for name, given in inputs.items()
         if name in kinds and isinstance(given.value, str) == (kinds[name] == "category")
     }
+
+
+def unrecorded_features(schema: Schema, recorded: Collection[str], inputs: Mapping[str, SourcedValue]) -> list[str]:
+    """Return the features of a different model about which a record states nothing that this model can use.
+
+    Args:
+        schema: The schema of the different model.
+        recorded: Names of the recorded features, including those without a value.
+        inputs: The recorded values.
+    """
+    usable = compatible_inputs(schema, inputs)
+    missing = set(recorded) - set(inputs)
+    return [feature.name for feature in schema.features if feature.name not in usable and feature.name not in missing]
 
 
 def _known_levels(section: PolicySection, fact: str) -> list[str]:

@@ -13,10 +13,11 @@ from decimal import Decimal
 
 from grounds.audit.v1 import audit_pb2
 from grounds.credit.v1 import credit_pb2
+from grounds.customer.v1.customer_pb2 import Customer
 from models.errors import AdditivityError
 from models.model import Model
 from server.decisions.assessment import Assessment, CreditQuestion, assess_several
-from server.decisions.inputs import CreditApplication, check_facts, compatible_inputs
+from server.decisions.inputs import CreditApplication, check_facts, compatible_inputs, unrecorded_features
 from server.decisions.policy import Policy, PolicyOutcome, PolicySection, parse_policy
 from server.decisions.sourced_values import SourcedValue
 from server.decisions.window_comparison import ComparedDecision, PolicyAnswer, policy_answer
@@ -28,6 +29,7 @@ from server.edges.money import amount_from_money
 from server.errors import BundleNotReadable, BundleUnknown, FeaturesInvalid, PolicyRefused, RecordDamaged
 from server.stores.catalog.bundle_cache import BundleCache, refuse_unusable_bundle
 from server.stores.catalog.policies import PolicyStore
+from server.stores.features import FeatureStore
 from server.stores.record_log.decision_index import DecisionIndex, DecisionQuery
 from server.stores.record_log.entries import Record
 from server.stores.record_log.log import RecordLog
@@ -40,6 +42,7 @@ _OTHER_CURRENCY = "the policy uses a different currency"
 _UNKNOWN_FACT = "a fact has a level that the policy does not know"
 _OTHER_MARKET = "the bundle may not serve the market"
 _NO_BUNDLE, _NO_POLICY = "the recorded bundle is missing or invalid", "the recorded policy is missing or invalid"
+_NO_INPUTS = "features of the bundle were neither recorded nor stored at the time: {}"
 _NOT_ADDITIVE = "the contributions of the model do not add up to the score"
 
 
@@ -101,7 +104,7 @@ class WindowReplayer:
 
     def __init__(self, log: RecordLog, bundles: BundleCache, candidate: Candidate) -> None:
         self._log, self._bundles, self._candidate = log, bundles, candidate
-        self._policies = PolicyStore(log.database)
+        self._policies, self._features = PolicyStore(log.database), FeatureStore(log.database)
         self._parsed: dict[str, Policy] = {}
         self.counts = WindowCounts()
 
@@ -158,7 +161,8 @@ class WindowReplayer:
         if isinstance(found, str):
             raise _LeftOut(found)
         recorded = audit_pb2.DecisionRecord.FromString(found.body)
-        application = application_from_request(credit_pb2.ScoreCreditRequest.FromString(recorded.request))
+        request = credit_pb2.ScoreCreditRequest.FromString(recorded.request)
+        application = application_from_request(request)
         model, policy = self._model(recorded, application.market), self._policy(recorded)
         at = time_from_timestamp(recorded.decide_time)
         section = _section(policy, application, self._candidate.day or at.date())
@@ -171,8 +175,7 @@ class WindowReplayer:
             check_facts(application.facts, section)
         except FeaturesInvalid as error:
             raise _LeftOut(_UNKNOWN_FACT) from error
-        values = {each.feature: sourced_value(each) for each in recorded.features if each.HasField("value")}
-        inputs: dict[str, SourcedValue] = compatible_inputs(model.bundle.schema, values)
+        inputs = self._inputs(recorded, model, request.customer, at)
         return _ReplayCase(
             record_id=found.header.record_id,
             recorded=recorded,
@@ -182,6 +185,29 @@ class WindowReplayer:
             policy=policy,
             question=application.question(section, inputs, at),
         )
+
+    def _inputs(
+        self, recorded: audit_pb2.DecisionRecord, model: Model, customer: Customer, at: dt.datetime
+    ) -> dict[str, SourcedValue]:
+        """Return the recorded inputs that a model can use.
+
+        Features of a candidate that were not recorded are read from the feature store, if it has values of that time.
+
+        Raises:
+            _LeftOut: Features were neither recorded nor stored, so the model would be judged by less than it would have known.
+        """
+        schema = model.bundle.schema
+        values = {each.feature: sourced_value(each) for each in recorded.features if each.HasField("value")}
+        inputs = compatible_inputs(schema, values)
+        if not (names := unrecorded_features(schema, [each.feature for each in recorded.features], values)):
+            return inputs
+        stored = self._features.find_until(customer.market, customer.customer_id, schema, at)
+        absent = [name for name in names if stored is None or name in schema.caller_features]
+        if absent or stored is None:
+            raise _LeftOut(_NO_INPUTS.format(", ".join(absent)))
+        return inputs | {
+            name: SourcedValue(stored.values[name], "STORE", stored.as_of) for name in names if name in stored.values
+        }
 
     def _model(self, recorded: audit_pb2.DecisionRecord, market: str) -> Model:
         """Return the model that assesses a decision again."""

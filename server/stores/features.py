@@ -3,8 +3,9 @@
 import datetime as dt
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, Select, bindparam, select
 
 from models.schema import FeatureInput, Schema
 from server.errors import LoadRefused
@@ -30,6 +31,17 @@ _SELECT_AT = (
         FEATURES.c.feature_set_digest == bindparam("of_digest"),
         FEATURES.c.as_of == bindparam("at"),
     )
+    .limit(1)
+)
+_SELECT_UNTIL = (
+    select(FEATURES.c.row, FEATURES.c.as_of)
+    .where(
+        FEATURES.c.market == bindparam("of_market"),
+        FEATURES.c.customer_id == bindparam("customer"),
+        FEATURES.c.feature_set_digest == bindparam("of_digest"),
+        FEATURES.c.as_of <= bindparam("at"),
+    )
+    .order_by(FEATURES.c.as_of.desc())
     .limit(1)
 )
 # Every decision runs this statement, so it runs through the driver's cursor. It reads one entry of the primary key per
@@ -98,14 +110,19 @@ class FeatureStore:
 
     def find_at(self, market: str, customer_id: str, schema: Schema, as_of: dt.datetime) -> StoredFeatures | None:
         """Return the customer's features as of exactly this time; None if no such features are stored."""
-        parameters = {
-            "of_market": market,
-            "customer": customer_id,
-            "of_digest": schema.feature_set_digest,
-            "at": as_of,
-        }
+        return self._find_one(_SELECT_AT, market, customer_id, schema, as_of)
+
+    def find_until(self, market: str, customer_id: str, schema: Schema, at: dt.datetime) -> StoredFeatures | None:
+        """Return the customer's newest features that use no data after a time; None if no such features are stored."""
+        return self._find_one(_SELECT_UNTIL, market, customer_id, schema, at)
+
+    def _find_one(
+        self, statement: Select[Any], market: str, customer_id: str, schema: Schema, at: dt.datetime
+    ) -> StoredFeatures | None:
+        """Return the features that one of the statements for a single customer finds."""
+        parameters = {"of_market": market, "customer": customer_id, "of_digest": schema.feature_set_digest, "at": at}
         with self._database.reading(single_statement=True) as connection:
-            found = connection.execute(_SELECT_AT, parameters).first()
+            found = connection.execute(statement, parameters).first()
         return None if found is None else _stored_features(schema, found.row, found.as_of)
 
 

@@ -36,9 +36,11 @@ def verdict_holds(result: evidence_pb2.ReplayResult) -> bool:
 
 
 def verdict_text(result: evidence_pb2.ReplayResult) -> str:
-    """Return what the verdict means, and what was not compared."""
-    left_out = f"; not compared: {result.left_out}" if result.left_out else ""
-    return _meaning(result) + left_out
+    """Return what the verdict means, and what was not compared or, in a what-if, not recorded."""
+    if not result.left_out:
+        return _meaning(result)
+    left_out = result.left_out if result.HasField("what_if") else f"not compared: {result.left_out}"
+    return f"{_meaning(result)}; {left_out}"
 
 
 def _meaning(result: evidence_pb2.ReplayResult) -> str:

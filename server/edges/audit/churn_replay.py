@@ -9,13 +9,13 @@ from models.catalog import decline_companion_family
 from models.errors import AdditivityError, BundleInvalid
 from models.model import Model
 from server.decisions.churn_replay import StoredRisk, compare_explanation, compare_score, recompute_explanation
-from server.decisions.inputs import compatible_inputs
+from server.decisions.inputs import compatible_inputs, unrecorded_features
 from server.decisions.replay_verdict import ReplayMatch, ReplayMismatch, ReplayVerdict
 from server.decisions.sourced_values import SourcedValue
 from server.edges.audit.churn_evidence import ROW_DAMAGED, run_reading
 from server.edges.audit.proofs import verify_stored_record
 from server.edges.audit.readings import ReadingRecorder
-from server.edges.audit.replay_results import WHAT_IF_NOTICE, ReplayUnavailable, verdict_result
+from server.edges.audit.replay_results import WHAT_IF_NOTICE, ReplayUnavailable, missing_features_text, verdict_result
 from server.edges.churn.messages import BANDS
 from server.edges.credit.decision_records import runtime_message
 from server.edges.explanations import (
@@ -200,10 +200,9 @@ class ChurnReplayer:
         as_of = found.run.as_of
         # The row stores a level as a number. Decode it with the recorded bundle's schema, because the other bundle may
         # use a different number for the same level.
-        values, schema = risk.values(self._open_model(found).bundle.schema), other.bundle.schema
-        inputs = compatible_inputs(
-            schema, {name: SourcedValue(value, "STORE", as_of) for name, value in values.items()}
-        )
+        own, schema = self._open_model(found).bundle.schema, other.bundle.schema
+        values = {name: SourcedValue(value, "STORE", as_of) for name, value in risk.values(own).items()}
+        inputs = compatible_inputs(schema, values)
         answer = other.explain({name: schema.encode_value(name, given.value) for name, given in inputs.items()})
         contributions = []
         for feature, log_odds in zip(schema.features, answer.contributions, strict=True):
@@ -225,7 +224,8 @@ class ChurnReplayer:
             ),
         )
         what_if = ev.WhatIf(notice=WHAT_IF_NOTICE, bundle_id=other.bundle.bundle_id, churn=churn)
-        return ev.ReplayResult(mode=ev.REPLAY_MODE_WHAT_IF, what_if=what_if)
+        unrecorded = unrecorded_features(schema, own.names, values)
+        return ev.ReplayResult(mode=ev.REPLAY_MODE_WHAT_IF, what_if=what_if, left_out=missing_features_text(unrecorded))
 
 
 def _stored_risk(found: PredictionEvidence) -> StoredRisk:

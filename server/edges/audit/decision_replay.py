@@ -16,14 +16,20 @@ from models.errors import AdditivityError, BundleInvalid
 from models.model import Model
 from models.schema import Schema
 from server.decisions.assessment import Assessment, assess
-from server.decisions.inputs import CreditApplication, compatible_inputs, merge_inputs
+from server.decisions.inputs import CreditApplication, compatible_inputs, merge_inputs, unrecorded_features
 from server.decisions.policy import Policy, parse_policy
 from server.decisions.replay_verdict import ReplayMismatch, ReplayVerdict, Scalar, compare_fields
 from server.decisions.sourced_values import SourcedValue
 from server.edges.audit.decision_evidence import DecisionLookup, find_decision
 from server.edges.audit.proofs import verify_stored_record
 from server.edges.audit.readings import Reading, ReadingRecorder
-from server.edges.audit.replay_results import WHAT_IF_NOTICE, ReplayUnavailable, flat_fields, verdict_result
+from server.edges.audit.replay_results import (
+    WHAT_IF_NOTICE,
+    ReplayUnavailable,
+    flat_fields,
+    missing_features_text,
+    verdict_result,
+)
 from server.edges.credit.decision_records import model_numbers, runtime_message
 from server.edges.credit.messages import application_from_request, assessment_message
 from server.edges.credit.templates import recorded_inputs
@@ -228,7 +234,9 @@ class DecisionReplayer:
         with refuse_unusable_bundle(bundle_id):
             message = assessment_message(assess_again(recorded, other, policy))
         what_if = ev.WhatIf(notice=WHAT_IF_NOTICE, bundle_id=bundle_id, assessment=message)
-        return ev.ReplayResult(mode=ev.REPLAY_MODE_WHAT_IF, what_if=what_if)
+        names = [each.feature for each in recorded.body.features]
+        unrecorded = unrecorded_features(other.bundle.schema, names, recorded.inputs())
+        return ev.ReplayResult(mode=ev.REPLAY_MODE_WHAT_IF, what_if=what_if, left_out=missing_features_text(unrecorded))
 
 
 def assess_again(recorded: RecordedDecision, model: Model, policy: Policy, locale: str = "") -> Assessment:

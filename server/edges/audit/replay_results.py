@@ -1,6 +1,6 @@
 """Replay results: builds their messages, and flattens messages to fields that a replay can compare."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -18,6 +18,11 @@ from server.decisions.replay_verdict import (
 WHAT_IF_NOTICE = (
     "NOT EVIDENCE: this result was computed for the replay only; it shows what this bundle would have answered."
 )
+
+
+def missing_features_text(names: Sequence[str]) -> str:
+    """Return a sentence about the features of another bundle that were not recorded; "" if there are none."""
+    return f"not recorded, so counted as missing: {', '.join(names)}" if names else ""
 
 
 class ReplayUnavailable(Exception):

@@ -12,6 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy import func, select
 from typer.testing import CliRunner
@@ -23,13 +24,15 @@ from server.commands.cli import app
 from server.decisions.policy import parse_policy
 from server.maintenance.window_replay import Candidate, WindowReplayer
 from server.stores.catalog.bundle_cache import BundleCache
+from server.stores.clock import utc_now
 from server.stores.record_log.decision_index import DecisionIndex, DecisionQuery
-from server.stores.tables import RECORDS
+from server.stores.tables import FEATURES, RECORDS
 from tests.conftest import Serving
+from tests.server.loading import load_file
 from tests.server.record_logs import NOW, entry, open_test_log
 from tests.server.requests import customer, euros, numbers, score_request
 from tests.server.servers import activate_new_policy, copy_bundle, swap_model, wait_until
-from tests.small import POLICY, SmallFamily
+from tests.small import POLICY, SPEC, SmallFamily, made_customers, write_small_family
 
 CANDIDATE = (
     POLICY.replace("test-1", "candidate")
@@ -38,6 +41,16 @@ CANDIDATE = (
     .replace("lgd = 0.45", "lgd = 0.40")
 )
 PURPOSE = "credit committee, May"
+WIDER = (
+    SPEC
+    + """
+[[features]]
+name = "deliveries"
+unit = "deliveries"
+min = 0
+group = "SIZE"
+"""
+)
 CENT = Decimal("0.01")
 
 
@@ -186,6 +199,87 @@ async def test_a_candidate_bundle_gets_the_answers_that_single_what_ifs_get(
     await swap_model(serving, other.bundle_folder)
     for decision_id, each in lines.items():
         assert each["after"] == await simulate(serving, asked[decision_id])
+
+
+@pytest.fixture(scope="module")
+def wider(tmp_path_factory: pytest.TempPathFactory) -> SmallFamily:
+    """Train a family with one more feature, which the store provides."""
+    customers = made_customers()
+    deliveries = np.random.default_rng(1).poisson(5 + 2 * customers["bad"])
+    return write_small_family(tmp_path_factory.mktemp("wider"), WIDER, customers.assign(deliveries=deliveries))
+
+
+async def test_a_feature_that_was_not_recorded_is_read_from_the_store_as_of_the_decision(
+    serving: Serving, wider: SmallFamily, tmp_path: Path
+) -> None:
+    asked = await decide(serving, requests(6))
+    copy_bundle(wider.bundle_folder, serving.settings.bundles)
+    name = wider.bundle_folder.name
+
+    without, nothing = await replay_window(serving, tmp_path, "--bundle", name)
+    load_file(serving.application.database, wider.features, utc_now())
+    document, lines = await replay_window(serving, tmp_path, "--bundle", name)
+
+    assert (without["replayed"], nothing) == (0, {})
+    reason = "features of the bundle were neither recorded nor stored at the time: deliveries"
+    assert without["left_out"] == [{"reason": reason, "decisions": 6}]
+    assert (document["replayed"], document["left_out"]) == (6, [])
+    (serving.settings.bundles / "credit" / name).rename(tmp_path / "moved")
+    await swap_model(serving, wider.bundle_folder)
+    for decision_id, each in lines.items():
+        assert each["after"] == await simulate(serving, asked[decision_id])
+
+
+async def test_features_of_a_later_day_are_not_used(serving: Serving, wider: SmallFamily, tmp_path: Path) -> None:
+    await decide(serving, requests(6))
+    copy_bundle(wider.bundle_folder, serving.settings.bundles)
+    database = serving.application.database
+    load_file(database, wider.features, utc_now())
+    with database.writing() as connection:
+        digest = wider.bundle().schema.feature_set_digest
+        of_wider = FEATURES.c.feature_set_digest == digest
+        connection.execute(FEATURES.update().where(of_wider).values(as_of=utc_now() + dt.timedelta(days=1)))
+
+    document, _ = await replay_window(serving, tmp_path, "--bundle", wider.bundle_folder.name)
+
+    assert (document["decisions"], document["replayed"]) == (6, 0)
+
+
+async def test_a_feature_that_only_callers_state_cannot_be_read_from_the_store(
+    serving: Serving, tmp_path: Path
+) -> None:
+    customers = made_customers()
+    (tmp_path / "stated").mkdir()
+    stated = write_small_family(
+        tmp_path / "stated", WIDER + 'source = "CALLER"\n', customers.assign(deliveries=customers["orders"])
+    )
+    await decide(serving, requests(6))
+    copy_bundle(stated.bundle_folder, serving.settings.bundles)
+    load_file(serving.application.database, stated.features, utc_now())
+
+    document, _ = await replay_window(serving, tmp_path, "--bundle", stated.bundle_folder.name)
+
+    (left_out,) = document["left_out"]
+    assert left_out["reason"].endswith("neither recorded nor stored at the time: deliveries")
+
+
+async def test_a_what_if_names_the_features_that_were_not_recorded(
+    serving: Serving, wider: SmallFamily, small: SmallFamily
+) -> None:
+    (decision_id,) = await decide(serving, requests(1))
+    copy_bundle(wider.bundle_folder, serving.settings.bundles)
+    left_out = {}
+    for name in (wider.bundle_folder.name, small.bundle_folder.name):
+        asked = evidence_pb2.ReplayDecisionRequest(
+            decision_id=decision_id, purpose=PURPOSE, modes=[evidence_pb2.REPLAY_MODE_WHAT_IF], bundle_id=name
+        )
+        (result,) = (await serving.audit.ReplayDecision(asked)).results
+        left_out[name] = result.left_out
+
+    assert left_out == {
+        wider.bundle_folder.name: "not recorded, so counted as missing: deliveries",
+        small.bundle_folder.name: "",
+    }
 
 
 async def test_a_recorded_bundle_that_can_no_longer_be_run_is_counted_and_the_rest_is_replayed(
