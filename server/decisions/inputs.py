@@ -152,7 +152,7 @@ def compatible_inputs(schema: Schema, inputs: Mapping[str, SourcedValue]) -> dic
     }
 
 
-def unrecorded_features(schema: Schema, recorded: Collection[str], inputs: Mapping[str, SourcedValue]) -> list[str]:
+def features_without_record(schema: Schema, recorded: Collection[str], inputs: Mapping[str, SourcedValue]) -> list[str]:
     """Return the features of a different model about which a record states nothing that this model can use.
 
     Args:

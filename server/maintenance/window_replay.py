@@ -17,7 +17,7 @@ from grounds.customer.v1.customer_pb2 import Customer
 from models.errors import AdditivityError
 from models.model import Model
 from server.decisions.assessment import Assessment, CreditQuestion, assess_several
-from server.decisions.inputs import CreditApplication, check_facts, compatible_inputs, unrecorded_features
+from server.decisions.inputs import CreditApplication, check_facts, compatible_inputs, features_without_record
 from server.decisions.policy import Policy, PolicyOutcome, PolicySection, parse_policy
 from server.decisions.sourced_values import SourcedValue
 from server.decisions.window_comparison import ComparedDecision, PolicyAnswer, policy_answer
@@ -199,7 +199,7 @@ class WindowReplayer:
         schema = model.bundle.schema
         values = {each.feature: sourced_value(each) for each in recorded.features if each.HasField("value")}
         inputs = compatible_inputs(schema, values)
-        if not (names := unrecorded_features(schema, [each.feature for each in recorded.features], values)):
+        if not (names := features_without_record(schema, [each.feature for each in recorded.features], values)):
             return inputs
         stored = self._features.find_until(customer.market, customer.customer_id, schema, at)
         absent = [name for name in names if stored is None or name in schema.caller_features]

@@ -9,7 +9,7 @@ from models.catalog import decline_companion_family
 from models.errors import AdditivityError, BundleInvalid
 from models.model import Model
 from server.decisions.churn_replay import StoredRisk, compare_explanation, compare_score, recompute_explanation
-from server.decisions.inputs import compatible_inputs, unrecorded_features
+from server.decisions.inputs import compatible_inputs, features_without_record
 from server.decisions.replay_verdict import ReplayMatch, ReplayMismatch, ReplayVerdict
 from server.decisions.sourced_values import SourcedValue
 from server.edges.audit.churn_evidence import ROW_DAMAGED, run_reading
@@ -224,7 +224,7 @@ class ChurnReplayer:
             ),
         )
         what_if = ev.WhatIf(notice=WHAT_IF_NOTICE, bundle_id=other.bundle.bundle_id, churn=churn)
-        unrecorded = unrecorded_features(schema, own.names, values)
+        unrecorded = features_without_record(schema, own.names, values)
         return ev.ReplayResult(mode=ev.REPLAY_MODE_WHAT_IF, what_if=what_if, left_out=missing_features_text(unrecorded))
 
 

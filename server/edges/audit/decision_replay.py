@@ -16,7 +16,7 @@ from models.errors import AdditivityError, BundleInvalid
 from models.model import Model
 from models.schema import Schema
 from server.decisions.assessment import Assessment, assess
-from server.decisions.inputs import CreditApplication, compatible_inputs, merge_inputs, unrecorded_features
+from server.decisions.inputs import CreditApplication, compatible_inputs, features_without_record, merge_inputs
 from server.decisions.policy import Policy, parse_policy
 from server.decisions.replay_verdict import ReplayMismatch, ReplayVerdict, Scalar, compare_fields
 from server.decisions.sourced_values import SourcedValue
@@ -235,7 +235,7 @@ class DecisionReplayer:
             message = assessment_message(assess_again(recorded, other, policy))
         what_if = ev.WhatIf(notice=WHAT_IF_NOTICE, bundle_id=bundle_id, assessment=message)
         names = [each.feature for each in recorded.body.features]
-        unrecorded = unrecorded_features(other.bundle.schema, names, recorded.inputs())
+        unrecorded = features_without_record(other.bundle.schema, names, recorded.inputs())
         return ev.ReplayResult(mode=ev.REPLAY_MODE_WHAT_IF, what_if=what_if, left_out=missing_features_text(unrecorded))
 
 
