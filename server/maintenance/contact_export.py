@@ -17,7 +17,7 @@ from server.stores.record_log.decision_index import DecisionIndex, DecisionQuery
 from server.stores.record_log.log import RecordLog
 
 METHOD = "contacts"  # in the record of the reading
-COLUMNS = ("market", "customer_id", "run_id", "contact_time", "channel", "campaign", "withheld", "contact_id")
+COLUMNS = ("market", "customer_id", "day", "run_id", "contact_time", "channel", "campaign", "withheld", "contact_id")
 _CHANNEL_PREFIX = "CONTACT_CHANNEL_"
 
 
@@ -67,7 +67,10 @@ def read_contacts(
 
 
 def write_contacts(path: Path, contacts: Iterable[pb.Contact]) -> None:
-    """Write contacts as a CSV file that only this account can read. An unknown value of `withheld` is empty."""
+    """Write contacts as a CSV file that only this account can read. Times and days are in UTC.
+
+    An unknown value of `withheld` is empty.
+    """
     with replace_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(COLUMNS)
@@ -76,6 +79,7 @@ def write_contacts(path: Path, contacts: Iterable[pb.Contact]) -> None:
                 [
                     each.customer.market,
                     each.customer.customer_id,
+                    time_from_timestamp(each.contact_time).date().isoformat(),
                     each.run_id,
                     time_from_timestamp(each.contact_time).isoformat(),
                     _channel_name(each.channel),

@@ -27,6 +27,7 @@ from tests.conftest import Serving
 from tests.server.churn_runs import FIRST, SECOND, THIRD, ChurnFamily, plain_rows, write_run
 from tests.server.loading import load_file
 from tests.server.requests import call_error, customer
+from training.results.contacts import read_contacts
 
 ODDS = {"A": 3.0, "B": 2.0, "C": 1.0, "X": None}  # B is held out, C is suppressed, X has no score
 DAY = dt.timedelta(days=1)
@@ -259,6 +260,7 @@ async def test_the_export_has_the_contacts_of_its_window_that_are_in_force_and_c
     erase_customer(opened_log(serving), ("DE", "C"), "request 7", utc_now())
 
     rows, printed = await export(serving, tmp_path)
+    for_results = read_contacts(tmp_path / "contacts.csv")
     of_france, _ = await export(serving, tmp_path, "--market", "FR")
 
     time = "2026-02-01T00:00:00+00:00"
@@ -266,6 +268,7 @@ async def test_the_export_has_the_contacts_of_its_window_that_are_in_force_and_c
         {
             "market": "DE",
             "customer_id": customer_id,
+            "day": "2026-02-01",
             "run_id": run_id,
             "contact_time": time,
             "channel": channel,
@@ -279,6 +282,8 @@ async def test_the_export_has_the_contacts_of_its_window_that_are_in_force_and_c
         )
     ]
     assert of_france == []
+    day = dt.date(2026, 2, 1)
+    assert for_results.contacts == {(("DE", "A"), day), (("DE", "B"), day)}
     assert printed == [
         "FILE: 2 contacts",
         "left out: 1 corrected, 1 that did not take place",
