@@ -1,5 +1,6 @@
 """The figures of training/README.md equal those of the models that the shipped specs produce."""
 
+import json
 import re
 from pathlib import Path
 
@@ -86,3 +87,39 @@ def test_the_figures_for_the_decline_of_spend_equal_those_of_its_spec_and_pass_i
         metrics["calibration.ece"],
     )
     assert figures_in_sentence(README, pattern) == [f"{figure:.3f}" for figure in wanted]
+
+
+def test_the_results_of_the_churn_runs_equal_those_of_the_command(released: Released, tmp_path: Path) -> None:
+    head = "| month of the run | predictions | expected to leave | left | 95 % interval | AUC | lift, top tenth |"
+    days = ("2017-10-01", "2017-11-01", "2017-12-01")
+    runs = [str(tmp_path / f"{day}.run.parquet") for day in days]
+    bundles = ("--bundles", str(released.bundles))
+    for day, path in zip(days, runs, strict=True):
+        run("training", "score", "training/churn.toml", "--at", day, "--to", path, *bundles)
+
+    document = json.loads(run("training", "results", "training/churn.toml", *runs, "--json", *bundles))
+
+    rows = []
+    for found in document["runs"]:
+        (market,) = found["markets"]
+        total = market["total"]
+        observed = [100 * total["observed"][name] for name in ("value", "low", "high")]
+        rows.append(
+            f"| {found['as_of'][:7]} | {total['predictions']:,} | {100 * total['mean_pd']:.1f} % | {observed[0]:.1f} % "
+            f"| {observed[1]:.1f} to {observed[2]:.1f} % | {market['auc']['estimate']:.4f} | {market['lift']:.2f} |"
+        )
+    assert README[README.index(head) :].splitlines()[2:5] == rows
+    effect = document["campaigns"][0]["effects"][0]
+    assert figures_in_sentence(
+        README,
+        r"(\d+\.\d) % of the hold-out group and (\d+\.\d) % of the others left, a difference of (\d+\.\d) of 100 "
+        r"\((-\d+\.\d) to (\d+\.\d)\)\. Groups of this size show an effect from (\d+\.\d) of 100",
+    ) == [
+        f"{100 * value:.1f}"
+        for value in (
+            effect["hold_out"]["rate"]["value"],
+            effect["others"]["rate"]["value"],
+            *(effect["effect"][name] for name in ("value", "low", "high")),
+            effect["detectable"],
+        )
+    ]

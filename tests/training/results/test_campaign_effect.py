@@ -52,7 +52,7 @@ def simulate(number: int, retained: float, runs: int = 1) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True)
 
 
-def covered(effects: list[CampaignEffect], truth: float) -> int:
+def count_covering(effects: list[CampaignEffect], truth: float) -> int:
     """Return how many of the intervals contain the truth."""
     found = [one.effect for one in effects]
     assert all(one is not None for one in found)
@@ -65,7 +65,7 @@ def test_the_interval_contains_the_planted_effect_at_the_stated_rate(retained: f
     """The mean risk is 0.2, so a campaign that retains 0.4 of the leaving customers retains 8 of 100."""
     effects = [measure_effects(simulate(number, retained, runs), ())[0] for number in range(CAMPAIGNS)]
 
-    assert covered(effects, 0.2 * retained) >= COVERED_MIN
+    assert count_covering(effects, 0.2 * retained) >= COVERED_MIN
 
 
 def test_a_planted_effect_is_also_within_the_interval_of_each_band() -> None:
@@ -74,7 +74,7 @@ def test_a_planted_effect_is_also_within_the_interval_of_each_band() -> None:
     below, above = 1 - 0.75**4, 0.75**4
     mean_above = 0.25 * 0.75**4 + 0.75**5 / 5
     for position, mean in ((1, (0.2 - mean_above) / below), (2, mean_above / above)):
-        assert covered([one[position] for one in effects], 0.4 * mean) >= COVERED_MIN
+        assert count_covering([one[position] for one in effects], 0.4 * mean) >= COVERED_MIN
 
 
 def test_three_runs_of_the_same_customers_are_no_evidence_of_three_times_as_many() -> None:
