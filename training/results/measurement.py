@@ -231,7 +231,7 @@ def _measure_months(measured: Sequence[tuple[ObservedRun, pd.DataFrame]]) -> Ite
     months = sorted({one.run.as_of.strftime(_MONTH) for one, _ in measured})
     for month in months:
         runs = [(one, rows) for one, rows in measured if one.run.as_of.strftime(_MONTH) == month]
-        campaigns = {one.run.manifest.campaign for one, _ in runs}
+        campaigns = {(one.run.manifest.campaign, one.run.manifest.hold_out_share) for one, _ in runs}
         has_effect = len(campaigns) == 1 and all(one.run.manifest.hold_out_share for one, _ in runs)
         pooled = pd.concat([rows for _, rows in runs], ignore_index=True)
         markets = sorted(pooled["market"].unique())

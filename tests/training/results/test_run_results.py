@@ -1,5 +1,7 @@
 """Results of hand-made runs equal what a person counts: who left, expected against observed, and the effect."""
 
+import datetime as dt
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +12,7 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
-from tests.training.results.run_files import SPEC, Customer, HandMadeRun, find_name, write_lines, write_run
+from tests.training.results.run_files import AS_OF, SPEC, Customer, HandMadeRun, find_name, write_lines, write_run
 from training.__main__ import app
 from training.errors import DataInvalid, SpecInvalid
 
@@ -96,8 +98,6 @@ def customers() -> list[Customer]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
     """Write the spec, the log, the tables and the run of the hand-counted example."""
-    import hashlib
-
     (tmp_path / "keys.csv").write_text(f"market,customer_id\nDE,{FREE['G']}\n", encoding="utf-8")
     (tmp_path / "moved.csv").write_text(f"customer_id,successor\n{FREE['L']},{SUCCESSOR}\n", encoding="utf-8")
     status = f"customer_id,status,since\n{FREE['I']},CLOSED,2025-03-08\n"
@@ -333,6 +333,26 @@ def test_two_runs_of_the_same_day_and_market_are_refused(folder: Folder) -> None
         DataInvalid, match="both are runs of 2025-03-03 for market DE; name only the one that was in use"
     ):
         folder.results(str(again))
+
+
+def test_runs_with_other_hold_out_groups_are_never_pooled(tmp_path: Path) -> None:
+    """Another share or name is another group: each has its own effect, and the month of both has none."""
+    (tmp_path / "spec.toml").write_text(SPEC, encoding="utf-8")
+    found = [Customer(f"C{number}", 0.2) for number in range(60)]
+    days = [AS_OF + dt.timedelta(days=days) for days in (0, 1, 2)]
+    write_lines(tmp_path / "log.csv", [("C1", "2025-03-03", 5.0), ("C1", "2025-03-15", 5.0)])
+    kinds = [HandMadeRun(days[0]), HandMadeRun(days[1], share=0.5), HandMadeRun(days[2], campaign="summer")]
+    first, *others = [write_run(tmp_path / f"{made.as_of}.parquet", found, made) for made in kinds]
+
+    document = Folder(tmp_path, first).results(*map(str, others))
+
+    assert [(one["name"], one["hold_out_share"], one["runs"]) for one in document["campaigns"]] == [
+        ("spring", 0.2, 1),
+        ("spring", 0.5, 1),
+        ("summer", 0.2, 1),
+    ]
+    (month,) = document["months"]
+    assert (month["runs"], month["total"]["predictions"], month["effect"]) == (3, 180, None)
 
 
 def test_the_horizon_of_a_customer_follows_from_the_gaps_as_in_training(tmp_path: Path) -> None:
