@@ -89,7 +89,7 @@ def _month_parts(results: Results) -> Iterator[str]:
             f"{month.total.predictions:,}",
             percent(month.total.mean_pd),
             *_rate_cells(month.total),
-            *_effect_cells(month.effect),
+            *_effect_cells(None if month.effect is None else month.effect.effect),
         )
         for month in results.months
     ]
@@ -107,14 +107,11 @@ def _rate_cells(rate: ChurnRate) -> tuple[str, str]:
     return percent(rate.observed.value), percent_interval_text(rate.observed.low, rate.observed.high)
 
 
-def _effect_cells(found: CampaignEffect | None) -> tuple[str, str]:
-    """Return an effect and its interval as cells; empty cells if there is none."""
-    return ("", "") if found is None or found.effect is None else _points(found.effect)
-
-
-def _points(estimate: Estimate) -> tuple[str, str]:
-    """Return a difference of rates, of 100 customers, and its interval."""
-    return f"{100 * estimate.value:.1f}", interval_text(100 * estimate.low, 100 * estimate.high, 1)
+def _effect_cells(found: Estimate | None) -> tuple[str, str]:
+    """Return an effect, of 100 customers, and its interval as cells; empty cells if there is none."""
+    if found is None:
+        return ("", "")
+    return f"{100 * found.value:.1f}", interval_text(100 * found.low, 100 * found.high, 1)
 
 
 def _campaign_section(results: Results, number: int, campaign: CampaignResult) -> str:
@@ -140,44 +137,46 @@ def _effect_parts(results: Results, name: str, effects: Sequence[CampaignEffect]
             "Chance explains an interval that crosses the dotted line. Of twenty intervals, one misses the true effect.",
             render_svg(effect_plot(effects), name, "Customers retained, of 100, by group of customers"),
         )
-    with_contacts = results.contacts is not None
     head = [
         "customers",
-        *(
-            f"{column}{group}"
-            for group in ("hold-out", "others")
-            for column in _group_columns(with_contacts=with_contacts)
-        ),
+        *(f"{column}{group}" for group in ("hold-out", "others") for column in ("", "expected, ", "left, ")),
         *("retained of 100", "95 % interval", "detectable from"),
     ]
-    if with_contacts:
-        head += ["per contact, of 100", "95 % interval per contact"]
     rows = [
         (
             one.name,
-            *_group_cells(one.hold_out, with_contacts=with_contacts),
-            *_group_cells(one.others, with_contacts=with_contacts),
-            *_effect_cells(one),
+            *_group_cells(one.hold_out),
+            *_group_cells(one.others),
+            *_effect_cells(one.effect),
             "" if one.detectable is None else f"{100 * one.detectable:.1f}",
-            *(() if not with_contacts else ("", "") if one.per_contact is None else _points(one.per_contact)),
         )
         for one in effects
     ]
     reading = "Both groups should be expected to leave equally often, because a hash assigned them."
     yield table("Hold-out group against the other eligible customers.", reading, head, rows)
+    if results.contacts is not None:
+        yield _contact_table(effects)
 
 
-def _group_columns(*, with_contacts: bool) -> tuple[str, ...]:
-    """Return the beginnings of the heads of a group's columns; the name of the group follows."""
-    return ("", "expected, ", "left, ", *(("contacted, ",) if with_contacts else ()))
-
-
-def _group_cells(group: CampaignGroup | None, *, with_contacts: bool) -> tuple[str, ...]:
-    """Return the cells of a group: predictions, expected and observed churn rate and, if it is known, contacts."""
+def _group_cells(group: CampaignGroup | None) -> tuple[str, str, str]:
+    """Return the cells of a group: predictions, expected and observed churn rate."""
     if group is None:
-        return ("0", *[""] * (len(_group_columns(with_contacts=with_contacts)) - 1))
-    cells = (f"{group.predictions:,}", percent(group.mean_pd), percent(group.rate.value))
-    return (*cells, f"{group.contacted or 0:,}") if with_contacts else cells
+        return ("0", "", "")
+    return (f"{group.predictions:,}", percent(group.mean_pd), percent(group.rate.value))
+
+
+def _contact_table(effects: Sequence[CampaignEffect]) -> str:
+    """Return the table of the contacts of both groups, and of the effect per contacted customer."""
+    rows = [
+        (
+            one.name,
+            *(f"{(group.contacted or 0) if group else 0:,}" for group in (one.hold_out, one.others)),
+            *_effect_cells(one.per_contact),
+        )
+        for one in effects
+    ]
+    head = ("customers", "contacted, hold-out", "contacted, others", "retained of 100 contacted", "95 % interval")
+    return table("Contacts.", "Predictions that were followed by a contact within the horizon.", head, rows)
 
 
 def _run_section(results: Results, number: int, run: RunResult) -> str:

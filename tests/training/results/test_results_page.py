@@ -42,7 +42,18 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "log.csv").write_text("\n".join(texts) + "\n", encoding="utf-8")
     made = {"campaign": HOSTILE}
     runs = [write_run(folder / f"{day}.run.parquet", found, HandMadeRun(as_of=day, **made)) for day in (AS_OF, NEXT)]
-    words = ["results", str(folder / "spec.toml"), *map(str, runs), "--html", str(folder / "page.html"), "--json"]
+    contacts = folder / "contacts.csv"
+    contacts.write_text("market,customer_id\n" + "".join(f"DE,C{n}\n" for n in range(0, 400, 3)), encoding="utf-8")
+    words = [
+        "results",
+        str(folder / "spec.toml"),
+        *map(str, runs),
+        "--contacted",
+        str(contacts),
+        "--html",
+        str(folder / "page.html"),
+        "--json",
+    ]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
     (folder / "results.json").write_text(done.stdout, encoding="utf-8")
