@@ -180,7 +180,10 @@ def results(
     ] = None,
     contacted: Annotated[
         Path | None,
-        typer.Option(help="File of contacted customers: columns market, customer_id, optionally day.", metavar="FILE"),
+        typer.Option(
+            help="File of contacted customers: columns market, customer_id, optionally day and campaign.",
+            metavar="FILE",
+        ),
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Page to write.", metavar="FILE.html")] = None,
     threads: _Threads = _CORES,

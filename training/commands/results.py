@@ -56,7 +56,7 @@ def show_results(
     _require_outcomes(spec, observed)
     if contacts is not None and (unmatched := unmatched_contacts(observed, contacts)):
         notes.append(
-            f"{unmatched:,} contacts are of customers in no run, or outside the horizon of their runs; they count nowhere"
+            f"contacts that belong to no run, by their customer, campaign or day, and count nowhere: {unmatched:,}"
         )
     results = measure_results(observed, contacts)
     if html is not None:

@@ -12,8 +12,8 @@ INTENTION_TO_TREAT = (
     "whether or not somebody contacted the customer."
 )
 CONTACTS_UNKNOWN = (
-    "This project does not know who was contacted. If few were, the effect on a contacted customer is larger than the figure; a "
-    "file of the contacts (--contacted) shows it."
+    "No contacts were given. If few customers were contacted, the effect on a contacted customer is larger than the figure; a file of "
+    "the contacts (--contacted), such as `python -m server contacts` writes, shows it."
 )
 
 
@@ -119,8 +119,8 @@ def cautions(results: Results) -> list[str]:
         hold_out = campaign.effects[0].hold_out
         if hold_out is not None and hold_out.contacted:
             found.append(
-                f"Campaign {campaign.name!r}: {hold_out.contacted:,} predictions of the hold-out group were followed by a contact, so "
-                "the figures understate the effect"
+                f"Campaign {campaign.name!r}: the hold-out group was contacted too ({hold_out.contacted:,} of {hold_out.predictions:,} "
+                "predictions), so the figures understate the effect"
             )
         if campaign.runs > 1:
             found.append(

@@ -186,7 +186,36 @@ def test_contacts_are_counted_within_the_horizon_and_give_the_effect_per_contact
     effect = document["campaigns"][0]["effects"][0]
     assert (effect["hold_out"]["contacted"], effect["others"]["contacted"]) == (0, 3)
     assert effect["per_contact"]["value"] == pytest.approx(effect["effect"]["value"] / (3 / 8))
-    assert any(text.startswith("2 contacts are of customers in no run") for text in document["cautions"])
+    assert any("count nowhere: 2" in text for text in document["cautions"])
+
+
+def test_contacts_of_another_campaign_do_not_count(folder: Folder) -> None:
+    contacts = folder.path / "contacts.csv"
+    rows = [(FREE["A"], "spring"), (FREE["B"], "summer"), (FREE["C"], "")]
+    text = "".join(f"DE,{name},{campaign}\n" for name, campaign in rows)
+    contacts.write_text(f"market,customer_id,campaign\n{text}", encoding="utf-8")
+
+    document = folder.results("--contacted", str(contacts))
+
+    assert document["campaigns"][0]["effects"][0]["others"]["contacted"] == 2
+    assert any("count nowhere: 1" in text for text in document["cautions"])
+
+
+def test_a_file_without_contacts_means_that_nobody_was_contacted(folder: Folder) -> None:
+    contacts = folder.path / "contacts.csv"
+    contacts.write_text("market,customer_id,day\n", encoding="utf-8")
+
+    effect = folder.results("--contacted", str(contacts))["campaigns"][0]["effects"][0]
+
+    assert (effect["hold_out"]["contacted"], effect["others"]["contacted"], effect["per_contact"]) == (0, 0, None)
+
+
+def test_a_contact_without_a_day_among_others_is_an_error(folder: Folder) -> None:
+    contacts = folder.path / "contacts.csv"
+    contacts.write_text(f"market,customer_id,day\nDE,{FREE['A']},2025-03-04\nDE,{FREE['B']},\n", encoding="utf-8")
+
+    with pytest.raises(DataInvalid, match="every row must have a market, a customer_id and a day"):
+        folder.results("--contacted", str(contacts))
 
 
 def test_contacts_of_the_hold_out_group_are_named(folder: Folder) -> None:
@@ -195,7 +224,7 @@ def test_contacts_of_the_hold_out_group_are_named(folder: Folder) -> None:
 
     cautions = folder.results("--contacted", str(contacts))["cautions"]
 
-    assert any("1 predictions of the hold-out group were followed by a contact" in text for text in cautions)
+    assert any("the hold-out group was contacted too (1 of 2 predictions)" in text for text in cautions)
 
 
 def test_no_customer_is_named_in_the_page_the_document_or_the_terminal(folder: Folder) -> None:

@@ -27,7 +27,7 @@ from tests.conftest import Serving
 from tests.server.churn_runs import FIRST, SECOND, THIRD, ChurnFamily, plain_rows, write_run
 from tests.server.loading import load_file
 from tests.server.requests import call_error, customer
-from training.results.contacts import read_contacts
+from training.results.contacts import CampaignContact, read_contacts
 
 ODDS = {"A": 3.0, "B": 2.0, "C": 1.0, "X": None}  # B is held out, C is suppressed, X has no score
 DAY = dt.timedelta(days=1)
@@ -283,7 +283,10 @@ async def test_the_export_has_the_contacts_of_its_window_that_are_in_force_and_c
     ]
     assert of_france == []
     day = dt.date(2026, 2, 1)
-    assert for_results.contacts == {(("DE", "A"), day), (("DE", "B"), day)}
+    assert for_results.contacts == {
+        CampaignContact(("DE", "A"), day, 'a, "b"'),
+        CampaignContact(("DE", "B"), day, "spring"),
+    }
     assert printed == [
         "FILE: 2 contacts",
         "left out: 1 corrected, 1 that did not take place",
