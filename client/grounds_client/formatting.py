@@ -106,7 +106,7 @@ def score_text(assessment: credit_pb2.CreditAssessment) -> str:
 
 def cut_offs_text(recommendation: credit_pb2.Recommendation) -> str:
     """Return the probabilities of default up to which the policy approves and refers."""
-    approve, refer = (_percent_text(share) for share in (recommendation.approve_max_pd, recommendation.refer_max_pd))
+    approve, refer = (percent_text(share) for share in (recommendation.approve_max_pd, recommendation.refer_max_pd))
     return f"approve up to {approve}, refer up to {refer}"
 
 
@@ -140,6 +140,12 @@ def counterfactual_text(counterfactual: credit_pb2.Counterfactual) -> str:
     return f"{changes}: {counterfactual.score} points, {counterfactual.pd:.2%}"
 
 
+def changes_text(counterfactual: credit_pb2.Counterfactual) -> str:
+    """Return the changes of one counterfactual in the words of the server, and its score and probability of default."""
+    changes = "; ".join(change.text or change.feature for change in counterfactual.changes)
+    return f"{changes} ({counterfactual.score} points, probability of default {counterfactual.pd:.2%})"
+
+
 def policy_title(section: credit_pb2.PolicySection) -> str:
     """Return the market, the product and the period of a section."""
     since = "from" if section.in_force else "not before"
@@ -162,11 +168,20 @@ def policy_lines(section: credit_pb2.PolicySection) -> Iterator[tuple[str, str]]
     for rule in section.hard_rules:
         yield f"fact {rule.fact}", _rule_text(rule)
     for input_rule in section.input_rules:
-        yield f"input {input_rule.code}", _input_rule_text(input_rule)
+        yield f"input {input_rule.code}", input_rule_text(input_rule)
     if section.HasField("overrides"):
         yield "second person", f"for an override above {money_text(section.overrides.second_person_above)}"
     for reason in (*section.overrides.high_side_reasons, *section.overrides.low_side_reasons):
         yield f"override {reason.code}", reason.text
+
+
+def hard_rule_sentence(rule: credit_pb2.HardRule) -> str:
+    """Return a hard rule as a sentence, such as: If blocked is yes, at best DECLINE; if it is missing, at best REFER."""
+    condition = rule.WhichOneof("condition") or ""
+    bound = f"{condition} {number_text(getattr(rule, condition))}" if condition in {"below", "above"} else rule.level
+    missing = decision_name(rule.best_decision_if_missing)
+    consequence = "nothing follows" if missing == "APPROVE" else f"at best {missing}"
+    return f"If {rule.fact} is {bound}, at best {decision_name(rule.best_decision)}; if it is missing, {consequence}."
 
 
 def _rule_text(rule: credit_pb2.HardRule) -> str:
@@ -178,13 +193,13 @@ def _rule_text(rule: credit_pb2.HardRule) -> str:
     return f"{bound}: {decision_name(rule.best_decision)}{passing}{missing} [{rule.code}]"
 
 
-def _input_rule_text(rule: credit_pb2.InputRule) -> str:
+def input_rule_text(rule: credit_pb2.InputRule) -> str:
     """Return the condition of a rule about inputs, and the features to which it applies."""
     condition = _INPUT_CONDITIONS.get(rule.condition, "has a condition that this version of the client does not know")
     return f"REFER if {', '.join(rule.features) or 'any feature'} {condition.format(days=rule.max_age_days)}"
 
 
-def _percent_text(share: float) -> str:
+def percent_text(share: float) -> str:
     """Return a share as a percentage with up to six significant digits, without trailing zeros: 0.15 becomes 15%."""
     return f"{number_text(100 * share)}%"
 

@@ -75,5 +75,5 @@ def test_the_opening_sentence_is_neutral_about_overrides_and_knows_newer_decisio
 
     page = "".join(parts)
     assert "The policy decided UNKNOWN_77." in page
-    assert "A person has recorded an override since" in page
+    assert "A person has overridden the decision since" in page
     assert "differently" not in page

@@ -16,10 +16,12 @@ from grounds_client.evidence.page import (
     render_page,
     replay_section,
 )
+from grounds_client.evidence.policy_rules import missing_facts, rule_rows
 from grounds_client.evidence.verdicts import DECISION_MODES
 from grounds_client.evidence.waterfall import credit_waterfall
 from grounds_client.formatting import (
     approvable_text,
+    changes_text,
     cut_offs_text,
     decision_name,
     money_text,
@@ -73,10 +75,13 @@ def decision_parts(
     if evidence.HasField("record"):
         yield _opening(evidence)
         yield _summary(evidence.decision)
+        if evidence.overrides:
+            yield tag("p", override_text(evidence.overrides[-1]), class_="banner")
+        yield _reasons_section(evidence.decision.assessment.reasons)
+        yield from _changes_section(evidence.decision, replay)
         yield section("The request", definitions(_request_facts(evidence)))
         yield _inputs_section(evidence)
         yield _decision_section(evidence)
-        yield _reasons_section(evidence.decision.assessment.reasons)
         yield _history_section(evidence)
     else:
         yield tag("p", "The decision's content was erased. Its proof remains.")
@@ -99,7 +104,7 @@ def _opening(evidence: audit_pb2.Evidence) -> Markup:
     if assessment.HasField("model_output"):
         text += f" The model expects this customer to default with a probability of {assessment.model_output.pd:.1%}."
     if evidence.overrides:
-        text += " A person has recorded an override since; see overrides and outcomes."
+        text += " A person has overridden the decision since:"
     return tag("p", text)
 
 
@@ -141,10 +146,15 @@ def _inputs_section(evidence: audit_pb2.Evidence) -> Markup:
     """Return the features that the model received, the caller's facts, and the warnings."""
     facts = [f"{name} = {value_text(value)}" for name, value in sorted(evidence.request.facts.items())]
     warnings = [f"{each.code} {each.feature}" for each in evidence.decision.assessment.warnings]
+    missing = [line.feature for line in evidence.record.features if not line.HasField("value")]
+    not_given = [*missing_facts(evidence), *([f"features of the model: {', '.join(missing)}"] if missing else [])]
     return section(
         "What was known",
         features_table(evidence.record.features, evidence.bundle.model.features),
         tag("p", f"Facts for the rules of the policy: {'; '.join(facts)}") if facts else None,
+        tag("p", f"Not given: {'; '.join(not_given)}")
+        if not_given
+        else tag("p", "Not given: nothing that was asked for."),
         tag("p", f"Warnings: {'; '.join(warnings)}") if warnings else None,
     )
 
@@ -163,11 +173,8 @@ def _decision_section(evidence: audit_pb2.Evidence) -> Markup:
             f"{cut_offs_text(recommendation)}; {approvable_text(result)}. "
             f"Rounding error of the sum: {evidence.record.numbers.residual!r}.",
         )
-    rules = [
-        (rule.code, "passed" if rule.passed else f"at best {decision_name(rule.best_decision)}")
-        for rule in result.rules
-    ]
-    return section("How it was decided", drawing, recommendation_text, table(("rule of the policy", "result"), rules))
+    rules = table(("rule of the policy", "given", "result"), list(rule_rows(evidence)))
+    return section("How it was decided", drawing, recommendation_text, rules)
 
 
 def _reasons_section(reasons: explain_pb2.Reasons) -> Markup:
@@ -177,6 +184,22 @@ def _reasons_section(reasons: explain_pb2.Reasons) -> Markup:
         points = f" ({reason.points:+d} points)" if reason.HasField("points") else ""
         lines.append(f"{reason.text}{points} [{reason.code}]")
     return section("Reasons as sent", text_list(lines, "ol") if lines else tag("p", "No reason counted against it."))
+
+
+def _changes_section(decision: credit_pb2.CreditDecision, replay: audit_pb2.ReplayDecisionResponse) -> Iterator[Markup]:
+    """Yield what would have led to an approval, as the server computed it for the replay; nothing after an approval."""
+    if decision.decision == credit_pb2.DECISION_APPROVE:
+        return
+    lines = [changes_text(each) for each in replay.recourse.counterfactuals]
+    if lines:
+        note = "Each line suffices alone. The recorded model and policy approve the application with it."
+        yield section("What would have led to approval", text_list(lines), tag("p", note, class_="soft"))
+    elif replay.HasField("recourse"):
+        text = "No change of the values that a customer can influence would have led to approval."
+        yield section("What would have led to approval", tag("p", text))
+    else:
+        text = "Not known: the replay did not reproduce the decision, or the application could not be scored."
+        yield section("What would have led to approval", tag("p", text))
 
 
 def _history_section(evidence: audit_pb2.Evidence) -> Markup:

@@ -12,6 +12,7 @@ from grounds_client.formatting import (
     author_text,
     band_name,
     change_text,
+    changes_text,
     decision_name,
     score_text,
     time_text,
@@ -73,6 +74,9 @@ def show_replay(console: Console, replay: audit_pb2.ReplayDecisionResponse | aud
         mode, style = mode_text(result).split(":")[0], "green" if verdict_holds(result) else "red"
         add_row(table, mode, verdict_name(result), verdict_text(result), style=style)
     console.print(table)
+    if isinstance(replay, audit_pb2.ReplayDecisionResponse):
+        for counterfactual in replay.recourse.counterfactuals:
+            print_line(console, f"would have been approved with {changes_text(counterfactual)}")
     for result in replay.results:
         if result.HasField("what_if") and (text := _what_if_text(result.what_if)):
             bundle_id = result.what_if.bundle_id[:BUNDLE_ID_SHOWN]

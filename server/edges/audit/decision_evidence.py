@@ -8,14 +8,18 @@ from grounds.credit.v1 import credit_pb2
 from grounds_record.export import StoredRecord
 from grounds_record.header import parse_header
 from models.catalog import CatalogEntry
+from models.reasons import DEFAULT_LOCALE
 from models.schema import Schema
 from server.edges.audit.proofs import inclusion_message, newest_inclusion
 from server.edges.audit.readings import Reading, ReadingRecorder
+from server.edges.audit.recorded_policy import parse_recorded_policy
 from server.edges.credit.events import read_events
+from server.edges.credit.policy import section_message
+from server.edges.explanations import time_from_timestamp
 from server.edges.identity.callers import Caller
 from server.edges.model.messages import model_message
 from server.edges.thread_pool import StoreThreads
-from server.errors import DecisionUnknown, RecordDamaged, RecordRemoved
+from server.errors import DecisionUnknown, PolicyRefused, RecordDamaged, RecordRemoved
 from server.registry.model_registry import CREDIT_FAMILY, ModelRegistry
 from server.stores.catalog.policies import PolicyStore
 from server.stores.database import Snapshot
@@ -165,6 +169,20 @@ class DecisionEvidenceReader:
         if content is not None:
             policy = pb.PolicyEvidence(version=body.policy_version, sha256=body.policy_sha256, content=content)
             evidence.policy.CopyFrom(policy)
+            _add_section(evidence, content)
+
+
+def _add_section(evidence: pb.Evidence, content: bytes) -> None:
+    """Add the section of the policy that was applied, unless this release cannot read the file."""
+    market, product = evidence.request.customer.market, evidence.decision.assessment.policy_result.product
+    day = time_from_timestamp(evidence.record.decide_time).date()
+    try:
+        policy = parse_recorded_policy(content)
+    except PolicyRefused:
+        return
+    section = policy.section(market, product, day)
+    if section is not None:
+        evidence.policy.section.CopyFrom(section_message(policy, section, DEFAULT_LOCALE, day))
 
 
 class BundleEvidenceCache:

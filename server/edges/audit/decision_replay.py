@@ -6,7 +6,6 @@ The replay uses the bundle and the policy that the record states, not those that
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 from grounds.audit.v1 import audit_pb2 as pb
 from grounds.audit.v1 import evidence_pb2 as ev
@@ -14,15 +13,18 @@ from grounds.credit.v1 import credit_pb2
 from grounds.explain.v1 import explain_pb2
 from models.errors import AdditivityError, BundleInvalid
 from models.model import Model
+from models.reasons import DEFAULT_LOCALE
 from models.schema import Schema
 from server.decisions.assessment import Assessment, assess
 from server.decisions.inputs import CreditApplication, compatible_inputs, features_without_record, merge_inputs
-from server.decisions.policy import Policy, parse_policy
+from server.decisions.policy import Policy
 from server.decisions.replay_verdict import ReplayMismatch, ReplayVerdict, Scalar, compare_fields
 from server.decisions.sourced_values import SourcedValue
+from server.edges.audit.approved_changes import find_approved_changes
 from server.edges.audit.decision_evidence import DecisionLookup, find_decision
 from server.edges.audit.proofs import verify_stored_record
 from server.edges.audit.readings import Reading, ReadingRecorder
+from server.edges.audit.recorded_policy import parse_recorded_policy
 from server.edges.audit.replay_results import (
     WHAT_IF_NOTICE,
     ReplayUnavailable,
@@ -32,6 +34,7 @@ from server.edges.audit.replay_results import (
 )
 from server.edges.credit.decision_records import model_numbers, runtime_message
 from server.edges.credit.messages import application_from_request, assessment_message
+from server.edges.credit.recourse import RecourseFinder
 from server.edges.credit.templates import recorded_inputs
 from server.edges.explanations import feature_value, time_from_timestamp, timestamp
 from server.edges.identity.callers import Caller
@@ -124,7 +127,7 @@ class ReplaySources:
                 raise ReplayUnavailable(
                     ev.UNAVAILABLE_REASON_POLICY_MISSING, "the policy file of the decision is not in the database"
                 )
-            return _parse_cached_policy(content)
+            return parse_recorded_policy(content)
         except (RecordDamaged, PolicyRefused) as error:
             raise ReplayUnavailable(ev.UNAVAILABLE_REASON_POLICY_MISSING, str(error)) from error
 
@@ -157,6 +160,7 @@ class DecisionReplayer:
     ) -> None:
         self._readings, self._log, self._proofs = readings, log, proofs
         self._sources, self._threads = sources, threads
+        self._recourse = RecourseFinder()
 
     async def replay(self, request: ev.ReplayDecisionRequest, caller: Caller) -> pb.ReplayDecisionResponse:
         """Return one result for each requested mode. A request without modes means all modes except WHAT_IF.
@@ -180,7 +184,19 @@ class DecisionReplayer:
             answer.recorded_runtime.CopyFrom(found.body.runtime)
         for mode in modes:
             answer.results.append(await self._threads.run_long(self._replay_mode, mode, decision_id, found, other))
+        if any(each.mode == ev.REPLAY_MODE_EXPLANATION and _holds(each) for each in answer.results):
+            changes = await self._threads.run_long(self._find_changes, found)
+            if changes is not None:
+                answer.recourse.CopyFrom(changes)
         return answer
+
+    def _find_changes(self, found: DecisionLookup) -> credit_pb2.Recourse | None:
+        """Return what would have led to an approval; None if it was approved, or if nothing can be said."""
+        recorded = self._sources.decode(found)
+        if recorded.decision.decision == credit_pb2.DECISION_APPROVE:
+            return None
+        model, policy = self._sources.open_model(recorded), self._sources.read_policy(recorded)
+        return find_approved_changes(self._recourse, assess_again(recorded, model, policy, DEFAULT_LOCALE))
 
     def _replay_mode(
         self, mode: ev.ReplayMode, decision_id: str, found: DecisionLookup, other: Model | None
@@ -262,17 +278,16 @@ def assess_again(recorded: RecordedDecision, model: Model, policy: Policy, local
     return assess(model, policy, replace(question, locale=locale or recorded.decision.assessment.reasons.locale))
 
 
-@lru_cache(maxsize=8)
-def _parse_cached_policy(content: bytes) -> Policy:
-    """Parse a policy file. The cache saves time if an auditor replays many decisions that used the same policy."""
-    return parse_policy(content, "policy")
-
-
 def sourced_value(message: pb.FedFeature) -> SourcedValue:
     """Return a recorded model input with its source."""
     as_of = time_from_timestamp(message.as_of_time) if message.HasField("as_of_time") else None
     is_stored = message.source == explain_pb2.VALUE_SOURCE_STORE
     return SourcedValue(feature_value(message.value), "STORE" if is_stored else "CALLER", as_of)
+
+
+def _holds(result: ev.ReplayResult) -> bool:
+    """Return whether the replay reproduced the record, so that a computation with the same artifacts speaks about it."""
+    return result.WhichOneof("verdict") in {"match", "runtime_differs"}
 
 
 def _record_and_answer(assessment: Assessment) -> tuple[pb.DecisionRecord, credit_pb2.CreditDecision]:

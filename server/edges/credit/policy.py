@@ -33,7 +33,7 @@ def policy_response(policy: Policy, request: pb.GetPolicyRequest, today: dt.date
     return pb.GetPolicyResponse(
         policy_version=policy.document.version,
         policy_sha256=policy.sha256,
-        sections=[_section_message(policy, section, request.locale, today) for section in sections],
+        sections=[section_message(policy, section, request.locale, today) for section in sections],
     )
 
 
@@ -42,8 +42,8 @@ def _is_in_force(policy: Policy, section: PolicySection, today: dt.date) -> bool
     return policy.section(section.market, section.product, today) is section
 
 
-def _section_message(policy: Policy, section: PolicySection, locale: str, today: dt.date) -> pb.PolicySection:
-    """Build the message of a section."""
+def section_message(policy: Policy, section: PolicySection, locale: str, today: dt.date) -> pb.PolicySection:
+    """Build the message of a section, which states whether it is in force on a day."""
     message = pb.PolicySection(
         market=section.market,
         product=section.product,

@@ -20,7 +20,8 @@ from server.stores.key_tables import WRAPPED_KEYS
 from tests.client.command_line import run, run_streams
 from tests.client.page import Page
 from tests.conftest import START_RECORDS, Serving
-from tests.server.audits import PURPOSE, read_readings, read_row, score_customer, set_columns
+from tests.server.audits import PURPOSE, read_evidence, read_readings, read_row, score_customer, set_columns
+from tests.server.events import override_request, score_with_outcome
 from tests.server.requests import euros, numbers
 from tests.server.servers import copy_bundle
 from tests.small import SmallFamily
@@ -341,3 +342,25 @@ async def test_the_decisions_about_a_customer_are_listed_with_a_purpose_only(ser
     assert (status, wanted in printed, other in printed) == (0, True, False)
     assert refused == [2, 2, 2]
     assert [each.purpose for each in read_readings(serving)] == [PURPOSE]
+
+
+async def test_the_page_begins_with_the_override_in_force_the_reasons_and_what_would_have_led_to_approval(
+    serving: Serving, tmp_path: Path
+) -> None:
+    declined = await score_with_outcome(serving, credit_pb2.DECISION_DECLINE)
+    decision_id = declined.record_ref.decision_id
+    approval = {"decision": credit_pb2.DECISION_APPROVE, "reason_code": "NEW_INFORMATION"}
+    for changes in ({**approval, "comment": "the first comment"}, {"comment": "the second comment"}):
+        await serving.credit.RecordOverride(override_request(declined, **changes))
+
+    text = " ".join((await read_page(serving, decision_id, tmp_path)).text.split())
+    opening = text.partition("The request")[0]
+
+    assert "A person has overridden the decision since:" in opening
+    assert ('"the second comment"' in opening, '"the first comment"' in opening) == (True, False)
+    assert all(" ".join(each.text.split()) in opening for each in declined.assessment.reasons.reasons)
+    assert "No change of the values that a customer can influence would have led to approval." in opening
+    record = (await read_evidence(serving, decision_id)).record
+    missing = [line.feature for line in record.features if not line.HasField("value")]
+    assert f"Not given: features of the model: {', '.join(missing)}" in text
+    assert "Approve up to a probability of default of 20%, refer to a person up to" in text

@@ -271,28 +271,32 @@ class BundleEvidence(_message.Message):
     def __init__(self, model: _Optional[_Union[_model_pb2.Model, _Mapping]] = ..., files: _Optional[_Mapping[str, str]] = ..., made_from: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class PolicyEvidence(_message.Message):
-    __slots__ = ("version", "sha256", "content")
+    __slots__ = ("version", "sha256", "content", "section")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
     CONTENT_FIELD_NUMBER: _ClassVar[int]
+    SECTION_FIELD_NUMBER: _ClassVar[int]
     version: str
     sha256: str
     content: bytes
-    def __init__(self, version: _Optional[str] = ..., sha256: _Optional[str] = ..., content: _Optional[bytes] = ...) -> None: ...
+    section: _credit_pb2.PolicySection
+    def __init__(self, version: _Optional[str] = ..., sha256: _Optional[str] = ..., content: _Optional[bytes] = ..., section: _Optional[_Union[_credit_pb2.PolicySection, _Mapping]] = ...) -> None: ...
 
 class ReplayDecisionResponse(_message.Message):
-    __slots__ = ("decision_id", "results", "recorded_runtime", "replay_runtime", "reading")
+    __slots__ = ("decision_id", "results", "recorded_runtime", "replay_runtime", "reading", "recourse")
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     RESULTS_FIELD_NUMBER: _ClassVar[int]
     RECORDED_RUNTIME_FIELD_NUMBER: _ClassVar[int]
     REPLAY_RUNTIME_FIELD_NUMBER: _ClassVar[int]
     READING_FIELD_NUMBER: _ClassVar[int]
+    RECOURSE_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
     results: _containers.RepeatedCompositeFieldContainer[_evidence_pb2.ReplayResult]
     recorded_runtime: Runtime
     replay_runtime: Runtime
     reading: _evidence_pb2.EvidenceReading
-    def __init__(self, decision_id: _Optional[str] = ..., results: _Optional[_Iterable[_Union[_evidence_pb2.ReplayResult, _Mapping]]] = ..., recorded_runtime: _Optional[_Union[Runtime, _Mapping]] = ..., replay_runtime: _Optional[_Union[Runtime, _Mapping]] = ..., reading: _Optional[_Union[_evidence_pb2.EvidenceReading, _Mapping]] = ...) -> None: ...
+    recourse: _credit_pb2.Recourse
+    def __init__(self, decision_id: _Optional[str] = ..., results: _Optional[_Iterable[_Union[_evidence_pb2.ReplayResult, _Mapping]]] = ..., recorded_runtime: _Optional[_Union[Runtime, _Mapping]] = ..., replay_runtime: _Optional[_Union[Runtime, _Mapping]] = ..., reading: _Optional[_Union[_evidence_pb2.EvidenceReading, _Mapping]] = ..., recourse: _Optional[_Union[_credit_pb2.Recourse, _Mapping]] = ...) -> None: ...
 
 class ReplayChurnRiskResponse(_message.Message):
     __slots__ = ("run_id", "customer", "results", "replay_runtime", "reading")
