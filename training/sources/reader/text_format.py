@@ -26,6 +26,7 @@ from training.spec.reading import Compression, ReadingSpec
 
 _CHUNK_BYTES = 1 << 20
 _ASSUMED = "cp1252"  # the encoding of a text that is not UTF-8 and whose encoding nobody states
+_MAGIC_BYTES = 16  # longer than every pattern of a compression
 _WORD_BYTES = 30
 _FOREIGN_WORD = rb"[A-Za-z]+[\x80-\xff][A-Za-z\x80-\xff]*|[\x80-\xff]+[A-Za-z\x80-\xff]+"  # not a lone sign such as €
 SAMPLE_RECORDS = 2000
@@ -37,24 +38,30 @@ _LONE_BYTES_OF_CP1252 = 20
 _UTF8_SEQUENCE = rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}"
 _CELL_CHARACTERS = 1 << 21  # DuckDB's maximum length of a line
 _SEPARATOR_NAMES = {"\t": "tab", " ": "space"}
+# Patterns of the first bytes. A text may begin with the letters of a format, such as a header with ORCID or <TICKER>.
 _MAGIC: tuple[tuple[bytes, Compression], ...] = (
-    (b"\x1f\x8b", "gzip"),
-    (b"\x28\xb5\x2f\xfd", "zstd"),
-    (b"BZh", "bz2"),
-    (b"\xfd7zXZ\x00", "xz"),
+    (rb"\x1f\x8b", "gzip"),
+    (rb"\x28\xb5\x2f\xfd", "zstd"),
+    (rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)", "bz2"),
+    (rb"\xfd7zXZ\x00", "xz"),
 )
 _FOREIGN_FORMATS = {
-    b"PK\x03\x04": "an Excel workbook or a ZIP archive; save the sheet as CSV UTF-8, or unpack the archive",
-    b"\xd0\xcf\x11\xe0": "an old Excel workbook; save the sheet as CSV UTF-8",
-    b"ARROW1": "an Arrow file; write it as Parquet",
-    b"Obj\x01": "an Avro file; write it as Parquet",
-    b"ORC": "an ORC file; write it as Parquet",
-    b'{"': "a JSON file; write it as CSV UTF-8 or Parquet",
-    b"[{": "a JSON file; write it as CSV UTF-8 or Parquet",
-    b"<": "an HTML or XML document; export the table as CSV UTF-8",
-    b"\x80\x04\x95": "a Python pickle; write it as Parquet",
-    b"%PDF": "a PDF document; export the table as CSV UTF-8",
-    b"SQLite format 3\x00": "an SQLite database; export the table as CSV UTF-8 or Parquet",
+    rb"PK\x03\x04": "an Excel workbook or a ZIP archive; save the sheet as CSV UTF-8, or unpack the archive",
+    rb"\xd0\xcf\x11\xe0": "an old Excel workbook; save the sheet as CSV UTF-8",
+    rb"ARROW1|FEA1": "an Arrow file; write it as Parquet",
+    rb"Obj\x01": "an Avro file; write it as Parquet",
+    rb"ORC[^ -~]": "an ORC file; write it as Parquet",
+    rb"\s*(?:\{\s*\"|\[\s*[\[{])": "a JSON file; write it as CSV UTF-8 or Parquet",
+    rb"<stata_dta>|[\x71-\x73][\x01\x02]\x01\x00": "a Stata file; write it as CSV UTF-8 or Parquet",
+    rb"\$FL[23]@": "an SPSS file; write it as CSV UTF-8 or Parquet",
+    rb"\x00{12}\xc2\xea\x81\x60": "an SAS file; write it as CSV UTF-8 or Parquet",
+    rb"(?i)<(?:\?xml|!|html|head|body|table|meta|[^<>]*>[ \r\n]*<)": "an HTML or XML document; export the table as CSV UTF-8",
+    rb"\x80[\x02-\x05][(}\]\x95c]": "a Python pickle; write it as Parquet",
+    rb"\x93NUMPY": "a NumPy file; write it as Parquet",
+    rb"\x89HDF\r\n": "an HDF5 file; write it as Parquet",
+    rb"%PDF": "a PDF document; export the table as CSV UTF-8",
+    rb"SQLite format 3\x00": "an SQLite database; export the table as CSV UTF-8 or Parquet",
+    rb"[\x00-\xff]{8}DUCK": "a DuckDB database; export the table as CSV UTF-8 or Parquet",
 }
 # Byte order marks and their encodings. UTF-32 precedes UTF-16, because its little-endian mark begins with that of
 # UTF-16.
@@ -130,6 +137,11 @@ class TextFormat:
             except UnicodeDecodeError as error:
                 raise DataInvalid(self._encoding_problem(line)) from error
             except csv.Error as error:
+                if "field limit" in str(error):
+                    raise DataInvalid(
+                        f"{self.path.name}: line {line}: a cell is longer than {_CELL_CHARACTERS:,} characters; remove the column, "
+                        "or close its quotation mark if one is missing"
+                    ) from error
                 raise DataInvalid(
                     f"{self.path.name}: line {line}: a quoted cell is malformed ({error}); double every quotation mark inside "
                     "a quoted cell"
@@ -243,14 +255,14 @@ def _first_foreign_word(path: Path, compression: Compression, encoding: str) -> 
 def _detect_compression(path: Path) -> Compression:
     """Return the compression that the first bytes of a file state."""
     with path.open("rb") as file:
-        start = file.read(8)
-    return next((name for magic, name in _MAGIC if start.startswith(magic)), "none")
+        start = file.read(_MAGIC_BYTES)
+    return next((name for pattern, name in _MAGIC if re.match(pattern, start)), "none")
 
 
 def _check_is_text(path: Path, start: bytes) -> None:
     """Raise DataInvalid if the first bytes are those of a known format that is not text."""
-    for magic, message in _FOREIGN_FORMATS.items():
-        if start.startswith(magic):
+    for pattern, message in _FOREIGN_FORMATS.items():
+        if re.match(pattern, start):
             raise DataInvalid(f"{path.name}: the file is {message}")
     if start[:4] in {b"PAR1", b"PARE"}:
         raise DataInvalid(f"{path.name}: the file is a compressed Parquet file; decompress it first")

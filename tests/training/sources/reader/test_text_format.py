@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import feather, orc
 
 from training.errors import DataInvalid
 from training.sources.reader.raw_table import RawTable, open_file, read_strictly
 from training.spec.reading import ReadingSpec
 
+FRAME = pd.DataFrame({"a": [1, 2], "b": ["x", "y"]})
 GERMAN = "Kunde;Umsatz Größe\r\n0001;1.234,56\r\n0002;3,5\r\n"
 GERMAN_ROWS = [("0001", "1.234,56"), ("0002", "3,5")]
 
@@ -136,6 +139,51 @@ def test_a_file_that_cannot_be_read_is_rejected_in_one_sentence(case: str, tmp_p
     assert str(refused.value).startswith("table.csv: ")
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def write_stata(path: Path) -> None:
+    """Write a table as a Stata file."""
+    FRAME.to_stata(path, write_index=False)
+
+
+def write_database(path: Path) -> None:
+    """Write a table into a DuckDB database."""
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("CREATE TABLE t AS SELECT 1 AS a")
+
+
+FOREIGN: dict[str, Callable[[Path], object]] = {
+    "an ORC file": lambda path: orc.write_table(pa.table({"a": [1]}), str(path)),
+    "an Arrow file": lambda path: feather.write_feather(pa.table({"a": [1]}), str(path)),
+    "a Stata file": write_stata,
+    "a Python pickle": FRAME.to_pickle,
+    "a NumPy file": lambda path: path.write_bytes(b"\x93NUMPY\x01\x00v\x00{'descr': '<f8'}"),
+    "a JSON file": lambda path: FRAME.to_json(path, orient="records", indent=2),
+    "an HTML or XML document": FRAME.to_html,
+    "a DuckDB database": write_database,
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_file_of_another_format_is_called_by_its_name(kind: str, tmp_path: Path) -> None:
+    FOREIGN[kind](tmp_path / "table.csv")
+
+    with pytest.raises(DataInvalid, match=f"the file is {kind}; "):
+        open_file(tmp_path / "table.csv", ReadingSpec(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("header", "separator"), [("ORCID,b", ","), ("<TICKER>,<DATE>", ","), ("BZh9,b", ","), ("<a>\t<b>", "\t")]
+)
+def test_a_text_whose_header_begins_like_another_format_is_read(header: str, separator: str, tmp_path: Path) -> None:
+    table = open_bytes_as(tmp_path, f"{header}\n1{separator}2\n".encode())
+
+    assert rows_of(table, tmp_path) == [("1", "2")]
+
+
+def test_a_cell_that_is_too_long_is_called_by_its_length(tmp_path: Path) -> None:
+    with pytest.raises(DataInvalid, match=r"line 2: a cell is longer than 2,097,152 characters; remove the column"):
+        rows_of(open_bytes_as(tmp_path, b"a,b\n1," + b"x" * (1 << 21) + b"y\n"), tmp_path)
 
 
 def test_the_fields_of_the_spec_take_precedence_over_the_detection(tmp_path: Path) -> None:
