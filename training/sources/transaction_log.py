@@ -19,9 +19,10 @@ from typing import NoReturn
 import duckdb
 
 from training.errors import DataInvalid, SpecInvalid, quote_name, shorten_list
-from training.sources.aliases import apply_aliases
 from training.sources.cancellations import mark_cancellations
 from training.sources.currencies import LogCurrencies, read_currencies
+from training.sources.customers.aliases import apply_aliases
+from training.sources.customers.statuses import read_statuses
 from training.sources.derived_columns import (
     ColumnDerivation,
     add_derived_columns,
@@ -45,7 +46,6 @@ from training.sources.reader.raw_table import (
     RawColumn,
     RawTable,
     aliased_sql,
-    open_file,
     quote_literal,
     read_strictly,
     row_places,
@@ -182,7 +182,11 @@ def open_transaction_log(
         waterfall, parts = _create_valid_lines(connection, log, currencies.decimals)
         if aliases is not None:
             waterfall = (*waterfall, ("lines of customers who moved or merged, counted for their successors", moved))
-        digest = _read_statuses(connection, status, sources, digest)
+        path = sources.status or (sources.folder / status.path if status and status.path else None)
+        statuses = read_statuses(connection, status, path, database_folder(connection))
+        if statuses is not None:
+            digest = hashlib.sha256(f"{digest}|{statuses.digest}".encode()).hexdigest()
+            columns = (*columns, statuses.summary)
         yield TransactionLog(
             connection, parts, digest, waterfall, columns, source.confirmation, currencies.decimals, derived
         )
@@ -466,56 +470,6 @@ def _waterfall(connection: duckdb.DuckDBPyConnection, counts: dict[str, int]) ->
         ("of these returns and cancellations (amount below 0)", returns),
         ("of these free (amount 0), no purchase", free),
     )
-
-
-def _read_statuses(
-    connection: duckdb.DuckDBPyConnection, spec: StatusSpec | None, sources: SourcePaths, digest: str
-) -> str:
-    """Create the table `statuses`, and return a digest that covers the log and the status table.
-
-    Without a status table, `statuses` is empty and the result is the digest of the log.
-
-    Raises:
-        DataInvalid: A market is invalid, or a customer has two statuses from the same day.
-    """
-    connection.execute("CREATE TABLE statuses (market VARCHAR, customer_id VARCHAR, status VARCHAR, since DATE)")
-    path = sources.status or (sources.folder / spec.path if spec and spec.path else None)
-    if path is None:
-        return digest
-    spec = spec or StatusSpec()
-    mapped = {"customer_id": spec.customer_id, "status": spec.status, "since": spec.since}
-    if spec.market:
-        mapped["market"] = spec.market
-    source = open_file(path, spec, database_folder(connection), set(), "--status")
-    source.require({f"status.{role}": name for role, name in mapped.items()})
-    market = key_cast(source, spec.market, "status.market", "market", spec.missing) if spec.market else None
-    casts = [
-        key_cast(source, spec.customer_id, "status.customer_id", "customer", spec.missing),
-        text_cast(source, spec.status, "status.status", spec.missing),
-        time_cast(source, spec.since, "status.since", spec, market.value if market else "NULL", spec.missing),
-        *([market] if market else []),
-    ]
-    customer_id, status, since = (cast.value for cast in casts[:3])
-    meanings = " ".join(f"WHEN {quote_literal(value)} THEN '{ended}'" for value, ended in spec.names.items())
-
-    def insert(table: RawTable) -> None:
-        refuse_unreadable(table, spec, find_unreadable(connection, table, casts), count_rows(connection, table))
-        connection.execute(
-            f"""INSERT INTO statuses SELECT {market.value if market else "NULL"}, {customer_id},
-            CASE {status} {meanings} ELSE 'ACTIVE' END, CAST({since} AS DATE) FROM {table.sql}
-            WHERE {" AND ".join(f"({cast.problem}) IS NULL" for cast in casts)}"""  # noqa: S608 - constant names, quoted text
-        )
-
-    read_strictly(source, database_folder(connection), insert)
-    duplicates = connection.execute(
-        "SELECT COUNT(*) FROM (SELECT 1 FROM statuses GROUP BY market, customer_id, since HAVING COUNT(*) > 1)"
-    ).fetchall()[0][0]
-    if duplicates:
-        raise DataInvalid(
-            f"{path}: a customer must have at most one status for each day in {quote_name(spec.since)}; {duplicates} customers have "
-            "several; remove the duplicates"
-        )
-    return hashlib.sha256(f"{digest}|{source.digest}".encode()).hexdigest()
 
 
 def count_rows(connection: duckdb.DuckDBPyConnection, table: RawTable) -> int:

@@ -133,6 +133,33 @@ def test_two_statuses_of_a_customer_from_the_same_day_are_rejected(made: Synthet
         pass
 
 
+def test_rows_of_a_status_table_without_effect_are_listed(made: SyntheticLog, tmp_path: Path) -> None:
+    one = made.statuses.iloc[[0]]
+    changes = [
+        {"Kunde": "9", "seit": "2025-01-01"},
+        {"Zustand": "zu!", "seit": "2020-01-02"},
+        {"Zustand": "zu!", "seit": "2020-01-03"},
+        {"seit": ""},
+        {"Kunde": f"0{one['Kunde'].iloc[0]}", "seit": "2020-01-04"},
+    ]
+    pd.concat([made.statuses, *(one.assign(**change) for change in changes)]).to_csv(tmp_path / "s.csv", index=False)
+    spec = read_spec(made.spec)
+    sources = SourcePaths(made.folder, status=tmp_path / "s.csv")
+    with open_transaction_log(log_of(spec), spec.status, sources, 1) as log:
+        detail = next(each.detail for each in log.columns if each.column == "[status]")
+
+    usual = made.statuses["Zustand"].value_counts()
+    active = {value: count for value, count in usual.items() if value == "aktiv"}
+    assert detail.startswith(
+        f"rows: {len(made.statuses) + 5}; values that mean an active customer, because status.names lacks"
+    )
+    assert "'zu!' (2)" in detail
+    assert all(f"{value!r} ({count})" in detail for value, count in active.items())
+    customer = str(one["Kunde"].iloc[0])
+    assert f"customers without a line: 2: 0{customer} (the log has {customer}), 9; " in detail
+    assert detail.endswith("rows without a customer or a day, so without effect: 1")
+
+
 def test_features_equal_those_computed_in_plain_python(made: SyntheticLog) -> None:
     spec = read_spec(made.spec)
     with open_transaction_log(log_of(spec), spec.status, SourcePaths(made.folder), 1) as log:

@@ -1,0 +1,1 @@
+"""Tables about the customers of a transaction log: who moved or merged, and whose relationship ended."""
