@@ -75,6 +75,7 @@ _POST_ROUTES: Mapping[str, _Page] = {
     "/overrides/{proposal_id}": override.agree_to_proposal,
     "/evidence/{decision_id}/mark": papers.add_mark,
     "/churn/{market}/contact": contact.post_contact,
+    "/log": home.compare_saved_checkpoint,
     PURPOSE_PATH: set_purpose,
 }
 _ROUTES: Mapping[str, _Page] = {

@@ -142,8 +142,14 @@ def counterfactual_text(counterfactual: credit_pb2.Counterfactual) -> str:
 
 def changes_text(counterfactual: credit_pb2.Counterfactual) -> str:
     """Return the changes of one counterfactual in the words of the server, and its score and probability of default."""
-    changes = "; ".join(change.text or change.feature for change in counterfactual.changes)
+    changes = "; ".join(map(_change_text, counterfactual.changes))
     return f"{changes} ({counterfactual.score} points, probability of default {counterfactual.pd:.2%})"
+
+
+def _change_text(change: credit_pb2.FeatureChange) -> str:
+    """Return one change in the words of the server, without what follows a semicolon in the feature's description."""
+    name, _, values = change.text.rpartition(": ")
+    return f"{name.partition(';')[0]}: {values}" if name else change.feature
 
 
 def policy_title(section: credit_pb2.PolicySection) -> str:

@@ -9,11 +9,13 @@ from starlette.responses import Response
 
 from console.connections import listed_models
 from console.log_key import LogKey, choose_log_key
-from console.pages.form import Form
+from console.pages.form import Form, FormInvalid
 from console.rendering import render_page
 from grounds.audit.v1 import audit_pb2
 from grounds.model.v1 import model_pb2
 from grounds_client import CallFailed, Client
+from grounds_client.evidence.checkpoint_checks import check_checkpoints
+from grounds_client.evidence.checks import EvidenceCheck
 from grounds_record.checkpoint import Checkpoint, open_checkpoint
 from grounds_record.errors import RecordError
 from grounds_record.key_history import trace_keys
@@ -59,16 +61,37 @@ def show_home(request: Request, client: Client) -> Response:
 
 def show_record_log(request: Request, client: Client) -> Response:
     """Show the newest checkpoint, whether the log's key signed it, and the calls that were refused."""
+    return _show_log(request, client, Form(request), None)
+
+
+def compare_saved_checkpoint(request: Request, client: Client) -> Response:
+    """Show the record log, and whether it only grew since the checkpoint that a person pasted."""
     form = Form(request)
+    saved = form.text("saved").replace("\r\n", "\n")
+    if not saved:
+        raise FormInvalid(
+            ["saved: is required; paste a checkpoint, the newest of which is on the page of the record log"]
+        )
+    return _show_log(request, client, form, f"{saved}\n")
+
+
+def _show_log(request: Request, client: Client, form: Form, saved: str | None) -> Response:
+    """Return the page of the record log, with the checks of a saved checkpoint if there is one."""
     start, end = form.day("start"), form.end_of_day("end")
     form.check()
     head = client.get_checkpoint()
+    log = _verify(request, head)
+    checks: list[EvidenceCheck] = []
+    if saved is not None and log.key is not None:
+        checks = list(check_checkpoints(client, head, [saved], log.key.key, given=log.key.is_given))
     return render_page(
         request,
         "log.html",
         "Record log",
-        log=_verify(request, head),
+        log=log,
         note=head.checkpoint,
+        checks=checks,
+        saved=saved or "",
         refusals=client.count_refused_calls(start, end),
         form=form,
     )

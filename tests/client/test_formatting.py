@@ -9,6 +9,7 @@ from grounds.model.v1 import model_pb2
 from grounds_client.evidence.decision_page import decision_parts
 from grounds_client.formatting import (
     band_name,
+    changes_text,
     counterfactual_text,
     cut_offs_text,
     decision_name,
@@ -77,3 +78,15 @@ def test_the_opening_sentence_is_neutral_about_overrides_and_knows_newer_decisio
     assert "The policy decided UNKNOWN_77." in page
     assert "A person has overridden the decision since" in page
     assert "differently" not in page
+
+
+def test_changes_are_stated_without_the_notes_in_a_description() -> None:
+    changes = [
+        credit_pb2.FeatureChange(feature="PAY_0", text="Delay in September; -2 none, months: 2 → 0"),
+        credit_pb2.FeatureChange(feature="PAY_AMT1", text="Paid in May, TWD: 689.5 → 3,000"),
+    ]
+    found = credit_pb2.Counterfactual(changes=changes, score=537, pd=0.14874)
+
+    assert changes_text(found) == (
+        "Delay in September: 2 → 0; Paid in May, TWD: 689.5 → 3,000 (537 points, probability of default 14.87%)"
+    )

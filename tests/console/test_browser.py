@@ -53,6 +53,12 @@ def test_a_person_finds_reads_samples_and_prints_without_a_barrier(
     ):
         page.goto(pages.url + path)
         check_page(page)
+    page.goto(f"{pages.url}/log")
+    page.get_by_label("Saved checkpoint").fill(page.locator("pre").inner_text())
+    page.get_by_role("button", name="Compare").click()
+    check_page(page)
+    assert (page.locator(".checks .holds").count(), page.locator(".fails").count()) == (3, 0)
+    page.goto(f"{pages.url}/churn/DE")
     page.locator("tbody a").first.click()
     check_page(page)
     page.get_by_role("link", name="Evidence, proof and replay").click()

@@ -54,3 +54,25 @@ def test_the_first_page_opens_with_an_alarm_if_the_signature_is_invalid(pages: P
     assert "records, signed by" not in text_of(first)
     assert "The checkpoint has no valid signature" in text_of(log)
     assert "alarm" not in Browser(pages.url).get("/").html
+
+
+def test_a_saved_checkpoint_shows_whether_the_log_only_grew_since(pages: Pages) -> None:
+    with Client(pages.address) as client:
+        head = client.get_checkpoint()
+        client.get_evidence(pages.decision_ids[0], PURPOSE)  # adds a record
+    saved, size = head.checkpoint, int(head.checkpoint.split("\n")[1])
+    changed = saved.replace(f"\n{size}\n", f"\n{size - 1}\n")
+    with open_console("--address", pages.address, "--log-key", head.verifier_key) as url:
+        browser = Browser(url)
+        assert "Saved checkpoint" in browser.get("/log").html
+        grown = browser.post("/log", saved=saved.replace("\n", "\r\n"))  # as a browser sends it
+        refused = [browser.post("/log", saved=text) for text in (changed, "<b>no checkpoint</b>")]
+        empty = browser.post("/log", saved=" ")
+
+    claim = f"the first {size:,} records are the ones that you saved the checkpoint of"
+    assert (claim in text_of(grown.html), 'class="fails"' in grown.html) == (True, False)
+    assert f"the checkpoint that you saved, of {size:,} records, is signed by the log's key" in text_of(grown.html)
+    for page in refused:
+        assert (page.html.count('class="fails"'), claim in text_of(page.html)) == (1, False)
+    assert "<b>" not in refused[1].html
+    assert (empty.status, "saved: is required" in empty.html) == (400, True)
