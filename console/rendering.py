@@ -29,6 +29,7 @@ from grounds_client.formatting import (
     recourse_text,
     score_text,
     time_text,
+    warning_text,
 )
 from grounds_record.printable_text import escape_text
 
@@ -78,6 +79,7 @@ def _environment() -> Environment:
         recourse=recourse_text,
         score=score_text,
         time=time_text,
+        warning=warning_text,
         short=lambda text: text[:BUNDLE_ID_SHOWN],
     )
     return environment

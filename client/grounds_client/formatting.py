@@ -10,6 +10,7 @@ from google.type.money_pb2 import Money
 from grounds.audit.v1 import activation_pb2, bodies_pb2
 from grounds.churn.v1 import churn_pb2
 from grounds.credit.v1 import credit_pb2
+from grounds.explain.v1 import explain_pb2
 from grounds.explain.v1.explain_pb2 import FeatureValue
 from grounds_client.money import Amount
 
@@ -150,6 +151,16 @@ def _change_text(change: credit_pb2.FeatureChange) -> str:
     """Return one change in the words of the server, without what follows a semicolon in the feature's description."""
     name, _, values = change.text.rpartition(": ")
     return f"{name.partition(';')[0]}: {values}" if name else change.feature
+
+
+def warning_text(warning: explain_pb2.Warning) -> str:
+    """Return a warning of an assessment as a sentence; a warning of a newer server as its code and feature."""
+    if warning.code == "UNSEEN_LEVEL":
+        return (
+            f"the level of {warning.feature} did not occur in training, and the model treats it as none of the levels that it "
+            f"knows [{warning.code}]"
+        )
+    return " ".join(filter(None, (warning.code, warning.feature)))
 
 
 def policy_title(section: credit_pb2.PolicySection) -> str:

@@ -29,6 +29,7 @@ from grounds_client.formatting import (
     override_text,
     score_text,
     value_text,
+    warning_text,
 )
 
 _VERBS = {
@@ -145,7 +146,7 @@ def _request_facts(evidence: audit_pb2.Evidence) -> Iterator[tuple[str, str | No
 def _inputs_section(evidence: audit_pb2.Evidence) -> Markup:
     """Return the features that the model received, the caller's facts, and the warnings."""
     facts = [f"{name} = {value_text(value)}" for name, value in sorted(evidence.request.facts.items())]
-    warnings = [f"{each.code} {each.feature}" for each in evidence.decision.assessment.warnings]
+    warnings = [warning_text(each) for each in evidence.decision.assessment.warnings]
     missing = [line.feature for line in evidence.record.features if not line.HasField("value")]
     not_given = [*missing_facts(evidence), *([f"features of the model: {', '.join(missing)}"] if missing else [])]
     return section(

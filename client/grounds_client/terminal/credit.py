@@ -25,6 +25,7 @@ from grounds_client.formatting import (
     recourse_text,
     score_text,
     time_text,
+    warning_text,
 )
 from grounds_client.terminal.console import add_row, make_table, print_line, print_uncut
 
@@ -157,6 +158,8 @@ def _show_assessment(console: Console, assessment: credit_pb2.CreditAssessment, 
         print_line(console, f"{score_text(assessment)} ({cut_offs_text(assessment.recommendation)})")
         print_line(console, approvable_text(assessment.policy_result))
     show_reasons(console, assessment.reasons, "What speaks against")
+    for warning in assessment.warnings:
+        print_line(console, f"Warning: {warning_text(warning)}", style="yellow")
     if assessment.HasField("explanation"):
         console.print(_points_table(assessment, model))
 

@@ -10,7 +10,7 @@ from grounds.explain.v1.explain_pb2 import Contribution, Explanation, FeatureVal
 from grounds.model.v1 import model_pb2
 from grounds_client.formatting import value_text
 from grounds_client.terminal.console import make_console
-from grounds_client.terminal.credit import _points_table, _show_recourse
+from grounds_client.terminal.credit import _points_table, _show_recourse, show_decision
 from grounds_client.terminal.models import show_model, show_models
 
 
@@ -101,3 +101,14 @@ def test_a_counterfactual_shows_amounts_in_full_and_levels() -> None:
     printed = capture(lambda console: _show_recourse(console, recourse))
 
     assert "1. turnover from 1,234,567 to 2,345,678; sector from 7 to 8: 600 points, 10.00%" in printed
+
+
+def test_a_warning_is_printed_with_what_it_means() -> None:
+    decision = credit_pb2.CreditDecision(decision=credit_pb2.DECISION_APPROVE)
+    decision.assessment.warnings.add(code="UNSEEN_LEVEL", feature="sector[1]")
+    decision.assessment.warnings.add(code="OF_A_LATER_RELEASE")
+
+    printed = " ".join(capture(lambda console: show_decision(console, decision, None)).split())
+
+    assert "Warning: the level of sector[1] did not occur in training" in printed
+    assert "Warning: OF_A_LATER_RELEASE" in printed
