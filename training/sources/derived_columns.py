@@ -181,7 +181,9 @@ def _value_sql(
     So does a column in which a code such as 0111 occurs anywhere, if the expression does not compute with it
     (`keeps_codes`). Otherwise it is numeric if at least half of its values are numbers. Every other value of a numeric column is
     unreadable. A numeric column is a DECIMAL with as many digits as its values need, so that products are exact. If a
-    column needs more than 18 digits, it is a DOUBLE.
+    column needs more than 18 digits, it is a DOUBLE. The cast is strict: a value that it cannot keep raises an error.
+
+    Logical values are 1 and 0 if the expression computes with the column or other values of the column are numbers.
     """
     column = table.find(name)
     assert column is not None
@@ -189,24 +191,43 @@ def _value_sql(
     if is_text and column.type in (*INTEGER_TYPES, *FLOAT_TYPES):
         return text.value  # as in a file of text: '01' is not 1, and 17850.0 is 17850
     if not column.is_text:
-        return f"CASE WHEN {text.value} IS NOT NULL THEN {column.sql} END" if reading.missing else column.sql
+        value = f"CAST({column.sql} AS TINYINT)" if column.type == "BOOLEAN" and not keeps_codes else column.sql
+        return f"CASE WHEN {text.value} IS NOT NULL THEN {value} END" if reading.missing else value
     if is_text:
         return text.value
     numbers = numbers_of(table, column)
     plain = numbers.standard_sql(text.value, is_grouped=bool(numbers.thousands))
-    plain = f"CASE WHEN {number.value} IS NOT NULL THEN ltrim({plain}, '+') END"
+    plain = f"CASE lower({text.value}) WHEN 'true' THEN '1' WHEN 'false' THEN '0' ELSE ltrim({plain}, '+') END"
+    plain = f"CASE WHEN {number.value} IS NOT NULL THEN {plain} END"
+    digits_sql, decimals_sql = _digits_of(plain)
     codes = f"regexp_matches({text.value}, '{CODE_START}')" if keeps_codes else "false"
     query = f"""SELECT COUNT(*), COUNT({text.value}), COUNT({number.value}), COUNT(*) FILTER ({codes}),
-        MAX(LENGTH(split_part(ltrim({plain}, '-'), '.', 1))), MAX(LENGTH(split_part({plain}, '.', 2)))
+        COUNT(*) FILTER (lower({text.value}) = 'true' OR lower({text.value}) = 'false'), MAX({digits_sql}), MAX({decimals_sql})
         FROM {table.sql}"""  # noqa: S608 - constant or quoted names
     with duckdb.connect() as connection:
-        rows, known, readable, codes, digits, decimals = connection.execute(query).fetchall()[0]
+        rows, known, readable, codes, logical, digits, decimals = connection.execute(query).fetchall()[0]
         if not known or readable < _MOSTLY * known or codes:
             return text.value
         refuse_unreadable(table, reading, find_unreadable(connection, table, [number]), rows)
+    if keeps_codes and logical == readable:
+        return f"({number.value} = 1)"
     if digits + decimals > _DIGITS_MAX:
         return number.value
-    return f"TRY_CAST({plain} AS DECIMAL({max(digits, 1) + decimals},{decimals}))"
+    return f"CAST({plain} AS DECIMAL({max(digits, 1) + decimals},{decimals}))"
+
+
+def _digits_of(number: str) -> tuple[str, str]:
+    """Return SQL expressions of how many digits a number needs before and after its decimal point.
+
+    Args:
+        number: SQL expression of the text of a number with a decimal point, without groups; 1e5 needs six digits.
+    """
+    power = (
+        f"CASE WHEN contains(lower({number}), 'e') THEN CAST(split_part(lower({number}), 'e', 2) AS INTEGER) ELSE 0 END"
+    )
+    mantissa = f"ltrim(split_part(lower({number}), 'e', 1), '-')"
+    whole, fraction = (f"LENGTH(split_part({mantissa}, '.', {part}))" for part in (1, 2))
+    return f"GREATEST({whole} + {power}, 0)", f"GREATEST({fraction} - {power}, 0)"
 
 
 def _add_mapped_column(

@@ -102,6 +102,63 @@ def test_columns_with_which_an_expression_computes_are_numbers_with_leading_zero
     assert lines_of(tmp_path, text) == [("DE", "A", "3.50"), ("DE", "B", "1.00")]
 
 
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["1e+05", "99999"], [100000.0, 99999.0]),
+        (["1e-05", "7"], [0.00001, 7.0]),
+        (["1.5e3", "2.5E+4"], [1500.0, 25000.0]),
+        (["1.25e-2", "-3.5e0"], [0.0125, -3.5]),
+        (["1e+30", "1e-30"], [1e30, 1e-30]),
+        (["True", "False"], [1.0, 0.0]),
+        (["TRUE", "3"], [1.0, 3.0]),
+    ],
+)
+def test_an_expression_computes_with_exponents_and_logical_values_as_a_column_alone_does(
+    cells: list[str], expected: list[float], tmp_path: Path
+) -> None:
+    """R writes 100000 as 1e+05, and pandas writes 0.00001 as 1e-05."""
+    made_customers(300).assign(code=cells * 150).to_csv(tmp_path / "customers.csv", index=False)
+    (tmp_path / "spec.toml").write_text(f'{TABLE_SPEC}[[features]]\nname = "twice"\ncolumn = "code * 2"\n')
+
+    _, samples = read_table_samples(read_spec(tmp_path / "spec.toml"), tmp_path / "customers.csv")
+
+    assert samples.rows["twice"].tolist() == [2 * value for value in expected] * 150
+
+
+def test_an_amount_with_an_exponent_is_exact(tmp_path: Path) -> None:
+    assert lines_of(tmp_path, "who;what;each\nA;1e+05;1\nB;1e-02;100\nC;7;2\n") == [
+        *(("DE", "A", "100000.00"), ("DE", "B", "1.00"), ("DE", "C", "14.00"))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("is_return", "cells"), [("back = true", "True False"), ("back = 1", "1 0"), ("back = 1", "true 0")]
+)
+def test_a_logical_column_decides_the_sign_of_an_amount(is_return: str, cells: str, tmp_path: Path) -> None:
+    yes, no = cells.split()
+    columns = {"customer_id": "who", "time": "day", "amount": f"CASE WHEN {is_return} THEN -each ELSE each END"}
+    found = lines_of(tmp_path, f"who;back;each\nA;{yes};5\nB;{no};6\n", columns=columns)
+    assert found == [("DE", "A", "-5.00"), ("DE", "B", "6.00")]
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_logical_column_is_the_same_in_every_expression_and_format(form: str, tmp_path: Path) -> None:
+    table = made_customers(300).assign(flag=[True, False] * 150)
+    path = tmp_path / f"customers.{form}"
+    table.to_csv(path, index=False) if form == "csv" else table.to_parquet(path, index=False)
+    of_flag = ("flag * 2", "CASE WHEN flag = true THEN 2 ELSE 0 END", "CASE WHEN (flag) THEN 2 ELSE 0 END")
+    features = "".join(f'[[features]]\nname = "f{i}"\ncolumn = "{each}"\n' for i, each in enumerate(of_flag))
+    level = '[[features]]\nname = "level"\ncolumn = "coalesce(flag, false)"\nkind = "category"\nlevels = ["False", "True"]\n'
+    (tmp_path / "spec.toml").write_text(TABLE_SPEC + features + level)
+
+    _, samples = read_table_samples(read_spec(tmp_path / "spec.toml"), path)
+
+    for number in range(3):
+        assert samples.rows[f"f{number}"].tolist() == [2.0, 0.0] * 150
+    assert samples.rows["level"].tolist() == [1.0, 0.0] * 150
+
+
 @pytest.mark.parametrize("form", ["csv", "parquet"])
 def test_a_condition_that_compares_with_a_quoted_text_compares_what_is_written(form: str, tmp_path: Path) -> None:
     table = made_customers(300).assign(code=["1.10", "1.1", "01", "1", "5"] * 60)
