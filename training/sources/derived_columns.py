@@ -12,7 +12,7 @@ import duckdb
 
 from models.identifiers import CUSTOMER_ID_PATTERN, MARKET_PATTERN
 from training.errors import DataInvalid, SpecInvalid, quote_name, shorten_list
-from training.sources.reader.casts import FLOAT_TYPES, INTEGER_TYPES, number_cast, numbers_of, text_cast
+from training.sources.reader.casts import FLOAT_TYPES, INTEGER_TYPES, ColumnCast, number_cast, numbers_of, text_cast
 from training.sources.reader.number_format import CODE_START
 from training.sources.reader.raw_table import RawColumn, RawTable, open_file, quote_literal, read_strictly
 from training.sources.reader.unreadable import find_unreadable, refuse_unreadable
@@ -34,7 +34,7 @@ _KEY_FIELDS = {
     *(f"log.columns.{name}" for name in ("customer_id", "market", "basket", "product", "time")),
 }
 _MAPPED = " (mapped for "
-_DIGITS_MAX = 18
+DIGITS_MAX = 18
 _VALUES_SHOWN = 8
 _UNUSED_SHOWN = 5
 # The valid replacements of a value, by the role of the column.
@@ -188,18 +188,13 @@ def _value_sql(
     column = table.find(name)
     assert column is not None
     number, text = number_cast(table, name, field, reading.missing), text_cast(table, name, field, reading.missing)
-    if is_text and column.type in (*INTEGER_TYPES, *FLOAT_TYPES):
+    if is_text and (column.is_text or column.type in (*INTEGER_TYPES, *FLOAT_TYPES)):
         return text.value  # as in a file of text: '01' is not 1, and 17850.0 is 17850
     if not column.is_text:
         value = f"CAST({column.sql} AS TINYINT)" if column.type == "BOOLEAN" and not keeps_codes else column.sql
         return f"CASE WHEN {text.value} IS NOT NULL THEN {value} END" if reading.missing else value
-    if is_text:
-        return text.value
-    numbers = numbers_of(table, column)
-    plain = numbers.standard_sql(text.value, is_grouped=bool(numbers.thousands))
-    plain = f"CASE lower({text.value}) WHEN 'true' THEN '1' WHEN 'false' THEN '0' ELSE ltrim({plain}, '+') END"
-    plain = f"CASE WHEN {number.value} IS NOT NULL THEN {plain} END"
-    digits_sql, decimals_sql = _digits_of(plain)
+    plain = plain_number(table, number, text)
+    digits_sql, decimals_sql = digits_of(plain)
     codes = f"regexp_matches({text.value}, '{CODE_START}')" if keeps_codes else "false"
     query = f"""SELECT COUNT(*), COUNT({text.value}), COUNT({number.value}), COUNT(*) FILTER ({codes}),
         COUNT(*) FILTER (lower({text.value}) = 'true' OR lower({text.value}) = 'false'), MAX({digits_sql}), MAX({decimals_sql})
@@ -211,12 +206,26 @@ def _value_sql(
         refuse_unreadable(table, reading, find_unreadable(connection, table, [number]), rows)
     if keeps_codes and logical == readable:
         return f"({number.value} = 1)"
-    if digits + decimals > _DIGITS_MAX:
+    if digits + decimals > DIGITS_MAX:
         return number.value
     return f"CAST({plain} AS DECIMAL({max(digits, 1) + decimals},{decimals}))"
 
 
-def _digits_of(number: str) -> tuple[str, str]:
+def plain_number(table: RawTable, number: ColumnCast, text: ColumnCast) -> str:
+    """Return the SQL expression of the text of a number with a decimal point and without groups; NULL without a number.
+
+    Args:
+        table: The table.
+        number: The cast of a column of text to numbers.
+        text: The cast of the column to text.
+    """
+    numbers = numbers_of(table, number.column)
+    plain = numbers.standard_sql(text.value, is_grouped=bool(numbers.thousands))
+    plain = f"CASE lower({text.value}) WHEN 'true' THEN '1' WHEN 'false' THEN '0' ELSE ltrim({plain}, '+') END"
+    return f"CASE WHEN {number.value} IS NOT NULL THEN {plain} END"
+
+
+def digits_of(number: str) -> tuple[str, str]:
     """Return SQL expressions of how many digits a number needs before and after its decimal point.
 
     Args:

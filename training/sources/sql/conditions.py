@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import duckdb
 
 from training.errors import DataInvalid, SpecInvalid, quote_name
+from training.sources.derived_columns import DIGITS_MAX, digits_of, plain_number
 from training.sources.loaded_table import RECORD, LoadedTable
 from training.sources.reader.casts import (
     FLOAT_TYPES,
@@ -29,6 +30,7 @@ from training.spec.reading import ALL_YEARS
 
 _ISO_DAY = r"\d{4}-\d{2}-\d{2}([ T].*)?"
 _ANY_DAY = r"\d{1,4}([./-])\d{1,2}\1\d{1,4}([ T].*)?"
+_WHOLE_DIGITS_MAX = 38
 _COMPARE = "compare a number with a number, text with a quoted text, and a day or time with a quoted ISO day such as '2026-01-31'"
 
 
@@ -106,8 +108,7 @@ class Condition:
         profile = loaded.profile(column, table)
         if is_text or profile.content not in {"number", "mixed"}:
             return text
-        number = number_cast(loaded.raw, name, "", table.missing).value
-        return f"CAST({number} AS BIGINT)" if profile.is_integer else number
+        return _exact_number(loaded, table, name)
 
     def _check_order(self, name: str, texts: set[str], *, has_times: bool) -> None:
         """Raise SpecInvalid if days are compared by their order, but not as days."""
@@ -123,6 +124,22 @@ class Condition:
                     f"{self.field}: {self.where!r} compares {quote_name(name)} with {text!r}, whose order as text is not that of the days; "
                     "write an ISO day such as '2026-01-31'"
                 )
+
+
+def _exact_number(loaded: LoadedTable, table: TableSpec, name: str) -> str:
+    """Return the SQL expression of the numbers of a column of text: exact, or a DOUBLE if they have too many digits.
+
+    A double cannot distinguish 9007199254740993 from its neighbours, and 0.2 + 0.1 is not 0.3 as doubles.
+    """
+    number = number_cast(loaded.raw, name, "", table.missing)
+    plain = plain_number(loaded.raw, number, text_cast(loaded.raw, name, "", table.missing))
+    query = f"SELECT {', '.join(f'MAX({each})' for each in digits_of(plain))} FROM cells"  # noqa: S608 - quoted
+    digits, decimals = loaded.connection.execute(query).fetchall()[0]
+    if decimals == 0 and digits <= _WHOLE_DIGITS_MAX:
+        return f"CAST(CAST({plain} AS DECIMAL(38,0)) AS {'BIGINT' if digits <= DIGITS_MAX else 'HUGEINT'})"
+    if digits + decimals > DIGITS_MAX:
+        return number.value
+    return f"CAST({plain} AS DECIMAL({max(digits, 1) + decimals},{decimals}))"
 
 
 def _is_only_other_text(uses: ColumnUses, name: str) -> bool:

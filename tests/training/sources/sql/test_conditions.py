@@ -201,3 +201,35 @@ def test_a_column_that_only_selects_rows_is_listed_as_such_and_not_as_unused(tmp
         "condition",
         "selects rows in table.reject; no feature, so not tested for target leakage",
     )
+
+
+@pytest.mark.parametrize(
+    ("first", "where", "excluded"),
+    [
+        (9007199254740990, "k = 9007199254740993", 1),
+        (1234567890123456700, "k IN (1234567890123456701, 1234567890123456702)", 2),
+        (2**63, "k = 9223372036854775811", 1),
+        (12345678901234567890123, "k < 12345678901234567890125", 2),
+    ],
+)
+def test_a_whole_number_is_not_its_neighbour_with_any_number_of_digits(
+    first: int, where: str, excluded: int, tmp_path: Path
+) -> None:
+    table = small_table(k=[str(first + row) for row in range(ROWS)])
+    assert count_excluded(tmp_path, table, where) == excluded
+
+
+@pytest.mark.parametrize(
+    ("cells", "where"),
+    [
+        (["0.2", "1.10"], "k + 0.1 = 0.3"),
+        (["5.49", "1.10"], "k * 100 = 549"),
+        (["1e+05", "7"], "k = 100000"),
+        (["True", "False"], "k = 1"),
+        (["true", "0"], "k = true"),
+    ],
+)
+def test_a_condition_sees_decimals_exponents_and_logical_values_exactly(
+    cells: list[str], where: str, tmp_path: Path
+) -> None:
+    assert count_excluded(tmp_path, small_table(k=cells * (ROWS // 2)), where) == ROWS // 2
