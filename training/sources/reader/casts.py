@@ -10,12 +10,14 @@ the expressions compare such cells with a pattern instead.
 """
 
 import functools
+import math
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import duckdb
+import numpy as np
 
 from models.identifiers import CUSTOMER_ID_PATTERN, MARKET_PATTERN
 from training.errors import SpecInvalid
@@ -36,6 +38,9 @@ _CLOCK = r"[ T]([01][0-9]|2[0-3]):[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?"
 _OFFSET = "( ?(Z|[+-][0-9]{2}(:?[0-9]{2})?))"
 _LOCAL_TIME = quote_literal(f"{_DAY}({_CLOCK})?")
 _KEY_PATTERNS = {"customer": CUSTOMER_ID_PATTERN, "market": MARKET_PATTERN}
+# The digits of each directive of strftime that is a number, as a pattern (RE2).
+_WIDTHS = {f"%{letter}": "[0-9]{2}" for letter in "dmyHIMS"} | {"%Y": "[0-9]{4}", "%j": "[0-9]{3}", "%f": "[0-9]+"}
+_WIDTHS |= {f"%-{letter}": "[0-9]+" for letter in "dmyHIMSj"}
 _FIRST_YEAR_OF_PATTERN = 1000  # an earlier year shows that the pattern does not fit, e.g. %Y for a year of two digits
 # Texts that a program writes for a value that is not a customer. NA may be a customer.
 _LOGICAL_WORDS, _MISSING_WORDS = ("true", "false"), ("null", "none", "nan")
@@ -152,7 +157,15 @@ def _raw_text(column: RawColumn) -> str:
 
 def _unless_marked(value: str, column: RawColumn, missing: Collection[str]) -> str:
     """Return the SQL expression of a value of a declared type; NULL if its text stands for a missing value."""
-    return f"CASE WHEN NOT {_is_one_of(_whole_text(column), missing)} THEN {value} END" if missing else value
+    if not missing:
+        return value
+    text, markers = _whole_text(column), {*missing}
+    if column.is_decimal:  # 96.00 is the marker 96
+        text = f"CASE WHEN contains({text}, '.') THEN rtrim(rtrim({text}, '0'), '.') ELSE {text} END"
+    if column.is_decimal or column.type in (*INTEGER_TYPES, *FLOAT_TYPES):
+        numbers = [one for one in missing if re.fullmatch(r"-?[0-9]+[.][0-9]+", one)]
+        markers |= {one.rstrip("0").rstrip(".") for one in numbers}
+    return f"CASE WHEN NOT {_is_one_of(text, sorted(markers))} THEN {value} END"
 
 
 def _may_be_padded(text: str) -> str:
@@ -313,7 +326,10 @@ def number_cast(table: RawTable, name: str, field: str, missing: Collection[str 
         value = _unless_marked(value, column, texts)
         problem = problem if problem == _NO_PROBLEM else _unless_marked(problem, column, texts)
     if marked:
-        value = f"CASE WHEN ({value}) NOT IN ({', '.join(map(repr, map(float, marked)))}) THEN {value} END"
+        markers = [*map(float, marked)]
+        if column.type == "FLOAT":  # the marker -99.9 is stored as the nearest value of 32 bits
+            markers += [one for one in map(float, np.array(marked, np.float32)) if math.isfinite(one)]
+        value = f"CASE WHEN ({value}) NOT IN ({', '.join(map(repr, markers))}) THEN {value} END"
     finite = f"CASE WHEN isfinite({value}) THEN {value} END"
     if column.is_text and not missing:
         numbers = numbers_of(table, column)
@@ -502,6 +518,11 @@ def _time_of_format(text: str, time_format: str, zone: str) -> tuple[str, str]:
 @functools.cache  # `inspect` tries every pattern on every column, and a connection takes milliseconds
 def _check_pattern(pattern: str) -> None:
     """Raise SpecInvalid unless DuckDB accepts a strftime pattern."""
+    if "Z" in re.findall(r"%-?(.)", pattern):
+        raise SpecInvalid(
+            f"time_format: {pattern!r} has %Z, but the name of a time zone is not read; write offsets such as +01:00 and use %z, or write local "
+            "times and set time_zone"
+        )
     quoted = quote_literal(pattern)
     try:
         with duckdb.connect() as connection:
@@ -515,16 +536,34 @@ def _check_pattern(pattern: str) -> None:
 def _time_of_pattern(text: str, pattern: str, zone: str) -> str:
     """Return the value of a time in a strftime pattern."""
     _check_pattern(pattern)
-    quoted = quote_literal(pattern)
-    parsed = f"try_strptime({text}, {quoted})"
+    parsed = f"try_strptime({text}, {quote_literal(pattern)})"
+    width = _adjacent_numbers(pattern)
+    checks = f"regexp_full_match({text}, {quote_literal(width)})" if width else ""
     if "%z" in pattern:
-        return f"({parsed} AT TIME ZONE {zone})" if zone else "CAST(NULL AS TIMESTAMP)"
-    checks = f"year({parsed}) >= {_FIRST_YEAR_OF_PATTERN}"
-    # If no character separates the directives, 2023013 can be read in two ways. Therefore only text in which every
-    # number has its full width is accepted.
-    if "%m%d" in pattern or "%Y%m" in pattern or "%d%m" in pattern or "%m%Y" in pattern:
-        checks += f" AND strftime({parsed}, {quoted}) = {text}"
-    return f"(CASE WHEN {checks} THEN {parsed} END)"
+        value = f"({parsed} AT TIME ZONE {zone})" if zone else "CAST(NULL AS TIMESTAMP)"
+        return f"(CASE WHEN {checks} THEN {value} END)" if checks else value
+    checks = f"{checks} AND " if checks else ""
+    return f"(CASE WHEN {checks}year({parsed}) >= {_FIRST_YEAR_OF_PATTERN} THEN {parsed} END)"
+
+
+def _adjacent_numbers(pattern: str) -> str:
+    """Return a regular expression of texts in which every number has its full width that no character separates from the next.
+
+    If no character separates the directives, 2023013 or 130 can be read in two ways. The result is "" without such directives.
+    """
+    parts = re.findall(r"%-?[A-Za-z%]|[^%]", pattern)
+    widths = [_WIDTHS.get(part, "") for part in parts]
+    expression, found = "", False
+    for index, (part, width) in enumerate(zip(parts, widths, strict=True)):
+        before = widths[index - 1] if index else ""
+        after = widths[index + 1] if index + 1 < len(parts) else ""
+        if width and (before or after):
+            expression, found = expression + width, True
+        elif part == "%%" or not part.startswith("%"):
+            expression += " +" if part == " " else re.escape(part[-1])
+        else:
+            expression += ".+"
+    return expression if found else ""
 
 
 def _column(table: RawTable, name: str) -> RawColumn:

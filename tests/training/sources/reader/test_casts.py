@@ -165,6 +165,56 @@ def test_a_time_is_read_in_the_format_of_the_spec_only(
     assert cast_table(table, time(table, reading)) == [(value, None if value else "NOT_IN_FORMAT")]
 
 
+@pytest.mark.parametrize(
+    ("time_format", "cell", "value"),
+    [
+        ("%Y-%m-%d %H%M", "2017-03-01 0130", at("2017-03-01 01:30")),
+        ("%Y-%m-%d %H%M", "2017-03-01 130", None),
+        ("%Y-%m-%d %H%M%S", "2017-03-01 13000", None),
+        ("%d %b %Y %H%M", "1 Mar 2017 0130", at("2017-03-01 01:30")),
+        ("%d%b%Y", "01MAR2017", at("2017-03-01")),
+    ],
+)
+def test_numbers_that_no_character_separates_have_their_full_width(
+    time_format: str, cell: str, value: datetime | None, tmp_path: Path
+) -> None:
+    """130 may be 01:30 or 13:00."""
+    reading = ReadingSpec(time_format=time_format)
+    table = written_cells(tmp_path, [cell], reading)
+    assert cast_table(table, time(table, reading)) == [(value, None if value else "NOT_IN_FORMAT")]
+
+
+def test_the_name_of_a_time_zone_in_a_time_format_is_rejected(tmp_path: Path) -> None:
+    reading = ReadingSpec(time_format="%Y-%m-%d %H:%M %Z")
+    table = written_cells(tmp_path, ["2017-03-01 23:30 America/New_York"], reading)
+    with pytest.raises(SpecInvalid, match=r"has %Z, but the name of a time zone is not read; write offsets"):
+        time(table, reading)
+
+
+@pytest.mark.parametrize(
+    ("values", "missing"),
+    [
+        (pa.array([-99.9, 5.0], pa.float32()), [-99.9]),
+        (pa.array([-99.9, 5.0], pa.float32()), ["-99.90"]),
+        (pa.array([96.0, 5.0]), ["96.0"]),
+        (pa.array([96, 5]), ["96.0"]),
+        (pa.array([Decimal("96.00"), Decimal("5.00")], pa.decimal128(7, 2)), ["96"]),
+        (pa.array([Decimal("96.00"), Decimal("5.00")], pa.decimal128(7, 2)), ["96.0"]),
+        (pa.array([Decimal("96.00"), Decimal("5.00")], pa.decimal128(7, 2)), [96]),
+        (pa.array([Decimal(100), Decimal(5)], pa.decimal128(7, 0)), ["100"]),
+    ],
+)
+def test_a_marker_of_a_missing_number_is_compared_as_a_number(
+    values: pa.Array, missing: list[str | float], tmp_path: Path
+) -> None:
+    pq.write_table(pa.table({"x": values}), tmp_path / "t.parquet")
+    table = open_file(tmp_path / "t.parquet", ReadingSpec(), tmp_path)
+    found = cast_table(table, number_cast(table, "x", "features.x", missing))
+    assert found == [(None, None), (5.0, None)]
+    texts = cast_table(table, text_cast(table, "x", "features.x", [str(one) for one in missing]))
+    assert [value is None for value, _ in texts] == [True, False]
+
+
 def test_an_invalid_time_format_is_rejected(tmp_path: Path) -> None:
     reading = ReadingSpec(time_format="%Q")
     table = written_cells(tmp_path, ["1"], reading)
