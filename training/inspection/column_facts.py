@@ -8,7 +8,7 @@ import duckdb
 
 from training.sources.reader.casts import FLOAT_TYPES, INTEGER_TYPES, ColumnCast, number_cast, text_cast, time_cast
 from training.sources.reader.number_format import CODE_START, UNUSUAL_NUMBER
-from training.sources.reader.raw_table import RawTable, quote_literal
+from training.sources.reader.raw_table import RawTable, quote_literal, quote_path
 from training.sources.reader.unreadable import find_unreadable
 from training.spec.reading import ALL_YEARS, ReadingSpec
 
@@ -113,10 +113,10 @@ def columnar_copy(table: RawTable, temporary: Path) -> RawTable:
     """
     if not table.has_text_file:
         return table
-    path = quote_literal(str(temporary / "columns.parquet"))
+    path = temporary / "columns.parquet"
     with duckdb.connect() as connection:
-        connection.execute(f"COPY (SELECT * FROM {table.sql}) TO {path} (FORMAT parquet)")  # noqa: S608 - constant or quoted names
-    return replace(table, sql=f"read_parquet({path})")
+        connection.execute(f"COPY (SELECT * FROM {table.sql}) TO {quote_literal(str(path))} (FORMAT parquet)")  # noqa: S608 - constant or quoted names
+    return replace(table, sql=f"read_parquet({quote_path(path)})")
 
 
 def _measure_column(

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from models.atomic_files import make_folder, write_file
 from models.schema import Schema
 from training.errors import DataInvalid
+from training.sources.reader.raw_table import quote_path
 
 _FORMAT = 1
 KEY_COLUMNS = [
@@ -54,8 +55,8 @@ def check_replaceable(path: Path, markets: Collection[str], option: str) -> None
         return
     try:
         with duckdb.connect() as connection:
-            query = "SELECT DISTINCT market FROM read_parquet($path) ORDER BY market"
-            present = [str(row[0]) for row in connection.execute(query, {"path": str(path)}).fetchall()]
+            query = f"SELECT DISTINCT market FROM read_parquet({quote_path(path)}) ORDER BY market"  # noqa: S608 - quoted
+            present = [str(row[0]) for row in connection.execute(query).fetchall()]
     except duckdb.Error as error:
         raise DataInvalid(
             f"{path}: already exists and is neither a feature file nor a run file; move it, or set {option}"

@@ -30,7 +30,7 @@ from training.scoring.feature_file import KEY_COLUMNS, check_replaceable
 from training.scoring.predictions import predict_pds
 from training.scoring.run_columns import RUN_COLUMNS, SCORED, feature_matrix, query_batches, run_columns
 from training.sources.currencies import run_currencies
-from training.sources.reader.raw_table import quote_literal
+from training.sources.reader.raw_table import quote_path
 from training.sources.samples import Waterfall
 from training.sources.snapshots import create_run_customers, derived_features
 from training.sources.transaction_log import SourcePaths, open_transaction_log, temporary_database
@@ -107,7 +107,7 @@ def score_feature_file(spec: Spec, model: Model, features: Path, to: Path, optio
         )
     with temporary_database(options.threads) as connection:
         horizon = spec.snapshots.horizon_days if spec.snapshots else spec.run.horizon_days
-        source = f"read_parquet({quote_literal(str(features))})"
+        source = f"read_parquet({quote_path(features)})"
         connection.execute(
             f"CREATE VIEW scope AS SELECT *, 'SCORED' AS status, {horizon} AS horizon_days FROM {source}"  # noqa: S608 - quoted
         )

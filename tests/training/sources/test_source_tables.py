@@ -15,6 +15,7 @@ import sqlalchemy
 from pydantic import ValidationError
 
 from training.errors import DataInvalid, SpecInvalid
+from training.inspection.column_facts import columnar_copy
 from training.sources.reader.casts import number_cast, text_cast
 from training.sources.source_tables import open_source
 from training.spec import QuerySpec
@@ -115,6 +116,67 @@ def test_1_234_in_a_file_with_semicolons_is_ambiguous_unless_a_file_of_the_sourc
         found = connection.execute(f"SELECT {cast.value}, {cast.problem} FROM {table.sql} WHERE c1 = 'C'").fetchall()
 
     assert found == [expected]
+
+
+def store_rows(path: Path, cell: str) -> None:
+    """Write a file with one cell."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".csv":
+        path.write_text(f"k,x\n{cell},1\n")
+    else:
+        pq.write_table(pa.table({"k": [cell], "x": ["1"]}), path)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize(
+    ("name", "matched"),
+    [
+        ("report[1]", "report1"),
+        ("a*", "ab"),
+        ("a?", "ab"),
+        ("[!a]", "b"),
+        ("dir[x]/a", "dirx/a"),
+        ("**/a", "b/a"),
+        ("d*[1]?/a[2]", "d1/a2"),
+    ],
+)
+def test_a_name_with_the_characters_of_a_pattern_is_the_file_of_that_name_only(
+    name: str, matched: str, suffix: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"{name}.{suffix}"
+    store_rows(path, "right")
+    store_rows(tmp_path / f"{matched}.{suffix}", "wrong")
+
+    assert rows_of(path, tmp_path) == [("right", "1")]
+    if path.parent != tmp_path:
+        assert rows_of(path.parent, tmp_path) == [("right", "1")]
+
+
+def test_a_temporary_folder_with_the_characters_of_a_pattern_is_read(tmp_path: Path) -> None:
+    temporary = tmp_path / "[t]*"
+    temporary.mkdir()
+    (tmp_path / "a.csv").write_bytes("k,x\nä,1\n".encode("cp1252"))
+
+    table = open_source(tmp_path / "a.csv", ReadingSpec(), tmp_path, temporary)
+
+    with duckdb.connect() as connection:
+        assert connection.execute(f"SELECT * FROM {columnar_copy(table, temporary).sql}").fetchall() == [("ä", "1")]
+
+
+def test_a_name_that_duckdb_cannot_read_is_rejected(tmp_path: Path) -> None:
+    store_rows(tmp_path / "a\\[1].csv", "right")
+
+    with pytest.raises(DataInvalid, match="a path cannot have a backslash and one of the characters"):
+        rows_of(tmp_path / "a\\[1].csv", tmp_path)
+
+
+def test_a_late_additional_empty_cell_in_one_of_several_files_is_rejected(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.csv").write_text("k,x,y\nA,1,2\n")
+    (tmp_path / "data" / "b.csv").write_text("k,x,y\n" + "A,1,2\n" * 2_500 + "B,1,234,\n")
+
+    with pytest.raises(DataInvalid, match=r"b\.csv: line 2,502 has 4 values"):
+        rows_of(tmp_path / "data", tmp_path)
 
 
 def test_the_place_of_a_value_names_its_file(folder: Path) -> None:

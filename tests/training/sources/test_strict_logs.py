@@ -54,6 +54,22 @@ def made_lines(*amounts: str) -> str:
     return "c,t,a\n" + "".join(f"A,2017-03-01,{amount}\n" for amount in amounts)
 
 
+@pytest.mark.parametrize("rows", [0, 2_500])
+def test_an_additional_empty_cell_in_a_line_of_the_log_or_of_the_status_is_rejected(rows: int, tmp_path: Path) -> None:
+    lines = "c,t,p,a\n" + "A,2017-03-01,Schrauben,5\n" * rows
+    with (
+        pytest.raises(DataInvalid, match=rf"log\.csv: line {rows + 2:,} has 5 values"),
+        open_log(tmp_path, lines + "B,2017-03-01,Schrauben, 100,\n"),
+    ):
+        pass
+    (tmp_path / "status.csv").write_text("customer_id,status,since\n" + "A,,2017-01-01\n" * rows + "B,,,\n")
+    with (
+        pytest.raises(DataInvalid, match=rf"status\.csv: line {rows + 2:,} has 4 values"),
+        open_log(tmp_path, lines + "B,2017-03-01,Schrauben,100\n", StatusSpec(path="status.csv")),
+    ):
+        pass
+
+
 def test_the_first_lines_do_not_decide_the_type_of_the_later_lines(tmp_path: Path) -> None:
     with open_log(tmp_path, made_lines(*["5"] * 21_000, *["5.49"] * 1_000)) as log:
         assert total(log) == Decimal("110490.00")

@@ -234,7 +234,7 @@ def _parquet_sql(connection: duckdb.DuckDBPyConnection, path: Path, stored: Sequ
     values are UTF-8. Otherwise it remains a column of bytes, and only a spec that uses it is rejected. Parquet stores a
     duration as an integer; it is read as an INTERVAL, which is not a number.
     """
-    source = aliased_sql(f"read_parquet({quote_literal(str(path))}, hive_partitioning = false)", len(stored))
+    source = aliased_sql(f"read_parquet({quote_path(path)}, hive_partitioning = false)", len(stored))
     described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()  # noqa: S608 - quoted
     types = {str(row[0]): str(row[1]) for row in described}
     values = {name: floor_to_microseconds(name, kind) for name, kind in types.items() if kind in _NANOSECOND_TYPES}
@@ -268,8 +268,7 @@ def aliased_sql(source: str, count: int) -> str:
 def _open_text(path: Path, reading: ReadingSpec, folder: Path, numeric: NumberColumns) -> RawTable:
     """Open a text file."""
     text = detect_text_format(path, reading)
-    # DuckDB ignores an additional empty cell at the end of a line, although all cells of that line may be shifted.
-    # Writing a regular copy raises an error that states the line.
+    # Most irregular files show it in their first lines. Writing a regular copy raises an error that states the line.
     if any(len(record) != len(text.header) for record in text.sample):
         _write_regular_copy(text, folder)
     columns = tuple(RawColumn(name, f"c{number}", "VARCHAR") for number, name in enumerate(text.header, 1))
@@ -330,13 +329,22 @@ def _number_cells(
 
 
 def _csv_sql(path: Path, separator: str, skip: int, count: int, compression: str) -> str:
-    """Return the table expression of a UTF-8 file. It states the whole format, so DuckDB detects nothing."""
+    """Return the table expression of a UTF-8 file. It states the whole format, so DuckDB detects nothing.
+
+    DuckDB ignores a missing value after the last column, although all cells of that line may be shifted, as in 1,234, for the
+    amount 1234. Therefore only a line feed outside quotation marks, which no cell has, is a missing value for DuckDB, and
+    it rejects every line with too many cells. The query around it makes an empty cell a missing value. In a file with a
+    single column, no cell can be shifted, and DuckDB would skip an empty line, which is a missing value.
+    """
+    missing = "nullstr = E'\\n', allow_quoted_nulls = false, " if count > 1 else ""
     types = ", ".join(f"'c{number}': 'VARCHAR'" for number in range(1, count + 1))
-    return (
-        f"read_csv({quote_literal(str(path))}, auto_detect = false, hive_partitioning = false, header = true, skip = {skip}, "
+    cells = ", ".join(f"NULLIF(c{number}, '') AS c{number}" for number in range(1, count + 1))
+    source = (
+        f"read_csv({quote_path(path)}, auto_detect = false, hive_partitioning = false, header = true, skip = {skip}, "
         f"delim = {quote_literal(separator)}, quote = '\"', escape = '\"', compression = '{compression}', "
-        f"columns = {{{types}}})"
+        f"{missing}columns = {{{types}}})"
     )
+    return f"(SELECT {cells} FROM {source})"  # noqa: S608 - constant names, quoted text
 
 
 def _write_utf8(text: TextFormat, folder: Path) -> Path:
@@ -446,3 +454,18 @@ def _write_regular_copy(text: TextFormat, folder: Path) -> Path:
 def quote_literal(text: str) -> str:
     """Return a string literal for SQL."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def quote_path(path: Path) -> str:
+    """Return a string literal for SQL that DuckDB reads as one path, although it has the characters of a glob pattern.
+
+    Raises:
+        DataInvalid: The path also has a backslash, which DuckDB cannot read in a pattern.
+    """
+    absolute = str(path.absolute())  # a path such as ~/a.csv or file:/a.csv would have another meaning
+    escaped = re.sub(r"([*?\[])", r"[\1]", absolute)
+    if escaped != absolute and "\\" in absolute:
+        raise DataInvalid(
+            f"{path}: a path cannot have a backslash and one of the characters * ? [; rename the file or the folder"
+        )
+    return quote_literal(escaped)

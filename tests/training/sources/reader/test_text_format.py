@@ -216,3 +216,32 @@ def test_a_byte_that_is_cut_between_two_chunks_is_still_utf8(tmp_path: Path) -> 
     assert len(data) > 1 << 20
     assert ", encoding utf-8" in table.confirmation
     assert not data.startswith(codecs.BOM_UTF8)
+
+
+@pytest.mark.parametrize("tail", ["1,234,", "1,234,,", '1,234,""', "1,234,,,,", '"1",234,'])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    ("encoding", "compress"), [("utf-8", bytes), ("utf-8", gzip.compress), ("utf-8", zstd), ("cp1252", bytes)]
+)
+def test_additional_empty_cells_at_the_end_of_a_late_line_are_rejected_with_the_line(
+    encoding: str, compress: Callable[[bytes], bytes], line_end: str, tail: str, tmp_path: Path
+) -> None:
+    """The amount 1,234 without quotation marks moves the later cells of its line to the right."""
+    lines = ["kunde,größe,x,y", *["A,1,2,"] * 4_000, f"B,1,{tail}", "C,1,2,3"]
+    table = open_bytes_as(tmp_path, compress("".join(line + line_end for line in lines).encode(encoding)))
+
+    with pytest.raises(
+        DataInvalid, match=rf"line 4,002 has {tail.count(',') + 3} values, but the header has 4 columns"
+    ):
+        rows_of(table, tmp_path)
+
+
+def test_empty_cells_are_missing_with_and_without_quotation_marks_in_every_column(tmp_path: Path) -> None:
+    data = 'a,b,c\n,"",\n"",,""\n1,"two\nlines",\n"\n",x,y\n'
+
+    assert rows_of(open_bytes_as(tmp_path, data.encode()), tmp_path) == [
+        (None, None, None),
+        (None, None, None),
+        ("1", "two\nlines", None),
+        ("\n", "x", "y"),
+    ]
