@@ -46,7 +46,6 @@ from training.sources.reader.raw_table import (
     RawColumn,
     RawTable,
     aliased_sql,
-    quote_literal,
     quote_path,
     read_strictly,
     row_places,
