@@ -6,7 +6,7 @@ import typer
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 
-from grounds_record.printable_text import escape_line
+from grounds_record.printable_text import escape_line, escape_text
 
 
 def print_json(message: Message) -> None:
@@ -23,6 +23,11 @@ def print_json_lines(messages: Iterable[Message]) -> None:
 def print_message(text: str, *, err: bool = False) -> None:
     """Print one line, which may contain text from outside; `err` prints to standard error."""
     typer.echo(escape_line(text), err=err)
+
+
+def print_text(text: str) -> None:
+    """Print a text of several lines, which may be from outside, without a further newline."""
+    typer.echo(escape_text(text), nl=False)
 
 
 def _json(message: Message, *, indent: int | None) -> str:

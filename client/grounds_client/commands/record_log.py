@@ -12,7 +12,7 @@ from grounds.audit.v1 import audit_pb2
 from grounds_client.channel import DEFAULT_ADDRESS
 from grounds_client.commands.connection import connect
 from grounds_client.commands.options import Address
-from grounds_client.commands.output import print_message
+from grounds_client.commands.output import print_message, print_text
 from grounds_client.evidence.checkpoint_checks import check_checkpoints
 from grounds_client.terminal.audit import show_checks
 from grounds_client.terminal.console import make_console
@@ -67,7 +67,7 @@ def checkpoint(
     if not all(check.holds for check in checks):
         raise typer.Exit(1)
     if save is None:
-        sys.stdout.write(head.checkpoint)
+        print_text(head.checkpoint)
         return
     with replace_file(save) as temporary:
         temporary.write_text(head.checkpoint, encoding="utf-8")

@@ -27,7 +27,7 @@ CREDIT, CHURN, AUDIT, MODEL = (
 # The beginnings of the methods that each caller of AUTHORITY may call.
 RIGHTS = {
     LOAN_DESK: (CREDIT, MODEL),
-    CRM: (*(f"{CHURN}{name}" for name in ("Get", "BatchGet", "List")), MODEL),
+    CRM: (*(f"{CHURN}{name}" for name in ("Get", "BatchGet", "List", "Record")), MODEL),
     AUDITOR: (AUDIT, f"{CREDIT}GetPolicy", MODEL),
     NOBODY: (),
     None: (),

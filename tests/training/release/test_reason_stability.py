@@ -77,6 +77,7 @@ def test_reasons_are_equal_in_every_call_and_after_the_bundle_is_reopened(declin
     assert all(reasons for reasons in first)
 
 
+@pytest.mark.timeout(300)
 def test_the_first_two_reasons_are_stable_under_a_bootstrap_of_the_baseline(declined: DeclinedApplicants) -> None:
     bundle = declined.model.bundle
     baseline = _rows_array(list(bundle.baseline.rows))
