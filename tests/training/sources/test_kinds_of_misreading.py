@@ -92,6 +92,12 @@ KINDS = {
     "thousands that other numbers prove": Kind(
         "number", ["1.234", "7,5"], [Decimal(1234), Decimal("7.5")], separator=";"
     ),
+    "a decimal point without digits": Kind("number", ["."] + ["1.5"] * 9, Refused("first '.' in ")),
+    "a decimal comma without digits": Kind("number", [","] + ["1,5"] * 9, Refused("first ',' in "), separator=";"),
+    "a sign and a decimal point without digits": Kind("number", ["-."] + ["1.5"] * 9, Refused("first '-.' in ")),
+    "numbers without a digit on one side of the mark": Kind(
+        "number", [".5", "5.", "-.25"], [Decimal("0.5"), Decimal(5), Decimal("-0.25")]
+    ),
     "a number of another language": Kind(
         "number", ["1.234,50"], [Decimal("1234.5")], fields='decimal = ","\nthousands = "."'
     ),

@@ -21,7 +21,7 @@ import numpy as np
 
 from models.identifiers import CUSTOMER_ID_PATTERN, MARKET_PATTERN
 from training.errors import SpecInvalid
-from training.sources.reader.number_format import NumberFormat
+from training.sources.reader.number_format import NumberFormat, fraction_pattern
 from training.sources.reader.raw_table import RawColumn, RawTable, floor_to_microseconds, quote_literal
 from training.spec.reading import ReadingSpec
 
@@ -316,7 +316,7 @@ def number_cast(table: RawTable, name: str, field: str, missing: Collection[str 
     texts = [value for value in missing if isinstance(value, str)]
     if column.is_text:
         written = _cell_text(table, column, texts, trims_controls=True)
-        value, problem = _number_of_text(written, numbers_of(table, column), "[0-9]*", "DOUBLE", _EXPONENT)
+        value, problem = _number_of_text(written, numbers_of(table, column), None, "DOUBLE", _EXPONENT)
         logical = _is_one_of(f"lower({written})", ("true", "false"))
         value = f"CASE WHEN {logical} THEN CAST(lower({written}) = 'true' AS DOUBLE) ELSE {value} END"
         problem = f"CASE WHEN {logical} THEN NULL ELSE {problem} END"
@@ -364,13 +364,15 @@ def _number_of_type(column: RawColumn) -> tuple[str, str]:
     return "CAST(NULL AS DOUBLE)", _not_null(column, "NOT_A_NUMBER")
 
 
-def _number_of_text(text: str, numbers: NumberFormat, fraction: str, kind: str, exponent: str = "") -> tuple[str, str]:
+def _number_of_text(
+    text: str, numbers: NumberFormat, decimals: int | None, kind: str, exponent: str = ""
+) -> tuple[str, str]:
     """Return the value and the problem of a number that is written as text."""
-    plain = f"regexp_full_match({text}, {quote_literal(numbers.plain_pattern(fraction) + exponent)})"
+    plain = f"regexp_full_match({text}, {quote_literal(numbers.plain_pattern(decimals) + exponent)})"
     branches = f"WHEN {plain} THEN TRY_CAST({numbers.standard_sql(text, is_grouped=False)} AS {kind})"
     fits, any_number = plain, numbers.plain_pattern()
     if numbers.thousands:
-        grouped = f"regexp_full_match({text}, {quote_literal(numbers.grouped_pattern(fraction))})"
+        grouped = f"regexp_full_match({text}, {quote_literal(numbers.grouped_pattern(decimals))})"
         branches += f" WHEN {grouped} THEN TRY_CAST({numbers.standard_sql(text, is_grouped=True)} AS {kind})"
         fits, any_number = f"({plain} OR {grouped})", f"{any_number}|{numbers.grouped_pattern()}"
     doubt = ""
@@ -396,9 +398,9 @@ def money_cast(table: RawTable, name: str, field: str, decimals: int, missing: C
     written = f"CAST({column.sql} AS VARCHAR)"
     rounded = f"round({column.sql}, {decimals})"
     if column.is_text:
-        written, fraction = _cell_text(table, column, missing), f"[0-9]{{0,{decimals}}}0*"
+        written, fraction = _cell_text(table, column, missing), fraction_pattern(decimals)
         numbers = numbers_of(table, column)
-        value, problem = _number_of_text(written, numbers, fraction, kind)
+        value, problem = _number_of_text(written, numbers, decimals, kind)
         if not missing:
             value = _usual_number_first(_raw_text(column), numbers, fraction, kind, value)
     elif column.type in FLOAT_TYPES:

@@ -26,6 +26,11 @@ CODE_START = "^0[0-9]"
 _Example = tuple[str, str]  # a column and a cell
 
 
+def fraction_pattern(decimals: int | None) -> str:
+    """Return a regular expression (RE2) of at most so many decimals, apart from zeros after them; None for any number."""
+    return "[0-9]*" if decimals is None else f"[0-9]{{0,{decimals}}}0*"
+
+
 @dataclass(frozen=True, slots=True)
 class AllColumnsExcept:
     """All columns may have numbers, except some.
@@ -63,14 +68,18 @@ class NumberFormat:
         """Return a regular expression (RE2) of numbers whose mark may be a decimal mark or a separator of thousands."""
         return f"[+-]?{_DOUBTFUL}".format(re.escape(self.decimal))
 
-    def plain_pattern(self, fraction: str = "[0-9]*") -> str:
-        """Return a regular expression (RE2) of numbers without groups, whose decimals match `fraction`."""
-        mark = re.escape(self.decimal)
-        return f"[+-]?([0-9]+({mark}{fraction})?|{mark}{fraction})"
+    def plain_pattern(self, decimals: int | None = None) -> str:
+        """Return a regular expression (RE2) of numbers without groups that have at most so many decimals, apart from zeros.
 
-    def grouped_pattern(self, fraction: str = "[0-9]*") -> str:
-        """Return a regular expression (RE2) of numbers with groups of three digits."""
-        return f"[+-]?[0-9]{{1,3}}([{_GROUP_MARKS[self.thousands]}][0-9]{{3}})+({re.escape(self.decimal)}{fraction})?"
+        A decimal mark without a digit is not a number.
+        """
+        mark = re.escape(self.decimal)
+        some = "[0-9]+" if decimals is None else f"[0-9]{{1,{decimals}}}0*" if decimals else "0+"
+        return f"[+-]?([0-9]+({mark}{fraction_pattern(decimals)})?|{mark}{some})"
+
+    def grouped_pattern(self, decimals: int | None = None) -> str:
+        """Return a regular expression (RE2) of numbers with groups of three digits that have at most so many decimals."""
+        return f"[+-]?[0-9]{{1,3}}([{_GROUP_MARKS[self.thousands]}][0-9]{{3}})+({re.escape(self.decimal)}{fraction_pattern(decimals)})?"
 
     def standard_sql(self, text: str, *, is_grouped: bool) -> str:
         """Return an SQL expression that converts the text of a number to a decimal point and no groups."""
@@ -113,7 +122,7 @@ class _Evidence:
             self._add_decimal(_OTHER_MARK[found[1]], example)
         elif found := re.fullmatch(_DOUBTFUL.format("([.,])"), text):
             self.doubts.setdefault(found[1], example)
-        elif found := re.fullmatch(r"\d*([.,])\d*(?:[eE][+-]?\d+)?", text):
+        elif found := re.fullmatch(r"(?=[.,]?\d)\d*([.,])\d*(?:[eE][+-]?\d+)?", text):
             self._add_decimal(found[1], example)
 
     def _add_decimal(self, mark: str, example: _Example) -> None:

@@ -172,9 +172,9 @@ def _decimals_hint(example: str, decimal: str, section: str) -> str:
 
 def _number_hint(example: str, section: str) -> str:
     """Return what to write in the spec if the cell is a number in a different format."""
-    if re.fullmatch(r"[+-]?[\d.]*,\d*", example):
+    if re.search(r"\d", example) and re.fullmatch(r"[+-]?[\d.]*,\d*", example):
         return f'set decimal = "," or thousands = "," in [{section}], or correct the value'
-    if re.fullmatch(r"[+-]?[\d' \u00a0\u202f,.]+", example):
+    if re.search(r"\d", example) and re.fullmatch(r"[+-]?[\d' \u00a0\u202f,.]+", example):
         return f"set decimal and thousands in [{section}] to the characters of the file, or correct the value"
     if re.search(r"\d", example):
         return (
