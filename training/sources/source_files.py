@@ -8,6 +8,8 @@ from urllib.parse import unquote
 from training.errors import DataInvalid
 
 _GLOB_CHARACTERS = set("*?[")
+# Formats of tables with versions, and the entry by which their folders are known.
+_TABLE_FORMATS = {"a Delta": "_delta_log", "an Iceberg": "metadata/*.metadata.json", "a Hudi": ".hoodie"}
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -36,7 +38,7 @@ def find_source_files(paths: Iterable[Path], option: str) -> list[SourceFile]:
         option: Option of the command line that specifies a different source, for messages.
 
     Raises:
-        DataInvalid: A path does not exist, or a folder or a pattern has no file.
+        DataInvalid: A path does not exist, a folder or a pattern has no file, or the folder is a table with versions.
     """
     files: dict[Path, SourceFile] = {}
     for path in paths:
@@ -50,10 +52,26 @@ def find_source_files(paths: Iterable[Path], option: str) -> list[SourceFile]:
             found = [_add_partition(file, root) for file in _visible_files(root.glob(pattern), root)]
         else:
             raise DataInvalid(f"{path}: no such file; check the path, or specify a different file with {option}")
+        if not path.is_file():
+            _check_is_no_table_format(found)
         if not found:
             raise DataInvalid(f"{path}: has no files; check the path, or specify a different file with {option}")
         files |= {one.path.resolve(): one for one in found if one.path.resolve() not in files}
     return list(files.values())
+
+
+def _check_is_no_table_format(files: Iterable[SourceFile]) -> None:
+    """Raise DataInvalid if files are in a folder whose own log states which of them are valid.
+
+    The folder also has the files of earlier versions, whose rows were changed or deleted.
+    """
+    for folder in {parent for one in files for parent in one.path.absolute().parents}:
+        for name, pattern in _TABLE_FORMATS.items():
+            if next(folder.glob(pattern), None) is not None:
+                raise DataInvalid(
+                    f"{folder}: is {name} table, whose folder also has files of earlier versions; export its current version to "
+                    "Parquet, and specify the new files"
+                )
 
 
 def _visible_files(found: Iterable[Path], root: Path) -> list[Path]:

@@ -1,6 +1,7 @@
 """Opens the source of a family (a file, several files with the same columns, or a query) as one raw table."""
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from training.spec.reading import ReadingSpec
 from training.spec.sources import SourceEntry
 
 _NAMES_SHOWN = 5
+_DIGITS_MAX = 38  # of a DECIMAL
 _KINDS = ("INT", "DECIMAL", "TIMESTAMP_", "ENUM")  # columns whose types differ only in their size are compatible
 
 
@@ -157,6 +159,7 @@ def _union(tables: Sequence[RawTable], files: Sequence[SourceFile]) -> RawTable:
     first = tables[0]
     for table, file in zip(tables, files, strict=True):
         _check_same_columns(first, table, file.path)
+    _check_decimals(tables, files)
     selects = []
     for table in tables:
         found = [table.find(column.name) for column in first.columns]
@@ -218,6 +221,22 @@ def _check_same_columns(first: RawTable, other: RawTable, path: Path) -> None:
             raise DataInvalid(
                 f"{path}: column {quote_name(column.name)} is {found.type}, but {column.type} in {first.name}; write the column with the "
                 "same type in all files"
+            )
+
+
+def _check_decimals(tables: Sequence[RawTable], files: Sequence[SourceFile]) -> None:
+    """Raise DataInvalid if no type has all digits of a column of exact decimals, because a union would round them."""
+    for column in (one for one in tables[0].columns if one.is_decimal):
+        digits = []
+        for table, file in zip(tables, files, strict=True):
+            if (found := table.find(column.name)) is not None:
+                precision, scale = map(int, re.findall(r"\d+", found.type))
+                digits.append((precision - scale, scale, found.type, file.path))
+        whole, fraction = max(digits, key=lambda one: one[0]), max(digits, key=lambda one: one[1])
+        if whole[0] + fraction[1] > _DIGITS_MAX:
+            raise DataInvalid(
+                f"{fraction[3]}: column {quote_name(column.name)} is {fraction[2]}, but {whole[2]} in {whole[3].name}, and together they "
+                f"need more than {_DIGITS_MAX} digits; write the column with the same type in all files"
             )
 
 

@@ -179,6 +179,50 @@ def test_a_late_additional_empty_cell_in_one_of_several_files_is_rejected(tmp_pa
         rows_of(tmp_path / "data", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("entry", "name"),
+    [
+        ("_delta_log/00000000000000000001.json", "a Delta"),
+        ("metadata/v1.metadata.json", "an Iceberg"),
+        (".hoodie/hoodie.properties", "a Hudi"),
+    ],
+)
+@pytest.mark.parametrize("path", ["shop", "shop/t", "shop/t/data", "shop/t/data/*.parquet", "shop/**/*.parquet"])
+def test_the_folder_of_a_table_with_versions_is_rejected(path: str, entry: str, name: str, tmp_path: Path) -> None:
+    store_rows(tmp_path / "shop/t/data/a.parquet", "deleted")
+    store_rows(tmp_path / "shop/t/data/b.parquet", "valid")
+    (tmp_path / "shop/t" / entry).parent.mkdir(parents=True)
+    (tmp_path / "shop/t" / entry).write_text("{}")
+
+    with pytest.raises(DataInvalid, match=rf"shop/t: is {name} table, .* export its current version to Parquet"):
+        rows_of(tmp_path / path, tmp_path)
+
+
+def decimal_files(folder: Path, *types: tuple[int, int]) -> Path:
+    """Write a Parquet file for each precision and scale, with the smallest fraction that the scale can represent."""
+    (folder / "data").mkdir()
+    for number, (precision, scale) in enumerate(types):
+        column = pa.array([Decimal(1).scaleb(-scale)], pa.decimal128(precision, scale))
+        pq.write_table(pa.table({"x": column}), folder / "data" / f"{number}.parquet")
+    return folder / "data"
+
+
+@pytest.mark.parametrize(
+    "types", [[(38, 0), (38, 2)], [(38, 2), (38, 0)], [(9, 2), (38, 0), (12, 4)], [(30, 0), (20, 9)]]
+)
+def test_decimals_that_no_common_type_represents_are_rejected(types: list[tuple[int, int]], tmp_path: Path) -> None:
+    with pytest.raises(
+        DataInvalid, match=r"column 'x' is DECIMAL.*, but DECIMAL.* in .*\.parquet, .* more than 38 digits"
+    ):
+        rows_of(decimal_files(tmp_path, *types), tmp_path)
+
+
+def test_decimals_of_different_scales_are_exact(tmp_path: Path) -> None:
+    found = rows_of(decimal_files(tmp_path, (9, 2), (38, 10), (18, 0), (18, 4)), tmp_path)
+
+    assert found == [(Decimal("0.01"),), (Decimal("1E-10"),), (Decimal(1),), (Decimal("0.0001"),)]
+
+
 def test_the_place_of_a_value_names_its_file(folder: Path) -> None:
     (folder / "temporary").mkdir()
     table = open_source(folder / "data", ReadingSpec(), folder, folder / "temporary")
