@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from training.inspection.column_facts import ColumnFacts, TableFacts
@@ -80,6 +80,10 @@ _MONEY = (
 _BASKET = ("basket", "invoice", "invoiceno", "beleg", "bon", "order", "receipt", "transaction", "auftrag", "rechnung")
 _PRODUCT = ("product", "article", "artikel", "item", "sku", "stockcode", "material")
 _CATEGORY = ("category", "gruppe", "group", "warengruppe", "department", "kategorie")
+_CURRENCY = ("currency", "curr", "ccy", "waehrung", "währung", "devise", "moneda", "valuta", "waluta")
+_UNIT_PRICE = ("price", "preis", "prix", "precio", "prezzo", "prijs", "cena")
+_TOTAL = ("total", "gesamt", "sum", "summe", "line", "amount", "betrag")
+_QUANTITY = ("quantity", "qty", "menge", "anzahl", "stück", "stueck", "quantité", "quantite", "cantidad", "aantal")
 # Pairs of values. The second value of a pair is the bad outcome, unless the column name means a good outcome.
 _PAIRS = (
     *(("0", "1"), ("good", "bad"), ("gut", "schlecht"), ("no", "yes"), ("n", "y"), ("nein", "ja"), ("false", "true")),
@@ -105,6 +109,9 @@ class ColumnRoles:
         basket: Column of the basket of a transaction log, or "".
         product: Column of the product of a transaction log, or "".
         category: Column of the category of a transaction log, or "".
+        currency: Column of the currency of a transaction log, or "".
+        quantity: Column of the quantity of a transaction log by which the first money column is to be multiplied, because
+            it is a price of one unit; "" if it is not.
         is_log: True if the table looks like a transaction log: customers have several rows, and there is no outcome.
     """
 
@@ -119,6 +126,8 @@ class ColumnRoles:
     basket: str
     product: str
     category: str
+    currency: str
+    quantity: str
     is_log: bool
 
 
@@ -139,6 +148,7 @@ def suggest_roles(facts: TableFacts, customer: str | None = None, label: str | N
     repeated = [] if unique else _repeated_customers(facts)
     if not (money or unique or labels):  # perhaps a log in which no name means money
         money = [one.name for one in facts.columns if one.kind == "number" and one.decimals]
+    money = sorted(money, key=_is_unit_price)  # an amount of a line before a price of one unit
     is_log = not unique and not labels and bool(repeated and times and money)
     bad, is_certain = _bad_value(facts.find(labels[0])) if labels else ("", False)
     return ColumnRoles(
@@ -153,8 +163,27 @@ def suggest_roles(facts: TableFacts, customer: str | None = None, label: str | N
         basket=_first_named(facts, _BASKET),
         product=_first_named(facts, _PRODUCT),
         category=_first_named(facts, _CATEGORY),
+        currency=next((one.name for one in facts.columns if _may_be_currency(one)), ""),
+        quantity=_quantity(facts, money),
         is_log=is_log,
     )
+
+
+def _is_unit_price(name: str) -> bool:
+    """Return whether the name of a column means the price of one unit."""
+    return _has_word(name, _UNIT_PRICE) and not _has_word(name, _TOTAL)
+
+
+def _quantity(facts: TableFacts, money: Sequence[str]) -> str:
+    """Return the column of the quantity if the first money column is the price of one unit; otherwise ""."""
+    quantities = [one.name for one in facts.columns if one.kind == "number" and _has_word(one.name, _QUANTITY)]
+    return next((name for name in quantities if name not in money), "") if money and _is_unit_price(money[0]) else ""
+
+
+def _may_be_currency(column: ColumnFacts) -> bool:
+    """Return whether a column states currencies: its name means one, and its values are codes of three letters."""
+    codes = [value for value in column.levels if re.fullmatch("[A-Z]{3}", value.strip())]
+    return _has_word(column.name, _CURRENCY) and bool(codes) and len(codes) == len(column.levels)
 
 
 def _words(name: str) -> list[str]:

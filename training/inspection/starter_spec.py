@@ -216,7 +216,7 @@ def _log_lines(facts: TableFacts, roles: ColumnRoles, path: str, reading: Readin
     yield from _zone_lines(time)
     if not roles.market:
         yield from _market_lines(facts, roles, "market")
-    yield 'currency = "EUR"  # replace it by the currency of the amounts'
+    yield from _currency_lines(facts, roles)
     if not roles.basket and not roles.product:
         yield 'duplicates = "keep"  # equal lines are several sales; "drop" if such lines were delivered twice'
     yield ""
@@ -231,15 +231,37 @@ def _log_lines(facts: TableFacts, roles: ColumnRoles, path: str, reading: Readin
         yield f"active_days = {2 * horizon}  # only customers who bought in this number of days are scored"
 
 
+def _currency_lines(facts: TableFacts, roles: ColumnRoles) -> Iterator[str]:
+    """Yield the currency of a transaction log: the most frequent code of its column of currencies."""
+    column = facts.find(roles.currency) if roles.currency else None
+    if column is None:
+        yield 'currency = "EUR"  # assumed, because no column states it; replace it by the currency of the amounts'
+        return
+    first, *others = sorted(column.levels, key=lambda code: (-column.levels[code], code))
+    yield f"currency = {toml_text(first.strip())}  # of {column.levels[first]:,} of {facts.rows:,} rows"
+    if others:
+        yield f'# Amounts in {", ".join(others)} are refused; other_currencies = "leave_out" excludes them.'
+
+
+def _amount(roles: ColumnRoles) -> str:
+    """Return the amount of a line in a transaction log: a column, or the product of a quantity and a price."""
+    if not roles.quantity:
+        return roles.money[0]
+    quantity, price = (name.replace('"', '""') for name in (roles.quantity, roles.money[0]))
+    return f'"{quantity}" * "{price}"'
+
+
 def _column_lines(roles: ColumnRoles, time: str) -> Iterator[str]:
     """Yield the columns of a transaction log."""
     yield "[log.columns]"
     yield f"customer_id = {toml_text(roles.customer[0])}{_others(roles.customer)}"
     yield f"time = {toml_text(time)}"
-    yield f"amount = {toml_text(roles.money[0])}{_others(roles.money)}  # an expression such as Quantity * UnitPrice is possible"
+    yield f"amount = {toml_text(_amount(roles))}{_others(roles.money)}  # an expression such as Quantity * UnitPrice is possible"
     optional = {"basket": roles.basket, "product": roles.product, "category": roles.category}
     if roles.market:
         optional = {"market": roles.market[0]} | optional
+    if roles.currency:
+        optional["currency"] = roles.currency
     for role, name in optional.items():
         if name and name not in {roles.customer[0], time, roles.money[0]}:
             yield f"{role} = {toml_text(name)}"

@@ -258,6 +258,34 @@ def test_the_starter_spec_of_a_log_fits_times_of_every_form_and_amounts_of_any_n
     assert str(found[0][0]) == "2024-01-01 23:30:00"
 
 
+@pytest.mark.parametrize("codes", [["PLN"], ["PLN", "PLN", "EUR"], []])
+def test_the_starter_spec_of_a_log_states_the_currency_of_its_column_and_multiplies_quantities_with_prices(
+    codes: list[str], tmp_path: Path
+) -> None:
+    table = pd.DataFrame({"customer": [f"K{index % 40}" for index in range(600)]})
+    table["date"] = pd.date_range("2024-01-01", periods=600, freq="11h").strftime("%Y-%m-%d")
+    table["Unit Price"], table["quantity"] = [1.25, 2.5] * 300, [2, 3] * 300
+    if codes:
+        table["currency"] = codes * (600 // len(codes))
+    table.to_csv(tmp_path / "log.csv", index=False)
+
+    run("training", "inspect", str(tmp_path / "log.csv"), "--spec", str(tmp_path / "spec.toml"))
+
+    log = read_spec(tmp_path / "spec.toml").log
+    assert log is not None
+    assert (log.currency, log.columns.currency) == (("PLN", "currency") if codes else ("EUR", None))
+    assert ("# assumed, because no column states it" in (tmp_path / "spec.toml").read_text()) == (not codes)
+    if len(codes) > 1:
+        with pytest.raises(DataInvalid, match="EUR"), open_transaction_log(log, None, SourcePaths(tmp_path), 1):
+            pass
+        return
+    with open_transaction_log(log, None, SourcePaths(tmp_path), 1) as opened:
+        found = opened.connection.execute(
+            "SELECT CAST(amount AS VARCHAR), COUNT(*) FROM valid_lines GROUP BY 1 ORDER BY 1"
+        )
+        assert found.fetchall() == [("2.50", 300), ("7.50", 300)]
+
+
 def test_a_declared_day_of_a_table_is_the_time_of_its_rows_in_the_starter_spec(tmp_path: Path) -> None:
     days = pd.to_datetime(["2024-01-31", "2024-02-29"] * 50)
     table = pd.DataFrame(
