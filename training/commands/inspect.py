@@ -35,7 +35,11 @@ def inspect_unknown_file(
     found = inspect_file(file, reading, customer, label)
     print_inspection(found, console, as_json=as_json)
     if spec is not None:
-        write_starter_spec(found, file, spec, reading)
-        if not as_json:
-            console.info(f"wrote the starter spec: {spec}")
-            console.info(f"to fit a model, run: python -m training fit {spec}")
+        rejection = write_starter_spec(found, file, spec, reading)
+        if as_json:
+            return
+        console.info(f"wrote the starter spec: {spec}")
+        for line in rejection.splitlines():
+            console.info(f"it cannot be fitted yet: {line}")
+        first = "correct the spec or the file, and" if rejection else "to fit a model,"
+        console.info(f"{first} run: python -m training fit {spec}")

@@ -6,6 +6,7 @@ from typing import Literal
 
 import duckdb
 
+from training.inspection.name_words import TIME_WORDS, has_word
 from training.sources.reader.casts import FLOAT_TYPES, INTEGER_TYPES, ColumnCast, number_cast, text_cast, time_cast
 from training.sources.reader.number_format import CODE_START, UNUSUAL_NUMBER
 from training.sources.reader.raw_table import RawTable, quote_literal, quote_path
@@ -14,6 +15,8 @@ from training.spec.reading import ALL_YEARS, ReadingSpec
 
 ColumnKind = Literal["number", "text", "time", "empty"]
 _MOSTLY = 0.9
+_DECIMALS_MAX = 7
+_FLOAT_NOISE = 1e-8  # a smaller difference from a number with fewer decimals is a rounding error of doubles
 _LEVELS_MAX = 50
 _EXAMPLES = 3
 _DAY_CHARACTERS = len("2026-01-31")
@@ -29,6 +32,9 @@ _TIME_FORMATS = (
     "%d/%m/%Y %H:%M",
     "%m/%d/%Y %H:%M",
 )
+# Times that are written as numbers. They are times only if the name of the column says so and the years are usual.
+_NUMERIC_TIME_FORMATS = ("%Y%m%d", "%Y%m%d%H%M%S", "epoch_s", "epoch_ms")
+_USUAL_YEARS = (1990, 2100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +53,7 @@ class ColumnFacts:
         high: Largest number or latest time; "" for text.
         examples: The first three distinct values in alphabetical order.
         levels: Number of rows by value; empty if the column has more than 50 distinct values.
-        decimals: True if at least one number has decimals.
+        decimals: Number of decimals of the number that has the most of them; at most 7.
         odd: Number of odd values, which are values that do not have the kind of the column.
         first_odd: The first odd value with its place; "" if there is none.
         odd_values: The distinct odd values that are not numbers in an unusual spelling, such as n.a.; empty if there are
@@ -66,7 +72,7 @@ class ColumnFacts:
     high: str
     examples: tuple[str, ...]
     levels: dict[str, int]
-    decimals: bool
+    decimals: int
     odd: int
     first_odd: str
     odd_values: tuple[str, ...]
@@ -126,10 +132,7 @@ def _measure_column(
     column = table.find(name)
     assert column is not None
     text, number = text_cast(table, name, name, reading.missing), number_cast(table, name, name, reading.missing)
-    has_format = column.is_text or column.type in (*INTEGER_TYPES, *FLOAT_TYPES)  # a declared time has none
-    times = {
-        known or "": _time_cast(table, name, reading, known) for known in (_TIME_FORMATS if has_format else (None,))
-    }
+    times = _time_casts(table, name, reading)
     counts = ", ".join(f"COUNT({cast.value})" for cast in (text, number, *times.values()))
     codes = f"COUNT(*) FILTER (regexp_matches({text.value}, '{CODE_START}'))"
     is_unusual = f"{number.problem} IS NOT NULL AND regexp_full_match({text.value}, {quote_literal(UNUSUAL_NUMBER)})"
@@ -185,11 +188,25 @@ def _has_zone(connection: duckdb.DuckDBPyConnection, table: RawTable, name: str,
     return bool(connection.execute(query).fetchall()[0][0])
 
 
+def _time_casts(table: RawTable, name: str, reading: ReadingSpec) -> dict[str, ColumnCast]:
+    """Return the casts of a column to times by the formats to try; "" is ISO 8601 or a declared type."""
+    column = table.find(name)
+    assert column is not None
+    any_year = reading.model_copy(update={"years": ALL_YEARS})
+    if not column.is_text and column.type not in (*INTEGER_TYPES, *FLOAT_TYPES):
+        return {"": _time_cast(table, name, any_year, None)}  # a declared time has no format
+    casts = {known or "": _time_cast(table, name, any_year, known) for known in _TIME_FORMATS}
+    if has_word(name, TIME_WORDS):
+        usual = reading.model_copy(update={"years": _USUAL_YEARS})
+        for known in _NUMERIC_TIME_FORMATS:
+            cast = _time_cast(table, name, usual, known)
+            casts[known] = replace(cast, value=f"CASE WHEN ({cast.value}) {cast.span} THEN {cast.value} END")
+    return casts
+
+
 def _time_cast(table: RawTable, name: str, reading: ReadingSpec, time_format: str | None) -> ColumnCast:
     """Return the cast of a column to times in a format; None is ISO 8601. Times with an offset are converted to UTC."""
-    stated = reading.model_copy(
-        update={"time_format": reading.time_format or time_format, "time_zone": "UTC", "years": ALL_YEARS}
-    )
+    stated = reading.model_copy(update={"time_format": reading.time_format or time_format, "time_zone": "UTC"})
     return time_cast(table, name, name, stated, "'XX'", reading.missing)
 
 
@@ -218,19 +235,23 @@ def _odd_values(
 
 def _range(
     connection: duckdb.DuckDBPyConnection, table: RawTable, text: ColumnCast, cast: ColumnCast | None
-) -> tuple[int, str, str, bool]:
-    """Return the number of distinct values, the lowest and highest as text, and whether a value has decimals."""
+) -> tuple[int, str, str, int]:
+    """Return the number of distinct values, the lowest and highest as text, and the largest number of decimals."""
     if cast is None:
         query = f"SELECT COUNT(DISTINCT {text.value}) FROM {table.sql}"  # noqa: S608 - constant or quoted names
-        return int(connection.execute(query).fetchall()[0][0]), "", "", False
-    decimals = f"COALESCE(BOOL_OR({cast.value} <> trunc({cast.value})), false)" if cast.kind == "number" else "false"
+        return int(connection.execute(query).fetchall()[0][0]), "", "", 0
+    steps = " ".join(
+        f"WHEN abs(v - round(v, {count})) < {_FLOAT_NOISE} THEN {count}" for count in range(1, _DECIMALS_MAX)
+    )
+    counted = f"CASE WHEN v IS NULL OR v = trunc(v) THEN 0 {steps} ELSE {_DECIMALS_MAX} END"
+    decimals = f"COALESCE(MAX({counted}), 0)" if cast.kind == "number" else "0"
     # Python cannot represent every time of the database, so times are returned as text.
-    low, high = (f"{function}({cast.value})" for function in ("MIN", "MAX"))
-    ends = (low, high) if cast.kind == "number" else (f"CAST({low} AS VARCHAR)", f"CAST({high} AS VARCHAR)")
-    query = f"SELECT COUNT(DISTINCT {text.value}), {', '.join(ends)}, {decimals} FROM {table.sql}"  # noqa: S608 - constant or quoted names
-    distinct, low, high, has_decimals = connection.execute(query).fetchall()[0]
+    ends = "MIN(v), MAX(v)" if cast.kind == "number" else "CAST(MIN(v) AS VARCHAR), CAST(MAX(v) AS VARCHAR)"
+    values = f"(SELECT {text.value} AS t, {cast.value} AS v FROM {table.sql})"  # noqa: S608 - constant or quoted names
+    query = f"SELECT COUNT(DISTINCT t), {ends}, {decimals} FROM {values}"  # noqa: S608 - as above
+    distinct, low, high, most_decimals = connection.execute(query).fetchall()[0]
     if low is None:  # no number is readable
-        return int(distinct), "", "", False
+        return int(distinct), "", "", 0
     if cast.kind == "number":
-        return int(distinct), f"{low:.10g}", f"{high:.10g}", bool(has_decimals)
-    return int(distinct), str(low)[:_DAY_CHARACTERS], str(high)[:_DAY_CHARACTERS], False
+        return int(distinct), f"{low:.10g}", f"{high:.10g}", int(most_decimals)
+    return int(distinct), str(low)[:_DAY_CHARACTERS], str(high)[:_DAY_CHARACTERS], 0

@@ -1,11 +1,12 @@
 """Suggests which columns of an unknown table contain the customer, the label, the time, the market and money."""
 
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from training.inspection.column_facts import ColumnFacts, TableFacts
+from training.inspection.name_words import TIME_WORDS, has_word, name_words
+from training.sources.reader.number_format import CURRENCY_CODES
 from training.sources.reader.unreadable import country_code
 
 _CUSTOMER = (
@@ -14,6 +15,7 @@ _CUSTOMER = (
     "kunden",
     "client",
     "cliente",
+    "user",
     "household",
     "account",
     "konto",
@@ -38,22 +40,6 @@ _LABEL = (
         "ausfall",
     ),
     *("ausgefallen", "status", "class", "result", "ergebnis", "risk", "risiko", "good", "gut", "paid", "bezahlt", "y"),
-)
-_TIME = (
-    "date",
-    "datum",
-    "day",
-    "tag",
-    "time",
-    "zeit",
-    "timestamp",
-    "stand",
-    "stichtag",
-    "month",
-    "monat",
-    "as",
-    "invoicedate",
-    "fecha",
 )
 _BIRTH = ("birth", "geburt", "geburtsdatum", "dob", "born")
 _MARKET = ("market", "country", "land", "markt", "pays", "pais", "nation")
@@ -80,7 +66,7 @@ _MONEY = (
 _BASKET = ("basket", "invoice", "invoiceno", "beleg", "bon", "order", "receipt", "transaction", "auftrag", "rechnung")
 _PRODUCT = ("product", "article", "artikel", "item", "sku", "stockcode", "material")
 _CATEGORY = ("category", "gruppe", "group", "warengruppe", "department", "kategorie")
-_CURRENCY = ("currency", "curr", "ccy", "waehrung", "währung", "devise", "moneda", "valuta", "waluta")
+_CURRENCY = ("currency", "ccy", "cur", "waehrung", "währung", "devise", "moneda", "valuta", "waluta")
 _UNIT_PRICE = ("price", "preis", "prix", "precio", "prezzo", "prijs", "cena")
 _TOTAL = ("total", "gesamt", "sum", "summe", "line", "amount", "betrag")
 _QUANTITY = ("quantity", "qty", "menge", "anzahl", "stück", "stueck", "quantité", "quantite", "cantidad", "aantal")
@@ -130,6 +116,12 @@ class ColumnRoles:
     quantity: str
     is_log: bool
 
+    @property
+    def currency_of_name(self) -> str:
+        """Return the currency that the name of the first money column states, such as JPY for amount_jpy, or ""."""
+        words = [word.upper() for name in self.money[:1] for word in name_words(name)]
+        return next((word for word in words if word in CURRENCY_CODES), "")
+
 
 def suggest_roles(facts: TableFacts, customer: str | None = None, label: str | None = None) -> ColumnRoles:
     """Return the probable roles of the columns.
@@ -141,18 +133,24 @@ def suggest_roles(facts: TableFacts, customer: str | None = None, label: str | N
     """
     labels = (label,) if label else _rank_columns([one for one in facts.columns if _may_be_label(one)], _LABEL)
     times = _rank_columns(
-        [one for one in facts.columns if one.kind == "time" and not _has_word(one.name, _BIRTH)], _TIME
+        [one for one in facts.columns if one.kind == "time" and not has_word(one.name, _BIRTH)], TIME_WORDS
     )
-    money = [one.name for one in facts.columns if _may_be_money(one)]
-    unique = _unique_columns(facts, customer)
-    repeated = [] if unique else _repeated_customers(facts)
-    if not (money or unique or labels):  # perhaps a log in which no name means money
+    unique = _unique_columns(facts) if customer is None else []
+    repeated = _repeated_customers(facts) if customer is None else []
+    # A number of the line is unique in a log too, but a customer that is unique means a table of customers.
+    if any(has_word(name, _CUSTOMER) for name in unique) or labels:
+        repeated = repeated if labels and not unique else []
+    known = (customer,) if customer is not None else tuple(repeated or unique)
+    stated = facts.find(customer)
+    is_repeated = bool(repeated) if stated is None else 0 < stated.distinct < facts.rows
+    money = [one.name for one in facts.columns if one.name not in known[:1] and _may_be_money(one)]
+    if not (money or labels) and is_repeated:  # perhaps a log in which no name means money
         money = [one.name for one in facts.columns if one.kind == "number" and one.decimals]
     money = sorted(money, key=_is_unit_price)  # an amount of a line before a price of one unit
-    is_log = not unique and not labels and bool(repeated and times and money)
+    is_log = is_repeated and not labels and bool(times and money)
     bad, is_certain = _bad_value(facts.find(labels[0])) if labels else ("", False)
     return ColumnRoles(
-        customer=tuple(unique or repeated),
+        customer=known,
         label=labels,
         bad=bad,
         is_bad_certain=is_certain,
@@ -171,38 +169,27 @@ def suggest_roles(facts: TableFacts, customer: str | None = None, label: str | N
 
 def _is_unit_price(name: str) -> bool:
     """Return whether the name of a column means the price of one unit."""
-    return _has_word(name, _UNIT_PRICE) and not _has_word(name, _TOTAL)
+    return has_word(name, _UNIT_PRICE) and not has_word(name, _TOTAL)
 
 
 def _quantity(facts: TableFacts, money: Sequence[str]) -> str:
     """Return the column of the quantity if the first money column is the price of one unit; otherwise ""."""
-    quantities = [one.name for one in facts.columns if one.kind == "number" and _has_word(one.name, _QUANTITY)]
+    quantities = [one.name for one in facts.columns if one.kind == "number" and has_word(one.name, _QUANTITY)]
     return next((name for name in quantities if name not in money), "") if money and _is_unit_price(money[0]) else ""
 
 
 def _may_be_currency(column: ColumnFacts) -> bool:
-    """Return whether a column states currencies: its name means one, and its values are codes of three letters."""
-    codes = [value for value in column.levels if re.fullmatch("[A-Z]{3}", value.strip())]
-    return _has_word(column.name, _CURRENCY) and bool(codes) and len(codes) == len(column.levels)
-
-
-def _words(name: str) -> list[str]:
-    """Return the words of the name of a column in lowercase letters."""
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFC", name))
-    return [word for word in re.split(r"[\W_\d]+", spaced.lower()) if word]
-
-
-def _has_word(name: str, words: Iterable[str]) -> bool:
-    """Return whether the name of a column contains one of the words, separately or as part of a longer word."""
-    own = _words(name)
-    return any(word in own or (len(word) > 3 and any(word in one for one in own)) for word in words)  # noqa: PLR2004 - short words occur in others by chance
+    """Return whether a column states currencies: its name means one, or its values are codes of usual currencies."""
+    if column.kind != "text" or not column.levels:
+        return False
+    return has_word(column.name, _CURRENCY) or all(value in CURRENCY_CODES for value in column.levels)
 
 
 def _rank_columns(columns: Iterable[ColumnFacts], words: tuple[str, ...]) -> tuple[str, ...]:
     """Return the names of the columns, ordered by the position in `words` of the first word that the name contains."""
 
     def rank(name: str) -> int:
-        return next((index for index, word in enumerate(words) if _has_word(name, (word,))), len(words))
+        return next((index for index, word in enumerate(words) if has_word(name, (word,))), len(words))
 
     return tuple(sorted((one.name for one in columns), key=rank))
 
@@ -212,7 +199,7 @@ def _may_be_label(column: ColumnFacts) -> bool:
     pair = {value.strip().lower() for value in column.levels}
     if column.distinct != 2:  # noqa: PLR2004 - two outcomes
         return False
-    return _has_word(column.name, _LABEL) or pair in [{"good", "bad"}, {"gut", "schlecht"}]
+    return has_word(column.name, _LABEL) or pair in [{"good", "bad"}, {"gut", "schlecht"}]
 
 
 def _bad_value(column: ColumnFacts | None) -> tuple[str, bool]:
@@ -220,7 +207,7 @@ def _bad_value(column: ColumnFacts | None) -> tuple[str, bool]:
     if column is None or len(column.levels) < 2:  # noqa: PLR2004 - two outcomes
         return "", False
     names = {value.strip().lower(): value for value in column.levels}
-    is_favourable = _has_word(column.name, _FAVOURABLE)
+    is_favourable = has_word(column.name, _FAVOURABLE)
     for good, bad in _PAIRS:
         if set(names) == {good, bad}:
             is_named = (good, bad) in {
@@ -229,32 +216,30 @@ def _bad_value(column: ColumnFacts | None) -> tuple[str, bool]:
                 ("bezahlt", "ausgefallen"),
                 ("paid", "default"),
             }
-            return names[good if is_favourable and not is_named else bad], is_named or not is_favourable
+            is_certain = is_named or not (is_favourable or set(names) == {"1", "2"})
+            return names[good if is_favourable and not is_named else bad], is_certain
     return min(column.levels, key=lambda value: (column.levels[value], value)), False
 
 
 def _may_be_money(column: ColumnFacts) -> bool:
     """Return whether a column may have amounts of money."""
-    return column.kind == "number" and column.distinct > 2 and _has_word(column.name, _MONEY)  # noqa: PLR2004 - a flag is no amount
+    return column.kind == "number" and column.distinct > 2 and has_word(column.name, _MONEY)  # noqa: PLR2004 - a flag is no amount
 
 
 def _may_be_market(column: ColumnFacts) -> bool:
     """Return whether a column may be the market: its name means a country, and its values are country codes."""
     codes = bool(column.levels) and all(re.fullmatch("[A-Z]{2}", value) for value in column.levels)
-    return column.kind == "text" and not column.missing and codes and _has_word(column.name, _MARKET)
+    return column.kind == "text" and codes and has_word(column.name, _MARKET)
 
 
 def _may_be_country(column: ColumnFacts) -> bool:
     """Return whether the name of a column means a country, and all its values are names of countries."""
     known = bool(column.levels) and all(country_code(value) != "XX" for value in column.levels)
-    return column.kind == "text" and not column.missing and known and _has_word(column.name, _MARKET)
+    return column.kind == "text" and known and has_word(column.name, _MARKET)
 
 
-def _unique_columns(facts: TableFacts, customer: str | None) -> list[str]:
+def _unique_columns(facts: TableFacts) -> list[str]:
     """Return the columns with a different value in every row, the most likely customer first."""
-    if customer is not None:
-        found = facts.find(customer)
-        return [customer] if found and found.distinct == facts.rows else []
     unique = [
         one
         for one in facts.columns
@@ -271,11 +256,11 @@ def _repeated_customers(facts: TableFacts) -> list[str]:
         if 1 < one.distinct <= facts.rows / _REPEATS
         and not one.decimals
         and one.kind != "time"
-        and _has_word(one.name, _CUSTOMER)
+        and has_word(one.name, _CUSTOMER)
     ]
     return list(_rank_columns(found, _CUSTOMER))
 
 
 def _first_named(facts: TableFacts, words: tuple[str, ...]) -> str:
     """Return the first column with one of the words in its name, or ""."""
-    return next((one.name for one in facts.columns if _has_word(one.name, words) and one.kind != "time"), "")
+    return next((one.name for one in facts.columns if has_word(one.name, words) and one.kind != "time"), "")

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from grounds_record.printable_text import escape_line
 from models.atomic_files import make_folder, write_file
 from training.console import Console
-from training.errors import DataInvalid, quote_name, shorten_list
+from training.errors import DataInvalid, SpecInvalid, quote_name, shorten_list
 from training.inspection.column_facts import TableFacts, columnar_copy, measure_table
 from training.inspection.column_roles import ColumnRoles, suggest_roles
 from training.inspection.facts_page import fact_lines, facts_document, facts_table
@@ -17,10 +18,14 @@ from training.inspection.suspected_leaks import suspect_leaks
 from training.sources.reader.number_format import AllColumnsExcept
 from training.sources.reader.raw_table import RawTable, read_strictly
 from training.sources.source_tables import open_source
+from training.sources.spec_columns import source_entry
+from training.sources.table import read_table_samples
+from training.sources.transaction_log import SourcePaths, open_transaction_log
 from training.spec import read_spec
 from training.spec.reading import ReadingSpec
 
 _NAMES_SHOWN = 20
+_THREADS = 2
 _COLUMNS_MAX = 2_000  # several queries measure each column, which takes minutes in all
 
 
@@ -82,8 +87,11 @@ def _inspect_table(table: RawTable, reading: ReadingSpec, customer: str | None, 
     return Inspection(facts, roles, leaks)
 
 
-def write_starter_spec(found: Inspection, path: Path, spec: Path, reading: ReadingSpec) -> None:
-    """Write a starter spec.
+def write_starter_spec(found: Inspection, path: Path, spec: Path, reading: ReadingSpec) -> str:
+    """Write a starter spec, and read the file with it.
+
+    Returns:
+        Why `fit` rejects the spec until a person decides; "" if it can be fitted. The first lines of the spec state it too.
 
     Raises:
         DataInvalid: The spec file exists already, or the table lacks the columns that a spec requires.
@@ -93,7 +101,28 @@ def write_starter_spec(found: Inspection, path: Path, spec: Path, reading: Readi
     text = starter_spec(found.facts, found.roles, found.leaks, str(path), spec, reading)
     make_folder(spec.parent)
     write_file(spec, text.encode())
-    read_spec(spec)
+    rejection = _rejection(spec)
+    if rejection:
+        lines = [
+            "# `fit` rejects this spec until you have decided:",
+            *(f"#   {escape_line(line)}" for line in rejection.splitlines()),
+        ]
+        write_file(spec, "\n".join([*lines, "", text]).encode())
+    return rejection
+
+
+def _rejection(path: Path) -> str:
+    """Return why the reader of `fit` rejects the file of a starter spec; "" if it reads the file."""
+    spec = read_spec(path)
+    try:
+        if spec.table is not None:
+            read_table_samples(spec, source_entry(spec.table, "table", path.parent, None), path.parent)
+        elif spec.log is not None:
+            with open_transaction_log(spec.log, None, SourcePaths(path.parent), _THREADS):
+                pass
+    except (DataInvalid, SpecInvalid) as error:
+        return str(error)
+    return ""
 
 
 def print_inspection(found: Inspection, console: Console, *, as_json: bool) -> None:

@@ -3,12 +3,14 @@
 import datetime as dt
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from training.errors import DataInvalid
 from training.inspection.column_facts import ColumnFacts, TableFacts
 from training.inspection.column_roles import ColumnRoles
+from training.sources.currencies import currency_decimals
 from training.sources.default_features import feature_names
 from training.sources.reader.unreadable import country_code
 from training.spec.reading import ReadingSpec
@@ -17,6 +19,18 @@ from training.spec.toml_text import toml_text
 _HISTORY_DAYS, _HORIZON_DAYS = 92, 90  # the default horizon, and the days that a log must have before the first cut
 _LEVELS_MIN = 2
 _LEVELS_MAX = 50
+_DECIMALS_MAX = 6
+_CURRENCY_SIGNS = {
+    "€": "EUR",
+    "EURO": "EUR",
+    "$": "USD",
+    "US$": "USD",
+    "£": "GBP",
+    "¥": "JPY",
+    "ZŁ": "PLN",
+    "KČ": "CZK",
+    "₹": "INR",
+}
 
 
 def starter_spec(
@@ -40,10 +54,14 @@ def starter_spec(
         return "\n".join(_log_lines(facts, roles, own_path, reading)) + "\n"
     missing = [what for what, found in (("customer", roles.customer), ("label", roles.label)) if not found]
     if missing:
+        lacking = [what for what, found in (("times", roles.time), ("amounts", roles.money)) if not found]
+        log = (
+            f". A transaction log needs {' and '.join(lacking)} too: name these columns accordingly" if lacking else ""
+        )
         raise DataInvalid(
             f"{facts.name}: no column looks like the {' or the '.join(missing)}; specify it with "
             f"{' and '.join(f'--{what} COLUMN' for what in missing)}. A customer has a different value in every row, and a "
-            "label has two values"
+            f"label has two values{log}"
         )
     return "\n".join(_table_lines(facts, roles, leaks, own_path, reading)) + "\n"
 
@@ -127,15 +145,26 @@ def _time_lines(facts: TableFacts, roles: ColumnRoles, reading: ReadingSpec) -> 
         yield f"as_of = {today}  # replace it by the day on which the features were known"
         return
     yield f"as_of_column = {toml_text(usable[0].name)}  # the day on which the features were known, {usable[0].low} to {usable[0].high}"
-    if usable[0].time_formats[0] and reading.time_format is None:
-        yield f"time_format = {toml_text(usable[0].time_formats[0])}"
-    yield from _zone_lines(usable[0])
+    yield from _format_lines(usable[0], reading)
+    yield from _zone_lines(usable[0], roles)
 
 
-def _zone_lines(time: ColumnFacts) -> Iterator[str]:
+def _format_lines(time: ColumnFacts, reading: ReadingSpec) -> Iterator[str]:
+    """Yield the line of the format of a time; a comment if several formats fit, because `fit` must not guess a day."""
+    first, *others = map(toml_text, time.time_formats)
+    if others:
+        yield f"# time_format = {first}  # or {' or '.join(others)}: state the one that the file means, because all of them fit"
+    elif time.time_formats[0] and reading.time_format is None:
+        yield f"time_format = {first}"
+
+
+def _zone_lines(time: ColumnFacts, roles: ColumnRoles) -> Iterator[str]:
     """Yield the line of the time zone if the times have a zone or an offset."""
     if time.has_zone:
-        yield 'time_zone = "UTC"  # replace it by the zone in which a day of the market begins, such as "Europe/Berlin"'
+        several = (
+            ', or by one for each market, such as { DE = "Europe/Berlin" }' if roles.market or roles.country else ""
+        )
+        yield f'time_zone = "UTC"  # replace it by the zone in which a day of the market begins, such as "Europe/Berlin"{several}'
 
 
 def _feature_lines(facts: TableFacts, roles: ColumnRoles, leaks: Mapping[str, str]) -> Iterator[str]:
@@ -211,18 +240,17 @@ def _log_lines(facts: TableFacts, roles: ColumnRoles, path: str, reading: Readin
     yield "[log]"
     yield f"path = {toml_text(path)}"
     yield from _reading_lines(reading)
-    if time.time_formats[0] and reading.time_format is None:
-        yield f"time_format = {toml_text(time.time_formats[0])}"
-    yield from _zone_lines(time)
+    yield from _format_lines(time, reading)
+    yield from _zone_lines(time, roles)
     if not roles.market:
         yield from _market_lines(facts, roles, "market")
     yield from _currency_lines(facts, roles)
     if not roles.basket and not roles.product:
         yield 'duplicates = "keep"  # equal lines are several sales; "drop" if such lines were delivered twice'
     yield ""
-    yield from _column_lines(roles, time.name)
-    days = (dt.date.fromisoformat(time.high) - dt.date.fromisoformat(time.low)).days + 1
-    if days < _HISTORY_DAYS + 2 * _HORIZON_DAYS:
+    yield from _column_lines(facts, roles, time.name)
+    days = _days(time)
+    if 0 < days < _HISTORY_DAYS + 2 * _HORIZON_DAYS:
         horizon = max(1, (days - _HISTORY_DAYS) // 2)
         yield ""
         yield f"# The default horizon of {_HORIZON_DAYS} days would be too long for a log of {days} days."
@@ -231,16 +259,54 @@ def _log_lines(facts: TableFacts, roles: ColumnRoles, path: str, reading: Readin
         yield f"active_days = {2 * horizon}  # only customers who bought in this number of days are scored"
 
 
+def _days(time: ColumnFacts) -> int:
+    """Return the number of days from the earliest to the latest time; 0 if one of them is no day of the calendar."""
+    try:
+        return (dt.date.fromisoformat(time.high) - dt.date.fromisoformat(time.low)).days + 1
+    except ValueError:
+        return 0
+
+
 def _currency_lines(facts: TableFacts, roles: ColumnRoles) -> Iterator[str]:
-    """Yield the currency of a transaction log: the most frequent code of its column of currencies."""
+    """Yield the currency of a transaction log, and the decimals of its amounts if the currency has fewer.
+
+    The currency is the most frequent one in the column of currencies, or the one in the name of the amount.
+    """
     column = facts.find(roles.currency) if roles.currency else None
     if column is None:
-        yield 'currency = "EUR"  # assumed, because no column states it; replace it by the currency of the amounts'
-        return
-    first, *others = sorted(column.levels, key=lambda code: (-column.levels[code], code))
-    yield f"currency = {toml_text(first.strip())}  # of {column.levels[first]:,} of {facts.rows:,} rows"
-    if others:
-        yield f'# Amounts in {", ".join(others)} are refused; other_currencies = "leave_out" excludes them.'
+        named = roles.currency_of_name
+        currency = named or "EUR"
+        origin = f"of the name {roles.money[0]!r}" if named else "assumed, because no column states it"
+        yield f"currency = {toml_text(currency)}  # {origin}; replace it if the amounts are in another currency"
+    else:
+        counts = Counter[str]()
+        for value, count in column.levels.items():
+            counts[_currency_code(value)] += count
+        (currency, rows), *others = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+        yield f"currency = {toml_text(currency)}  # of {rows:,} of {facts.rows:,} rows"
+        if others:
+            listed = ", ".join(code for code, _ in others)
+            yield f'# other_currencies = "leave_out"  # leaves out the amounts in {listed}, which `fit` refuses otherwise. If each'
+            yield f'# market has one currency, write it for each, such as currency = {{ DE = "{currency}", PL = "{others[0][0]}" }}'
+    decimals = sum(one.decimals for name in (roles.money[0], roles.quantity) if (one := facts.find(name)))
+    if decimals > currency_decimals(currency):
+        unit = "for amounts with that many decimals; round(..., 2) as the amount rounds them"
+        yield f"decimals = {min(decimals, _DECIMALS_MAX)}  # {unit}"
+
+
+def _currency_code(value: str) -> str:
+    """Return the code of a currency that a cell states as a code or a sign, otherwise XXX."""
+    text = value.strip().upper()
+    return text if re.fullmatch("[A-Z]{3}", text) else _CURRENCY_SIGNS.get(text, "XXX")
+
+
+def _currency_source(column: ColumnFacts) -> str:
+    """Return the column of the currencies in TOML, with a table of values if its cells are not codes."""
+    codes = {value: _currency_code(value) for value in column.levels}
+    if all(value == code for value, code in codes.items()):
+        return toml_text(column.name)
+    pairs = ", ".join(f'{toml_text(value)} = "{code}"' for value, code in codes.items())
+    return f"{{ column = {toml_text(column.name)}, values = {{ {pairs} }} }}  # check the code of every value"
 
 
 def _amount(roles: ColumnRoles) -> str:
@@ -251,7 +317,7 @@ def _amount(roles: ColumnRoles) -> str:
     return f'"{quantity}" * "{price}"'
 
 
-def _column_lines(roles: ColumnRoles, time: str) -> Iterator[str]:
+def _column_lines(facts: TableFacts, roles: ColumnRoles, time: str) -> Iterator[str]:
     """Yield the columns of a transaction log."""
     yield "[log.columns]"
     yield f"customer_id = {toml_text(roles.customer[0])}{_others(roles.customer)}"
@@ -260,8 +326,8 @@ def _column_lines(roles: ColumnRoles, time: str) -> Iterator[str]:
     optional = {"basket": roles.basket, "product": roles.product, "category": roles.category}
     if roles.market:
         optional = {"market": roles.market[0]} | optional
-    if roles.currency:
-        optional["currency"] = roles.currency
     for role, name in optional.items():
         if name and name not in {roles.customer[0], time, roles.money[0]}:
             yield f"{role} = {toml_text(name)}"
+    if (currency := facts.find(roles.currency)) is not None:
+        yield f"currency = {_currency_source(currency)}"

@@ -24,6 +24,11 @@ _MONEY_FEATURES = {
 }
 
 
+def currency_decimals(currency: str) -> int:
+    """Return the number of decimals of an amount in a currency (ISO 4217)."""
+    return _DECIMALS.get(currency, _DEFAULT_DECIMALS)
+
+
 @dataclass(frozen=True, slots=True)
 class LogCurrencies:
     """The currencies of a transaction log.
@@ -45,7 +50,7 @@ class LogCurrencies:
 
     def _decimals_of(self, currency: str) -> int:
         """Return the number of decimals of an amount in a currency."""
-        return _DECIMALS.get(currency, _DEFAULT_DECIMALS) if self.stated_decimals is None else self.stated_decimals
+        return currency_decimals(currency) if self.stated_decimals is None else self.stated_decimals
 
     def sql(self, market: str) -> str:
         """Return the SQL expression of the currency of a row; NULL if the spec states no currency for the market.

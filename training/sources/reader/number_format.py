@@ -15,7 +15,25 @@ _DOUBTFUL = (
     "[1-9][0-9]{{0,2}}{}[0-9]{{3}}"  # a number in which a mark may be a decimal mark or a separator of thousands
 )
 _SIGNS = "+\u2212\u2013-"
-_UNITS = "[€$£¥%‰]|EUR|USD|GBP|CHF|JPY|CNY|PLN|CZK|HUF|RON|SEK|DKK|NOK|TWD|INR|BRL"
+CURRENCY_CODES = [
+    "EUR",
+    "USD",
+    "GBP",
+    "CHF",
+    "JPY",
+    "CNY",
+    "PLN",
+    "CZK",
+    "HUF",
+    "RON",
+    "SEK",
+    "DKK",
+    "NOK",
+    "TWD",
+    "INR",
+    "BRL",
+]
+_UNITS = f"[€$£¥%‰]|{'|'.join(CURRENCY_CODES)}"
 # A number in a spelling that a program cannot read as a number, such as (1,200.00), 1200-, 5 %, 1,00,000 or '12. RE2.
 UNUSUAL_NUMBER = (
     rf"[='\"]*[({_SIGNS}]?(({_UNITS})\s*)?[{_SIGNS}]?[\p{{Nd}}]+([,{_APOSTROPHES}_\s\x{{A0}}\x{{2009}}\x{{202F}}][\p{{Nd}}]{{2,3}})*([.,][\p{{Nd}}]*)?([eE][+-]?[\p{{Nd}}]+)?"
