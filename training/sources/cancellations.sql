@@ -1,5 +1,5 @@
--- The lines that may be an order and its credit note: one row for each line of the table `valid_lines` whose key has a credit
--- note, in the order in which cancellations.py matches the lines.
+-- The lines that may be an order and its credit note: one row for each line of the table `valid_lines` whose key has an
+-- order and a credit note, in the order in which cancellations.py matches the lines.
 --
 --   $part         INTEGER  the part of the customers
 --   $minor_units  INTEGER  number of minor units of one unit of money
@@ -28,20 +28,25 @@ keyed AS (
 credit_key AS (
     SELECT *, ROW_NUMBER() OVER () AS number
     FROM (SELECT DISTINCT market, customer_id, product, size, own_day, own_amount FROM keyed WHERE amount < 0)
+),
+
+matched AS (
+    SELECT keyed.*, credit_key.number
+    FROM keyed
+    JOIN credit_key
+        ON keyed.market = credit_key.market
+        AND keyed.customer_id = credit_key.customer_id
+        AND keyed.product IS NOT DISTINCT FROM credit_key.product
+        AND keyed.size IS NOT DISTINCT FROM credit_key.size
+        AND keyed.own_day IS NOT DISTINCT FROM credit_key.own_day
+        AND keyed.own_amount IS NOT DISTINCT FROM credit_key.own_amount
 )
 
 SELECT
-    credit_key.number                                       AS key,
-    keyed.line,
-    CAST(keyed.amount * $minor_units AS BIGINT)             AS amount,
-    CAST(keyed.time AS DATE) - DATE '1970-01-01'        AS day
-FROM keyed
-JOIN credit_key
-    ON keyed.market = credit_key.market
-    AND keyed.customer_id = credit_key.customer_id
-    AND keyed.product IS NOT DISTINCT FROM credit_key.product
-    AND keyed.size IS NOT DISTINCT FROM credit_key.size
-    AND keyed.own_day IS NOT DISTINCT FROM credit_key.own_day
-    AND keyed.own_amount IS NOT DISTINCT FROM credit_key.own_amount
-ORDER BY
-    credit_key.number, keyed.time, keyed.amount < 0, keyed.amount, keyed.basket, keyed.category, keyed.discount, keyed.quantity
+    number                                    AS key,
+    line,
+    CAST(amount * $minor_units AS BIGINT)     AS amount,
+    CAST(time AS DATE) - DATE '1970-01-01'    AS day
+FROM matched
+WHERE number IN (SELECT number FROM matched WHERE matched.amount > 0)
+ORDER BY number, time, matched.amount < 0, matched.amount, basket, category, discount, quantity

@@ -288,7 +288,7 @@ def _classify_lines(
 
     def create(table: RawTable, *, finds_rare: bool = False) -> RawTable:
         connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE classified_lines AS {select_classified(table.sql, finds_rare=finds_rare)}",
+            f"CREATE OR REPLACE TEMP TABLE classified_lines AS {select_classified(table.uncast_sql, finds_rare=finds_rare)}",
             parameters,
         )
         return table

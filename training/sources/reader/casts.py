@@ -120,7 +120,7 @@ class ColumnCast:
         if self.kind in _KEY_PATTERNS:
             exempt = f" AND NOT {_is_one_of(value, self.exempt)}" if self.exempt else ""
             return f"(NOT regexp_full_match({value}, '{_KEY_PATTERNS[self.kind]}'){exempt})"
-        doubt = f"{value} IS NULL AND {self.column.sql} IS NOT NULL"
+        doubt = f"{value} IS NULL AND {_raw_text(self.column)} <> ''"
         return f"CASE WHEN {doubt} THEN ({self.problem}) IS NOT NULL ELSE false END"
 
     def rare_condition(self, value: str) -> str:
