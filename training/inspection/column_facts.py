@@ -8,7 +8,7 @@ import duckdb
 
 from training.inspection.name_words import TIME_WORDS, has_word
 from training.sources.reader.casts import FLOAT_TYPES, INTEGER_TYPES, ColumnCast, number_cast, text_cast, time_cast
-from training.sources.reader.number_format import CODE_START, UNUSUAL_NUMBER
+from training.sources.reader.number_format import CODE_START, unusual_sql
 from training.sources.reader.raw_table import RawTable, quote_literal, quote_path
 from training.sources.reader.unreadable import find_unreadable
 from training.spec.reading import ALL_YEARS, ReadingSpec
@@ -135,8 +135,7 @@ def _measure_column(
     times = _time_casts(table, name, reading)
     counts = ", ".join(f"COUNT({cast.value})" for cast in (text, number, *times.values()))
     codes = f"COUNT(*) FILTER (regexp_matches({text.value}, '{CODE_START}'))"
-    is_unusual = f"{number.problem} IS NOT NULL AND regexp_full_match({text.value}, {quote_literal(UNUSUAL_NUMBER)})"
-    unusual = f"COUNT(*) FILTER ({is_unusual})"
+    is_unusual, unusual = unusual_sql(text.value, number.problem, number.value)
     rows, codes_found, unusually, known, numbers, *timed = connection.execute(
         f"SELECT COUNT(*), {codes}, {unusual}, {counts} FROM {table.sql}"  # noqa: S608 - constant or quoted names
     ).fetchall()[0]

@@ -23,7 +23,7 @@ def key_problems(spec: TableSpec, rows: pd.DataFrame, place: Callable[[int], str
     columns = {"market": spec.market_column, "customer_id": spec.customer_id, "as_of": spec.as_of_column}
     problems = [
         f"column {quote_name(str(columns[key]))}: {_MISSING[key]} is missing in {len(missing):,} rows, first in {place(int(missing[0]))}; "
-        "complete these rows, or exclude them with [[table.exclude]]"
+        "complete or remove these rows, for example with [[table.exclude]]"
         for key in _KEYS
         if len(missing := np.flatnonzero(rows[key].isna()))
     ]

@@ -12,8 +12,8 @@ import duckdb
 from training.errors import DataInvalid
 from training.sources.derived_columns import ColumnDerivation, add_derived_columns
 from training.sources.reader.casts import FLOAT_TYPES, INTEGER_TYPES, number_cast, text_cast, time_cast
-from training.sources.reader.number_format import ANY_COLUMN, CODE_START, UNUSUAL_NUMBER, NumberColumns
-from training.sources.reader.raw_table import RawColumn, RawTable, quote_literal, read_strictly
+from training.sources.reader.number_format import ANY_COLUMN, CODE_START, NumberColumns, unusual_sql
+from training.sources.reader.raw_table import RawColumn, RawTable, read_strictly
 from training.sources.source_tables import open_source
 from training.spec import ReadingSpec
 from training.spec.reading import ALL_YEARS
@@ -24,6 +24,7 @@ _HERE = Path()
 ColumnContent = Literal["empty", "number", "unusual", "text", "time", "mixed", "unsupported"]
 _ANY_ZONE = ReadingSpec(time_zone="UTC", years=ALL_YEARS)  # whether a column has times does not depend on the zone
 _NUMERIC_SHARE = 0.5  # a column of text with a larger share of numbers is meant to be numeric
+_UNUSUAL_SHARE = 0.9  # so is one with this share of numbers in any spelling
 
 _SUPPORTED_TYPES = (
     "VARCHAR",
@@ -44,7 +45,7 @@ class ColumnProfile:
 
     Attributes:
         content: "empty" if there is no value; "number" if every value is a number; "unusual" if every value is a number,
-            but at least one is in an unusual spelling, such as 5 % or (1,200.00); "time" if every value is an ISO day or time; "mixed" if most values, but not all, are numbers; "unsupported" if the declared type is not
+            but at least one is in an unusual spelling, such as 5 %, 5 kr or (1,200.00), or if most values are in such a spelling; "time" if every value is an ISO day or time; "mixed" if most values, but not all, are numbers; "unsupported" if the declared type is not
             supported; otherwise "text".
         known: Number of values that are not missing.
         distinct: Number of different values.
@@ -86,9 +87,9 @@ class LoadedTable:
         is_code = f"regexp_matches({text.value}, '{CODE_START}')"
         time = time_cast(self.raw, column.name, "", _ANY_ZONE, "NULL", reading.missing)
         is_integer = f"regexp_full_match({text.value}, '[+-]?[0-9]{{1,18}}')"
-        unusual = f"{number.problem} IS NOT NULL AND regexp_full_match({text.value}, {quote_literal(UNUSUAL_NUMBER)})"
+        _, unusual = unusual_sql(text.value, number.problem, number.value)
         query = f"""SELECT COUNT({text.value}), COUNT(DISTINCT {text.value}), COUNT({number.value}), COUNT({number.problem}),
-            COUNT(*) FILTER ({is_code}), COUNT(*) FILTER ({unusual}), COUNT({time.value}), COALESCE(BOOL_AND({is_integer}), false),
+            COUNT(*) FILTER ({is_code}), {unusual}, COUNT({time.value}), COALESCE(BOOL_AND({is_integer}), false),
             MIN({RECORD}) FILTER ({number.problem} IS NOT NULL), ARG_MIN({text.value}, {RECORD}) FILTER ({number.problem} IS NOT NULL),
             MIN({RECORD}) FILTER ({is_code}), ARG_MIN({text.value}, {RECORD}) FILTER ({is_code})
             FROM cells"""  # noqa: S608 - constant names, quoted text
@@ -102,13 +103,19 @@ class LoadedTable:
             "empty": known == 0 or (numbers == 0 and unreadable == 0),
             "number": not unreadable,
             "time": times == known,
-            "unusual": unusually == unreadable,
+            "unusual": unusually == unreadable or _are_unusual(numbers, unusually, known),
             "mixed": numbers > _NUMERIC_SHARE * known,
         }
         content: ColumnContent = next((kind for kind, applies in kinds.items() if applies), "text")
         if content in {"empty", "number"}:
             return ColumnProfile(content, known, distinct, is_integer=content == "number" and bool(integer))
         return ColumnProfile(content, known, distinct, unreadable, first_odd)
+
+
+def _are_unusual(numbers: int, unusually: int, known: int) -> bool:
+    """Return whether a column is meant to be numeric, although numbers in an unusual spelling hide it."""
+    is_hidden = numbers <= _NUMERIC_SHARE * known and numbers + unusually >= _UNUSUAL_SHARE * known
+    return unusually > 0 and (unusually > _NUMERIC_SHARE * known or is_hidden)
 
 
 @contextmanager

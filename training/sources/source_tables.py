@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 
-from training.errors import DataInvalid, SpecInvalid, quote_name
+from training.errors import DataInvalid, SpecInvalid, quote_name, shorten_list
 from training.sources.database_query import write_query_rows
 from training.sources.reader.number_format import ANY_COLUMN, NumberColumns, NumberFormat
 from training.sources.reader.raw_table import RawColumn, RawTable, open_file, quote_literal, read_strictly
@@ -168,7 +168,7 @@ def _union(tables: Sequence[RawTable], files: Sequence[SourceFile]) -> RawTable:
         )
         selects.append(f"SELECT {listed} FROM {table.sql}")  # noqa: S608 - constant or quoted names
     digest = hashlib.sha256("|".join(table.digest for table in tables).encode()).hexdigest()
-    line = f"{len(tables)} files, the first is {first.confirmation}"
+    line = _confirmation(tables)
     source = f"({' UNION ALL '.join(selects)})"
     name = f"{first.name} and {len(tables) - 1} more files" if len(tables) > 1 else first.name
     return replace(
@@ -181,6 +181,20 @@ def _union(tables: Sequence[RawTable], files: Sequence[SourceFile]) -> RawTable:
         text=None,
         is_ascii=all(table.is_ascii for table in tables),
         has_text_file=any(table.has_text_file for table in tables),
+    )
+
+
+def _confirmation(tables: Sequence[RawTable]) -> str:
+    """Return the line that states how several files are read: how the first is, and each file that is read differently."""
+    others: dict[str, list[str]] = {}
+    for table in tables[1:]:
+        others.setdefault(table.confirmation.removeprefix(table.name), []).append(table.name)
+    others.pop(tables[0].confirmation.removeprefix(tables[0].name), None)
+    shown = [
+        f"; {names[0]}{f' and {len(names) - 1:,} more' if len(names) > 1 else ''}{how}" for how, names in others.items()
+    ]
+    return (
+        f"{len(tables)} files, the first is {tables[0].confirmation}{''.join(shorten_list(shown, _NAMES_SHOWN, '; '))}"
     )
 
 

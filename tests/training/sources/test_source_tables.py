@@ -223,6 +223,21 @@ def test_decimals_of_different_scales_are_exact(tmp_path: Path) -> None:
     assert found == [(Decimal("0.01"),), (Decimal("1E-10"),), (Decimal(1),), (Decimal("0.0001"),)]
 
 
+def test_the_confirmation_states_each_file_that_is_read_differently(tmp_path: Path) -> None:
+    """A letter of a later file is a wrong letter if its assumed encoding is wrong, so a person must see it."""
+    for name, town, encoding in (("a", "Bar", "utf-8"), ("b", "Bar", "utf-8"), ("c", "Łódź", "cp1250")):
+        (tmp_path / f"{name}.csv").write_bytes(f"id,town\n1,{town}\n".encode(encoding))
+    (tmp_path / "temporary").mkdir()
+
+    table = open_source(tmp_path / "*.csv", ReadingSpec(), tmp_path, tmp_path / "temporary")
+
+    start = "read as text with 2 columns: separator ',', decimal '.', encoding"
+    word = "Łódź".encode("cp1250").decode("cp1252")
+    assert table.confirmation == (
+        f"3 files, the first is a.csv: {start} utf-8; c.csv: {start} cp1252 (assumed: {word!r} must be a word, otherwise set encoding)"
+    )
+
+
 def test_the_place_of_a_value_names_its_file(folder: Path) -> None:
     (folder / "temporary").mkdir()
     table = open_source(folder / "data", ReadingSpec(), folder, folder / "temporary")

@@ -420,6 +420,16 @@ def test_columns_whose_names_differ_only_in_case_are_different_features(tmp_path
         ["1e400", "5"],
         ["inf", "5"],
         ["\uff11\uff12", "3"],
+        ["5 kr", "10 kr."],
+        ["5,-", "10,-"],
+        ["\u20b95", "\u20b910"],
+        ["R$ 5", "US$7"],
+        ["5.00 CR", "7.00 DR"],
+        ["5 z\u0142", "7 Euro"],
+        ["1.2M", "900k"],
+        ["$(5)", "$-7"],
+        ["<5", "7"],
+        ["5 months", "7"],
     ],
 )
 def test_numbers_in_an_unusual_spelling_are_left_out_with_the_reason_instead_of_becoming_categories(
@@ -434,6 +444,22 @@ def test_numbers_in_an_unusual_spelling_are_left_out_with_the_reason_instead_of_
         assert first.startswith(repr(values[0]))
         with pytest.raises(DataInvalid, match="column 'odd': "):
             read(tmp_path, table, SPEC + '[[features]]\nname = "odd"\n')
+
+
+def test_units_of_money_stay_unusual_numbers_beside_a_word(tmp_path: Path) -> None:
+    _, samples = read(tmp_path, small_table(odd=["5 kr", "7 kr", "n.a.", "9 kr"] * (ROWS // 4)))
+
+    assert samples.names == ("size",)
+    assert "100 of 100 values are not numbers, but look like numbers" in summaries(samples)["odd"][1]
+
+
+@pytest.mark.parametrize(
+    "values", [["<5", "5-10"], ["<=50K", ">50K"], ["36 months", "60 months"], ["A1", "Q2"], ["1st", "2nd"], ["3", "3A"]]
+)
+def test_bands_periods_and_codes_are_categories(values: list[str], tmp_path: Path) -> None:
+    _, samples = read(tmp_path, small_table(band=[values[0], *values[1:] * 3] * (ROWS // 4)))
+
+    assert samples.levels["band"] == tuple(sorted(values))
 
 
 def test_bands_and_grades_that_end_with_a_plus_are_categories(tmp_path: Path) -> None:

@@ -33,12 +33,15 @@ CURRENCY_CODES = [
     "INR",
     "BRL",
 ]
-_UNITS = f"[€$£¥%‰]|{'|'.join(CURRENCY_CODES)}"
-# A number in a spelling that a program cannot read as a number, such as (1,200.00), 1200-, 5 %, 1,00,000 or '12. RE2.
-UNUSUAL_NUMBER = (
-    rf"[='\"]*[({_SIGNS}]?(({_UNITS})\s*)?[{_SIGNS}]?[\p{{Nd}}]+([,{_APOSTROPHES}_\s\x{{A0}}\x{{2009}}\x{{202F}}][\p{{Nd}}]{{2,3}})*([.,][\p{{Nd}}]*)?([eE][+-]?[\p{{Nd}}]+)?"
-    rf"\s*({_UNITS})?[){_SIGNS[1:]}]?['\"]*|[+-]?(?i:inf|infinity)"
+_UNITS = rf"[A-Za-z]{{0,3}}[\p{{Sc}}%‰]|(?i:{'|'.join(CURRENCY_CODES)}|kr|zł|kč|ft|lei|rp|rs|s?fr|euros?|dollars?|cr|dr|k|tsd|m|mn|mio|mrd|bn|pct|bps?)\.?"
+_DIGITS = rf"[\p{{Nd}}]+([,{_APOSTROPHES}_\s\x{{A0}}\x{{2009}}\x{{202F}}][\p{{Nd}}]{{2,3}})*([.,][\p{{Nd}}]*)?([eE][+-]?[\p{{Nd}}]+)?"
+# A number in a spelling that a program cannot read as a number, such as (1,200.00), 1200-, 5 %, 5 kr, 1.2M or '12. RE2.
+_UNUSUAL_NUMBER = (
+    rf"[='\"]*[({_SIGNS}]?(({_UNITS})\s*)?[({_SIGNS}]?{_DIGITS}"
+    rf"\s*({_UNITS})?[){_SIGNS[1:]}]*['\"]*|[+-]?(?i:inf|infinity)"
 )
+# A number with a comparison or a unit, such as <5 or 12 months (RE2). Alone it may be a level, but not among numbers.
+_MARKED_NUMBER = rf"[<>≤≥≈~]=?\s*{_DIGITS}|{_DIGITS}(\s+\pL{{1,8}}|\pL{{2,8}})\.?"
 # A text that begins like this (RE2) is a code and no number: 0111 is not 111, and 01.11 is not 1.11.
 CODE_START = "^0[0-9]"
 _Example = tuple[str, str]  # a column and a cell
@@ -47,6 +50,24 @@ _Example = tuple[str, str]  # a column and a cell
 def fraction_pattern(decimals: int | None) -> str:
     """Return a regular expression (RE2) of at most so many decimals, apart from zeros after them; None for any number."""
     return "[0-9]*" if decimals is None else f"[0-9]{{0,{decimals}}}0*"
+
+
+def unusual_sql(text: str, problem: str, number: str) -> tuple[str, str]:
+    """Return an SQL condition that is true for a number in an unusual spelling, and the number of such cells in a column.
+
+    A cell such as <5 or 12 months is counted only if another cell of the column is a number.
+
+    Args:
+        text: SQL expression of the text of a cell.
+        problem: SQL expression of the problem of the cell as a number.
+        number: SQL expression of its value as a number.
+    """
+    usual, marked = (
+        f"{problem} IS NOT NULL AND regexp_full_match({text}, '{pattern.replace(chr(39), chr(39) * 2)}')"
+        for pattern in (_UNUSUAL_NUMBER, _MARKED_NUMBER)
+    )
+    count = f"CASE WHEN COUNT({number}) > 0 THEN COUNT(*) FILTER (({usual}) OR ({marked})) ELSE COUNT(*) FILTER ({usual}) END"
+    return f"(({usual}) OR ({marked}))", count
 
 
 @dataclass(frozen=True, slots=True)
