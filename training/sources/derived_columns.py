@@ -34,7 +34,7 @@ _KEY_FIELDS = {
     *(f"log.columns.{name}" for name in ("customer_id", "market", "basket", "product", "time")),
 }
 _MAPPED = " (mapped for "
-DIGITS_MAX = 18
+DIGITS_MAX, _WHOLE_DIGITS_MAX = 18, 38
 _VALUES_SHOWN = 8
 _UNUSED_SHOWN = 5
 # The valid replacements of a value, by the role of the column.
@@ -181,7 +181,8 @@ def _value_sql(
     So does a column in which a code such as 0111 occurs anywhere, if the expression does not compute with it
     (`keeps_codes`). Otherwise it is numeric if at least half of its values are numbers. Every other value of a numeric column is
     unreadable. A numeric column is a DECIMAL with as many digits as its values need, so that products are exact. If a
-    column needs more than 18 digits, it is a DOUBLE. The cast is strict: a value that it cannot keep raises an error.
+    column needs more than 18 digits, it is a HUGEINT if it has whole numbers, otherwise a DOUBLE. The cast is strict: a value
+    that it cannot keep raises an error.
 
     Logical values are 1 and 0 if the expression computes with the column or other values of the column are numbers.
     """
@@ -206,9 +207,25 @@ def _value_sql(
         refuse_unreadable(table, reading, find_unreadable(connection, table, [number]), rows)
     if keeps_codes and logical == readable:
         return f"({number.value} = 1)"
-    if digits + decimals > DIGITS_MAX:
-        return number.value
-    return f"CAST({plain} AS DECIMAL({max(digits, 1) + decimals},{decimals}))"
+    return exact_number(number, plain, digits, decimals)
+
+
+def exact_number(number: ColumnCast, plain: str, digits: int, decimals: int) -> str:
+    """Return the SQL expression of the numbers of a column of text, exact if a type has enough digits, otherwise a DOUBLE.
+
+    A double cannot distinguish 9007199254740993 from its neighbours, and 0.2 + 0.1 is not 0.3 as doubles.
+
+    Args:
+        number: The cast of the column to numbers.
+        plain: SQL expression of the text of a number with a decimal point.
+        digits: Largest number of digits before the decimal point.
+        decimals: Largest number of digits after it.
+    """
+    if digits + decimals <= DIGITS_MAX:
+        return f"CAST({plain} AS DECIMAL({max(digits, 1) + decimals},{decimals}))"
+    if decimals == 0 and digits <= _WHOLE_DIGITS_MAX:
+        return f"CAST(CAST({plain} AS DECIMAL(38,0)) AS HUGEINT)"
+    return number.value
 
 
 def plain_number(table: RawTable, number: ColumnCast, text: ColumnCast) -> str:

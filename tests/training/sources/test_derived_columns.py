@@ -331,3 +331,38 @@ def test_a_column_with_the_name_of_an_expression_is_not_computed_from_the_column
 def test_ambiguous_successors_are_rejected(rows: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(DataInvalid, match=message):
         aliased_lines(tmp_path, rows)
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("x IS NULL", 0),
+        ("NOT y", 0),
+        ("x % 4", 1),
+        ("y AND y", 1),
+        ("CASE WHEN y THEN x ELSE 7 END", 5),
+        ("x BETWEEN 4 AND 6", 1),
+    ],
+)
+def test_an_expression_of_words_is_computed(expression: str, value: float, tmp_path: Path) -> None:
+    table = made_customers(300).assign(x=5, y="true")
+    table.to_csv(tmp_path / "table.csv", index=False)
+    (tmp_path / "spec.toml").write_text(TABLE_SPEC + f'\n[[features]]\nname = "z"\ncolumn = "{expression}"\n')
+
+    _, samples = read_table_samples(read_spec(tmp_path / "spec.toml"), tmp_path / "table.csv", tmp_path)
+
+    assert set(samples.rows["z"]) == {value}
+
+
+@pytest.mark.parametrize(
+    "name", ["x IS NULL", "not x", "Umsatz Größe", "2017", "Anteil %", "x % 4", "date", "order by"]
+)
+def test_a_column_whose_name_looks_like_an_expression_is_read_and_not_computed(name: str, tmp_path: Path) -> None:
+    table = made_customers(300).assign(x=1)
+    table[name] = 42
+    table.to_csv(tmp_path / "table.csv", index=False)
+    (tmp_path / "spec.toml").write_text(TABLE_SPEC + f'\n[[features]]\nname = "z"\ncolumn = "{name}"\n')
+
+    _, samples = read_table_samples(read_spec(tmp_path / "spec.toml"), tmp_path / "table.csv", tmp_path)
+
+    assert set(samples.rows["z"]) == {42}

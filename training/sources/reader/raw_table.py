@@ -423,10 +423,16 @@ def _failure(table: RawTable, error: duckdb.Error) -> str:
     """Return the message for a table that is not a text file and cannot be read."""
     if not table.expressions or isinstance(error, duckdb.IOException):
         return f"{table.name}: cannot be read; the file is damaged, or a value is outside its type: export it again"
+    expressions = " or ".join(map(quote_name, table.expressions))
+    if isinstance(error, duckdb.OutOfRangeException) and "Overflow" in str(error):
+        return (
+            f"{table.name}: {expressions} exceeds the range of the whole numbers of its columns for a value; convert a column, such as "
+            "CAST(a AS DECIMAL(38, 0)) * b"
+        )
     value = re.search(r"[Ss]tring '(.{1,40}?)'", str(error))
     example = f", such as {value[1]!r}" if value else ""
     return (
-        f"{table.name}: {' or '.join(map(quote_name, table.expressions))} cannot be computed for a value{example}; correct the "
+        f"{table.name}: {expressions} cannot be computed for a value{example}; correct the "
         "value or the expression. TRY_CAST(... AS TYPE) makes a value missing that does not fit the type"
     )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import duckdb
 
 from training.errors import DataInvalid, SpecInvalid, quote_name
-from training.sources.derived_columns import DIGITS_MAX, digits_of, plain_number
+from training.sources.derived_columns import DIGITS_MAX, digits_of, exact_number, plain_number
 from training.sources.loaded_table import RECORD, LoadedTable
 from training.sources.reader.casts import (
     FLOAT_TYPES,
@@ -22,7 +22,7 @@ from training.sources.reader.casts import (
     time_cast,
 )
 from training.sources.reader.raw_table import RawColumn, quote_literal
-from training.sources.reader.unreadable import find_unreadable
+from training.sources.reader.unreadable import find_unreadable, refuse_unreadable
 from training.sources.sql.expressions import ColumnUses, column_uses, referenced_columns, rename_columns, text_columns
 from training.sources.sql.rejections import rejection_with_types
 from training.spec import TableSpec
@@ -30,7 +30,6 @@ from training.spec.reading import ALL_YEARS
 
 _ISO_DAY = r"\d{4}-\d{2}-\d{2}([ T].*)?"
 _ANY_DAY = r"\d{1,4}([./-])\d{1,2}\1\d{1,4}([ T].*)?"
-_WHOLE_DIGITS_MAX = 38
 _COMPARE = "compare a number with a number, text with a quoted text, and a day or time with a quoted ISO day such as '2026-01-31'"
 
 
@@ -108,7 +107,23 @@ class Condition:
         profile = loaded.profile(column, table)
         if is_text or profile.content not in {"number", "mixed"}:
             return text
-        return _exact_number(loaded, table, name)
+        return self._number_sql(loaded, table, name)
+
+    def _number_sql(self, loaded: LoadedTable, table: TableSpec, name: str) -> str:
+        """Return the SQL expression of the numbers of a column of text.
+
+        Raises:
+            DataInvalid: A larger share of the values than the spec allows is not a number, so that no condition would find it.
+        """
+        number = number_cast(loaded.raw, name, self.field, table.missing)
+        refuse_unreadable(
+            loaded.raw, table, find_unreadable(loaded.connection, loaded.raw, [number], RECORD), loaded.rows
+        )
+        plain = plain_number(loaded.raw, number, text_cast(loaded.raw, name, "", table.missing))
+        query = f"SELECT {', '.join(f'MAX({each})' for each in digits_of(plain))} FROM cells"  # noqa: S608 - quoted
+        digits, decimals = loaded.connection.execute(query).fetchall()[0]
+        value = exact_number(number, plain, digits or 0, decimals or 0)
+        return f"CAST({value} AS BIGINT)" if not decimals and (digits or 0) <= DIGITS_MAX else value
 
     def _check_order(self, name: str, texts: set[str], *, has_times: bool) -> None:
         """Raise SpecInvalid if days are compared by their order, but not as days."""
@@ -124,22 +139,6 @@ class Condition:
                     f"{self.field}: {self.where!r} compares {quote_name(name)} with {text!r}, whose order as text is not that of the days; "
                     "write an ISO day such as '2026-01-31'"
                 )
-
-
-def _exact_number(loaded: LoadedTable, table: TableSpec, name: str) -> str:
-    """Return the SQL expression of the numbers of a column of text: exact, or a DOUBLE if they have too many digits.
-
-    A double cannot distinguish 9007199254740993 from its neighbours, and 0.2 + 0.1 is not 0.3 as doubles.
-    """
-    number = number_cast(loaded.raw, name, "", table.missing)
-    plain = plain_number(loaded.raw, number, text_cast(loaded.raw, name, "", table.missing))
-    query = f"SELECT {', '.join(f'MAX({each})' for each in digits_of(plain))} FROM cells"  # noqa: S608 - quoted
-    digits, decimals = loaded.connection.execute(query).fetchall()[0]
-    if decimals == 0 and digits <= _WHOLE_DIGITS_MAX:
-        return f"CAST(CAST({plain} AS DECIMAL(38,0)) AS {'BIGINT' if digits <= DIGITS_MAX else 'HUGEINT'})"
-    if digits + decimals > DIGITS_MAX:
-        return number.value
-    return f"CAST({plain} AS DECIMAL({max(digits, 1) + decimals},{decimals}))"
 
 
 def _is_only_other_text(uses: ColumnUses, name: str) -> bool:

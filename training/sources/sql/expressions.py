@@ -7,6 +7,7 @@ are rejected.
 
 import dataclasses
 import json
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -23,6 +24,7 @@ _CLASSES = {
 }
 _CLAUSES = ("where_clause", "group_expressions", "having", "qualify", "sample", "modifiers")
 _NAMES_SHOWN = 20
+_PUNCTUATION = "()+-*/|<>='\",:"
 _COMPARISONS = ("BETWEEN", "COMPARISON", "OPERATOR")  # IN is an operator
 _EQUALITIES = (
     "COMPARE_EQUAL",
@@ -286,8 +288,24 @@ def _first_nodes(tree: Any) -> Iterator[dict[str, Any]]:
 
 
 def is_plain_name(text: str) -> bool:
-    """Return whether a text has no operator or punctuation of SQL, so that it can only be the name of a column."""
-    return not any(character in text for character in "()+-*/|<>='\",:")
+    """Return whether a text can only be the name of a column: it has no punctuation of SQL and is no expression of words.
+
+    Column Names may have several words, and x IS NULL is an expression. If a column has the text of an expression as its
+    name, it is read and not computed.
+    """
+    if any(character in text for character in _PUNCTUATION):
+        return False
+    return not re.search(r"[\s%^&!~]", text) or not _is_expression_of_words(text)
+
+
+@cache
+def _is_expression_of_words(text: str) -> bool:
+    """Return whether a text is valid SQL that computes a value from a column."""
+    try:
+        (node,) = _parse("", text)["select_list"]
+    except SpecInvalid:
+        return False
+    return node["class"] not in {"COLUMN_REF", "CONSTANT"} and bool(_column_names(node))
 
 
 def _parse(field: str, expression: str) -> Any:

@@ -53,6 +53,12 @@ _CLAUSES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
         r"Could not parse string \"(.*?)\" according to format specifier \"(.*?)\"",
         lambda found: f"reads {found[1]!r} in the format {found[2]!r}",
     ),
+    (
+        r"Overflow in (\w+) of",
+        lambda found: (
+            f"exceeds the range of whole numbers in its {found[1]}, which CAST(a AS DECIMAL(38, 0)) in place of a column a extends"
+        ),
+    ),
     (r"syntax error at or near \"(.*)\"", lambda found: f"is not valid SQL near {found[1]!r}"),
     (r"Type with name (\S+) does not exist", lambda found: f"uses an unknown type, {found[1]!r}"),
 )

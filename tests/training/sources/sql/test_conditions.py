@@ -11,7 +11,7 @@ import pytest
 
 from tests.training.sources.refusal_screens import fitted_refusal
 from tests.training.sources.test_strict_tables import ROWS, SPEC, read, small_table, summaries
-from training.errors import DataInvalid, TrainingError
+from training.errors import DataInvalid, SpecInvalid, TrainingError
 
 AS_OF = SPEC.replace("as_of = 2026-01-01", 'as_of_column = "day"')
 DAYS = pd.Series(pd.to_datetime(["2019-12-28", "2020-01-20"] * (ROWS // 2)))
@@ -233,3 +233,48 @@ def test_a_condition_sees_decimals_exponents_and_logical_values_exactly(
     cells: list[str], where: str, tmp_path: Path
 ) -> None:
     assert count_excluded(tmp_path, small_table(k=cells * (ROWS // 2)), where) == ROWS // 2
+
+
+@pytest.mark.parametrize("where", ["k <> 5", "k < 5", "k + 1 < 6", "NOT k = 5"])
+def test_a_cell_that_is_no_number_is_not_passed_over_by_a_condition(where: str, tmp_path: Path) -> None:
+    """Such a row would be in the model although the condition was never decided for it."""
+    table = small_table(k=["n.a.", *["5", "7"] * (ROWS // 2)][:ROWS])
+
+    with pytest.raises(
+        DataInvalid,
+        match=r"column 'k': 1 value is not a number, first 'n\.a\.' in line 2 of t\.csv; .* set missing = \[\"n\.a\.\"\] in \[table\]",
+    ):
+        count_excluded(tmp_path, table, where)
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet text"])
+@pytest.mark.parametrize(
+    ("expression", "found"), [("k = {0}3", 1), ("k % 10", 9), ("k - {0}0", 9), ("k IN ({0}1, {0}2)", 1)]
+)
+def test_an_expression_computes_exactly_with_whole_numbers_of_many_digits(
+    form: str, expression: str, found: int, tmp_path: Path
+) -> None:
+    first = 12345678901234567890
+    table = small_table(k=[str(first + row % 10) for row in range(ROWS)])
+    spec = SPEC + f'[[features]]\nname = "z"\ncolumn = "{expression.format(first // 10)}"\n'
+
+    _, samples = read(tmp_path, table if form == "csv" else pa.Table.from_pandas(table), spec)
+
+    assert samples.rows["z"].max() == found
+    assert samples.rows["z"].iloc[:10].nunique() == (2 if found == 1 else 10)
+
+
+def test_the_overflow_of_whole_numbers_is_rejected_with_what_to_write(tmp_path: Path) -> None:
+    table = pa.Table.from_pandas(small_table(k=np.full(ROWS, 2**30, np.int32)))
+    feature = '[[features]]\nname = "z"\ncolumn = "{}"\n'
+
+    with pytest.raises(
+        DataInvalid, match=r"'k \* 8' exceeds the range of the whole numbers .* CAST\(a AS DECIMAL\(38, 0\)\) \* b"
+    ):
+        read(tmp_path, table, SPEC + feature.format("k * 8"))
+    with pytest.raises(
+        SpecInvalid, match=r"exceeds the range of whole numbers in its multiplication, which CAST\(a AS DECIMAL"
+    ):
+        count_excluded(tmp_path, table, "k * 8 > 5")
+    _, samples = read(tmp_path, table, SPEC + feature.format("CAST(k AS DECIMAL(38, 0)) * 8"))
+    assert samples.rows["z"].tolist() == [2.0**33] * ROWS
