@@ -19,7 +19,7 @@ from training.spec.sources import SourceEntry
 
 _NAMES_SHOWN = 5
 _DIGITS_MAX = 38  # of a DECIMAL
-_KINDS = ("INT", "DECIMAL", "TIMESTAMP_", "ENUM")  # columns whose types differ only in their size are compatible
+_KINDS = ("DECIMAL", "TIMESTAMP_")  # columns whose types differ only in their size are compatible, as are whole numbers
 
 
 def open_source(
@@ -256,7 +256,11 @@ def _check_decimals(tables: Sequence[RawTable], files: Sequence[SourceFile]) -> 
 
 def _kind(name: str) -> str:
     """Return the kind of a DuckDB type; types of the same kind differ only in their size."""
-    return "VARCHAR" if name.startswith("ENUM") else next((kind for kind in _KINDS if kind in name), name)
+    if name.endswith("]"):
+        return name
+    if re.fullmatch("U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?", name):
+        return "INT"
+    return "VARCHAR" if name.startswith("ENUM") else next((kind for kind in _KINDS if name.startswith(kind)), name)
 
 
 def _union_places(tables: Sequence[RawTable]) -> Callable[[Sequence[int]], list[str]]:

@@ -108,6 +108,20 @@ KINDS = {
     "a date as a number": Kind(
         "time", ["20170201"], ["2017-02-01 00:00:00"], pa.array([20170201]), 'time_format = "%Y%m%d"'
     ),
+    "a date as a decimal": Kind(
+        "time",
+        [],
+        ["2017-02-01 00:00:00"],
+        pa.array([Decimal("20170201.00")], pa.decimal128(18, 2)),
+        'time_format = "%Y%m%d"',
+    ),
+    "seconds since 1970 as a decimal": Kind(
+        "time",
+        [],
+        ["2017-02-01 00:00:00.500000"],
+        pa.array([Decimal("1485907200.500")], pa.decimal128(18, 3)),
+        'time_format = "epoch_s"',
+    ),
     "a date as a number without a format": Kind("time", ["20170201"], Refused("time_format"), pa.array([20170201])),
     "a serial number of a spreadsheet": Kind(
         "time", ["42767"], ["2017-02-01 00:00:00"], pa.array([42767.0]), 'time_format = "excel"'

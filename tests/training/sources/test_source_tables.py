@@ -288,14 +288,39 @@ def test_files_that_are_not_one_table_are_rejected(files: dict[str, bytes], mess
         rows_of(tmp_path / "data", tmp_path)
 
 
-def test_a_column_with_different_types_in_two_parquet_files_is_rejected(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ("1::BIGINT", "1::DOUBLE", "is DOUBLE, but BIGINT"),
+        ("1", "[1]", r"is INTEGER\[\], but INTEGER"),
+        ("1", "{'a': 1}", r"is STRUCT\(a INTEGER\), but INTEGER"),
+        ("1.5", "[1.5]", r"is DECIMAL\(2,1\)\[\], but DECIMAL\(2,1\)"),
+        ("1", "1.5", r"is DECIMAL\(2,1\), but INTEGER"),
+        ("1", "TIME '10:00:00'", "is TIME, but INTEGER"),
+        ("1", "DATE '2026-01-31'", "is DATE, but INTEGER"),
+        ("TIMESTAMP '2026-01-31'", "TIMESTAMPTZ '2026-01-31'", "is TIMESTAMP WITH TIME ZONE, but TIMESTAMP"),
+        ("'a'", "['a']", r"is VARCHAR\[\], but VARCHAR"),
+    ],
+)
+def test_a_column_with_different_types_in_two_parquet_files_is_rejected(
+    first: str, second: str, message: str, tmp_path: Path
+) -> None:
     """A union would convert the whole numbers to doubles, which cannot represent a customer number of 19 digits."""
     (tmp_path / "data").mkdir()
     with duckdb.connect() as connection:
-        for name, kind in (("a", "BIGINT"), ("b", "DOUBLE")):
-            connection.execute(f"COPY (SELECT 1::{kind} AS k) TO '{tmp_path}/data/{name}.parquet'")
+        for name, value in (("a", first), ("b", second)):
+            connection.execute(f"COPY (SELECT {value} AS k) TO '{tmp_path}/data/{name}.parquet'")
 
-    with pytest.raises(DataInvalid, match=r"column 'k' is DOUBLE, but BIGINT in a\.parquet"):
+    with pytest.raises(DataInvalid, match=rf"b\.parquet: column 'k' {message} in a\.parquet"):
+        rows_of(tmp_path / "data", tmp_path)
+
+
+def test_a_duration_and_a_number_in_two_parquet_files_are_rejected(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    pq.write_table(pa.table({"k": [1]}), tmp_path / "data" / "a.parquet")
+    pq.write_table(pa.table({"k": pa.array([1], pa.duration("s"))}), tmp_path / "data" / "b.parquet")
+
+    with pytest.raises(DataInvalid, match=r"column 'k' is INTERVAL, but BIGINT in a\.parquet"):
         rows_of(tmp_path / "data", tmp_path)
 
 

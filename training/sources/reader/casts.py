@@ -450,8 +450,13 @@ def time_cast(
     column = _column(table, name)
     zone = _zone_sql(reading.time_zone, market)
     text = _cell_text(table, column, (*missing, *MISSING_MARKERS))
-    if reading.time_format is not None and (column.is_text or column.type in (*INTEGER_TYPES, *FLOAT_TYPES)):
-        text = text if column.is_text else _whole_text(column)
+    if reading.time_format is not None and (
+        column.is_text or column.is_decimal or column.type in (*INTEGER_TYPES, *FLOAT_TYPES)
+    ):
+        if column.is_decimal:  # 20240131.00 is the day 20240131
+            text = rf"regexp_replace({_whole_text(column)}, '\.0+$', '')"
+        elif not column.is_text:
+            text = _whole_text(column)
         value, problem = _time_of_format(text, reading.time_format, zone)
         if column.is_text and not missing:
             value = f"COALESCE({_time_of_format(_raw_text(column), reading.time_format, zone)[0]}, {value})"
