@@ -52,7 +52,7 @@ def bad_and_good(spec: LabelSpec, values: Collection[str], *, is_text: bool = Fa
     expected = f"{stated_good!r}" if stated_good is not None else "one other value"
     raise DataInvalid(
         f"column {quote_name(spec.column)}: the label must have the values {bad!r} (bad) and {expected} (good), got {shown}; correct "
-        "table.label, or exclude the rows with other values with [[table.exclude]]"
+        "table.label, exclude the rows with other values with [[table.exclude]], or list values that mean no outcome in missing of [table]"
     )
 
 
@@ -62,7 +62,7 @@ def _recognized_pair(spec: LabelSpec, values: Collection[str], shown: str) -> tu
     for good, bad in _PAIRS:
         if len(values) == len(folded) and {good, bad} == set(folded):
             return folded[bad], folded[good]
-    hint = "exclude the rows with other values with [[table.exclude]]"
+    hint = "exclude the rows with other values with [[table.exclude]], or list values that mean no outcome in missing of [table]"
     if len(values) == 2:  # noqa: PLR2004 - a pair
         hint = (
             f"write label = {{ column = {toml_text(spec.column)}, bad = {toml_text(max(values))} }} in [table] with the value "

@@ -21,13 +21,14 @@ def number_columns(spec: Spec, derivations: Collection[ColumnDerivation]) -> Num
     assert spec.table is not None
     numbers = {attribute.column for attribute in spec.fairness.attributes if attribute.bands}
     numbers |= expression_columns(derivations)
-    if spec.features:
-        return numbers | {feature.column or feature.name for feature in spec.features if feature.kind == "number"}
     # A condition may read a column as numbers, even if the column is no feature.
     conditions = [one.where for one in spec.table.exclude]
     conditions += [spec.table.reject.where] if spec.table.reject else []
     numbers |= {name for condition in conditions for name in {*names_in(condition)} - text_columns(condition)}
+    numbers |= {spec.table.weight} if spec.table.weight else set()
+    if spec.features:
+        return numbers | {feature.column or feature.name for feature in spec.features if feature.kind == "number"}
     texts = {spec.table.label.column, *spec.table.leave_out, *text_sources(derivations)}
     texts |= {one.column for one in spec.fairness.attributes}
     keys = {spec.table.customer_id, spec.table.market_column, spec.table.as_of_column}
-    return AllColumnsExcept({name for name in keys if name} | (texts - numbers - {spec.table.weight}))
+    return AllColumnsExcept({name for name in keys if name} | (texts - numbers))

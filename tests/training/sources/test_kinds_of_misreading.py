@@ -108,6 +108,19 @@ KINDS = {
     "a date as a number": Kind(
         "time", ["20170201"], ["2017-02-01 00:00:00"], pa.array([20170201]), 'time_format = "%Y%m%d"'
     ),
+    "a time that another program marks as missing": Kind(
+        "time", ["\\N", "2017-02-01"], Refused('set missing = ["\\\\N"] in [')
+    ),
+    "a customer that another program marks as missing": Kind(
+        "customer", ["\\N"], Refused('set missing = ["\\\\N"] in [')
+    ),
+    "a market that another program marks as missing": Kind("market", ["\\N"], Refused('set missing = ["\\\\N"] in [')),
+    "a label that another program marks as missing": Kind(
+        "label",
+        ["\\N", "0", "1"],
+        Refused("or list values that mean no outcome in missing of [table]"),
+        sources=["table"],
+    ),
     "a date as a decimal": Kind(
         "time",
         [],

@@ -18,7 +18,7 @@ import pytest
 from models.schema import Schema
 from tests.training.sources.refusal_screens import fitted_refusal
 from training.errors import DataInvalid, SpecInvalid, TrainingError
-from training.sources.samples import Samples
+from training.sources.samples import WEIGHT, Samples
 from training.sources.table import read_table_customers, read_table_samples
 from training.spec import Spec, read_spec, schema_document
 
@@ -444,6 +444,20 @@ def test_numbers_in_an_unusual_spelling_are_left_out_with_the_reason_instead_of_
         assert first.startswith(repr(values[0]))
         with pytest.raises(DataInvalid, match="column 'odd': "):
             read(tmp_path, table, SPEC + '[[features]]\nname = "odd"\n')
+
+
+@pytest.mark.parametrize("use", ["weight", "where"])
+def test_a_weight_and_a_condition_show_how_numbers_are_written(use: str, tmp_path: Path) -> None:
+    """The only column with a decimal comma is no feature."""
+    table = small_table(w=["1,5", "2"] * (ROWS // 2)).assign(size=range(ROWS))
+    field = 'weight = "w"\n' if use == "weight" else '[[table.exclude]]\ncode = "E"\nwhere = "w < 1.75"\n'
+
+    _, samples = read(tmp_path, table.to_csv(index=False, sep=";"), SPEC + field + '[[features]]\nname = "size"\n')
+
+    if use == "weight":
+        assert samples.rows[WEIGHT].tolist() == [1.5, 2.0] * (ROWS // 2)
+    else:
+        assert dict(samples.waterfall)["left out: E"] == -ROWS // 2
 
 
 def test_units_of_money_stay_unusual_numbers_beside_a_word(tmp_path: Path) -> None:

@@ -450,13 +450,9 @@ def time_cast(
     column = _column(table, name)
     zone = _zone_sql(reading.time_zone, market)
     text = _cell_text(table, column, (*missing, *MISSING_MARKERS))
-    if reading.time_format is not None and (
-        column.is_text or column.is_decimal or column.type in (*INTEGER_TYPES, *FLOAT_TYPES)
-    ):
-        if column.is_decimal:  # 20240131.00 is the day 20240131
-            text = rf"regexp_replace({_whole_text(column)}, '\.0+$', '')"
-        elif not column.is_text:
-            text = _whole_text(column)
+    has_format = column.is_text or column.is_decimal or column.type in (*INTEGER_TYPES, *FLOAT_TYPES)
+    if reading.time_format is not None and has_format:
+        text = text if column.is_text else _text_of_time(column)
         value, problem = _time_of_format(text, reading.time_format, zone)
         if column.is_text and not missing:
             value = f"COALESCE({_time_of_format(_raw_text(column), reading.time_format, zone)[0]}, {value})"
@@ -466,21 +462,32 @@ def time_cast(
             raw = _raw_text(column)
             usual = " OR ".join(f"{raw} GLOB '{pattern}'" for pattern in (*_USUAL_TIMES, _USUAL_DAY))
             value = f"CASE WHEN {usual} THEN TRY_CAST({raw} AS TIMESTAMP) ELSE {value} END"
-    elif column.type == "TIMESTAMP WITH TIME ZONE":
-        value = f"{column.sql} AT TIME ZONE {zone}" if zone else "CAST(NULL AS TIMESTAMP)"
-        problem = f"CASE WHEN {column.sql} IS NOT NULL AND ({value}) IS NULL THEN 'HAS_ZONE' END"
-    elif column.type == "DATE" or (column.type.startswith("TIMESTAMP") and not column.is_nested):
-        is_finer = column.type == "TIMESTAMP_NS"  # of a database; those of Parquet are converted before
-        value = floor_to_microseconds(column.sql, column.type) if is_finer else f"CAST({column.sql} AS TIMESTAMP)"
-        problem = _NO_PROBLEM
     else:
-        value, problem = "CAST(NULL AS TIMESTAMP)", f"CASE WHEN {text} IS NOT NULL THEN 'NOT_A_TIME' END"
+        value, problem = _time_of_type(column, text, zone)
     if missing and not column.is_text:
         value = f"CASE WHEN {text} IS NOT NULL THEN {value} END"
     first, last = reading.years
     span = f"BETWEEN TIMESTAMP '{first:04}-01-01' AND TIMESTAMP '{last:04}-12-31 23:59:59.999999'"
     problem = f"CASE WHEN ({value}) {span} THEN NULL WHEN ({value}) IS NOT NULL THEN 'OUTSIDE_YEARS' ELSE {problem} END"
     return ColumnCast(column, field, "time", value, problem, text, span=span)
+
+
+def _text_of_time(column: RawColumn) -> str:
+    """Return the SQL expression of the text of a time that is stored as a number; 20240131.00 is the day 20240131."""
+    text = _whole_text(column)
+    return rf"regexp_replace({text}, '\.0+$', '')" if column.is_decimal else text
+
+
+def _time_of_type(column: RawColumn, text: str, zone: str) -> tuple[str, str]:
+    """Return the value and the problem of a column with a declared type of times."""
+    if column.type == "TIMESTAMP WITH TIME ZONE":
+        value = f"{column.sql} AT TIME ZONE {zone}" if zone else "CAST(NULL AS TIMESTAMP)"
+        return value, f"CASE WHEN {column.sql} IS NOT NULL AND ({value}) IS NULL THEN 'HAS_ZONE' END"
+    if column.type == "DATE" or (column.type.startswith("TIMESTAMP") and not column.is_nested):
+        is_finer = column.type == "TIMESTAMP_NS"  # of a database; those of Parquet are converted before
+        value = floor_to_microseconds(column.sql, column.type) if is_finer else f"CAST({column.sql} AS TIMESTAMP)"
+        return value, _NO_PROBLEM
+    return "CAST(NULL AS TIMESTAMP)", f"CASE WHEN {text} IS NOT NULL THEN 'NOT_A_TIME' END"
 
 
 def _zone_sql(time_zone: str | Mapping[str, str] | None, market: str) -> str:

@@ -426,8 +426,8 @@ def _failure(table: RawTable, error: duckdb.Error) -> str:
     expressions = " or ".join(map(quote_name, table.expressions))
     if isinstance(error, duckdb.OutOfRangeException) and "Overflow" in str(error):
         return (
-            f"{table.name}: {expressions} exceeds the range of the whole numbers of its columns for a value; convert a column, such as "
-            "CAST(a AS DECIMAL(38, 0)) * b"
+            f"{table.name}: {expressions} exceeds the range of the whole numbers of its columns for a value; write "
+            "CAST(a AS DECIMAL(38, 0)) * b instead of a * b"
         )
     value = re.search(r"[Ss]tring '(.{1,40}?)'", str(error))
     example = f", such as {value[1]!r}" if value else ""

@@ -8,7 +8,7 @@ import duckdb
 from babel import Locale
 
 from training.errors import DataInvalid, quote_name, shorten_list
-from training.sources.reader.casts import ColumnCast
+from training.sources.reader.casts import MISSING_MARKERS, ColumnCast
 from training.sources.reader.raw_table import RawTable
 from training.spec.reading import ReadingSpec
 from training.spec.toml_text import toml_text
@@ -49,6 +49,9 @@ _PROBLEMS = {
     "INVALID_CUSTOMER": ("is not a valid customer", "are not valid customers"),
     "INVALID_MARKET": ("is not a valid market", "are not valid markets"),
 }
+# Problems of a cell with which another program may have written a missing value, and such cells.
+_MARKED = {"MARKER_AS_CUSTOMER", "NOT_A_TIME", "NOT_IN_FORMAT", "INVALID_CUSTOMER", "INVALID_MARKET"}
+_NULL_MARKS = {*map(str.casefold, MISSING_MARKERS), "\\n", "(null)", "<null>", "nat", "-", "--", "?", "."}
 _HINTS = {
     "NOT_UTF8": "write the column as text",
     "AMBIGUOUS": "set decimal = '.' or thousands = '.' in [{section}]",
@@ -97,10 +100,10 @@ class UnreadableValues:
     def _hint(self, table: RawTable, reading: ReadingSpec) -> str:
         """Return what to change."""
         section = _section(self.cast.field)
+        if self.code in _MARKED and self.example.casefold() in _NULL_MARKS:
+            return f"set missing = [{toml_text(self.example)}] in [{section}] if it means a missing value, or correct the value"
         if self.code in _HINTS:
             return _HINTS[self.code].format(section=section, field=self.cast.field)
-        if self.code == "MARKER_AS_CUSTOMER":
-            return f"set missing = [{toml_text(self.example)}] in [{section}] if it does, or correct the value"
         if self.code == "OUTSIDE_YEARS":
             return _years_hint(self.example, reading, section)
         if self.code == "TOO_MANY_DECIMALS":

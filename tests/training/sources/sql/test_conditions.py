@@ -269,7 +269,8 @@ def test_the_overflow_of_whole_numbers_is_rejected_with_what_to_write(tmp_path: 
     feature = '[[features]]\nname = "z"\ncolumn = "{}"\n'
 
     with pytest.raises(
-        DataInvalid, match=r"'k \* 8' exceeds the range of the whole numbers .* CAST\(a AS DECIMAL\(38, 0\)\) \* b"
+        DataInvalid,
+        match=r"'k \* 8' exceeds the range of the whole numbers .* write CAST\(a AS DECIMAL\(38, 0\)\) \* b",
     ):
         read(tmp_path, table, SPEC + feature.format("k * 8"))
     with pytest.raises(
