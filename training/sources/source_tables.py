@@ -18,6 +18,7 @@ from training.spec.reading import ReadingSpec
 from training.spec.sources import SourceEntry
 
 _NAMES_SHOWN = 5
+_COMPRESSED = {".gz", ".zst", ".bz2", ".xz"}
 _DIGITS_MAX = 38  # of a DECIMAL
 _KINDS = ("DECIMAL", "TIMESTAMP_")  # columns whose types differ only in their size are compatible, as are whole numbers
 
@@ -52,6 +53,7 @@ def open_source(
     if len(files) == 1 and not files[0].partition:
         return open_file(files[0].path, reading, temporary, numeric, option)
     tables = [open_file(file.path, reading, temporary, numeric, option) for file in files]
+    _check_no_copies(tables, files)
     formats = list(dict.fromkeys(table.numbers for table in tables if any(one.is_text for one in table.columns)))
     # A format that the cells prove has a separator of thousands.
     proved = [one for one in formats if one.thousands]
@@ -67,6 +69,29 @@ def open_source(
     tables = [replace(table, numbers=replace(table.numbers, proved_by=proofs)) for table in tables]
     readable = [read_strictly(table, temporary, _read_completely) for table in tables]
     return _union([_with_partition(*pair) for pair in zip(readable, files, strict=True)], files)
+
+
+def _check_no_copies(tables: Sequence[RawTable], files: Sequence[SourceFile]) -> None:
+    """Raise DataInvalid if a file has the content of another file or is its compressed copy, because its rows would count twice.
+
+    Files without rows may be equal.
+    """
+    first: dict[tuple[object, ...], tuple[RawTable, Path]] = {}
+    for table, file in zip(tables, files, strict=True):
+        uncompressed = file.path.with_suffix("") if file.path.suffix.lower() in _COMPRESSED else file.path
+        for key in ((table.digest, file.partition), (uncompressed, "name")):
+            known, path = first.setdefault(key, (table, file.path))
+            if known is not table and _has_rows(table):
+                raise DataInvalid(
+                    f"{file.path}: has the same rows as {path}, or is its compressed copy, and would be read twice; remove one of them, or "
+                    "list the files to read in `path`"
+                )
+
+
+def _has_rows(table: RawTable) -> bool:
+    """Return whether a table has a row."""
+    with duckdb.connect() as connection:
+        return bool(connection.execute(f"SELECT 1 FROM {table.sql} LIMIT 1").fetchall())  # noqa: S608 - constant or quoted names
 
 
 def _open_query(

@@ -223,10 +223,33 @@ def test_decimals_of_different_scales_are_exact(tmp_path: Path) -> None:
     assert found == [(Decimal("0.01"),), (Decimal("1E-10"),), (Decimal(1),), (Decimal("0.0001"),)]
 
 
+@pytest.mark.parametrize("copy", ["a.csv.gz", "a (1).csv", "later/a.csv"])
+def test_a_copy_of_a_file_is_rejected_because_its_amounts_would_count_twice(copy: str, tmp_path: Path) -> None:
+    text = b"id,x\n1,5\n"
+    (tmp_path / "data/later").mkdir(parents=True)
+    (tmp_path / "data/a.csv").write_bytes(text)
+    (tmp_path / "data" / copy).write_bytes(gzip.compress(text) if copy.endswith(".gz") else text)
+
+    with pytest.raises(
+        DataInvalid, match=r"has the same rows as .*, or is its compressed copy, and would be read twice"
+    ):
+        rows_of(tmp_path / "data", tmp_path)
+
+
+def test_equal_files_of_other_partitions_or_without_rows_are_read(tmp_path: Path) -> None:
+    for folder in ("market=AT", "market=DE"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+        (tmp_path / "data" / folder / "a.csv").write_bytes(b"id,x\n1,5\n")
+        (tmp_path / "data" / folder / "b.csv").write_bytes(b"id,x\n")
+    (tmp_path / "data" / "market=AT" / "c.csv").write_bytes(b"id,x\n")
+
+    assert rows_of(tmp_path / "data", tmp_path) == [("1", "5", "AT"), ("1", "5", "DE")]
+
+
 def test_the_confirmation_states_each_file_that_is_read_differently(tmp_path: Path) -> None:
     """A letter of a later file is a wrong letter if its assumed encoding is wrong, so a person must see it."""
     for name, town, encoding in (("a", "Bar", "utf-8"), ("b", "Bar", "utf-8"), ("c", "Łódź", "cp1250")):
-        (tmp_path / f"{name}.csv").write_bytes(f"id,town\n1,{town}\n".encode(encoding))
+        (tmp_path / f"{name}.csv").write_bytes(f"id,town\n{name},{town}\n".encode(encoding))
     (tmp_path / "temporary").mkdir()
 
     table = open_source(tmp_path / "*.csv", ReadingSpec(), tmp_path, tmp_path / "temporary")
