@@ -12,6 +12,7 @@ import duckdb
 from training.errors import DataInvalid
 from training.sources.derived_columns import ColumnDerivation, add_derived_columns
 from training.sources.reader.casts import FLOAT_TYPES, INTEGER_TYPES, number_cast, text_cast, time_cast
+from training.sources.reader.joined_lines import check_joined_lines
 from training.sources.reader.number_format import ANY_COLUMN, CODE_START, NumberColumns, unusual_sql
 from training.sources.reader.raw_table import RawColumn, RawTable, read_strictly
 from training.sources.source_tables import open_source
@@ -156,4 +157,5 @@ def load_table(
             rows = int(connection.execute("SELECT COUNT(*) FROM cells").fetchall()[0][0])
             if rows == 0:
                 raise DataInvalid(f"{raw.name}: has no rows; use a table with at least one row")
+            check_joined_lines(connection, raw, rows, f"(SELECT * FROM cells ORDER BY {RECORD})")  # noqa: S608 - a constant
             yield LoadedTable(connection, replace(raw, sql="cells"), rows)

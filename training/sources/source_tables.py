@@ -10,6 +10,7 @@ import duckdb
 
 from training.errors import DataInvalid, SpecInvalid, quote_name, shorten_list
 from training.sources.database_query import write_query_rows
+from training.sources.reader.joined_lines import check_joined_lines
 from training.sources.reader.number_format import ANY_COLUMN, NumberColumns, NumberFormat
 from training.sources.reader.raw_table import RawColumn, RawTable, open_file, quote_literal, read_strictly
 from training.sources.source_files import SourceFile, find_source_files
@@ -137,7 +138,8 @@ def _row_places(records: Sequence[int]) -> list[str]:
 def _read_completely(table: RawTable) -> RawTable:
     """Return the table after reading every value once, so that an irregular file raises an error here."""
     with duckdb.connect() as connection:
-        connection.execute(f"SELECT COUNT(COLUMNS(*)) FROM {table.sql}").fetchall()  # noqa: S608 - constant or quoted names
+        rows, *_ = connection.execute(f"SELECT COUNT(*), COUNT(COLUMNS(*)) FROM {table.sql}").fetchall()[0]  # noqa: S608 - constant or quoted names
+        check_joined_lines(connection, table, int(rows))
     return table
 
 
@@ -204,6 +206,7 @@ def _union(tables: Sequence[RawTable], files: Sequence[SourceFile]) -> RawTable:
         confirmation=line,
         places=_union_places(tables),
         text=None,
+        quoted_text=None,
         is_ascii=all(table.is_ascii for table in tables),
         has_text_file=any(table.has_text_file for table in tables),
     )

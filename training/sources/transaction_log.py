@@ -41,6 +41,7 @@ from training.sources.reader.casts import (
     time_cast,
 )
 from training.sources.reader.column_summary import ColumnSummary
+from training.sources.reader.joined_lines import check_joined_lines
 from training.sources.reader.number_format import NumberFormat
 from training.sources.reader.raw_table import (
     RawColumn,
@@ -341,6 +342,7 @@ def _check_readable(
     query = """SELECT COUNT(*), COUNT(*) FILTER (reason = 'UNREADABLE'), COUNT(*) FILTER (reason = 'OTHER_CURRENCY')
         FROM classified_lines"""
     lines, unreadable, other_currencies = (int(count) for count in connection.execute(query).fetchall()[0])
+    check_joined_lines(connection, table, lines)
     if not unreadable:
         return [], other_currencies
     with _file_order(connection):

@@ -102,6 +102,7 @@ class RawTable:
         text: The format of a text file; None for other sources.
         is_ascii: True if every text of the table is known to consist of ASCII characters.
         has_text_file: True if a file of the table is a text file, whose columns a query parses all.
+        quoted_text: The format of a text file that may have quotation marks, also if the spec computes columns; None for others.
         expressions: The SQL expressions of the spec that compute columns of the table.
     """
 
@@ -116,6 +117,7 @@ class RawTable:
     is_ascii: bool = False
     has_text_file: bool = False
     expressions: tuple[str, ...] = ()
+    quoted_text: TextFormat | None = None
 
     @property
     def uncast_sql(self) -> str:
@@ -309,6 +311,7 @@ def _open_text(path: Path, reading: ReadingSpec, folder: Path, numeric: NumberCo
         text,
         text.is_ascii,
         has_text_file=True,
+        quoted_text=text if text.has_quotes else None,
     )
 
 

@@ -19,12 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
+import numpy as np
 import pyarrow as pa
 
 from training.errors import DataInvalid, quote_name, shorten_list
 from training.spec.reading import Compression, ReadingSpec
 
 _CHUNK_BYTES = 1 << 20
+_LINE_FEED = 10
 _ASSUMED = "cp1252"  # the encoding of a text that is not UTF-8 and whose encoding nobody states
 _MAGIC_BYTES = 16  # longer than every pattern of a compression
 _WORD_BYTES = 30
@@ -88,6 +90,7 @@ class TextFormat:
         sample: The first records after the header.
         digest: SHA-256 of the file.
         is_ascii: True if every character of the file is known to be ASCII.
+        has_quotes: False if the file is known to have no quotation mark.
         assumed_word: If the encoding is assumed, the first word with a letter that is not ASCII; otherwise "".
         has_plain_bytes: True if the file is neither compressed nor in an encoding other than UTF-8.
     """
@@ -101,6 +104,7 @@ class TextFormat:
     sample: tuple[tuple[str, ...], ...]
     digest: str
     is_ascii: bool
+    has_quotes: bool
     assumed_word: str = ""
 
     @property
@@ -117,6 +121,14 @@ class TextFormat:
         """Open the decompressed text; line ends are not translated."""
         encoding = "utf-8-sig" if self.encoding == "utf-8" else self.encoding
         return io.TextIOWrapper(_open_bytes(self.path, self.compression), encoding=encoding, newline="")
+
+    def count_line_feeds(self) -> int:
+        """Return the number of bytes that are line feeds, at most a few more than the lines if the encoding is not UTF-8."""
+        count = 0
+        with _open_bytes(self.path, self.compression) as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                count += int(np.count_nonzero(np.frombuffer(chunk, np.uint8) == _LINE_FEED))
+        return count
 
     def read_records(self) -> Iterator[tuple[int, list[str]]]:
         """Yield (number of the first line, cells) of every record after the header; empty lines are skipped.
@@ -213,7 +225,7 @@ def detect_text_format(path: Path, reading: ReadingSpec) -> TextFormat:
         with _open_bytes(path, compression) as file:
             start = file.read(_CHUNK_BYTES)
         _check_is_text(path, start)
-        encoding, digest, is_ascii = _detect_encoding(path, compression, start, reading.encoding)
+        encoding, digest, is_ascii, has_quotes = _detect_encoding(path, compression, start, reading.encoding)
     except (EOFError, OSError, lzma.LZMAError, pa.ArrowInvalid) as error:
         raise DataInvalid(
             f"{path.name}: cannot be read with compression = {compression!r}; the file is damaged: export it again"
@@ -237,7 +249,9 @@ def detect_text_format(path: Path, reading: ReadingSpec) -> TextFormat:
     _check_header(path, header)
     sample = tuple(tuple(record) for record in records[1:])
     word = _first_foreign_word(path, compression, encoding) if encoding == _ASSUMED and reading.encoding is None else ""
-    return TextFormat(path, compression, encoding, separator, first_lines, header, sample, digest, is_ascii, word)
+    return TextFormat(
+        path, compression, encoding, separator, first_lines, header, sample, digest, is_ascii, has_quotes, word
+    )
 
 
 def _first_foreign_word(path: Path, compression: Compression, encoding: str) -> str:
@@ -272,32 +286,39 @@ def _check_is_text(path: Path, start: bytes) -> None:
         )
 
 
-def _detect_encoding(path: Path, compression: Compression, start: bytes, stated: str | None) -> tuple[str, str, bool]:
-    """Return the encoding of a file, its SHA-256, and whether all its characters are known to be ASCII.
+def _detect_encoding(
+    path: Path, compression: Compression, start: bytes, stated: str | None
+) -> tuple[str, str, bool, bool]:
+    """Return the encoding of a file, its SHA-256, whether all its characters are ASCII, and whether it may have quotation marks.
 
-    One pass over an uncompressed file computes all three.
+    One pass over an uncompressed file computes all four.
     """
     marked = next((name for mark, name in _BYTE_ORDER_MARKS if start.startswith(mark)), None)
     known = codecs.lookup(stated).name if stated else marked or _wide_encoding(start)
     digest, decoder = hashlib.sha256(), codecs.getincrementaldecoder("utf-8")()
     is_utf8 = is_ascii = known is None
+    has_quotes = compression != "none" and not is_utf8
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
-            if is_utf8 and compression == "none":
+            if compression != "none":
+                continue
+            has_quotes = has_quotes or b'"' in chunk
+            if is_utf8:
                 is_ascii = is_ascii and chunk.isascii()
                 is_utf8 = _continues_utf8(decoder, chunk)
     if compression != "none" and is_utf8:
         with _open_bytes(path, compression) as decompressed:
             while is_utf8 and (chunk := decompressed.read(_CHUNK_BYTES)):
-                is_ascii = is_ascii and chunk.isascii()
+                is_ascii, has_quotes = is_ascii and chunk.isascii(), has_quotes or b'"' in chunk
                 is_utf8 = _continues_utf8(decoder, chunk)
     if known is not None:
-        return "utf-8" if known in {"utf-8-sig", "utf_8_sig", "ascii"} else known, digest.hexdigest(), False
+        known = "utf-8" if known in {"utf-8-sig", "utf_8_sig", "ascii"} else known
+        return known, digest.hexdigest(), False, has_quotes
     if is_utf8 and not decoder.getstate()[0]:
-        return "utf-8", digest.hexdigest(), is_ascii
+        return "utf-8", digest.hexdigest(), is_ascii, has_quotes
     _check_single_encoding(path, compression)
-    return _ASSUMED, digest.hexdigest(), False
+    return _ASSUMED, digest.hexdigest(), False, has_quotes or compression != "none"
 
 
 def _continues_utf8(decoder: codecs.IncrementalDecoder, chunk: bytes) -> bool:
