@@ -12,9 +12,10 @@ from training.errors import DataInvalid
 from training.results.observed_churn import ObservedRun
 from training.results.run_file import CustomerKey, RunFile
 from training.sources.reader.casts import key_cast, text_cast, time_cast
+from training.sources.reader.joined_lines import count_rows
 from training.sources.reader.raw_table import RawTable, open_file, read_strictly
 from training.sources.reader.unreadable import find_unreadable, refuse_unreadable
-from training.sources.transaction_log import count_rows, database_folder, temporary_database
+from training.sources.transaction_log import database_folder, temporary_database
 from training.spec import ReadingSpec
 
 _READING = ReadingSpec()

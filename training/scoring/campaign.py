@@ -12,9 +12,10 @@ import duckdb
 from models.identifiers import CODE_PATTERN
 from training.errors import DataInvalid, shorten_list
 from training.sources.reader.casts import ColumnCast, key_cast, text_cast, time_cast
+from training.sources.reader.joined_lines import count_rows
 from training.sources.reader.raw_table import RawTable, open_file, read_strictly
 from training.sources.reader.unreadable import find_unreadable, refuse_unreadable
-from training.sources.transaction_log import count_rows, database_folder
+from training.sources.transaction_log import database_folder
 from training.spec import CampaignSpec, ReadingSpec
 from training.spec.reading import ALL_YEARS
 

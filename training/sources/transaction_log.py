@@ -472,8 +472,3 @@ def _waterfall(connection: duckdb.DuckDBPyConnection, counts: dict[str, int]) ->
         ("of these returns and cancellations (amount below 0)", returns),
         ("of these free (amount 0), no purchase", free),
     )
-
-
-def count_rows(connection: duckdb.DuckDBPyConnection, table: RawTable) -> int:
-    """Return the number of rows of a table."""
-    return int(connection.execute(f"SELECT COUNT(*) FROM {table.sql}").fetchall()[0][0])  # noqa: S608 - quoted

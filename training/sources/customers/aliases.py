@@ -10,6 +10,7 @@ import pyarrow as pa
 from training.errors import DataInvalid, shorten_list
 from training.sources.reader.casts import key_cast
 from training.sources.reader.column_summary import ColumnSummary
+from training.sources.reader.joined_lines import count_rows
 from training.sources.reader.raw_table import RawTable, open_file, read_strictly
 from training.sources.reader.unreadable import find_unreadable, refuse_unreadable
 from training.spec import AliasSpec
@@ -68,6 +69,7 @@ def apply_aliases(
     query = f"SELECT DISTINCT {market}, {casts['customer_id'].value}, {casts['successor'].value}"
 
     def read(readable: RawTable) -> list[tuple[str | None, str | None, str | None]]:
+        count_rows(connection, readable)
         return connection.execute(f"{query} FROM {readable.sql}").fetchall()
 
     rows = read_strictly(table, temporary, read)

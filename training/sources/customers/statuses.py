@@ -9,6 +9,7 @@ import duckdb
 from training.errors import DataInvalid, quote_name, shorten_list
 from training.sources.reader.casts import key_cast, text_cast, time_cast
 from training.sources.reader.column_summary import ColumnSummary
+from training.sources.reader.joined_lines import count_rows
 from training.sources.reader.raw_table import RawTable, open_file, quote_literal, read_strictly
 from training.sources.reader.unreadable import find_unreadable, refuse_unreadable
 from training.spec import StatusSpec
@@ -71,8 +72,7 @@ def read_statuses(
     known = ", ".join(quote_literal(value) for value in spec.names) or "NULL"
 
     def insert(table: RawTable) -> list[tuple[str, int]]:
-        rows = connection.execute(f"SELECT COUNT(*) FROM {table.sql}").fetchall()[0][0]  # noqa: S608 - quoted
-        refuse_unreadable(table, spec, find_unreadable(connection, table, casts), int(rows))
+        refuse_unreadable(table, spec, find_unreadable(connection, table, casts), count_rows(connection, table))
         connection.execute(
             f"""INSERT INTO statuses SELECT {market.value if market else "NULL"}, {customer_id},
             CASE {status} {meanings} ELSE 'ACTIVE' END, CAST({since} AS DATE) FROM {table.sql}

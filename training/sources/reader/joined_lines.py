@@ -45,3 +45,14 @@ def check_joined_lines(connection: duckdb.DuckDBPyConnection, table: RawTable, r
                 "lines with all their cells, because a quotation mark is missing or superfluous; correct the quotation marks, or write "
                 "the file without line ends in its cells"
             )
+
+
+def count_rows(connection: duckdb.DuckDBPyConnection, table: RawTable) -> int:
+    """Return the number of rows of a table.
+
+    Raises:
+        DataInvalid: A quotation mark joins lines of its file.
+    """
+    rows = int(connection.execute(f"SELECT COUNT(*) FROM {table.sql}").fetchall()[0][0])  # noqa: S608 - quoted
+    check_joined_lines(connection, table, rows)
+    return rows

@@ -1,12 +1,14 @@
 """A quotation mark that joins several lines to one record is rejected, and cells of several lines are read."""
 
+import datetime as dt
 import gzip
 from pathlib import Path
 
 import pytest
 
 from training.errors import DataInvalid
-from training.sources.transaction_log import SourcePaths, open_transaction_log
+from training.scoring.campaign import read_suppressions
+from training.sources.transaction_log import SourcePaths, open_transaction_log, temporary_database
 from training.spec import LogSpec
 
 HEADER = ["number", "day", "amount", "note", "shop"]
@@ -64,3 +66,15 @@ def test_joined_lines_of_one_of_several_files_are_rejected(tmp_path: Path) -> No
 
     with pytest.raises(DataInvalid, match=r"a quoted cell in line 2 of b\.csv has the text of several lines"):
         amounts(tmp_path, joined, "log/b.csv")
+
+
+def test_a_quotation_mark_does_not_lift_suppressions(tmp_path: Path) -> None:
+    """The customers of the joined lines would be contacted."""
+    rows = 'market,customer_id,code,note\nDE,A,DO_NOT_CONTACT,"x\nDE,B,DO_NOT_CONTACT,y"\n'
+    (tmp_path / "suppressed.csv").write_text(rows)
+
+    with (
+        temporary_database(1) as connection,
+        pytest.raises(DataInvalid, match=r"a quoted cell in line 2 of suppressed\.csv has the text of several lines"),
+    ):
+        read_suppressions(connection, tmp_path / "suppressed.csv", dt.date(2026, 1, 1))
