@@ -127,7 +127,15 @@ def _open_query(
         for position, column in enumerate(table.columns)
     )
     numbers = NumberFormat(is_assumed=reading.decimal is None)
-    return replace(table, name=field, columns=columns, numbers=numbers, confirmation=line, places=_row_places)
+    return replace(
+        table,
+        name=field,
+        columns=columns,
+        numbers=numbers,
+        confirmation=line,
+        places=_row_places,
+        quoted_text=None,  # a text of the database may look like lines of a file
+    )
 
 
 def _row_places(records: Sequence[int]) -> list[str]:

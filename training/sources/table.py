@@ -48,6 +48,7 @@ _HERE = Path()
 _PROBLEMS_SHOWN = 8
 _LEVELS_SHOWN = 5
 _EXAMPLE_CHARACTERS = 40
+_NULL_LEVELS = ("\\N", "(null)", "<null>", "(NULL)", "<NULL>", "[NULL]")  # of MySQL, Hive and database clients
 _KEY_USES = {"market": "market", "customer_id": "customer", "as_of": "time", "weight": "weight"}
 
 
@@ -408,7 +409,7 @@ class _TableReader:
             for one in others
             for text in unreadable_sentences(raw, self._table, [one], rows)
         ]
-        own = (*self._range_problems(cells), *self._level_problems(cells))
+        own = (*self._range_problems(cells), *self._level_problems(cells), *self._null_problems(cells))
         found += [(order[id(self._casts[name])], text) for name, text in own]
         return cells, [*problems, *(text for _, text in sorted(found))]
 
@@ -477,6 +478,21 @@ class _TableReader:
                         "remove these characters"
                     ),
                 )
+
+    def _null_problems(self, cells: pd.DataFrame) -> Iterator[tuple[str, str]]:
+        """Yield (name of the values, sentence) for each category with a level by which a program marks a missing value."""
+        for feature in self._spec.features:
+            name = f"feature:{feature.name}"
+            if feature.kind != "category" or not len(rows := np.flatnonzero(cells[name].isin(_NULL_LEVELS))):
+                continue
+            level = str(cells[name].iloc[rows[0]])
+            yield (
+                name,
+                (
+                    f"column {quote_name(_column_name(feature))}: {len(rows):,} values usually stand for a missing value, first {level!r} in "
+                    f"{self._place(int(rows[0]))}; set missing = [{toml_text(level)}] in [table], or write another word"
+                ),
+            )
 
     def problems_of_unknown_categories(self, cells: pd.DataFrame) -> list[str]:
         """Return a sentence for each category whose spec lists levels of which no value is one."""

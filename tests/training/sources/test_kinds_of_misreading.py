@@ -115,6 +115,9 @@ KINDS = {
         "customer", ["\\N"], Refused('set missing = ["\\\\N"] in [')
     ),
     "a market that another program marks as missing": Kind("market", ["\\N"], Refused('set missing = ["\\\\N"] in [')),
+    "a level that another program marks as missing": Kind(
+        "category", ["\\N", "a"], Refused('set missing = ["\\\\N"] in [table]'), sources=["table"]
+    ),
     "a label that another program marks as missing": Kind(
         "label",
         ["\\N", "0", "1"],
