@@ -41,13 +41,17 @@ _BULK_CALLERS = 4
 _WAVE_SECONDS = 2.0
 _LOWER_PRIORITY = 10
 _START_SECONDS_MAX = 120
-# The kinds of load under which the loan desk is measured, by the title of the row.
+_ROUNDS = 3
+# The kinds of load under which the loan desk is measured, and the server on which they are, by the title of the row. The process
+# that sends a wave takes processor time from every server of the machine; the wave on another server shows how much.
 _DISTURBANCES = {
-    "2,000 idle connections": ("idle",),
-    "2,000 idle connections, and 500 calls over a limit every two seconds": ("idle", "waves"),
-    "four auditors that read all records": ("records",),
-    "four auditors that list all decisions": ("decisions",),
-    "four auditors that read the evidence of decision after decision": ("evidence",),
+    "alone": ((), "mTLS"),
+    "2,000 idle connections": (("idle",), "mTLS"),
+    "2,000 idle connections, and 500 calls over a limit every two seconds": (("idle", "waves"), "mTLS"),
+    "the same connections and calls on another server of the machine": (("idle", "waves"), "other"),
+    "four auditors that read all records": (("records",), "mTLS"),
+    "four auditors that list all decisions": (("decisions",), "mTLS"),
+    "four auditors that read the evidence of decision after decision": (("evidence",), "mTLS"),
 }
 _WARM_UP_CALLS = 50
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
@@ -66,12 +70,13 @@ def measure_network(bundle_folder: Path, features: Path, calls: int, *, with_loa
     customers = pq.read_table(features, columns=["customer_id"]).column(0).to_pylist()[:1000]
     with tempfile.TemporaryDirectory() as name, ExitStack() as exit_stack:
         folder = Path(name)
+        credentials = _issue_certificates(folder)
         addresses = {}
-        for kind in ("plaintext", "mTLS"):
+        for kind in ("plaintext", "mTLS", "other"):
             (folder / kind).mkdir()
             config = prepare_server(folder / kind, f"sqlite:///{folder / kind / 'log.db'}", bundle_folder, features)
-            if kind == "mTLS":
-                credentials = _add_tls(config, folder)
+            if kind != "plaintext":
+                _add_tls(config, folder)
                 with config.open("a") as file:
                     file.write(f"audit_requests_in_flight_max = {_BULK_CALLERS}\n")
             addresses[kind] = exit_stack.enter_context(_serve(config))
@@ -84,14 +89,15 @@ def measure_network(bundle_folder: Path, features: Path, calls: int, *, with_loa
         pairs = [(_time_calls(plain, requests, 1)[0], _time_calls(secure, requests, 1)[0]) for _ in range(calls)]
         found = {"plaintext": _quantiles([one for one, _ in pairs]), "mTLS": _quantiles([other for _, other in pairs])}
         if with_load:
-            found["alone"] = _quantiles(_time_calls(secure, requests, calls))
-            for title, kinds in _DISTURBANCES.items():
-                with ExitStack() as processes:
-                    for kind in kinds:
-                        processes.enter_context(disturbing(kind, addresses["mTLS"], credentials))
-                    found[title] = _quantiles(_time_calls(secure, requests, calls))
-            found["alone again"] = _quantiles(_time_calls(secure, requests, calls))
-    return {"calls": calls, "latencies": found}
+            took: dict[str, list[float]] = {title: [] for title in _DISTURBANCES}
+            for _ in range(_ROUNDS):
+                for title, (kinds, server) in _DISTURBANCES.items():
+                    with ExitStack() as processes:
+                        for kind in kinds:
+                            processes.enter_context(disturbing(kind, addresses[server], credentials))
+                        took[title] += _time_calls(secure, requests, calls)
+            found |= {title: _quantiles(each) for title, each in took.items()}
+    return {"calls": calls, "rounds": _ROUNDS, "latencies": found}
 
 
 @contextmanager
@@ -142,12 +148,17 @@ def _disturb(kind: str, address: str, credentials: ClientCredentials | None, rea
             list(callers.map(_BULK_READERS[kind], [stub] * _BULK_CALLERS, [done] * _BULK_CALLERS))
 
 
-def _add_tls(config: Path, folder: Path) -> ClientCredentials:
-    """Add TLS and an authority file to a configuration; return the credentials of a caller with every role."""
+def _issue_certificates(folder: Path) -> ClientCredentials:
+    """Write certificates and an authority file; return the credentials of a caller with every role."""
     ca = CertificateAuthority.create()
     ca.issue(folder, "server")
     certificate, key = ca.issue(folder, "client", (LOAN_DESK,))
     (folder / "authority.toml").write_text(_AUTHORITY)
+    return ClientCredentials(ca.write(folder / "ca.pem"), certificate, key)
+
+
+def _add_tls(config: Path, folder: Path) -> None:
+    """Add TLS and the authority file of a folder to a configuration."""
     names = {
         "tls_certificate": "server.pem",
         "tls_key": "server.key",
@@ -156,7 +167,6 @@ def _add_tls(config: Path, folder: Path) -> ClientCredentials:
     }
     with config.open("a") as file:
         file.writelines(f"{name} = {json.dumps(str(folder / each))}\n" for name, each in names.items())
-    return ClientCredentials(ca.write(folder / "ca.pem"), certificate, key)
 
 
 @contextmanager
