@@ -1,5 +1,6 @@
 """Texts for parts of the server's messages, shared by the terminal, the evidence page and the console."""
 
+import datetime as dt
 import re
 from collections.abc import Iterator
 
@@ -40,6 +41,12 @@ _OVERRIDE_SIDES = {
     credit_pb2.OVERRIDE_SIDE_REFERRAL: "a case that the policy referred",
     credit_pb2.OVERRIDE_SIDE_WITHDRAWAL: "back to the policy",
 }
+_BEST_FIRST = (
+    credit_pb2.DECISION_APPROVE,
+    credit_pb2.DECISION_APPROVE_REDUCED,
+    credit_pb2.DECISION_REFER,
+    credit_pb2.DECISION_DECLINE,
+)
 _RECOURSE_TEXTS = {
     credit_pb2.RECOURSE_STATUS_FOUND: "each was scored; not a promise, because the policy or a later model may decide otherwise",
     credit_pb2.RECOURSE_STATUS_NO_RECOURSE_FOUND: "none found among the features that a customer can change",
@@ -97,12 +104,39 @@ def time_text(time: Timestamp) -> str:
     return f"{time.ToDatetime():%Y-%m-%d %H:%M:%S}"
 
 
+def probability_text(probability: float) -> str:
+    """Return a probability as a percentage with two decimals, such as 12.34%."""
+    return f"{probability:.2%}"
+
+
+def validity_text(as_of: Timestamp, valid_until: Timestamp, now: dt.datetime) -> str:
+    """Return as of when a prediction was made, and until when it may be used, or that it has expired.
+
+    Args:
+        as_of: The as-of time of the prediction.
+        valid_until: When the prediction expires.
+        now: The present time, with a zone.
+    """
+    end = f"{time_text(valid_until)} UTC"
+    until = (
+        f"expired at {end}: do not act on it, ask for a newer run"
+        if is_expired(valid_until, now)
+        else f"valid until {end}"
+    )
+    return f"As of {time_text(as_of)} UTC, {until}."
+
+
+def is_expired(valid_until: Timestamp, now: dt.datetime) -> bool:
+    """Return whether a prediction has expired."""
+    return valid_until.ToDatetime(dt.UTC) < now
+
+
 def score_text(assessment: credit_pb2.CreditAssessment) -> str:
     """Return score, probability of default and grade as text."""
     output = assessment.model_output
     if not assessment.HasField("model_output"):
         return "no score"
-    return f"{output.score} points, probability of default {output.pd:.2%}, grade {output.grade}"
+    return f"{output.score} points, probability of default {probability_text(output.pd)}, grade {output.grade}"
 
 
 def cut_offs_text(recommendation: credit_pb2.Recommendation) -> str:
@@ -138,13 +172,13 @@ def counterfactual_text(counterfactual: credit_pb2.Counterfactual) -> str:
         f"{change.feature} from {value_text(change.current)} to {value_text(change.proposed)}"
         for change in counterfactual.changes
     )
-    return f"{changes}: {counterfactual.score} points, {counterfactual.pd:.2%}"
+    return f"{changes}: {counterfactual.score} points, {probability_text(counterfactual.pd)}"
 
 
 def changes_text(counterfactual: credit_pb2.Counterfactual) -> str:
     """Return the changes of one counterfactual in the words of the server, and its score and probability of default."""
     changes = "; ".join(map(_change_text, counterfactual.changes))
-    return f"{changes} ({counterfactual.score} points, probability of default {counterfactual.pd:.2%})"
+    return f"{changes} ({counterfactual.score} points, probability of default {probability_text(counterfactual.pd)})"
 
 
 def _change_text(change: credit_pb2.FeatureChange) -> str:
@@ -161,6 +195,18 @@ def warning_text(warning: explain_pb2.Warning) -> str:
             f"knows [{warning.code}]"
         )
     return " ".join(filter(None, (warning.code, warning.feature)))
+
+
+def reason_line(reason: explain_pb2.Reason) -> str:
+    """Return a reason with what its features contribute together, and the features if there are several."""
+    if reason.HasField("points"):
+        figure = f"{reason.points:+d} points"
+    elif reason.HasField("log_odds"):
+        figure = f"{reason.log_odds:+.6f} log-odds"
+    else:
+        return reason.text
+    parts = f": {' and '.join(reason.features)} together" if len(reason.features) > 1 else ""
+    return f"{reason.text} ({figure}{parts})"
 
 
 def policy_title(section: credit_pb2.PolicySection) -> str:
@@ -193,12 +239,19 @@ def policy_lines(section: credit_pb2.PolicySection) -> Iterator[tuple[str, str]]
 
 
 def hard_rule_sentence(rule: credit_pb2.HardRule) -> str:
-    """Return a hard rule as a sentence, such as: If blocked is yes, at best DECLINE; if it is missing, at best REFER."""
+    """Return a hard rule as a sentence, such as: If blocked is yes, only DECLINE is allowed; if it is missing, only REFER or DECLINE."""
     condition = rule.WhichOneof("condition") or ""
     bound = f"{condition} {number_text(getattr(rule, condition))}" if condition in {"below", "above"} else rule.level
     missing = decision_name(rule.best_decision_if_missing)
-    consequence = "nothing follows" if missing == "APPROVE" else f"at best {missing}"
-    return f"If {rule.fact} is {bound}, at best {decision_name(rule.best_decision)}; if it is missing, {consequence}."
+    consequence = "nothing follows" if missing == "APPROVE" else f"only {allowed_text(rule.best_decision_if_missing)}"
+    return f"If {rule.fact} is {bound}, only {allowed_text(rule.best_decision)} is allowed; if it is missing, {consequence}."
+
+
+def allowed_text(best: credit_pb2.Decision) -> str:
+    """Return the decisions that a rule allows whose best decision is this one, such as REFER or DECLINE."""
+    names = [decision_name(each) for each in _BEST_FIRST]
+    name = decision_name(best)
+    return " or ".join(names[names.index(name) :]) if name in names else name
 
 
 def _rule_text(rule: credit_pb2.HardRule) -> str:

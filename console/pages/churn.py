@@ -1,5 +1,6 @@
 """The CRM's pages: scoring runs, the customers most at risk, and one customer's prediction with its evidence."""
 
+import datetime as dt
 from itertools import chain, islice
 
 from starlette.requests import Request
@@ -8,6 +9,7 @@ from starlette.responses import Response
 from console.field_table import field_table
 from console.log_key import choose_log_key
 from console.pages.form import Form
+from console.pages.home import COMPARISON
 from console.pages.papers import note_churn_reading
 from console.purpose import require_purpose
 from console.rendering import render_page, render_parts
@@ -24,7 +26,9 @@ _CUSTOMERS_MAX = 1000
 
 def list_runs(request: Request, client: Client) -> Response:
     """Show the newest scoring run of every market and family."""
-    return render_page(request, "runs.html", "Churn: newest runs", runs=client.list_churn_runs())
+    return render_page(
+        request, "runs.html", "Churn: newest runs", runs=client.list_churn_runs(), now=dt.datetime.now(dt.UTC)
+    )
 
 
 def list_customers(request: Request, client: Client) -> Response:
@@ -42,6 +46,7 @@ def list_customers(request: Request, client: Client) -> Response:
         locale=locale,
         family=family,
     )
+    shown = list(islice(risks, count))
     return render_page(
         request,
         "customers.html",
@@ -49,7 +54,9 @@ def list_customers(request: Request, client: Client) -> Response:
         form=form,
         market=market,
         family=family,
-        risks=list(islice(risks, count)),
+        risks=shown,
+        run=_find_run(client, shown[0]) if shown else None,
+        now=dt.datetime.now(dt.UTC),
         count=count,
         bands=[enum_name(churn_pb2.RiskBand, number) for number in churn_pb2.RiskBand.values() if number],
         orders=[enum_name(churn_pb2.ChurnRiskOrder, number) for number in churn_pb2.ChurnRiskOrder.values() if number],
@@ -69,11 +76,19 @@ def show_customer(request: Request, client: Client) -> Response:
         "customer.html",
         f"Churn risk of customer {market} {risk.customer.customer_id}",
         risk=risk,
+        run=_find_run(client, risk),
+        now=dt.datetime.now(dt.UTC),
         family=form.text("family"),
         is_scored=is_scored,
         standing=band_name(risk.risk_band) if is_scored else enum_name(churn_pb2.ChurnStatus, risk.status),
         waterfall=drawing,
     )
+
+
+def _find_run(client: Client, risk: churn_pb2.ChurnRisk) -> churn_pb2.ChurnRun | None:
+    """Return the run of a prediction; None if a newer run has replaced it."""
+    wanted = (risk.run_id, risk.customer.market)
+    return next((run for run in client.list_churn_runs() if (run.run_id, run.market) == wanted), None)
 
 
 def show_evidence(request: Request, client: Client) -> Response:
@@ -84,7 +99,7 @@ def show_evidence(request: Request, client: Client) -> Response:
     replay = client.replay_churn_risk(run_id, market, customer, purpose)
     key = choose_log_key(request, evidence.verifier_key)
     checks = check_churn_evidence(evidence, key.key, given=key.is_given)
-    parts = churn_parts(evidence, replay, checks, purpose=purpose, key=key.description)
+    parts = churn_parts(evidence, replay, checks, purpose=purpose, key=key.description, comparison=COMPARISON)
     note_churn_reading(request, evidence, purpose)
     title = f"Evidence of the churn risk of customer {market} {customer}"
     return render_parts(request, title, chain(parts, [field_table(evidence)]))

@@ -10,6 +10,7 @@ from starlette.responses import RedirectResponse, Response
 from console.field_table import field_table
 from console.log_key import choose_log_key
 from console.pages.form import Form, FormInvalid
+from console.pages.home import COMPARISON
 from console.pages.papers import note_reading
 from console.purpose import require_purpose
 from console.rendering import render_markup, render_page, render_parts
@@ -107,7 +108,7 @@ def show_evidence(request: Request, client: Client) -> Response:
     replay = client.replay_decision(decision_id, purpose)
     key = choose_log_key(request, evidence.verifier_key)
     checks = check_decision_evidence(evidence, key.key, given=key.is_given)
-    parts = decision_parts(evidence, replay, checks, purpose=purpose, key=key.description)
+    parts = decision_parts(evidence, replay, checks, purpose=purpose, key=key.description, comparison=COMPARISON)
     form = note_reading(request, evidence, purpose)
     link = render_markup("customer_link.html", customer=evidence.request.customer)
     shown = chain([] if form is None else [form], parts, [link, field_table(evidence)])

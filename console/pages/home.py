@@ -1,5 +1,6 @@
 """The first page, and the page of the record log."""
 
+import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -16,11 +17,13 @@ from grounds.model.v1 import model_pb2
 from grounds_client import CallFailed, Client
 from grounds_client.evidence.checkpoint_checks import check_checkpoints
 from grounds_client.evidence.checks import EvidenceCheck
+from grounds_client.evidence.markup import Markup
 from grounds_record.checkpoint import Checkpoint, open_checkpoint
 from grounds_record.errors import RecordError
 from grounds_record.key_history import trace_keys
 
 _Answer = TypeVar("_Answer")
+COMPARISON = Markup('<a href="/log#comparison">on the page of the record log</a>')
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,16 @@ def show_home(request: Request, client: Client) -> Response:
     head = read("record log", client.get_checkpoint)
     log = None if head is None else _verify(request, head)
     serving = [each for each in listed_models(request) if each.state == model_pb2.MODEL_STATE_SERVING]
-    return render_page(request, "home.html", "Grounds", serving=serving, runs=runs, log=log, missing=missing)
+    return render_page(
+        request,
+        "home.html",
+        "Grounds",
+        serving=serving,
+        runs=runs,
+        now=dt.datetime.now(dt.UTC),
+        log=log,
+        missing=missing,
+    )
 
 
 def show_record_log(request: Request, client: Client) -> Response:

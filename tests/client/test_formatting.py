@@ -1,13 +1,20 @@
 """Texts for messages: percentages that are not rounded, and enum values that a newer server added."""
 
+import datetime as dt
+
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from grounds.audit.v1 import audit_pb2
 from grounds.churn.v1 import churn_pb2
 from grounds.credit.v1 import credit_pb2
+from grounds.explain.v1 import explain_pb2
 from grounds.model.v1 import model_pb2
+from grounds_client.evidence.checks import EvidenceCheck
 from grounds_client.evidence.decision_page import decision_parts
+from grounds_client.evidence.page import proof_section
 from grounds_client.formatting import (
+    allowed_text,
     band_name,
     changes_text,
     counterfactual_text,
@@ -15,7 +22,9 @@ from grounds_client.formatting import (
     decision_name,
     enum_name,
     policy_lines,
+    reason_line,
     recourse_text,
+    validity_text,
 )
 from grounds_client.terminal.churn import show_risk, show_risks
 from grounds_client.terminal.console import make_console
@@ -90,3 +99,70 @@ def test_changes_are_stated_without_the_notes_in_a_description() -> None:
     assert changes_text(found) == (
         "Delay in September: 2 → 0; Paid in May, TWD: 689.5 → 3,000 (537 points, probability of default 14.87%)"
     )
+
+
+def _timestamp(*parts: int) -> Timestamp:
+    """Return a time in UTC."""
+    found = Timestamp()
+    found.FromDatetime(dt.datetime(*parts, tzinfo=dt.UTC))  # type: ignore[arg-type] # year, month, day
+    return found
+
+
+def test_a_prediction_that_has_expired_says_so() -> None:
+    as_of, until = _timestamp(2018, 1, 1), _timestamp(2018, 1, 15)
+    on_time, late = (dt.datetime(2018, 1, day, tzinfo=dt.UTC) for day in (14, 16))
+    assert validity_text(as_of, until, on_time) == "As of 2018-01-01 00:00:00 UTC, valid until 2018-01-15 00:00:00 UTC."
+    assert validity_text(as_of, until, late) == (
+        "As of 2018-01-01 00:00:00 UTC, expired at 2018-01-15 00:00:00 UTC: do not act on it, ask for a newer run."
+    )
+
+
+@pytest.mark.parametrize(
+    ("checks", "answer"),
+    [
+        ([], "Not known: nothing was checked."),
+        ([True, True], "Yes: every check below holds."),
+        ([True, False, False], "Not shown: 2 of 3 checks below failed."),
+    ],
+)
+def test_the_proof_answers_whether_the_record_is_unchanged_and_states_what_it_cannot_show(
+    checks: list[bool], answer: str
+) -> None:
+    page = proof_section(audit_pb2.Evidence(), [EvidenceCheck("a claim", holds=each) for each in checks], "a key")
+    assert answer in page
+    assert [other for other in ("Yes:", "Not shown:", "Not known:") if other in page] == [
+        answer.partition(":")[0] + ":"
+    ]
+    assert "a person with the log&#x27;s signing key could have written another log" in page
+    assert "<code>grounds checkpoint</code>" in page
+
+
+@pytest.mark.parametrize(
+    ("day", "age"), [((2026, 11, 20), "10 days before"), ((2005, 10, 1), "21.2 years before"), (None, None)]
+)
+def test_the_opening_states_how_old_the_stored_values_are(day: tuple[int, ...] | None, age: str | None) -> None:
+    evidence = audit_pb2.Evidence()
+    evidence.record.decide_time.CopyFrom(_timestamp(2026, 11, 30))
+    if day:
+        evidence.record.features.add(feature="a", as_of_time=_timestamp(*day))
+        evidence.record.features.add(feature="b", as_of_time=_timestamp(2026, 11, 29))
+    page = "".join(decision_parts(evidence, audit_pb2.ReplayDecisionResponse(), [], purpose="p", key="k"))
+    assert (age is None) != (f"{age} the decision" in page)
+    assert ("The stored values that the model used" in page) == (age is not None)
+
+
+def test_a_rule_states_every_decision_that_it_allows() -> None:
+    assert allowed_text(credit_pb2.DECISION_DECLINE) == "DECLINE"
+    assert allowed_text(credit_pb2.DECISION_REFER) == "REFER or DECLINE"
+    assert allowed_text(credit_pb2.DECISION_APPROVE_REDUCED) == "APPROVE_REDUCED or REFER or DECLINE"
+
+
+def test_a_reason_states_what_its_features_contribute_and_which_they_are_if_there_are_several() -> None:
+    alone = explain_pb2.Reason(text="Late", points=-20, features=["late"])
+    group = explain_pb2.Reason(text="Late", points=-20, features=["late", "later"])
+    assert reason_line(alone) == "Late (-20 points)"
+    assert reason_line(group) == "Late (-20 points: late and later together)"
+    assert reason_line(explain_pb2.Reason(text="Buys less", log_odds=0.5, features=["a"])) == (
+        "Buys less (+0.500000 log-odds)"
+    )
+    assert reason_line(explain_pb2.Reason(text="Blocked")) == "Blocked"

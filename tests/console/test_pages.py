@@ -1,5 +1,6 @@
 """The pages show what the services answer, refuse what is invalid, and read no evidence without a purpose."""
 
+import datetime as dt
 import html
 import http.client
 import logging
@@ -17,7 +18,7 @@ from console.__main__ import app as command
 from console.app import create_app
 from console.connections import SharedClient
 from grounds_client import Amount, Client
-from grounds_client.formatting import money_text
+from grounds_client.formatting import money_text, time_text
 from tests.console.browsing import Browser, get_page
 from tests.console.conftest import SCRIPT, Pages
 from tests.console.serving import open_console
@@ -152,6 +153,28 @@ def test_every_page_of_the_menu_answers_and_every_link_leads_to_a_page(auditor: 
         waiting |= {kind(link): link for link in links if kind(link) not in seen}
 
     assert {"/evidence/ID", "/models/ID", "/churn/DE", "/churn/DE/customer", "/churn/DE/evidence", "/purpose"} <= seen
+
+
+@pytest.mark.parametrize("path", ["/churn", "/churn/DE", "/churn/DE/customer?customer={}"])
+def test_predictions_state_whether_they_have_expired(pages: Pages, auditor: Browser, path: str) -> None:
+    with Client(pages.address) as client:
+        (run,) = (each for each in client.list_churn_runs() if each.market == "DE")
+        customer = next(iter(client.list_churn_risks("DE", page_size=1))).customer.customer_id
+    text = text_of(auditor.get(path.format(customer)).html)
+    has_expired = run.valid_until_time.ToDatetime(dt.UTC) < dt.datetime.now(dt.UTC)
+    assert ("expired" in text) == has_expired
+    assert ("valid until" in text) != (has_expired and path != "/churn")
+    assert time_text(run.valid_until_time) in text
+    assert path == "/churn" or f"no purchase within {run.horizon_days} days" in text
+
+
+def test_the_evidence_page_answers_whether_the_record_is_unchanged_and_leads_to_the_comparison(
+    pages: Pages, auditor: Browser
+) -> None:
+    page = auditor.get(f"/evidence/{pages.decision_ids[2]}").html
+    assert "Yes: every check below holds." in text_of(page)
+    assert 'href="/log#comparison"' in page
+    assert 'id="comparison"' in auditor.get("/log").html
 
 
 def test_every_answer_forbids_scripts_frames_other_origins_and_copies_in_a_cache(pages: Pages) -> None:

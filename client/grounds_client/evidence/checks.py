@@ -99,7 +99,7 @@ def _record_checks(
         yield EvidenceCheck(f"the checkpoint is signed by {signer}: {error}", holds=False)
         return
     yield EvidenceCheck(f"the checkpoint of {checkpoint.size:,} records is signed by {signer}", holds=True)
-    claim = f"the record is number {record.index} of them, byte for byte as stored"
+    claim = f"the record with index {record.index}, counted from 0, is one of them, byte for byte as stored"
     yield _inclusion_check(claim, record.index, checkpoint.size, record_leaf(record), proof.hashes, checkpoint.root)
 
 
@@ -158,7 +158,9 @@ def _row_check(evidence: audit_pb2.ChurnEvidence) -> EvidenceCheck:
     if rows is None:
         return EvidenceCheck(_ROW_NOT_CHECKED, holds=not evidence.HasField("row_proof"))
     proof = evidence.row_proof
-    claim = f"the row is number {proof.index:,} of the {rows.size:,} whose root the record names"
+    claim = (
+        f"the row with index {proof.index:,}, counted from 0, is one of the {rows.size:,} whose root the record names"
+    )
     leaf = leaf_hash(evidence.row) if evidence.row else proof.leaf_hash
     return _inclusion_check(claim, proof.index, rows.size, leaf, proof.hashes, rows.root)
 

@@ -7,6 +7,7 @@ from grounds.churn.v1 import churn_pb2
 from grounds_client.evidence.checks import EvidenceCheck
 from grounds_client.evidence.markup import Markup, definitions, section, tag, text_list
 from grounds_client.evidence.page import (
+    baseline_paragraph,
     features_table,
     model_section,
     proof_section,
@@ -16,7 +17,15 @@ from grounds_client.evidence.page import (
 )
 from grounds_client.evidence.verdicts import CHURN_MODES
 from grounds_client.evidence.waterfall import churn_waterfall
-from grounds_client.formatting import band_name, contact_text, enum_name, money_text, time_text
+from grounds_client.formatting import (
+    band_name,
+    contact_text,
+    enum_name,
+    money_text,
+    probability_text,
+    reason_line,
+    time_text,
+)
 
 
 def render_churn_page(
@@ -40,8 +49,12 @@ def churn_parts(
     *,
     purpose: str,
     key: str,
+    comparison: Markup | None = None,
 ) -> Iterator[Markup]:
-    """Yield the parts of the page in the order in which an auditor reads. The arguments are those of `render_churn_page`."""
+    """Yield the parts of the page in the order in which an auditor reads.
+
+    The arguments are those of `render_churn_page`, and `comparison` is that of `proof_section`.
+    """
     risk = evidence.churn_risk
     yield purpose_paragraph(evidence.reading, purpose)
     if evidence.HasField("churn_risk"):
@@ -50,13 +63,13 @@ def churn_parts(
         yield tag("p", "The customer was erased from this run. The proofs remain.")
     yield section("The run", definitions(_run_facts(evidence)))
     if risk.status == churn_pb2.CHURN_STATUS_SCORED:
-        drivers = [f"{each.text} [{each.code}]" for each in risk.drivers.reasons]
+        drivers = [f"{reason_line(each)} [{each.code}]" for each in risk.drivers.reasons]
         none = tag("p", "No feature raised the risk of leaving.")
         yield section("Drivers as sent", text_list(drivers, "ol") if drivers else none)
         yield section("What was known", features_table(evidence.features, evidence.bundle.model.features))
         yield section("How it adds up", *_sum_parts(evidence))
     yield replay_section(replay, CHURN_MODES)
-    yield proof_section(evidence, checks, key)
+    yield proof_section(evidence, checks, key, comparison)
     if evidence.HasField("row_proof"):
         yield section("Is it the row that was loaded?", definitions(_row_facts(evidence)))
     yield model_section(evidence)
@@ -69,7 +82,7 @@ def _summary(risk: churn_pb2.ChurnRisk) -> Markup:
         status = tag("span", enum_name(churn_pb2.ChurnStatus, risk.status), class_="outcome")
         return tag("p", status, customer, Markup("<br>"), "no score")
     figures = (
-        f"probability of leaving {risk.churn_probability:.2%}, rank {risk.rank:,}, at stake "
+        f"probability of leaving {probability_text(risk.churn_probability)}, rank {risk.rank:,}, at stake "
         f"{money_text(risk.value_at_risk)} of {money_text(risk.expected_spend)} expected"
     )
     return tag("p", tag("span", band_name(risk.risk_band), class_="outcome"), customer, Markup("<br>"), figures)
@@ -92,7 +105,7 @@ def _run_facts(evidence: audit_pb2.ChurnEvidence) -> Iterator[tuple[str, str | N
         yield "band since", f"{time_text(risk.band_since_time)} UTC"
         yield "previous band", band_name(risk.previous_band) if risk.previous_band else None
     if risk.HasField("decline_probability"):
-        yield "probability that the spend declines", f"{risk.decline_probability:.2%}"
+        yield "probability that the spend declines", f"{probability_text(risk.decline_probability)}"
     yield "bundle", run.bundle_id
 
 
@@ -101,6 +114,8 @@ def _sum_parts(evidence: audit_pb2.ChurnEvidence) -> Iterator[Markup]:
     risk = evidence.churn_risk
     described = {feature.name: feature for feature in evidence.bundle.model.features}
     yield churn_waterfall(risk.explanation, risk.log_odds, described)
+    if baseline := baseline_paragraph(evidence.bundle):
+        yield baseline
     yield tag(
         "p",
         f"The probability is 1 / (1 + exp(-log-odds)) = {risk.churn_probability!r}. Figures of the table are rounded to six "

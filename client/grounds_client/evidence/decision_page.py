@@ -8,6 +8,7 @@ from grounds.explain.v1 import explain_pb2
 from grounds_client.evidence.checks import EvidenceCheck
 from grounds_client.evidence.markup import Markup, definitions, section, table, tag, text_list
 from grounds_client.evidence.page import (
+    baseline_paragraph,
     features_table,
     model_section,
     policy_section,
@@ -27,6 +28,8 @@ from grounds_client.formatting import (
     money_text,
     outcome_text,
     override_text,
+    probability_text,
+    reason_line,
     score_text,
     value_text,
     warning_text,
@@ -39,6 +42,7 @@ _VERBS = {
     "DECLINE": "declined it",
     "NOT_SCORABLE": "could not score it, because values are missing",
 }
+_DAYS_OF_YEARS = 730  # from this age, it is given in years
 _TIME_FORMAT = "%Y-%m-%d %H:%M:%S.%f UTC"
 
 
@@ -70,8 +74,12 @@ def decision_parts(
     *,
     purpose: str,
     key: str,
+    comparison: Markup | None = None,
 ) -> Iterator[Markup]:
-    """Yield the parts of the page in the order in which an auditor reads. The arguments are those of `render_decision_page`."""
+    """Yield the parts of the page in the order in which an auditor reads.
+
+    The arguments are those of `render_decision_page`, and `comparison` is that of `proof_section`.
+    """
     yield purpose_paragraph(evidence.reading, purpose)
     if evidence.HasField("record"):
         yield _opening(evidence)
@@ -87,7 +95,7 @@ def decision_parts(
     else:
         yield tag("p", "The decision's content was erased. Its proof remains.")
     yield replay_section(replay, DECISION_MODES)
-    yield proof_section(evidence, checks, key)
+    yield proof_section(evidence, checks, key, comparison)
     if evidence.HasField("record"):
         yield model_section(evidence)
         yield policy_section(evidence)
@@ -103,10 +111,22 @@ def _opening(evidence: audit_pb2.Evidence) -> Markup:
         f"{decision.customer.market}. The policy {_verb(decision.decision)}."
     )
     if assessment.HasField("model_output"):
-        text += f" The model expects this customer to default with a probability of {assessment.model_output.pd:.1%}."
+        text += f" The model expects this customer to default with a probability of {probability_text(assessment.model_output.pd)}."
+    text += _age_of_data(evidence)
     if evidence.overrides:
         text += " A person has overridden the decision since:"
     return tag("p", text)
+
+
+def _age_of_data(evidence: audit_pb2.Evidence) -> str:
+    """Return how old the stored features were that the model received, as a sentence; "" if it received none."""
+    times = [line.as_of_time.ToDatetime() for line in evidence.record.features if line.HasField("as_of_time")]
+    if not times:
+        return ""
+    oldest = min(times)
+    days = (evidence.record.decide_time.ToDatetime() - oldest).days
+    age = f"{days:,} days" if days < _DAYS_OF_YEARS else f"{days / 365.25:.1f} years"
+    return f" The stored values that the model used describe {oldest.day} {oldest:%B %Y}, {age} before the decision."
 
 
 def _verb(decision: credit_pb2.Decision) -> str:
@@ -163,10 +183,11 @@ def _inputs_section(evidence: audit_pb2.Evidence) -> Markup:
 def _decision_section(evidence: audit_pb2.Evidence) -> Markup:
     """Return the waterfall of the score, and the result of each rule of the policy."""
     assessment = evidence.decision.assessment
-    result, drawing, recommendation_text = assessment.policy_result, None, None
+    result, drawing, baseline, recommendation_text = assessment.policy_result, None, None, None
     if assessment.HasField("explanation"):
         described = {feature.name: feature for feature in evidence.bundle.model.features}
         drawing = credit_waterfall(assessment, described)
+        baseline = baseline_paragraph(evidence.bundle)
         recommendation = assessment.recommendation
         recommendation_text = tag(
             "p",
@@ -175,15 +196,12 @@ def _decision_section(evidence: audit_pb2.Evidence) -> Markup:
             f"Rounding error of the sum: {evidence.record.numbers.residual!r}.",
         )
     rules = table(("rule of the policy", "given", "result"), list(rule_rows(evidence)))
-    return section("How it was decided", drawing, recommendation_text, rules)
+    return section("How it was decided", drawing, baseline, recommendation_text, rules)
 
 
 def _reasons_section(reasons: explain_pb2.Reasons) -> Markup:
     """Return the reasons as the caller received them."""
-    lines = []
-    for reason in reasons.reasons:
-        points = f" ({reason.points:+d} points)" if reason.HasField("points") else ""
-        lines.append(f"{reason.text}{points} [{reason.code}]")
+    lines = [f"{reason_line(reason)} [{reason.code}]" for reason in reasons.reasons]
     return section("Reasons as sent", text_list(lines, "ol") if lines else tag("p", "No reason counted against it."))
 
 

@@ -18,6 +18,10 @@ _SHOWN_METRICS = (
     "hold_out.",
     "out_of_time.",
 )  # the metrics that a validator reads first; the bundle's report has all of them
+_PROOF_LIMIT = (
+    "What this cannot show: a person with the log's signing key could have written another log before this checkpoint was signed. To "
+    "rule that out, compare a checkpoint that was saved earlier, out of reach of the log's operator: "
+)
 
 
 def render_page(title: str, parts: Iterable[Markup]) -> str:
@@ -38,7 +42,7 @@ def render_page(title: str, parts: Iterable[Markup]) -> str:
 
 def purpose_paragraph(reading: evidence_pb2.EvidenceReading, purpose: str) -> Markup:
     """Return why the evidence was read, and which record of the log documents the reading."""
-    text = f"Read for: {purpose}. The reading is itself record {reading.index} of the record log, {reading.record_id}."
+    text = f"Read for: {purpose}. The reading is itself recorded, with index {reading.index} in the record log: {reading.record_id}."
     return tag("p", text, class_="soft")
 
 
@@ -61,6 +65,17 @@ def features_table(lines: Iterable[audit_pb2.FedFeature], features: Iterable[mod
     return table(("feature", "value", "model input", "source", "as of (UTC)"), rows, figures=(1, 2, 4))
 
 
+def baseline_paragraph(bundle: audit_pb2.BundleEvidence) -> Markup | None:
+    """Return with whom the explanation compares the customer; None if the bundle is missing from the catalog."""
+    baseline = bundle.model.baseline
+    if not baseline.row_count:
+        return None
+    text = (
+        f"Each line compares the customer with {baseline.row_count:,} customers of the baseline: {baseline.definition}."
+    )
+    return tag("p", text, class_="soft")
+
+
 def replay_section(replay: _Replay, modes: Mapping[evidence_pb2.ReplayMode, str]) -> Markup:
     """Return the verdicts of a replay; `modes` is DECISION_MODES or CHURN_MODES."""
     rows = [(mode_text(result, modes), verdict_name(result), verdict_text(result)) for result in replay.results]
@@ -73,14 +88,30 @@ def replay_section(replay: _Replay, modes: Mapping[evidence_pb2.ReplayMode, str]
     return section("Does the replay match?", verdicts)
 
 
-def proof_section(evidence: _EvidencePack, checks: Sequence[EvidenceCheck], key: str) -> Markup:
-    """Return the proof, the checks on the reader's side, and the key that was used for them (`describe_key`)."""
+def proof_section(
+    evidence: _EvidencePack, checks: Sequence[EvidenceCheck], key: str, comparison: Markup | None = None
+) -> Markup:
+    """Return the proof, the checks on the reader's side, and the key that was used for them (`describe_key`).
+
+    Args:
+        evidence: The evidence as the server returned it.
+        checks: The results of the checks; the section answers its question from them.
+        key: A description of the key.
+        comparison: A link to where a reader can compare a saved checkpoint; None to name the command.
+    """
     proof = evidence.proof
     lines = [tag("li", check.claim, class_="holds" if check.holds else "fails") for check in checks]
     return section(
         "Is the record unchanged?",
+        _answer(checks),
+        tag("p", _PROOF_LIMIT, comparison or tag("code", "grounds checkpoint"), "."),
         tag("ul", *lines, class_="checks"),
-        definitions([("index in the record log", str(proof.record.index)), ("checked with the public key", key)]),
+        definitions(
+            [
+                ("index in the record log, counted from 0", str(proof.record.index)),
+                ("checked with the public key", key),
+            ]
+        ),
         proof_path(proof),
         tag("p", "Checkpoint, signed by the log:"),
         tag("pre", proof.checkpoint),
@@ -88,6 +119,20 @@ def proof_section(evidence: _EvidencePack, checks: Sequence[EvidenceCheck], key:
         tag("pre", proof.record.header.decode("utf-8", "replace")),
         tag("p", _decryption_text(evidence), class_="soft") if evidence.HasField("record") else None,
     )
+
+
+def _answer(checks: Sequence[EvidenceCheck]) -> Markup:
+    """Return the answer to whether the record is unchanged, as a sentence."""
+    failed = sum(not check.holds for check in checks)
+    if not failed and checks:
+        return tag(
+            "p",
+            "Yes: every check below holds. The record is unchanged since the log signed this checkpoint.",
+            class_="holds",
+        )
+    if not checks:
+        return tag("p", "Not known: nothing was checked.", class_="fails")
+    return tag("p", f"Not shown: {failed} of {len(checks)} checks below failed. Inform the auditors.", class_="fails")
 
 
 def _decryption_text(evidence: _EvidencePack) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from grounds.audit.v1 import audit_pb2
 from grounds.credit.v1 import credit_pb2
 from grounds_client.formatting import (
+    allowed_text,
     decision_name,
     hard_rule_sentence,
     input_rule_text,
@@ -24,7 +25,7 @@ def rule_rows(evidence: audit_pb2.Evidence) -> Iterator[tuple[str, str, str]]:
     words = _words(evidence)
     for rule in evidence.decision.assessment.policy_result.rules:
         text, given = words.get(rule.code, ("", ""))
-        result = "passed" if rule.passed else f"at best {decision_name(rule.best_decision)}"
+        result = "passed" if rule.passed else f"allows only {allowed_text(rule.best_decision)}"
         yield f"{text} [{rule.code}]" if text else rule.code, given, result
 
 

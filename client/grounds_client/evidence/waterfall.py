@@ -117,7 +117,7 @@ def churn_waterfall(explanation: Explanation, log_odds: float, described: Mappin
 def _label_and_value(line: Contribution, described: Mapping[str, model_pb2.Feature]) -> tuple[str, str]:
     """Return a contribution's feature and its value as text."""
     feature = described.get(line.feature)
-    label = f"{line.feature}: {feature.description.split(';')[0]}" if feature else line.feature
+    label = f"{line.feature}: {feature.description}" if feature else line.feature
     return label, value_text(line.value, feature.unit if feature else "")
 
 

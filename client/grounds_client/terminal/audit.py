@@ -14,6 +14,7 @@ from grounds_client.formatting import (
     change_text,
     changes_text,
     decision_name,
+    probability_text,
     score_text,
     time_text,
 )
@@ -153,7 +154,7 @@ def show_sample(console: Console, sample: sample_pb2.SampleDecisionsResponse, se
 def _what_if_text(what_if: evidence_pb2.WhatIf) -> str:
     """Return the what-if result of another bundle as one line; "" if it has no score."""
     if what_if.HasField("churn"):
-        return f"{band_name(what_if.churn.risk_band)}, probability of leaving {what_if.churn.churn_probability:.2%}"
+        return f"{band_name(what_if.churn.risk_band)}, probability of leaving {probability_text(what_if.churn.churn_probability)}"
     if not what_if.assessment.HasField("model_output"):
         return ""
     return f"{decision_name(what_if.assessment.policy_result.decision)}, {score_text(what_if.assessment)}"

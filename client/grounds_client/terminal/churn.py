@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from grounds.churn.v1 import churn_pb2
-from grounds_client.formatting import band_name, contact_text, enum_name, money_text, value_text
+from grounds_client.formatting import band_name, contact_text, enum_name, money_text, probability_text, value_text
 from grounds_client.terminal.console import add_row, lines_cell, make_table, print_line
 from grounds_client.terminal.credit import show_reasons
 
@@ -35,7 +35,7 @@ def show_risks(console: Console, risks: Sequence[churn_pb2.ChurnRisk]) -> None:
         add_row(
             table,
             _customer(risk),
-            f"{risk.churn_probability:.1%}",
+            probability_text(risk.churn_probability),
             Text(band, _BAND_COLOURS.get(band, _UNKNOWN_COLOUR)),
             _day(risk.band_since_time),
             money_text(risk.value_at_risk),
@@ -60,11 +60,11 @@ def _show_standing(console: Console, risk: churn_pb2.ChurnRisk) -> None:
         print_line(console, head, standing)
         print_line(
             console,
-            f"probability of leaving {risk.churn_probability:.2%}, at stake {money_text(risk.value_at_risk)} "
+            f"probability of leaving {probability_text(risk.churn_probability)}, at stake {money_text(risk.value_at_risk)} "
             f"of {money_text(risk.expected_spend)} expected",
         )
         if risk.HasField("decline_probability"):
-            print_line(console, f"probability that the spend declines {risk.decline_probability:.2%}")
+            print_line(console, f"probability that the spend declines {probability_text(risk.decline_probability)}")
     else:
         print_line(console, (f" {status} ", "reverse"), f"  customer {_customer(risk)}")
     validity = f"as of {_day(risk.as_of_time)}, valid until {_day(risk.valid_until_time)}"

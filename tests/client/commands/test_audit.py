@@ -115,7 +115,7 @@ async def test_the_page_has_the_proof_and_the_verdicts(serving: Serving, tmp_pat
     assert {row[1] for row in verdicts} == {"MATCH"}
     for claim in (
         f"the checkpoint of {START_RECORDS + 2} records is signed by the key that this server reports",
-        f"the record is number {START_RECORDS} of them, byte for byte as stored",
+        f"the record with index {START_RECORDS}, counted from 0, is one of them, byte for byte as stored",
         "the points add up to the score",
         "the policy file is the one that the record names",
     ):

@@ -129,11 +129,11 @@ FAULTS = (
     (change_driver, "the risk equals the content of the row's bytes"),
     (change_customer, "the risk equals the content of the row's bytes"),
     (change_contribution, "the contributions add up"),
-    (change_row_and_risk, "the row is number"),
-    (change_index, "the row is number"),
-    (remove_proof, "the row is number"),
+    (change_row_and_risk, "the row with index"),
+    (change_index, "the row with index"),
+    (remove_proof, "the row with index"),
     (change_run, "the record is the one of this run"),
-    (change_root, "the record is number"),
+    (change_root, "the record with index"),
 )
 
 

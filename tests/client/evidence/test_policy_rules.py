@@ -34,8 +34,8 @@ SECTION = pb.PolicySection(
     input_rules=[pb.InputRule(code="NEW_LEVEL", condition=pb.INPUT_CONDITION_UNSEEN_LEVEL)],
 )
 RULES = {
-    "BLOCKED": ("If blocked is yes, at best DECLINE; if it is missing, at best REFER.", "yes"),
-    "YOUNG": ("If years is below 2, at best REFER; if it is missing, nothing follows.", "not given"),
+    "BLOCKED": ("If blocked is yes, only DECLINE is allowed; if it is missing, only REFER or DECLINE.", "yes"),
+    "YOUNG": ("If years is below 2, only REFER or DECLINE is allowed; if it is missing, nothing follows.", "not given"),
     "NEW_LEVEL": ("REFER if any feature has a level that did not occur in training", ""),
     "PD_CUT_OFF": (
         "Approve up to a probability of default of 15%, refer to a person up to 35%, decline above.",
@@ -69,7 +69,7 @@ def test_each_rule_is_stated_in_words_with_what_it_was_given(evidence: audit_pb2
     assert [(rule, given) for rule, given, _ in rows] == [
         (f"{words} [{code}]" if words else code, given) for code, (words, given) in RULES.items()
     ]
-    assert [result for *_, result in rows] == ["at best DECLINE", *["passed"] * 6]
+    assert [result for *_, result in rows] == ["allows only DECLINE", *["passed"] * 6]
 
 
 def test_a_rule_may_use_a_feature_of_the_model_as_its_fact(evidence: audit_pb2.Evidence) -> None:
