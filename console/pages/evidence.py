@@ -1,5 +1,6 @@
 """The auditor's pages: lists and samples of decisions, and the evidence of one decision."""
 
+import datetime as dt
 from itertools import chain, islice
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -14,6 +15,7 @@ from console.pages.home import COMPARISON
 from console.pages.papers import note_reading
 from console.purpose import require_purpose
 from console.rendering import render_markup, render_page, render_parts
+from console.time_line import activation_time_line
 from grounds.audit.v1 import sample_pb2
 from grounds.credit.v1 import credit_pb2
 from grounds_client import Client
@@ -72,7 +74,10 @@ def list_activations(request: Request, client: Client) -> Response:
         page_size=_CHANGES_MAX,
     )
     shown = list(islice(changes, _CHANGES_MAX))
-    return render_page(request, "activations.html", "Activations", form=form, changes=shown, changes_max=_CHANGES_MAX)
+    drawing = None if end else activation_time_line(shown, dt.datetime.now(dt.UTC))
+    return render_page(
+        request, "activations.html", "Activations", form=form, changes=shown, changes_max=_CHANGES_MAX, drawing=drawing
+    )
 
 
 def show_sample(request: Request, client: Client) -> Response:

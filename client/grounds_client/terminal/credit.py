@@ -143,7 +143,8 @@ def _points_table(assessment: credit_pb2.CreditAssessment, model: model_pb2.Mode
     largest = max((abs(step.contribution) for step in shown), default=1)
     for step in shown:
         points, bar = f"{step.contribution:+.0f}", _bar(step.contribution, largest)
-        add_row(table, step.label, step.value, points, str(step.after), bar)
+        label = step.label.partition(";")[0]  # the notes of a description are too long for a line of a terminal
+        add_row(table, label, step.value, points, str(step.after), bar)
     if hidden := len(steps) - len(shown):
         total = str(shown[-1].after) if shown else base
         add_row(table, f"{hidden} more feature{'s' if hidden > 1 else ''}", "", "+0", total, "")
