@@ -16,6 +16,7 @@ from training.sources.reader.casts import FLOAT_TYPES, INTEGER_TYPES, ColumnCast
 from training.sources.reader.number_format import CODE_START
 from training.sources.reader.raw_table import RawColumn, RawTable, open_file, quote_literal, read_strictly
 from training.sources.reader.unreadable import find_unreadable, refuse_unreadable
+from training.sources.sql.compared_times import check_parsed_times, time_value
 from training.sources.sql.expressions import (
     computed_columns,
     is_plain_name,
@@ -139,10 +140,13 @@ def _add_expression(
     """Return the table with an additional column that has the values of an expression."""
     names = referenced_columns(derivation.field, expression, [column.name for column in table.columns])
     table = read_strictly(table, temporary, _read_completely)
+    with duckdb.connect() as connection:
+        check_parsed_times(connection, table, derivation.field, expression)
     texts = text_columns(expression, is_key=derivation.field in _KEY_FIELDS)
     numbers = {*names} if derivation.is_number else computed_columns(expression)
     values = {
-        name: _value_sql(table, derivation.field, name, reading, is_text=name in texts, keeps_codes=name not in numbers)
+        name: time_value(table, derivation.field, expression, name, reading)
+        or _value_sql(table, derivation.field, name, reading, is_text=name in texts, keeps_codes=name not in numbers)
         for name in names
     }
     aliases = {name: f"v{number}" for number, name in enumerate(names)}

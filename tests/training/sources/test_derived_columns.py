@@ -366,3 +366,67 @@ def test_a_column_whose_name_looks_like_an_expression_is_read_and_not_computed(n
     _, samples = read_table_samples(read_spec(tmp_path / "spec.toml"), tmp_path / "table.csv", tmp_path)
 
     assert set(samples.rows["z"]) == {42}
+
+
+def feature_of(folder: Path, cells: list[object], expression: str, fields: str = "") -> list[float]:
+    """Write a table whose column x repeats cells, as CSV or, for values that are no texts, as Parquet; return a computed feature."""
+    table = made_customers(300)
+    table["x"] = pd.Series([cells[row % len(cells)] for row in range(300)])
+    path = folder / ("t.csv" if isinstance(cells[0], str) else "t.parquet")
+    table.to_csv(path, index=False) if path.suffix == ".csv" else table.to_parquet(path, index=False)
+    spec = TABLE_SPEC.replace("[table]", f"[table]\n{fields}")
+    (folder / "spec.toml").write_text(spec + f'\n[[features]]\nname = "z"\ncolumn = "{expression}"\n')
+    _, samples = read_table_samples(read_spec(folder / "spec.toml"), path, folder)
+    found: list[float] = samples.rows["z"].tolist()[: len(cells)]
+    return found
+
+
+@pytest.mark.parametrize("fields", ["", 'time_format = "%d.%m.%Y"\n'])
+def test_an_expression_compares_days_as_days(fields: str, tmp_path: Path) -> None:
+    """As texts, 31.12.2019 is after 2020-01-01."""
+    days: list[object] = ["31.12.2019", "01.02.2020"] if fields else ["2019-12-31", "2020-02-01 10:00"]
+
+    assert feature_of(tmp_path, days, "x < '2020-01-01'", fields) == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("days", "expression", "message"),
+    [
+        (["31.12.2019", "01.02.2020"], "x < '2020-01-01'", "compares 'x' with a day, but its values are not all days"),
+        (["12/31/2019", "02/01/2020"], "x >= '2020-01-01'", "compares 'x' with a day, but its values are not all days"),
+        (["2019-12-31", "n.a."], "x < '2020-01-01'", "compares 'x' with a day, but its values are not all days"),
+        (
+            ["31.12.2019", "01.02.2020"],
+            "x < '01.01.2020'",
+            "whose order as text is not that of the days; write an ISO day",
+        ),
+        (
+            ["31.12.19", "01.02.20"],
+            "year(strptime(x, '%d.%m.%Y'))",
+            "300 values such as '.*' do not have the format '%d.%m.%Y'",
+        ),
+        (["0930", "130"], "hour(try_strptime(x, '%H%M'))", "150 values such as '130' do not have the format '%H%M'"),
+    ],
+)
+def test_an_expression_that_would_misread_days_is_rejected(
+    days: list[object], expression: str, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises((DataInvalid, SpecInvalid), match=message):
+        feature_of(tmp_path, days, expression)
+
+
+def test_an_expression_sees_the_local_time_of_the_market(tmp_path: Path) -> None:
+    instants: list[object] = [pd.Timestamp("2019-12-31T22:30:00Z"), pd.Timestamp("2019-12-31T23:30:00Z")]
+
+    assert feature_of(tmp_path, instants, "year(x)", 'time_zone = "Europe/Berlin"\n') == [2019.0, 2020.0]
+    with pytest.raises(
+        DataInvalid, match=r"features\.z: the times in column 'x' have a time zone; set time_zone in \[table\]"
+    ):
+        feature_of(tmp_path, instants, "year(x)")
+
+
+def test_a_division_whose_result_depends_on_the_type_of_a_column_is_rejected(tmp_path: Path) -> None:
+    """DuckDB computes 5 // 2 as 2 for whole numbers and as 2.5 for decimals, as which a text file has its numbers."""
+    with pytest.raises(SpecInvalid, match=r"'x // 2' uses //, .*; write floor\(a / b\)"):
+        feature_of(tmp_path, ["5", "7"], "x // 2")
+    assert feature_of(tmp_path, ["5", "7"], "floor(x / 2)") == [2.0, 3.0]

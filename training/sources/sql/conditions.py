@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from training.errors import DataInvalid, SpecInvalid, quote_name
+from training.errors import SpecInvalid
 from training.sources.derived_columns import DIGITS_MAX, digits_of, exact_number, plain_number
 from training.sources.loaded_table import RECORD, LoadedTable
 from training.sources.reader.casts import (
@@ -23,13 +23,12 @@ from training.sources.reader.casts import (
 )
 from training.sources.reader.raw_table import RawColumn, quote_literal
 from training.sources.reader.unreadable import find_unreadable, refuse_unreadable
+from training.sources.sql.compared_times import ISO_DAY, check_order, check_parsed_times, refuse_zone
 from training.sources.sql.expressions import ColumnUses, column_uses, referenced_columns, rename_columns, text_columns
 from training.sources.sql.rejections import rejection_with_types
 from training.spec import TableSpec
 from training.spec.reading import ALL_YEARS
 
-_ISO_DAY = r"\d{4}-\d{2}-\d{2}([ T].*)?"
-_ANY_DAY = r"\d{1,4}([./-])\d{1,2}\1\d{1,4}([ T].*)?"
 _COMPARE = "compare a number with a number, text with a quoted text, and a day or time with a quoted ISO day such as '2026-01-31'"
 
 
@@ -57,6 +56,7 @@ class Condition:
         """
         columns = [column.name for column in loaded.raw.columns]
         names = referenced_columns(self.field, self.where, columns)
+        check_parsed_times(loaded.connection, loaded.raw, self.field, self.where)
         values = [self._typed_sql(loaded, table, name) for name in names]
         # The names v0, v1, ... are unambiguous even if names of columns differ only in case.
         sql = rename_columns(self.field, self.where, {name: f"v{number}" for number, name in enumerate(names)})
@@ -94,12 +94,9 @@ class Condition:
         is_text = name in {table.customer_id, table.market_column} or name in text_columns(self.where)
         time = None if name in uses.texts | uses.numbers else _time_of(loaded, table, column)
         if time is None and column.type == "TIMESTAMP WITH TIME ZONE":
-            raise DataInvalid(
-                f"{self.field}: the times in column {quote_name(name)} have a time zone; set time_zone in [table], such as time_zone = "
-                '"Europe/Berlin", to the zone in which a day of the market begins'
-            )
+            refuse_zone(self.field, name)
         if name in uses.ordered_with and column.is_text:
-            self._check_order(name, uses.ordered_with[name], has_times=time is not None)
+            check_order(self.field, self.where, name, uses.ordered_with[name], has_times=time is not None)
         if time is not None and not _is_only_other_text(uses, name):
             return time.value
         if not column.is_text:
@@ -125,28 +122,13 @@ class Condition:
         value = exact_number(number, plain, digits or 0, decimals or 0)
         return f"CAST({value} AS BIGINT)" if not decimals and (digits or 0) <= DIGITS_MAX else value
 
-    def _check_order(self, name: str, texts: set[str], *, has_times: bool) -> None:
-        """Raise SpecInvalid if days are compared by their order, but not as days."""
-        for text in sorted(texts):
-            is_iso = re.fullmatch(_ISO_DAY, text)
-            if is_iso and not has_times:
-                raise SpecInvalid(
-                    f"{self.field}: {self.where!r} compares {quote_name(name)} with a day, but its values are not all days or times; set "
-                    "time_format in [table] to their format, or correct the values"
-                )
-            if re.fullmatch(_ANY_DAY, text) and not is_iso:
-                raise SpecInvalid(
-                    f"{self.field}: {self.where!r} compares {quote_name(name)} with {text!r}, whose order as text is not that of the days; "
-                    "write an ISO day such as '2026-01-31'"
-                )
-
 
 def _is_only_other_text(uses: ColumnUses, name: str) -> bool:
     """Return whether a condition only tests a column of times for equality with texts that are no ISO times."""
     return (
         name in uses.equal_to
         and name not in uses.ordered_with
-        and not any(re.fullmatch(_ISO_DAY, text) for text in uses.equal_to[name])
+        and not any(re.fullmatch(ISO_DAY, text) for text in uses.equal_to[name])
     )
 
 

@@ -39,7 +39,6 @@ _ARITHMETIC = {
     "-",
     "*",
     "/",
-    "//",
     "%",
     "**",
     "^",
@@ -117,6 +116,10 @@ def referenced_columns(field: str, expression: str, columns: Collection[str]) ->
             raise SpecInvalid(
                 f"{field}: {expression!r} uses an unknown function, {function!r}{_similar_names(similar)}; use a function of DuckDB that "
                 "computes a value from a single row"
+            )
+        if function == "//":
+            raise SpecInvalid(
+                f"{field}: {expression!r} uses //, whose result is whole only for some types of columns; write floor(a / b)"
             )
         if kind not in _CLASSES or (kind == "FUNCTION" and function not in _row_functions()):
             shown = function or kind.lower()
@@ -225,6 +228,17 @@ def column_uses(expression: str) -> ColumnUses:
         SpecInvalid: The expression is not valid SQL.
     """
     return _column_uses(_parse("", expression)["select_list"])
+
+
+def parsed_columns(expression: str) -> Iterator[tuple[str, str]]:
+    """Yield (column, pattern) for each column that a valid expression reads as times with a constant strftime pattern."""
+    for node in _nodes(_parse("", expression)["select_list"]):
+        if str(node.get("function_name", "")).lower() not in {"strptime", "try_strptime"}:
+            continue
+        operands = [*_first_nodes(node["arguments"])]
+        names = [".".join(one["column_names"]) for one in operands if one["class"] == "COLUMN_REF"]
+        patterns = [str(one["literal"]["text"]) for one in operands if one["class"] == "CONSTANT"]
+        yield from zip(names, patterns, strict=False)
 
 
 def computed_columns(expression: str) -> set[str]:

@@ -279,3 +279,11 @@ def test_the_overflow_of_whole_numbers_is_rejected_with_what_to_write(tmp_path: 
         count_excluded(tmp_path, table, "k * 8 > 5")
     _, samples = read(tmp_path, table, SPEC + feature.format("CAST(k AS DECIMAL(38, 0)) * 8"))
     assert samples.rows["z"].tolist() == [2.0**33] * ROWS
+
+
+def test_a_condition_does_not_read_a_year_of_two_digits_with_four(tmp_path: Path) -> None:
+    table = small_table(d=["31.12.19", "01.02.20"] * (ROWS // 2))
+
+    with pytest.raises(DataInvalid, match=r"column 'd': 100 values such as '.*' do not have the format '%d\.%m\.%Y'"):
+        count_excluded(tmp_path, table, "year(strptime(d, '%d.%m.%Y')) < 2020")
+    assert count_excluded(tmp_path, table, "year(strptime(d, '%d.%m.%y')) < 2020") == ROWS // 2
