@@ -205,7 +205,8 @@ def reason_line(reason: explain_pb2.Reason) -> str:
         figure = f"{reason.log_odds:+.6f} log-odds"
     else:
         return reason.text
-    parts = f": {' and '.join(reason.features)} together" if len(reason.features) > 1 else ""
+    *others, last = [*reason.features] or [""]
+    parts = f": {', '.join(others)} and {last} together" if others else ""
     return f"{reason.text} ({figure}{parts})"
 
 

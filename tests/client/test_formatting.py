@@ -161,7 +161,9 @@ def test_a_reason_states_what_its_features_contribute_and_which_they_are_if_ther
     alone = explain_pb2.Reason(text="Late", points=-20, features=["late"])
     group = explain_pb2.Reason(text="Late", points=-20, features=["late", "later"])
     assert reason_line(alone) == "Late (-20 points)"
+    three = explain_pb2.Reason(text="Late", points=-20, features=["late", "later", "latest"])
     assert reason_line(group) == "Late (-20 points: late and later together)"
+    assert reason_line(three) == "Late (-20 points: late, later and latest together)"
     assert reason_line(explain_pb2.Reason(text="Buys less", log_odds=0.5, features=["a"])) == (
         "Buys less (+0.500000 log-odds)"
     )
