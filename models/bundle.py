@@ -141,6 +141,18 @@ def read_bundle(folder: Path) -> Bundle:
     )
 
 
+def read_bundle_file(folder: Path, bundle: Bundle, name: str) -> bytes:
+    """Return the content of one file of a bundle that was read before, after checking its digest again.
+
+    Raises:
+        BundleInvalid: The file is missing or was changed since.
+    """
+    content = _read_file(folder, name, _FILE_BYTES_MAX[name])
+    if _sha256_hex(content) != bundle.manifest.files[name]:
+        raise BundleInvalid(_changed_problem(name))
+    return content
+
+
 def _read_manifest(folder: Path) -> Manifest:
     """Read the manifest; check its digest against the folder's name, and its family against the parent's name."""
     content = _read_file(folder, MANIFEST, _MANIFEST_BYTES_MAX)
@@ -174,8 +186,13 @@ def _read_files(folder: Path, manifest: Manifest) -> dict[str, bytes]:
     }
     for name, content in files.items():
         if _sha256_hex(content) != manifest.files[name]:
-            raise BundleInvalid(f"{name}: its SHA-256 differs from {MANIFEST}; restore the bundle or train it again")
+            raise BundleInvalid(_changed_problem(name))
     return files
+
+
+def _changed_problem(name: str) -> str:
+    """Return the message about a file that is not the one that the manifest names."""
+    return f"{name}: its SHA-256 differs from {MANIFEST}; restore the bundle or train it again"
 
 
 def _file_names(bundle_format: int) -> set[str]:

@@ -29,6 +29,7 @@ from server.edges.audit.readings import ReadingRecorder
 from server.edges.audit.servicer import AuditServicer
 from server.edges.audit.stored_records import StoredRecords
 from server.edges.call_deadline import ANSWER_SECONDS
+from server.edges.churn.contact_history import ContactHistory
 from server.edges.churn.contacts import ContactRecorder
 from server.edges.churn.servicer import ChurnServicer
 from server.edges.credit.batches import DecisionBatches
@@ -394,12 +395,20 @@ class Application:
         )
         predictions = PredictionStore(self.database)
         contacts = ContactRecorder(log, predictions, EventRecorder(log, recorder, self.readers, clock))
-        churn = ChurnServicer(predictions, ChangeStore(self.database), tokens, self.readers, contacts)
+        churn = ChurnServicer(
+            predictions=predictions,
+            changes=ChangeStore(self.database),
+            tokens=tokens,
+            threads=self.readers,
+            contacts=contacts,
+            contact_history=ContactHistory(log, tokens, self.readers),
+        )
         audit = self._build_audit_servicer(sources, bundles, tokens, recorder, log)
+        models = ModelServicer(self.models, self.settings.bundles, self.readers)
         credit_pb2_grpc.add_CreditServiceServicer_to_server(credit, server)
         churn_pb2_grpc.add_ChurnServiceServicer_to_server(churn, server)
         audit_pb2_grpc.add_AuditServiceServicer_to_server(audit, server)
-        model_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(self.models), server)
+        model_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if self.settings.reflection:
             add_reflection((_AUDIT, _CREDIT, _CHURN, _MODEL, health.SERVICE_NAME), server)

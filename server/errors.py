@@ -167,6 +167,10 @@ class BundleNotReadable(ServerError):
     """The catalog has the bundle, but the bundle is invalid or cannot be read."""
 
 
+class ReportTooLarge(ServerError):
+    """The report of the bundle does not fit into an answer."""
+
+
 class NoticeUnavailable(ServerError):
     """No notice is possible: the record, its bundle or its policy cannot be read, or the reasons are not reproduced."""
 

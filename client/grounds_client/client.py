@@ -32,6 +32,7 @@ from grounds_client.money import Amount
 
 BATCH_REQUESTS_MAX = 500  # the most that the server accepts in one batch
 DEFAULT_PAGE_SIZE = 1000  # the most that the server returns on a page
+_CONTACTS_PAGE_SIZE = 100  # the most contacts or decisions about one customer that the server returns on a page
 _DEADLINE_SECONDS = 5.0
 _BATCH_DEADLINE_SECONDS = 60.0
 _SAMPLE_DEADLINE_SECONDS = 60.0  # drawing from millions of decisions takes seconds
@@ -529,6 +530,20 @@ class Client:
         """Return the newest scoring run of every market and family that has one."""
         return list(self._call(self._churn.ListChurnRuns, churn_pb2.ListChurnRunsRequest()).runs)
 
+    def list_churn_band_counts(
+        self, market: str, *, family: str = "", run_count_max: int = 0
+    ) -> churn_pb2.ListChurnBandCountsResponse:
+        """Return how many customers are in each risk band, for the newest runs of a market and family, newest first.
+
+        Args:
+            market: The country.
+            family: The model family; "" means churn, or the only family of the market.
+            run_count_max: How many runs are counted at most; 0 means 26, and the server counts at most 100.
+        """
+        request = churn_pb2.ListChurnBandCountsRequest(market=market, family=family, run_count_max=run_count_max)
+        response: churn_pb2.ListChurnBandCountsResponse = self._call(self._churn.ListChurnBandCounts, request)
+        return response
+
     def record_contact(
         self,
         market: str,
@@ -568,6 +583,26 @@ class Client:
         response: churn_pb2.RecordContactResponse = self._call(self._churn.RecordContact, request)
         return response.contact
 
+    def list_contacts(self, market: str, customer_id: str) -> Iterator[churn_pb2.RecordedContact]:
+        """Yield the recorded contacts with a customer, newest first. Pages are fetched while the caller iterates."""
+        token = ""
+        while True:
+            page = self.list_contacts_page(market, customer_id, page_size=_CONTACTS_PAGE_SIZE, page_token=token)
+            yield from page.contacts
+            if not page.next_page_token:
+                return
+            token = page.next_page_token
+
+    def list_contacts_page(
+        self, market: str, customer_id: str, *, page_size: int = 0, page_token: str = ""
+    ) -> churn_pb2.ListContactsResponse:
+        """Return one page of the contacts with a customer, newest first. `page_token` is that of the page before."""
+        request = churn_pb2.ListContactsRequest(
+            customer=Customer(market=market, customer_id=customer_id), page_size=page_size, page_token=page_token
+        )
+        response: churn_pb2.ListContactsResponse = self._call(self._churn.ListContacts, request)
+        return response
+
     # ModelService
 
     def list_models(self, family: str = "") -> list[model_pb2.ModelSummary]:
@@ -579,6 +614,12 @@ class Client:
         request = model_pb2.GetModelRequest(bundle_id=bundle_id)
         response: model_pb2.GetModelResponse = self._call(self._models.GetModel, request)
         return response.model
+
+    def get_model_report(self, bundle_id: str) -> model_pb2.GetModelReportResponse:
+        """Return the report that training wrote about a bundle, as HTML. Show it without scripts, in a sandbox."""
+        request = model_pb2.GetModelReportRequest(bundle_id=bundle_id)
+        response: model_pb2.GetModelReportResponse = self._call(self._models.GetModelReport, request)
+        return response
 
     def find_model(self, bundle_id: str) -> model_pb2.Model | None:
         """Return the model that an answer names, which describes the answer's features; None if it cannot be read.

@@ -291,6 +291,14 @@ def contact_event_text(contact: churn_pb2.Contact) -> str:
     return f"contact {contact.contact_id}, {time_text(contact.contact_time)}: {what}{campaign}{corrects}{withheld}"
 
 
+def recorded_contact_text(recorded: churn_pb2.RecordedContact) -> str:
+    """Return a recorded contact as one line, with what became of it."""
+    if recorded.content_removed:
+        return f"contact {recorded.contact_id}, recorded {time_text(recorded.record_time)}: its content was removed"
+    corrected = recorded.corrected_by_contact_id
+    return contact_event_text(recorded.contact) + (f"; corrected by {corrected}" if corrected else "")
+
+
 def change_text(activation: activation_pb2.Activation) -> str:
     """Return the kind of a change of bundles or policies as text, such as PROPOSAL of ACTIVATION."""
     kind = enum_name(bodies_pb2.ChangeKind, activation.change)

@@ -68,6 +68,7 @@ ERROR_STATUSES: dict[type[ServerError], ErrorStatus] = {
     errors.TreeSizeUnknown: ErrorStatus(grpc.StatusCode.INVALID_ARGUMENT, "TREE_SIZE_UNKNOWN"),
     errors.BundleUnknown: ErrorStatus(grpc.StatusCode.NOT_FOUND, "BUNDLE_UNKNOWN"),
     errors.BundleNotReadable: ErrorStatus(grpc.StatusCode.FAILED_PRECONDITION, "BUNDLE_REFUSED"),
+    errors.ReportTooLarge: ErrorStatus(grpc.StatusCode.FAILED_PRECONDITION, "REPORT_TOO_LARGE"),
     errors.NoticeUnavailable: ErrorStatus(grpc.StatusCode.FAILED_PRECONDITION, "NOTICE_UNAVAILABLE"),
     errors.NoActiveModel: ErrorStatus(grpc.StatusCode.FAILED_PRECONDITION, "NO_ACTIVE_MODEL"),
     errors.NoPolicy: ErrorStatus(grpc.StatusCode.FAILED_PRECONDITION, "NO_POLICY"),

@@ -65,6 +65,7 @@ _churn = typer.Typer(
 _churn.command(epilog="Example: grounds churn top US --count 10 --by value")(churn.top)
 _churn.command(epilog="Example: grounds churn show US 1022")(churn.show)
 _churn.command(epilog="Example: grounds churn contact US 1022 --by phone --campaign spring")(churn.contact)
+_churn.command(epilog="Example: grounds churn contacts US 1022")(churn.contacts)
 _churn.command(epilog="Example: grounds churn pull US --to risks.parquet")(churn.pull)
 app.add_typer(_churn, name="churn")
 

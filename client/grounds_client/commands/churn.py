@@ -18,7 +18,7 @@ from grounds_client.commands.options import Address, AsJson, AsJsonLines, Custom
 from grounds_client.commands.output import print_json, print_json_lines, print_message
 from grounds_client.commands.parsers import check_market, parse_choice
 from grounds_client.errors import PullRefused
-from grounds_client.formatting import contact_event_text, enum_name
+from grounds_client.formatting import contact_event_text, enum_name, recorded_contact_text
 from grounds_client.terminal.churn import show_risk, show_risks
 from grounds_client.terminal.console import make_console, print_line
 from grounds_record.printable_text import escape_line
@@ -141,6 +141,25 @@ def contact(
         print_json(recorded)
     else:
         print_message(contact_event_text(recorded))
+
+
+def contacts(
+    market: Market,
+    customer: CustomerId,
+    count: Annotated[int, typer.Option(help="How many contacts.", min=1)] = 20,
+    address: Address = DEFAULT_ADDRESS,
+    as_json: AsJsonLines = False,
+) -> None:
+    """List the recorded contacts with a customer, newest first, corrected ones included."""
+    with connect(address) as client:
+        found = list(islice(client.list_contacts(market, customer), count))
+    if as_json:
+        print_json_lines(found)
+        return
+    for each in found:
+        print_message(recorded_contact_text(each))
+    if not found:
+        print_message("No contact with this customer is recorded.")
 
 
 def pull(

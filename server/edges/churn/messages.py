@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from sqlalchemy import Row
@@ -62,6 +62,14 @@ def run_message(run: ScoringRun) -> pb.ChurnRun:
         campaign=run.manifest.get("campaign", ""),
         family=run.family,
     )
+
+
+def band_counts_message(run: ScoringRun, counts: Mapping[str, int]) -> pb.RunBandCounts:
+    """Build the message of the number of customers in each band of a run."""
+    bands = [
+        pb.BandCount(band=band, customer_count=counts[name]) for name, band in BANDS.items() if name and name in counts
+    ]
+    return pb.RunBandCounts(run=run_message(run), bands=bands, unscored_count=run.customer_count - run.scored_count)
 
 
 def _run_currency(run: ScoringRun) -> str:

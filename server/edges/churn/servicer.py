@@ -8,9 +8,11 @@ from sqlalchemy import Row
 
 from grounds.churn.v1 import churn_pb2 as pb
 from grounds.churn.v1 import churn_pb2_grpc
+from server.edges.churn.contact_history import ContactHistory
 from server.edges.churn.contacts import ContactRecorder
 from server.edges.churn.messages import (
     RiskWriter,
+    band_counts_message,
     require_newest_run,
     risk_explanation_message,
     risk_messages,
@@ -39,6 +41,9 @@ _ORDERS: dict[int, PredictionOrder] = {
 }
 
 
+_RUN_COUNT_DEFAULT, _RUN_COUNT_MAX = 26, 100
+
+
 class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
     """Answers the calls of the CRM.
 
@@ -52,9 +57,10 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
         tokens: PageTokens,
         threads: StoreThreads,
         contacts: ContactRecorder,
+        contact_history: ContactHistory,
     ) -> None:
         self._predictions, self._changes, self._tokens, self._threads = predictions, changes, tokens, threads
-        self._contacts = contacts
+        self._contacts, self._contact_history = contacts, contact_history
 
     async def GetChurnRisk(
         self, request: pb.GetChurnRiskRequest, _received: ReceivedRequest
@@ -98,11 +104,21 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
         runs = await self._threads.run(self._predictions.read_newest_runs)
         return pb.ListChurnRunsResponse(runs=[run_message(run) for run in runs])
 
+    async def ListChurnBandCounts(
+        self, request: pb.ListChurnBandCountsRequest, _received: ReceivedRequest
+    ) -> pb.ListChurnBandCountsResponse:
+        """Return how many customers are in each band, for the newest runs of a market and family."""
+        return await self._threads.run(self._count_bands, request)
+
     async def RecordContact(
         self, request: pb.RecordContactRequest, received: ReceivedRequest
     ) -> pb.RecordContactResponse:
         """Record that a customer of a run was contacted."""
         return pb.RecordContactResponse(contact=await self._contacts.record(request, received))
+
+    async def ListContacts(self, request: pb.ListContactsRequest, received: ReceivedRequest) -> pb.ListContactsResponse:
+        """Return one page of the contacts with a customer."""
+        return await self._contact_history.list_page(request, received.caller)
 
     def _synchronization(self, caller: Caller) -> Synchronization:
         """Return the synchronization of a caller's copies, whose tokens only this caller can use."""
@@ -141,6 +157,14 @@ class ChurnServicer(churn_pb2_grpc.ChurnServiceServicer):
                 )
             risks.append(writers[run.market].message(row))
         return pb.BatchGetChurnRisksResponse(churn_risks=risks)
+
+    def _count_bands(self, request: pb.ListChurnBandCountsRequest) -> pb.ListChurnBandCountsResponse:
+        """Count the customers of each band. This method runs in a thread."""
+        family = require_newest_run(self._predictions, request.market, request.family).family
+        count_max = min(request.run_count_max or _RUN_COUNT_DEFAULT, _RUN_COUNT_MAX)
+        found = self._predictions.count_bands(request.market, family, count_max)
+        runs = [band_counts_message(each.run, each.counts) for each in found.runs]
+        return pb.ListChurnBandCountsResponse(runs=runs, kept_run_count=found.kept_count)
 
     def _read_page(self, request: pb.ListChurnRisksRequest, tokens: PageTokens) -> pb.ListChurnRisksResponse:
         """Read one page of a list. This method runs in a thread."""

@@ -30,7 +30,9 @@ MARKET_FIELDS: dict[str, str] = {
     f"{_CHURN}ListChurnRiskChanges": "market",
     f"{_CHURN}ExportChurnRisks": "market",
     f"{_CHURN}ListChurnRuns": NO_MARKET,
+    f"{_CHURN}ListChurnBandCounts": "market",
     f"{_CHURN}RecordContact": "customer.market",
+    f"{_CHURN}ListContacts": "customer.market",
     f"{_AUDIT}GetCheckpoint": NO_MARKET,
     f"{_AUDIT}GetInclusionProof": NO_MARKET,
     f"{_AUDIT}GetConsistencyProof": NO_MARKET,
@@ -46,6 +48,7 @@ MARKET_FIELDS: dict[str, str] = {
     f"{_AUDIT}ListActivations": "market",
     f"{_MODEL}ListModels": NO_MARKET,
     f"{_MODEL}GetModel": NO_MARKET,
+    f"{_MODEL}GetModelReport": NO_MARKET,
 }
 
 

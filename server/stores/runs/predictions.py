@@ -20,6 +20,7 @@ from server.stores.tables import IS_UNSCORED, IS_WITHHELD, RISK_CHUNKS, RISKS, R
 PredictionOrder = Literal["PROBABILITY", "VALUE_AT_RISK"]
 _DEFAULT_FAMILY = "churn"  # the family of requests that name none
 SCORED = "SCORED"
+_COUNTS_KEPT_MAX = 1000
 LOADING, LOADED, PRUNING = "LOADING", "LOADED", "PRUNING"  # the states of a run
 _HAS_FAMILY = RUNS.c.family.is_not(None)  # see server.stores.runs.publication.fill_families
 NEWEST_FIRST = (RUNS.c.as_of.desc(), RUNS.c.load_time.desc(), RUNS.c.run_number.desc())
@@ -57,6 +58,32 @@ class ScoringRun:
     load_time: dt.datetime
     previous_run_id: str | None
     manifest: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class BandCounts:
+    """The number of customers in each band of a run.
+
+    Attributes:
+        run: The run.
+        counts: Number of customers by band. A band without customers is omitted.
+    """
+
+    run: ScoringRun
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class BandHistory:
+    """The number of customers in each band, of the newest runs of a family in a market.
+
+    Attributes:
+        runs: The runs, the newest first.
+        kept_count: Number of runs that are kept, counted or not.
+    """
+
+    runs: list[BandCounts]
+    kept_count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +154,8 @@ class PredictionStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        # Number of customers by band. The key has the numbers of customers of the run, which an erasure changes too.
+        self._band_counts: dict[tuple[int, int, int], dict[str, int]] = {}
 
     def find_newest_run(self, market: str, family: str = "") -> ScoringRun | None:
         """Return the newest published run of a family in a market; None if there is no run.
@@ -198,6 +227,29 @@ class PredictionStore:
         with self._database.reading() as connection:
             return run.scored_count - int(connection.execute(withheld).scalar_one())
 
+    def count_bands(self, market: str, family: str, count_max: int) -> BandHistory:
+        """Return the number of customers in each band, of at most `count_max` runs, the newest first."""
+        with self._database.snapshot() as snapshot, snapshot.reading() as connection:
+            kept = [RUNS.c.market == market, RUNS.c.family == family, RUNS.c.state == LOADED]
+            kept_count = connection.execute(select(func.count()).select_from(RUNS).where(*kept)).scalar_one()
+            newest = connection.execute(select(RUNS).where(*kept).order_by(*NEWEST_FIRST).limit(count_max)).all()
+            runs = [_run_from_row(row) for row in newest]
+            return BandHistory([BandCounts(run, self._counts_of(connection, run)) for run in runs], int(kept_count))
+
+    def _counts_of(self, connection: Connection, run: ScoringRun) -> dict[str, int]:
+        """Return the number of customers in each band of a run, which is counted once unless a customer is erased."""
+        key = (run.number, run.customer_count, run.scored_count)
+        if key not in self._band_counts:
+            counts = select(RISKS.c.band, func.count()).where(
+                RISKS.c.run_number == run.number, RISKS.c.rank.is_not(None)
+            )
+            if len(self._band_counts) >= _COUNTS_KEPT_MAX:
+                self._band_counts.clear()
+            self._band_counts[key] = {
+                str(band): int(count) for band, count in connection.execute(counts.group_by(RISKS.c.band))
+            }
+        return self._band_counts[key]
+
     def read_page(
         self, run: ScoringRun, query: PredictionQuery, after: PredictionCursor | None, size: int
     ) -> list[Row[Any]]:
@@ -264,8 +316,11 @@ def find_first_run(connection: Connection, *conditions: ColumnElement[bool]) -> 
     """Return the newest published run that meets the conditions; None if there is no such run."""
     wanted = select(RUNS).where(RUNS.c.state == LOADED, *conditions).order_by(*NEWEST_FIRST).limit(1)
     found = connection.execute(wanted).first()
-    if found is None:
-        return None
+    return None if found is None else _run_from_row(found)
+
+
+def _run_from_row(found: Row[Any]) -> ScoringRun:
+    """Return the run of a row of RUNS."""
     header = json.loads(found.header)
     return ScoringRun(
         found.run_number,

@@ -75,6 +75,27 @@ async def test_a_contact_is_recorded_for_the_newest_run_and_withdrawn_by_a_corre
     assert f"{day} 12:30:00: did not take place, campaign spring, corrects {recorded['contact_id']}" in second
 
 
+async def test_recorded_contacts_are_listed_newest_first_with_what_corrects_them(churn_serving: Serving) -> None:
+    _, output, _ = await run_streams(churn_serving, "churn", "top", "FR", "--count", "2", "--json")
+    first, second = (json.loads(line) for line in output.splitlines())
+    customer, day = second["customer"]["customer_id"], second["as_of_time"][:10]
+    words = ("churn", "contact", "FR", customer, "--run", first["run_id"], "--json")
+    ids = []
+    for more in (("--by", "phone", "--at", f"{day}T12:30"), ("--by", "email", "--at", f"{day}T12:35")):
+        _, recorded, _ = await run_streams(churn_serving, *words, *more, *(["--corrects", ids[0]] if ids else []))
+        ids.append(json.loads(recorded)["contact_id"])
+
+    status, shown = await run(churn_serving, "churn", "contacts", "FR", customer)
+    _, none = await run(churn_serving, "churn", "contacts", "FR", "NOBODY")
+
+    newest, oldest = shown.splitlines()
+    assert status == 0
+    assert newest.startswith(f"contact {ids[1]}, {day} 12:35:00: by email")
+    assert oldest.startswith(f"contact {ids[0]}, {day} 12:30:00: by phone")
+    assert oldest.endswith(f"; corrected by {ids[1]}")
+    assert none == "No contact with this customer is recorded.\n"
+
+
 def test_an_unknown_channel_is_rejected_without_a_call() -> None:
     status, _, error = run_offline("churn", "contact", "FR", "C1", "--by", "pigeon")
 

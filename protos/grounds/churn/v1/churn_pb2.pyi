@@ -214,6 +214,42 @@ class ListChurnRunsResponse(_message.Message):
     runs: _containers.RepeatedCompositeFieldContainer[ChurnRun]
     def __init__(self, runs: _Optional[_Iterable[_Union[ChurnRun, _Mapping]]] = ...) -> None: ...
 
+class ListChurnBandCountsRequest(_message.Message):
+    __slots__ = ("market", "family", "run_count_max")
+    MARKET_FIELD_NUMBER: _ClassVar[int]
+    FAMILY_FIELD_NUMBER: _ClassVar[int]
+    RUN_COUNT_MAX_FIELD_NUMBER: _ClassVar[int]
+    market: str
+    family: str
+    run_count_max: int
+    def __init__(self, market: _Optional[str] = ..., family: _Optional[str] = ..., run_count_max: _Optional[int] = ...) -> None: ...
+
+class ListChurnBandCountsResponse(_message.Message):
+    __slots__ = ("runs", "kept_run_count")
+    RUNS_FIELD_NUMBER: _ClassVar[int]
+    KEPT_RUN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    runs: _containers.RepeatedCompositeFieldContainer[RunBandCounts]
+    kept_run_count: int
+    def __init__(self, runs: _Optional[_Iterable[_Union[RunBandCounts, _Mapping]]] = ..., kept_run_count: _Optional[int] = ...) -> None: ...
+
+class RunBandCounts(_message.Message):
+    __slots__ = ("run", "bands", "unscored_count")
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    BANDS_FIELD_NUMBER: _ClassVar[int]
+    UNSCORED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    run: ChurnRun
+    bands: _containers.RepeatedCompositeFieldContainer[BandCount]
+    unscored_count: int
+    def __init__(self, run: _Optional[_Union[ChurnRun, _Mapping]] = ..., bands: _Optional[_Iterable[_Union[BandCount, _Mapping]]] = ..., unscored_count: _Optional[int] = ...) -> None: ...
+
+class BandCount(_message.Message):
+    __slots__ = ("band", "customer_count")
+    BAND_FIELD_NUMBER: _ClassVar[int]
+    CUSTOMER_COUNT_FIELD_NUMBER: _ClassVar[int]
+    band: RiskBand
+    customer_count: int
+    def __init__(self, band: _Optional[_Union[RiskBand, str]] = ..., customer_count: _Optional[int] = ...) -> None: ...
+
 class RecordContactRequest(_message.Message):
     __slots__ = ("request_id", "customer", "run_id", "contact_time", "channel", "campaign", "corrects_contact_id")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
@@ -237,6 +273,38 @@ class RecordContactResponse(_message.Message):
     CONTACT_FIELD_NUMBER: _ClassVar[int]
     contact: Contact
     def __init__(self, contact: _Optional[_Union[Contact, _Mapping]] = ...) -> None: ...
+
+class ListContactsRequest(_message.Message):
+    __slots__ = ("customer", "page_size", "page_token")
+    CUSTOMER_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    customer: _customer_pb2.Customer
+    page_size: int
+    page_token: str
+    def __init__(self, customer: _Optional[_Union[_customer_pb2.Customer, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListContactsResponse(_message.Message):
+    __slots__ = ("contacts", "next_page_token")
+    CONTACTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    contacts: _containers.RepeatedCompositeFieldContainer[RecordedContact]
+    next_page_token: str
+    def __init__(self, contacts: _Optional[_Iterable[_Union[RecordedContact, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class RecordedContact(_message.Message):
+    __slots__ = ("contact_id", "record_time", "contact", "corrected_by_contact_id", "content_removed")
+    CONTACT_ID_FIELD_NUMBER: _ClassVar[int]
+    RECORD_TIME_FIELD_NUMBER: _ClassVar[int]
+    CONTACT_FIELD_NUMBER: _ClassVar[int]
+    CORRECTED_BY_CONTACT_ID_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_REMOVED_FIELD_NUMBER: _ClassVar[int]
+    contact_id: str
+    record_time: _timestamp_pb2.Timestamp
+    contact: Contact
+    corrected_by_contact_id: str
+    content_removed: bool
+    def __init__(self, contact_id: _Optional[str] = ..., record_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., contact: _Optional[_Union[Contact, _Mapping]] = ..., corrected_by_contact_id: _Optional[str] = ..., content_removed: _Optional[bool] = ...) -> None: ...
 
 class Contact(_message.Message):
     __slots__ = ("contact_id", "request_id", "customer", "run_id", "record_time", "contact_time", "channel", "campaign", "corrects_contact_id", "withheld")

@@ -94,10 +94,20 @@ class ChurnServiceStub:
                 request_serializer=grounds_dot_churn_dot_v1_dot_churn__pb2.ListChurnRunsRequest.SerializeToString,
                 response_deserializer=grounds_dot_churn_dot_v1_dot_churn__pb2.ListChurnRunsResponse.FromString,
                 _registered_method=True)
+        self.ListChurnBandCounts = channel.unary_unary(
+                '/grounds.churn.v1.ChurnService/ListChurnBandCounts',
+                request_serializer=grounds_dot_churn_dot_v1_dot_churn__pb2.ListChurnBandCountsRequest.SerializeToString,
+                response_deserializer=grounds_dot_churn_dot_v1_dot_churn__pb2.ListChurnBandCountsResponse.FromString,
+                _registered_method=True)
         self.RecordContact = channel.unary_unary(
                 '/grounds.churn.v1.ChurnService/RecordContact',
                 request_serializer=grounds_dot_churn_dot_v1_dot_churn__pb2.RecordContactRequest.SerializeToString,
                 response_deserializer=grounds_dot_churn_dot_v1_dot_churn__pb2.RecordContactResponse.FromString,
+                _registered_method=True)
+        self.ListContacts = channel.unary_unary(
+                '/grounds.churn.v1.ChurnService/ListContacts',
+                request_serializer=grounds_dot_churn_dot_v1_dot_churn__pb2.ListContactsRequest.SerializeToString,
+                response_deserializer=grounds_dot_churn_dot_v1_dot_churn__pb2.ListContactsResponse.FromString,
                 _registered_method=True)
 
 
@@ -218,6 +228,16 @@ class ChurnServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListChurnBandCounts(self, request, context):
+        """Returns how many customers are in each risk band, for the newest runs of one
+        market and family that are still kept.
+
+        Reasons: NO_RUN, FAMILY_REQUIRED (FAILED_PRECONDITION).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RecordContact(self, request, context):
         """Records that a customer of a run was contacted, so that the effect of
         campaigns can be measured later. The record is durable before the call
@@ -229,6 +249,16 @@ class ChurnServiceServicer:
         CONTACT_INVALID (INVALID_ARGUMENT, with a BadRequest that lists every invalid
         field), REQUEST_ID_REUSED (INVALID_ARGUMENT), RECORD_REMOVED
         (FAILED_PRECONDITION), RECORD_DAMAGED (DATA_LOSS).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListContacts(self, request, context):
+        """Lists the recorded contacts with one customer, newest first, page by page.
+        Corrected contacts are listed too, and name their correction.
+
+        Reasons: PAGE_TOKEN_INVALID (INVALID_ARGUMENT), RECORD_DAMAGED (DATA_LOSS).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -267,10 +297,20 @@ def add_ChurnServiceServicer_to_server(servicer, server):
                     request_deserializer=grounds_dot_churn_dot_v1_dot_churn__pb2.ListChurnRunsRequest.FromString,
                     response_serializer=grounds_dot_churn_dot_v1_dot_churn__pb2.ListChurnRunsResponse.SerializeToString,
             ),
+            'ListChurnBandCounts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListChurnBandCounts,
+                    request_deserializer=grounds_dot_churn_dot_v1_dot_churn__pb2.ListChurnBandCountsRequest.FromString,
+                    response_serializer=grounds_dot_churn_dot_v1_dot_churn__pb2.ListChurnBandCountsResponse.SerializeToString,
+            ),
             'RecordContact': grpc.unary_unary_rpc_method_handler(
                     servicer.RecordContact,
                     request_deserializer=grounds_dot_churn_dot_v1_dot_churn__pb2.RecordContactRequest.FromString,
                     response_serializer=grounds_dot_churn_dot_v1_dot_churn__pb2.RecordContactResponse.SerializeToString,
+            ),
+            'ListContacts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListContacts,
+                    request_deserializer=grounds_dot_churn_dot_v1_dot_churn__pb2.ListContactsRequest.FromString,
+                    response_serializer=grounds_dot_churn_dot_v1_dot_churn__pb2.ListContactsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -476,6 +516,33 @@ class ChurnService:
             _registered_method=True)
 
     @staticmethod
+    def ListChurnBandCounts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/grounds.churn.v1.ChurnService/ListChurnBandCounts',
+            grounds_dot_churn_dot_v1_dot_churn__pb2.ListChurnBandCountsRequest.SerializeToString,
+            grounds_dot_churn_dot_v1_dot_churn__pb2.ListChurnBandCountsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def RecordContact(request,
             target,
             options=(),
@@ -492,6 +559,33 @@ class ChurnService:
             '/grounds.churn.v1.ChurnService/RecordContact',
             grounds_dot_churn_dot_v1_dot_churn__pb2.RecordContactRequest.SerializeToString,
             grounds_dot_churn_dot_v1_dot_churn__pb2.RecordContactResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListContacts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/grounds.churn.v1.ChurnService/ListContacts',
+            grounds_dot_churn_dot_v1_dot_churn__pb2.ListContactsRequest.SerializeToString,
+            grounds_dot_churn_dot_v1_dot_churn__pb2.ListContactsResponse.FromString,
             options,
             channel_credentials,
             insecure,

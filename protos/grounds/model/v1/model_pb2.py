@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from grounds.explain.v1 import explain_pb2 as grounds_dot_explain_dot_v1_dot_explain__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cgrounds/model/v1/model.proto\x12\x10grounds.model.v1\x1a grounds/explain/v1/explain.proto\"M\n\x11ListModelsRequest\x12\x38\n\x06\x66\x61mily\x18\x01 \x01(\tB \xbaH\x1dr\x18\x32\x16^[a-z][a-z0-9_]{0,31}$\xd8\x01\x01R\x06\x66\x61mily\"L\n\x12ListModelsResponse\x12\x36\n\x06models\x18\x01 \x03(\x0b\x32\x1e.grounds.model.v1.ModelSummaryR\x06models\"E\n\x0fGetModelRequest\x12\x32\n\tbundle_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9a-f]{64}$R\x08\x62undleId\"A\n\x10GetModelResponse\x12-\n\x05model\x18\x01 \x01(\x0b\x32\x17.grounds.model.v1.ModelR\x05model\"\xd4\x01\n\x0cModelSummary\x12\x16\n\x06\x66\x61mily\x18\x01 \x01(\tR\x06\x66\x61mily\x12\x1b\n\tbundle_id\x18\x02 \x01(\tR\x08\x62undleId\x12\x32\n\x05state\x18\x03 \x01(\x0e\x32\x1c.grounds.model.v1.ModelStateR\x05state\x12\'\n\x0fserving_markets\x18\x04 \x03(\tR\x0eservingMarkets\x12\x18\n\x07markets\x18\x05 \x03(\tR\x07markets\x12\x18\n\x07refusal\x18\x06 \x01(\tR\x07refusal\"\xfd\x02\n\x05Model\x12\x38\n\x07summary\x18\x01 \x01(\x0b\x32\x1e.grounds.model.v1.ModelSummaryR\x07summary\x12\x35\n\x08\x66\x65\x61tures\x18\x02 \x03(\x0b\x32\x19.grounds.model.v1.FeatureR\x08\x66\x65\x61tures\x12\x38\n\x08\x62\x61seline\x18\x03 \x01(\x0b\x32\x1c.grounds.explain.v1.BaselineR\x08\x62\x61seline\x12\x39\n\tscorecard\x18\x04 \x01(\x0b\x32\x1b.grounds.model.v1.ScorecardR\tscorecard\x12>\n\x07metrics\x18\x05 \x03(\x0b\x32$.grounds.model.v1.Model.MetricsEntryR\x07metrics\x12\x12\n\x04\x63\x61rd\x18\x06 \x01(\tR\x04\x63\x61rd\x1a:\n\x0cMetricsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\x01R\x05value:\x02\x38\x01\"\xee\x02\n\x07\x46\x65\x61ture\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12 \n\x0b\x64\x65scription\x18\x02 \x01(\tR\x0b\x64\x65scription\x12\x31\n\x04kind\x18\x03 \x01(\x0e\x32\x1d.grounds.model.v1.FeatureKindR\x04kind\x12\x12\n\x04unit\x18\x04 \x01(\tR\x04unit\x12\x15\n\x03min\x18\x05 \x01(\x01H\x00R\x03min\x88\x01\x01\x12\x15\n\x03max\x18\x06 \x01(\x01H\x01R\x03max\x88\x01\x01\x12\x37\n\x06source\x18\x07 \x01(\x0e\x32\x1f.grounds.model.v1.FeatureSourceR\x06source\x12\x1c\n\tmandatory\x18\x08 \x01(\x08R\tmandatory\x12#\n\rmonotone_sign\x18\t \x01(\x05R\x0cmonotoneSign\x12\x14\n\x05group\x18\n \x01(\tR\x05group\x12\x16\n\x06levels\x18\x0b \x03(\tR\x06levelsB\x06\n\x04_minB\x06\n\x04_max\"\xec\x01\n\tScorecard\x12+\n\x11\x63\x61libration_slope\x18\x01 \x01(\x01R\x10\x63\x61librationSlope\x12\x33\n\x15\x63\x61libration_intercept\x18\x02 \x01(\x01R\x14\x63\x61librationIntercept\x12\x1d\n\nbase_score\x18\x03 \x01(\x05R\tbaseScore\x12\x1b\n\tbase_odds\x18\x04 \x01(\x01R\x08\x62\x61seOdds\x12\x10\n\x03pdo\x18\x05 \x01(\x01R\x03pdo\x12/\n\x06grades\x18\x06 \x03(\x0b\x32\x17.grounds.model.v1.GradeR\x06grades\"4\n\x05Grade\x12\x14\n\x05grade\x18\x01 \x01(\tR\x05grade\x12\x15\n\x06max_pd\x18\x02 \x01(\x01R\x05maxPd*v\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_STATE_SERVING\x10\x01\x12\x19\n\x15MODEL_STATE_AVAILABLE\x10\x02\x12\x17\n\x13MODEL_STATE_REFUSED\x10\x03*_\n\x0b\x46\x65\x61tureKind\x12\x1c\n\x18\x46\x45\x41TURE_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46\x45\x41TURE_KIND_NUMBER\x10\x01\x12\x19\n\x15\x46\x45\x41TURE_KIND_CATEGORY\x10\x02*\x7f\n\rFeatureSource\x12\x1e\n\x1a\x46\x45\x41TURE_SOURCE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x46\x45\x41TURE_SOURCE_STORE\x10\x01\x12\x19\n\x15\x46\x45\x41TURE_SOURCE_CALLER\x10\x02\x12\x19\n\x15\x46\x45\x41TURE_SOURCE_EITHER\x10\x03\x32\xba\x01\n\x0cModelService\x12W\n\nListModels\x12#.grounds.model.v1.ListModelsRequest\x1a$.grounds.model.v1.ListModelsResponse\x12Q\n\x08GetModel\x12!.grounds.model.v1.GetModelRequest\x1a\".grounds.model.v1.GetModelResponseB\x88\x01\n\x14\x63om.grounds.model.v1B\nModelProtoP\x01Z\'grounds.local/contract/model/v1;modelv1\xaa\x02\x10Grounds.Model.V1\xca\x02\x10Grounds\\Model\\V1\xea\x02\x12Grounds::Model::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cgrounds/model/v1/model.proto\x12\x10grounds.model.v1\x1a grounds/explain/v1/explain.proto\"M\n\x11ListModelsRequest\x12\x38\n\x06\x66\x61mily\x18\x01 \x01(\tB \xbaH\x1dr\x18\x32\x16^[a-z][a-z0-9_]{0,31}$\xd8\x01\x01R\x06\x66\x61mily\"L\n\x12ListModelsResponse\x12\x36\n\x06models\x18\x01 \x03(\x0b\x32\x1e.grounds.model.v1.ModelSummaryR\x06models\"E\n\x0fGetModelRequest\x12\x32\n\tbundle_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9a-f]{64}$R\x08\x62undleId\"A\n\x10GetModelResponse\x12-\n\x05model\x18\x01 \x01(\x0b\x32\x17.grounds.model.v1.ModelR\x05model\"K\n\x15GetModelReportRequest\x12\x32\n\tbundle_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9a-f]{64}$R\x08\x62undleId\"D\n\x16GetModelReportResponse\x12\x12\n\x04html\x18\x01 \x01(\x0cR\x04html\x12\x16\n\x06sha256\x18\x02 \x01(\tR\x06sha256\"\xd4\x01\n\x0cModelSummary\x12\x16\n\x06\x66\x61mily\x18\x01 \x01(\tR\x06\x66\x61mily\x12\x1b\n\tbundle_id\x18\x02 \x01(\tR\x08\x62undleId\x12\x32\n\x05state\x18\x03 \x01(\x0e\x32\x1c.grounds.model.v1.ModelStateR\x05state\x12\'\n\x0fserving_markets\x18\x04 \x03(\tR\x0eservingMarkets\x12\x18\n\x07markets\x18\x05 \x03(\tR\x07markets\x12\x18\n\x07refusal\x18\x06 \x01(\tR\x07refusal\"\xfd\x02\n\x05Model\x12\x38\n\x07summary\x18\x01 \x01(\x0b\x32\x1e.grounds.model.v1.ModelSummaryR\x07summary\x12\x35\n\x08\x66\x65\x61tures\x18\x02 \x03(\x0b\x32\x19.grounds.model.v1.FeatureR\x08\x66\x65\x61tures\x12\x38\n\x08\x62\x61seline\x18\x03 \x01(\x0b\x32\x1c.grounds.explain.v1.BaselineR\x08\x62\x61seline\x12\x39\n\tscorecard\x18\x04 \x01(\x0b\x32\x1b.grounds.model.v1.ScorecardR\tscorecard\x12>\n\x07metrics\x18\x05 \x03(\x0b\x32$.grounds.model.v1.Model.MetricsEntryR\x07metrics\x12\x12\n\x04\x63\x61rd\x18\x06 \x01(\tR\x04\x63\x61rd\x1a:\n\x0cMetricsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\x01R\x05value:\x02\x38\x01\"\xee\x02\n\x07\x46\x65\x61ture\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12 \n\x0b\x64\x65scription\x18\x02 \x01(\tR\x0b\x64\x65scription\x12\x31\n\x04kind\x18\x03 \x01(\x0e\x32\x1d.grounds.model.v1.FeatureKindR\x04kind\x12\x12\n\x04unit\x18\x04 \x01(\tR\x04unit\x12\x15\n\x03min\x18\x05 \x01(\x01H\x00R\x03min\x88\x01\x01\x12\x15\n\x03max\x18\x06 \x01(\x01H\x01R\x03max\x88\x01\x01\x12\x37\n\x06source\x18\x07 \x01(\x0e\x32\x1f.grounds.model.v1.FeatureSourceR\x06source\x12\x1c\n\tmandatory\x18\x08 \x01(\x08R\tmandatory\x12#\n\rmonotone_sign\x18\t \x01(\x05R\x0cmonotoneSign\x12\x14\n\x05group\x18\n \x01(\tR\x05group\x12\x16\n\x06levels\x18\x0b \x03(\tR\x06levelsB\x06\n\x04_minB\x06\n\x04_max\"\xec\x01\n\tScorecard\x12+\n\x11\x63\x61libration_slope\x18\x01 \x01(\x01R\x10\x63\x61librationSlope\x12\x33\n\x15\x63\x61libration_intercept\x18\x02 \x01(\x01R\x14\x63\x61librationIntercept\x12\x1d\n\nbase_score\x18\x03 \x01(\x05R\tbaseScore\x12\x1b\n\tbase_odds\x18\x04 \x01(\x01R\x08\x62\x61seOdds\x12\x10\n\x03pdo\x18\x05 \x01(\x01R\x03pdo\x12/\n\x06grades\x18\x06 \x03(\x0b\x32\x17.grounds.model.v1.GradeR\x06grades\"4\n\x05Grade\x12\x14\n\x05grade\x18\x01 \x01(\tR\x05grade\x12\x15\n\x06max_pd\x18\x02 \x01(\x01R\x05maxPd*v\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_STATE_SERVING\x10\x01\x12\x19\n\x15MODEL_STATE_AVAILABLE\x10\x02\x12\x17\n\x13MODEL_STATE_REFUSED\x10\x03*_\n\x0b\x46\x65\x61tureKind\x12\x1c\n\x18\x46\x45\x41TURE_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46\x45\x41TURE_KIND_NUMBER\x10\x01\x12\x19\n\x15\x46\x45\x41TURE_KIND_CATEGORY\x10\x02*\x7f\n\rFeatureSource\x12\x1e\n\x1a\x46\x45\x41TURE_SOURCE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x46\x45\x41TURE_SOURCE_STORE\x10\x01\x12\x19\n\x15\x46\x45\x41TURE_SOURCE_CALLER\x10\x02\x12\x19\n\x15\x46\x45\x41TURE_SOURCE_EITHER\x10\x03\x32\x9f\x02\n\x0cModelService\x12W\n\nListModels\x12#.grounds.model.v1.ListModelsRequest\x1a$.grounds.model.v1.ListModelsResponse\x12Q\n\x08GetModel\x12!.grounds.model.v1.GetModelRequest\x1a\".grounds.model.v1.GetModelResponse\x12\x63\n\x0eGetModelReport\x12\'.grounds.model.v1.GetModelReportRequest\x1a(.grounds.model.v1.GetModelReportResponseB\x88\x01\n\x14\x63om.grounds.model.v1B\nModelProtoP\x01Z\'grounds.local/contract/model/v1;modelv1\xaa\x02\x10Grounds.Model.V1\xca\x02\x10Grounds\\Model\\V1\xea\x02\x12Grounds::Model::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,14 +37,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTMODELSREQUEST'].fields_by_name['family']._serialized_options = b'\272H\035r\0302\026^[a-z][a-z0-9_]{0,31}$\330\001\001'
   _globals['_GETMODELREQUEST'].fields_by_name['bundle_id']._loaded_options = None
   _globals['_GETMODELREQUEST'].fields_by_name['bundle_id']._serialized_options = b'\272H\022r\0202\016^[0-9a-f]{64}$'
+  _globals['_GETMODELREPORTREQUEST'].fields_by_name['bundle_id']._loaded_options = None
+  _globals['_GETMODELREPORTREQUEST'].fields_by_name['bundle_id']._serialized_options = b'\272H\022r\0202\016^[0-9a-f]{64}$'
   _globals['_MODEL_METRICSENTRY']._loaded_options = None
   _globals['_MODEL_METRICSENTRY']._serialized_options = b'8\001'
-  _globals['_MODELSTATE']._serialized_start=1640
-  _globals['_MODELSTATE']._serialized_end=1758
-  _globals['_FEATUREKIND']._serialized_start=1760
-  _globals['_FEATUREKIND']._serialized_end=1855
-  _globals['_FEATURESOURCE']._serialized_start=1857
-  _globals['_FEATURESOURCE']._serialized_end=1984
+  _globals['_MODELSTATE']._serialized_start=1787
+  _globals['_MODELSTATE']._serialized_end=1905
+  _globals['_FEATUREKIND']._serialized_start=1907
+  _globals['_FEATUREKIND']._serialized_end=2002
+  _globals['_FEATURESOURCE']._serialized_start=2004
+  _globals['_FEATURESOURCE']._serialized_end=2131
   _globals['_LISTMODELSREQUEST']._serialized_start=84
   _globals['_LISTMODELSREQUEST']._serialized_end=161
   _globals['_LISTMODELSRESPONSE']._serialized_start=163
@@ -53,18 +55,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETMODELREQUEST']._serialized_end=310
   _globals['_GETMODELRESPONSE']._serialized_start=312
   _globals['_GETMODELRESPONSE']._serialized_end=377
-  _globals['_MODELSUMMARY']._serialized_start=380
-  _globals['_MODELSUMMARY']._serialized_end=592
-  _globals['_MODEL']._serialized_start=595
-  _globals['_MODEL']._serialized_end=976
-  _globals['_MODEL_METRICSENTRY']._serialized_start=918
-  _globals['_MODEL_METRICSENTRY']._serialized_end=976
-  _globals['_FEATURE']._serialized_start=979
-  _globals['_FEATURE']._serialized_end=1345
-  _globals['_SCORECARD']._serialized_start=1348
-  _globals['_SCORECARD']._serialized_end=1584
-  _globals['_GRADE']._serialized_start=1586
-  _globals['_GRADE']._serialized_end=1638
-  _globals['_MODELSERVICE']._serialized_start=1987
-  _globals['_MODELSERVICE']._serialized_end=2173
+  _globals['_GETMODELREPORTREQUEST']._serialized_start=379
+  _globals['_GETMODELREPORTREQUEST']._serialized_end=454
+  _globals['_GETMODELREPORTRESPONSE']._serialized_start=456
+  _globals['_GETMODELREPORTRESPONSE']._serialized_end=524
+  _globals['_MODELSUMMARY']._serialized_start=527
+  _globals['_MODELSUMMARY']._serialized_end=739
+  _globals['_MODEL']._serialized_start=742
+  _globals['_MODEL']._serialized_end=1123
+  _globals['_MODEL_METRICSENTRY']._serialized_start=1065
+  _globals['_MODEL_METRICSENTRY']._serialized_end=1123
+  _globals['_FEATURE']._serialized_start=1126
+  _globals['_FEATURE']._serialized_end=1492
+  _globals['_SCORECARD']._serialized_start=1495
+  _globals['_SCORECARD']._serialized_end=1731
+  _globals['_GRADE']._serialized_start=1733
+  _globals['_GRADE']._serialized_end=1785
+  _globals['_MODELSERVICE']._serialized_start=2134
+  _globals['_MODELSERVICE']._serialized_end=2421
 # @@protoc_insertion_point(module_scope)

@@ -63,6 +63,20 @@ class GetModelResponse(_message.Message):
     model: Model
     def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ...) -> None: ...
 
+class GetModelReportRequest(_message.Message):
+    __slots__ = ("bundle_id",)
+    BUNDLE_ID_FIELD_NUMBER: _ClassVar[int]
+    bundle_id: str
+    def __init__(self, bundle_id: _Optional[str] = ...) -> None: ...
+
+class GetModelReportResponse(_message.Message):
+    __slots__ = ("html", "sha256")
+    HTML_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    html: bytes
+    sha256: str
+    def __init__(self, html: _Optional[bytes] = ..., sha256: _Optional[str] = ...) -> None: ...
+
 class ModelSummary(_message.Message):
     __slots__ = ("family", "bundle_id", "state", "serving_markets", "markets", "refusal")
     FAMILY_FIELD_NUMBER: _ClassVar[int]

@@ -66,6 +66,11 @@ class ModelServiceStub:
                 request_serializer=grounds_dot_model_dot_v1_dot_model__pb2.GetModelRequest.SerializeToString,
                 response_deserializer=grounds_dot_model_dot_v1_dot_model__pb2.GetModelResponse.FromString,
                 _registered_method=True)
+        self.GetModelReport = channel.unary_unary(
+                '/grounds.model.v1.ModelService/GetModelReport',
+                request_serializer=grounds_dot_model_dot_v1_dot_model__pb2.GetModelReportRequest.SerializeToString,
+                response_deserializer=grounds_dot_model_dot_v1_dot_model__pb2.GetModelReportResponse.FromString,
+                _registered_method=True)
 
 
 class ModelServiceServicer:
@@ -112,6 +117,20 @@ class ModelServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetModelReport(self, request, context):
+        """Returns the report that training wrote about one bundle: a page of HTML that
+        loads no other file. Its digest was checked against the bundle's manifest.
+        The server did not write the page: show it without scripts, in a sandbox.
+
+        Reasons: BUNDLE_UNKNOWN (NOT_FOUND), BUNDLE_REFUSED (FAILED_PRECONDITION),
+        REPORT_TOO_LARGE (FAILED_PRECONDITION: the report does not fit into an answer,
+        with the limit as metadata "bytes_max"; read report.html in the bundle's
+        folder).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ModelServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -124,6 +143,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.GetModel,
                     request_deserializer=grounds_dot_model_dot_v1_dot_model__pb2.GetModelRequest.FromString,
                     response_serializer=grounds_dot_model_dot_v1_dot_model__pb2.GetModelResponse.SerializeToString,
+            ),
+            'GetModelReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetModelReport,
+                    request_deserializer=grounds_dot_model_dot_v1_dot_model__pb2.GetModelReportRequest.FromString,
+                    response_serializer=grounds_dot_model_dot_v1_dot_model__pb2.GetModelReportResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -202,6 +226,33 @@ class ModelService:
             '/grounds.model.v1.ModelService/GetModel',
             grounds_dot_model_dot_v1_dot_model__pb2.GetModelRequest.SerializeToString,
             grounds_dot_model_dot_v1_dot_model__pb2.GetModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetModelReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/grounds.model.v1.ModelService/GetModelReport',
+            grounds_dot_model_dot_v1_dot_model__pb2.GetModelReportRequest.SerializeToString,
+            grounds_dot_model_dot_v1_dot_model__pb2.GetModelReportResponse.FromString,
             options,
             channel_credentials,
             insecure,
