@@ -32,8 +32,8 @@ _TIME_FORMATS = (
     "%d/%m/%Y %H:%M",
     "%m/%d/%Y %H:%M",
 )
-# Times that are written as numbers. They are times only if the name of the column says so and the years are usual.
-_NUMERIC_TIME_FORMATS = ("%Y%m%d", "%Y%m%d%H%M%S", "epoch_s", "epoch_ms")
+# Times that are written as numbers, and months. They are times only if the name of the column says so and the years are usual.
+_NUMERIC_TIME_FORMATS = ("%Y%m%d", "%Y%m", "%Y-%m", "%Y%m%d%H%M%S", "epoch_s", "epoch_ms")
 _USUAL_YEARS = (1990, 2100)
 
 

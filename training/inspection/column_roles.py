@@ -136,10 +136,10 @@ def suggest_roles(facts: TableFacts, customer: str | None = None, label: str | N
         [one for one in facts.columns if one.kind == "time" and not has_word(one.name, _BIRTH)], TIME_WORDS
     )
     unique = _unique_columns(facts) if customer is None else []
-    repeated = _repeated_customers(facts) if customer is None else []
     # A number of the line is unique in a log too, but a customer that is unique means a table of customers.
-    if any(has_word(name, _CUSTOMER) for name in unique) or labels:
-        repeated = repeated if labels and not unique else []
+    is_of_customers = any(has_word(name, _CUSTOMER) for name in unique) or (bool(labels) and bool(unique))
+    words = (*_CUSTOMER, *_IDENTIFIER) if labels else _CUSTOMER  # in a table with an outcome, an id is one of customers
+    repeated = [] if is_of_customers or customer is not None else _repeated_customers(facts, words)
     known = (customer,) if customer is not None else tuple(repeated or unique)
     stated = facts.find(customer)
     is_repeated = bool(repeated) if stated is None else 0 < stated.distinct < facts.rows
@@ -248,7 +248,7 @@ def _unique_columns(facts: TableFacts) -> list[str]:
     return list(_rank_columns(unique, (*_CUSTOMER, *_IDENTIFIER)))
 
 
-def _repeated_customers(facts: TableFacts) -> list[str]:
+def _repeated_customers(facts: TableFacts, words: tuple[str, ...]) -> list[str]:
     """Return the columns that may be the customer of a table in which customers have several rows."""
     found = [
         one
@@ -256,9 +256,9 @@ def _repeated_customers(facts: TableFacts) -> list[str]:
         if 1 < one.distinct <= facts.rows / _REPEATS
         and not one.decimals
         and one.kind != "time"
-        and has_word(one.name, _CUSTOMER)
+        and has_word(one.name, words)
     ]
-    return list(_rank_columns(found, _CUSTOMER))
+    return list(_rank_columns(found, words))
 
 
 def _first_named(facts: TableFacts, words: tuple[str, ...]) -> str:

@@ -143,10 +143,21 @@ def _time_lines(facts: TableFacts, roles: ColumnRoles, reading: ReadingSpec) -> 
     if not usable:
         today = dt.datetime.now(dt.UTC).date()
         yield f"as_of = {today}  # replace it by the day on which the features were known"
+        if (time := facts.find(roles.time[0]) if roles.time else None) is not None:
+            yield f"# as_of_column = {toml_text(time.name)}  # instead of as_of, if it is that day: {_time_problem(time)}"
         return
     yield f"as_of_column = {toml_text(usable[0].name)}  # the day on which the features were known, {usable[0].low} to {usable[0].high}"
     yield from _format_lines(usable[0], reading)
     yield from _zone_lines(usable[0], roles)
+
+
+def _time_problem(time: ColumnFacts) -> str:
+    """Return what a person must do before a column of times can be the time of each row."""
+    if len(time.time_formats) > 1:
+        return f"state time_format = {' or '.join(map(toml_text, time.time_formats))}, because all of them fit"
+    if time.odd:
+        return f"correct its {time.odd:,} values that are no times, the first is {time.first_odd}"
+    return f"complete or exclude its {time.missing:,} rows without a value"
 
 
 def _format_lines(time: ColumnFacts, reading: ReadingSpec) -> Iterator[str]:

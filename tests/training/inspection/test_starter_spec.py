@@ -83,6 +83,28 @@ CASES = {
         ('customer_id = "id"', 'as_of_column = "month"'),
         customer="id",
     ),
+    "a panel whose customer is only an id, by month": StarterCase(
+        "id,bad,month,x",
+        lambda row: f"K{row // 3},{bad(row)},2024-0{row % 3 + 1},{row % 97}.5",
+        ('customer_id = "id"', 'as_of_column = "month"', 'time_format = "%Y-%m"'),
+    ),
+    "months of six digits": StarterCase(
+        "id,bad,month,x",
+        lambda row: f"K{row // 3},{bad(row)},20240{row % 3 + 1},{row % 97}.5",
+        ('as_of_column = "month"', 'time_format = "%Y%m"'),
+    ),
+    "days of a table that two formats fit": StarterCase(
+        "id,bad,date,x",
+        lambda row: f"K{row},{bad(row)},{row % 12 + 1:02}/{row % 9 + 1:02}/2024,{row % 97}.5",
+        (
+            '# as_of_column = "date"  # instead of as_of, if it is that day: state time_format = "%d/%m/%Y" or "%m/%d/%Y"',
+        ),
+    ),
+    "days of a table with gaps": StarterCase(
+        "id,bad,date,x",
+        lambda row: f"K{row},{bad(row)},{day(row) if row % 7 else ''},{row % 97}.5",
+        ('# as_of_column = "date"  # instead of as_of, if it is that day: complete or exclude its 86 rows',),
+    ),
     "a panel without times": StarterCase(
         "id,bad,x",
         lambda row: f"K{row // 3},{bad(row)},{row % 97}.5",
