@@ -143,7 +143,16 @@ def merge_inputs(
 
 
 def compatible_inputs(schema: Schema, inputs: Mapping[str, SourcedValue]) -> dict[str, SourcedValue]:
-    """Return the inputs that a different model can use, because its schema has a feature of the same name and kind."""
+    """Return the inputs that a different model can use, because its schema has a feature of the same name and kind.
+
+    A value that is the different model's code for a missing value is left out, as `merge_inputs` does.
+    """
+    usable = _inputs_of_same_kind(schema, inputs)
+    return {name: given for name, given in usable.items() if not schema.stands_for_missing(name, given.value)}
+
+
+def _inputs_of_same_kind(schema: Schema, inputs: Mapping[str, SourcedValue]) -> dict[str, SourcedValue]:
+    """Return the inputs for which a schema has a feature of the same name and kind."""
     kinds = {feature.name: feature.kind for feature in schema.features}
     return {
         name: given
@@ -160,7 +169,7 @@ def features_without_record(schema: Schema, recorded: Collection[str], inputs: M
         recorded: Names of the recorded features, including those without a value.
         inputs: The recorded values.
     """
-    usable = compatible_inputs(schema, inputs)
+    usable = _inputs_of_same_kind(schema, inputs)
     missing = set(recorded) - set(inputs)
     return [feature.name for feature in schema.features if feature.name not in usable and feature.name not in missing]
 

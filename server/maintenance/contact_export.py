@@ -27,8 +27,8 @@ class ExportedContacts:
 
     Attributes:
         contacts: The contacts that took place in the window, in the order in which they were recorded.
-        corrected: Number of contacts that another one corrects.
-        cancelled: Number of corrections that state that a contact did not take place.
+        corrected: Number of contacts of the window that another one corrects.
+        cancelled: Number of corrections of the window that state that a contact did not take place.
         unread: Number of records that cannot be read, by reason. Whether they belong to the window is unknown.
     """
 
@@ -107,10 +107,12 @@ def _contacts_in_force(
             known.append(pb.Contact.FromString(event_answer(record)))
     corrected = {each.corrects_contact_id for each in known} - {""}
     for each in known:
+        if not start <= time_from_timestamp(each.contact_time) < end:
+            continue
         if each.contact_id in corrected:
             found.corrected += 1
         elif each.channel == pb.CONTACT_CHANNEL_NONE:
             found.cancelled += 1
-        elif start <= time_from_timestamp(each.contact_time) < end:
+        else:
             found.contacts.append(each)
     return found

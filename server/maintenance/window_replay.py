@@ -17,7 +17,13 @@ from grounds.customer.v1.customer_pb2 import Customer
 from models.errors import AdditivityError
 from models.model import Model
 from server.decisions.assessment import Assessment, CreditQuestion, assess_several
-from server.decisions.inputs import CreditApplication, check_facts, compatible_inputs, features_without_record
+from server.decisions.inputs import (
+    CreditApplication,
+    check_facts,
+    compatible_inputs,
+    features_without_record,
+    merge_inputs,
+)
 from server.decisions.policy import Policy, PolicyOutcome, PolicySection, parse_policy
 from server.decisions.sourced_values import SourcedValue
 from server.decisions.window_comparison import ComparedDecision, PolicyAnswer, policy_answer
@@ -205,9 +211,8 @@ class WindowReplayer:
         absent = [name for name in names if stored is None or name in schema.caller_features]
         if absent or stored is None:
             raise _LeftOut(_NO_INPUTS.format(", ".join(absent)))
-        return inputs | {
-            name: SourcedValue(stored.values[name], "STORE", stored.as_of) for name in names if name in stored.values
-        }
+        unrecorded = {name: stored.values[name] for name in names if name in stored.values}
+        return inputs | merge_inputs(schema, unrecorded, stored.as_of, {})
 
     def _model(self, recorded: audit_pb2.DecisionRecord, market: str) -> Model:
         """Return the model that assesses a decision again."""

@@ -22,6 +22,7 @@ from training.sources.transaction_log import TransactionLog
 from training.spec import SnapshotSpec, Spec
 
 _MOVED = "MOVED"
+_CUSTOMERS_MIN = 30  # that all of so many customers leave within a horizon is not credible
 _UNSEEN_SHARE_MAX = 0.5
 _PAUSE_MIN = 3  # shorter pauses within a horizon are not worth a caution
 
@@ -166,7 +167,9 @@ def _unseen_cautions(
     found = []
     for market, customers, unseen in counts:
         reaches_back = days[market].days[0] <= scope
-        if unseen == customers or (reaches_back and unseen > _UNSEEN_SHARE_MAX * customers):
+        # A log that begins with the run has no line of a customer who left, and all of a few customers may leave.
+        all_left = unseen == customers and (reaches_back or customers >= _CUSTOMERS_MIN)
+        if all_left or (reaches_back and unseen > _UNSEEN_SHARE_MAX * customers):
             raise DataInvalid(
                 f"{run.path}: market {market}: {unseen:,} of {customers:,} customers do not occur in the log, so it is another log, or "
                 "it writes the customers in another way; use the log from which the run was scored, with later lines"

@@ -124,6 +124,11 @@ def contact(
     To correct a contact, record another one with --corrects.
     """
     channel = _CHANNELS[parse_choice(by, list(_CHANNELS), "--by")]
+    if request_id and (at is None or not run):
+        raise typer.BadParameter(
+            "requires --at and --run, because a repeated call must have the same content as the first",
+            param_hint="--request-id",
+        )
     time = dt.datetime.now(dt.UTC) if at is None else at.replace(tzinfo=dt.UTC)
     with connect(address) as client:
         run = run or client.get_churn_risk(market, customer, family=family).run_id

@@ -160,7 +160,6 @@ class DecisionReplayer:
     ) -> None:
         self._readings, self._log, self._proofs = readings, log, proofs
         self._sources, self._threads = sources, threads
-        self._recourse = RecourseFinder()
 
     async def replay(self, request: ev.ReplayDecisionRequest, caller: Caller) -> pb.ReplayDecisionResponse:
         """Return one result for each requested mode. A request without modes means all modes except WHAT_IF.
@@ -191,12 +190,20 @@ class DecisionReplayer:
         return answer
 
     def _find_changes(self, found: DecisionLookup) -> credit_pb2.Recourse | None:
-        """Return what would have led to an approval; None if it was approved, or if nothing can be said."""
+        """Return what would have led to an approval; None if it was approved, or if nothing can be said.
+
+        The verdicts are complete without it, so a bundle that cannot be run at present does not end the replay.
+        """
         recorded = self._sources.decode(found)
         if recorded.decision.decision == credit_pb2.DECISION_APPROVE:
             return None
-        model, policy = self._sources.open_model(recorded), self._sources.read_policy(recorded)
-        return find_approved_changes(self._recourse, assess_again(recorded, model, policy, DEFAULT_LOCALE))
+        try:
+            with refuse_unusable_bundle(recorded.body.bundle_id):
+                model, policy = self._sources.open_model(recorded), self._sources.read_policy(recorded)
+                # A finder keeps its models, and an auditor may replay decisions of every bundle that ever served.
+                return find_approved_changes(RecourseFinder(), assess_again(recorded, model, policy, DEFAULT_LOCALE))
+        except (ReplayUnavailable, BundleNotReadable):
+            return None
 
     def _replay_mode(
         self, mode: ev.ReplayMode, decision_id: str, found: DecisionLookup, other: Model | None

@@ -13,8 +13,9 @@ from grounds_record.header import SUBJECT_LABEL
 from server.edges.explanations import time_from_timestamp, timestamp
 from server.edges.received_request import ReceivedRequest
 from server.edges.recording.events import Event, EventRecorder, event_answer
-from server.errors import ContactInvalid, CustomerUnknown, RecordRemoved, RunUnknown, Violation, summarize_violations
+from server.errors import ContactInvalid, CustomerUnknown, RunUnknown, Violation, summarize_violations
 from server.stores.record_log.entries import Precondition, new_record_id
+from server.stores.record_log.erased_customers import read_recorded_erasures
 from server.stores.record_log.log import RecordLog
 from server.stores.record_log.preconditions import count_records
 from server.stores.record_log.record_reader import RecordReader
@@ -106,25 +107,32 @@ class ContactRecorder:
         run_id, market = request.run_id, request.customer.market
         run = self._predictions.find_run(run_id, market)
         if run is None:
-            return self._recorded_run(run_id, market)
+            return self._recorded_run(request)
         row = self._predictions.find_prediction(run, request.customer.customer_id)
         if row is None:
+            if self._predictions.find_run(run_id, market) is None:  # its predictions were deleted after the first look
+                return self._recorded_run(request)
             problem = f"run {run_id} has no prediction for this customer in {market}"
             raise CustomerUnknown(problem, run_id=run_id, market=market)
         withheld = bool(row.hold_out or row.suppressions)
         return _RunFacts(run.as_of, run.manifest.get("campaign", ""), withheld)
 
-    def _recorded_run(self, run_id: str, market: str) -> _RunFacts:
-        """Return what the record log still states about a run whose predictions are no longer kept."""
+    def _recorded_run(self, request: pb.RecordContactRequest) -> _RunFacts:
+        """Return what the record log still states about a run whose predictions are no longer kept.
+
+        Nobody can tell any longer which customers the run had, but an erased customer must not be recorded again.
+        """
+        run_id, market = request.run_id, request.customer.market
         unknown = RunUnknown(
             f"market {market} never had a run {run_id}; check the run_id", run_id=run_id, market=market
         )
-        try:
-            record = self._log.find_by_id(run_record_id(run_id))
-        except RecordRemoved as error:
-            raise unknown from error
+        record = self._log.find_by_id(run_record_id(run_id))
         if record is None or record.header.kind != CHURN_RUN:
             raise unknown
+        with self._log.database.reading() as connection:
+            if read_recorded_erasures(connection, self._log.customer_tag(market, request.customer.customer_id)):
+                problem = f"run {run_id} has no prediction for this customer in {market}"
+                raise CustomerUnknown(problem, run_id=run_id, market=market)
         for each in bodies_pb2.RunRecord.FromString(record.body).markets:
             if each.market == market:
                 return _RunFacts(time_from_timestamp(each.as_of_time), "", None)

@@ -96,6 +96,15 @@ async def test_recorded_contacts_are_listed_newest_first_with_what_corrects_them
     assert none == "No contact with this customer is recorded.\n"
 
 
+def test_a_contact_that_can_be_repeated_states_its_time_and_its_run() -> None:
+    """Otherwise the repeated call would have another time, and would be rejected."""
+    words = ("churn", "contact", "FR", "C1", "--by", "phone", "--request-id", "0b0e3c1e-5f0a-4b7e-9c0e-0f4f5d1b2a3c")
+    for more in ((), ("--at", "2026-02-01"), ("--run", "0" * 32)):
+        status, _, error = run_offline(*words, *more)
+        assert status == 2
+        assert "requires --at and --run" in " ".join(error.split())
+
+
 def test_an_unknown_channel_is_rejected_without_a_call() -> None:
     status, _, error = run_offline("churn", "contact", "FR", "C1", "--by", "pigeon")
 

@@ -17,6 +17,7 @@ from server.decisions.inputs import (
     check_fact_sources,
     check_facts,
     compatible_inputs,
+    features_without_record,
     merge_inputs,
 )
 from server.decisions.policy import STANDARD, HardRule, Policy, read_policy
@@ -69,6 +70,21 @@ def test_another_model_gets_the_values_whose_feature_it_has_with_the_same_kind(s
     }
 
     assert set(compatible_inputs(schema, inputs)) == {"years"}
+
+
+def test_another_model_does_not_get_its_code_for_a_missing_value_as_a_number_and_the_value_counts_as_recorded(
+    schema: Schema,
+) -> None:
+    document = schema.document
+    years = next(one for one in document.features if one.name == "years").model_copy(update={"missing": (98.0,)})
+    others = tuple(one for one in document.features if one.name != "years")
+    coded = Schema(document.model_copy(update={"features": (*others, years)}))
+    names = [feature.name for feature in coded.features]
+    inputs = {name: SourcedValue(98.0, "STORE", NOON) for name in ("years", "turnover")}
+
+    assert set(compatible_inputs(coded, inputs)) == {"turnover"}
+    assert "years" not in features_without_record(coded, list(inputs), inputs)
+    assert set(features_without_record(coded, list(inputs), inputs)) == {*names} - {"years", "turnover"}
 
 
 def test_the_applicable_section_matches_market_product_day_and_currency(policy: Policy) -> None:

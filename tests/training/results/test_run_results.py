@@ -310,6 +310,23 @@ def test_a_log_without_the_customers_of_the_run_is_refused(folder: Folder) -> No
         folder.results()
 
 
+def test_a_small_market_whose_customers_all_left_does_not_stop_the_results_of_a_log_that_begins_with_the_run(
+    folder: Folder,
+) -> None:
+    """Such a log has no line of a customer who left."""
+    text = (folder.path / "log.csv").read_text(encoding="utf-8")
+    head, *lines = text.splitlines(keepends=True)
+    kept = [line for line in lines if line.split(",")[2] >= "2025-03-03"]
+    for name in LEFT:
+        kept = [line.replace(f",{name},", f",0{name},") for line in kept]
+    (folder.path / "log.csv").write_text(head + "".join(kept), encoding="utf-8")
+
+    document = folder.results()
+
+    (found,) = document["runs"]
+    assert found["markets"][0]["total"]["predictions"] == 12  # one of 13 was closed within the horizon
+
+
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [

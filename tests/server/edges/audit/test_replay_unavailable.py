@@ -7,13 +7,22 @@ from sqlalchemy import delete, select, update
 from grounds.audit.v1 import evidence_pb2
 from grounds.model.v1 import model_pb2
 from models.catalog import activate
+from models.errors import BundleNotRunnable
+from models.model import Model
+from server.edges.audit.decision_replay import DecisionReplayer, RecordedDecision, ReplaySources
+from server.edges.audit.readings import ReadingRecorder
+from server.edges.identity.callers import LOCAL_CALLER
 from server.stores.catalog.artifacts import missing_artifacts
-from server.stores.catalog.bundle_cache import BundleCache
+from server.stores.catalog.bundle_cache import BundleCache, BundleCaches
+from server.stores.catalog.policies import PolicyStore
+from server.stores.features import FeatureStore
 from server.stores.float_arrays import pack_doubles, unpack_doubles
 from server.stores.key_tables import WRAPPED_KEYS
+from server.stores.record_log.proofs import ProofReader
 from server.stores.tables import FEATURES, POLICIES
 from tests.conftest import Serving
 from tests.server.audits import MODES, read_row, replay, score_customer
+from tests.server.requests import euros
 from tests.server.servers import flip_a_byte, swap_model, wait_for_state
 from tests.small import SmallFamily
 
@@ -64,6 +73,44 @@ async def test_the_result_states_which_artifact_is_missing(
     assert (await replay(serving, other_decision_id, "SCORE"))["SCORE"][
         1
     ].why == evidence_pb2.UNAVAILABLE_REASON_ARTIFACT_MISSING
+
+
+class _OnceRunnable(ReplaySources):
+    """Sources whose bundle can be run once; then no process is free."""
+
+    opened = 0
+
+    def open_model(self, recorded: RecordedDecision) -> Model:
+        """Open the bundle, or fail."""
+        self.opened += 1
+        if self.opened > 1:
+            raise BundleNotRunnable("no process was free")
+        return super().open_model(recorded)
+
+
+async def test_the_verdicts_are_answered_if_the_search_for_changes_cannot_run_the_bundle(serving: Serving) -> None:
+    decision_id = await decide(serving, 2, requested_amount=euros(80_000))
+    application = serving.application
+    assert application.recorder is not None
+    assert application.log is not None
+    bundles = BundleCaches(application.settings.bundles, application.graphs, application.models.find_serving)
+    database = application.database
+    sources = _OnceRunnable(bundles.for_family("credit"), PolicyStore(database), FeatureStore(database))
+    replayer = DecisionReplayer(
+        readings=ReadingRecorder(application.recorder, clock=application.clock.now),
+        log=application.log,
+        proofs=ProofReader(database),
+        sources=sources,
+        threads=application.replays,
+    )
+    modes = [evidence_pb2.REPLAY_MODE_EXPLANATION]
+    request = evidence_pb2.ReplayDecisionRequest(decision_id=decision_id, purpose="review", modes=modes)
+
+    answer = await replayer.replay(request, LOCAL_CALLER)
+
+    assert sources.opened == 2
+    assert [result.WhichOneof("verdict") for result in answer.results] == ["match"]
+    assert not answer.HasField("recourse")
 
 
 async def test_a_change_of_stored_features_after_the_decision_is_a_mismatch(serving: Serving) -> None:

@@ -246,6 +246,36 @@ async def test_a_contact_about_a_run_whose_predictions_were_deleted_is_recorded_
     assert (row["contact_id"], row["withheld"]) == (contact.contact_id, "")
 
 
+async def test_an_erased_customer_is_not_recorded_again_after_the_predictions_were_deleted(
+    serving: Serving, churn_family: ChurnFamily, tmp_path: Path
+) -> None:
+    run_id, *_ = (load(serving, churn_family, tmp_path, as_of) for as_of in (FIRST, SECOND, THIRD))
+    await record(serving, contact_request(run_id))
+    erase_customer(opened_log(serving), ("DE", "A"), "request 7", utc_now())
+    before = (await call_error(serving.churn.RecordContact(contact_request(run_id)))).reason
+    assert prune_runs(serving.application.database, RunRetention(2, 0.0), utc_now() + DAY) == 1
+
+    after = (await call_error(serving.churn.RecordContact(contact_request(run_id)))).reason
+
+    assert (before, after) == ("CUSTOMER_UNKNOWN", "CUSTOMER_UNKNOWN")
+    assert len(contact_records(serving)) == 1
+    await record(serving, contact_request(run_id, "B"))
+
+
+async def test_the_export_counts_corrections_of_its_window_only(
+    serving: Serving, churn_family: ChurnFamily, tmp_path: Path
+) -> None:
+    run_id = load(serving, churn_family, tmp_path)
+    later = stamp(dt.datetime(2026, 4, 2, tzinfo=dt.UTC))
+    wrong = await record(serving, contact_request(run_id, contact_time=later))
+    none: dict[str, Any] = {"channel": pb.CONTACT_CHANNEL_NONE, "corrects_contact_id": wrong.contact_id}
+    await record(serving, contact_request(run_id, contact_time=later, **none))
+
+    rows, printed = await export(serving, tmp_path)
+
+    assert (rows, printed) == ([], ["FILE: 0 contacts"])
+
+
 async def test_the_export_has_the_contacts_of_its_window_that_are_in_force_and_counts_the_others(
     serving: Serving, churn_family: ChurnFamily, tmp_path: Path
 ) -> None:
