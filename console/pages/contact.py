@@ -96,6 +96,7 @@ def _show_form(request: Request, client: Client, form: Form, problems: dict[str,
         status=HTTPStatus.BAD_REQUEST if problems else HTTPStatus.OK,
         form=form,
         risk=_risk(request, client, form),
+        market=request.path_params["market"],
         channels=_channels(form),
         now=f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M}",
         problems=problems,
@@ -110,6 +111,7 @@ def _show_question(request: Request, client: Client, form: Form, channel: int) -
         "Record this contact?",
         form=form,
         risk=_risk(request, client, form),
+        market=request.path_params["market"],
         channel=_channels(form).get(enum_name(churn_pb2.ContactChannel, channel), form.text("channel")),
         request_id=str(uuid.uuid4()),
     )
@@ -120,6 +122,14 @@ def _channels(form: Form) -> dict[str, str]:
     return _CHANNELS | _WITHDRAWAL if form.text("corrects") else _CHANNELS
 
 
-def _risk(request: Request, client: Client, form: Form) -> churn_pb2.ChurnRisk:
-    """Return the customer's newest prediction, which states whether a campaign may contact the customer."""
-    return client.get_churn_risk(request.path_params["market"], form.text("customer"), family=form.text("family"))
+def _risk(request: Request, client: Client, form: Form) -> churn_pb2.ChurnRisk | None:
+    """Return the customer's newest prediction; None if the newest run has none, as for a customer of an earlier run.
+
+    If the prediction is of the run of the contact, it states whether a campaign may contact the customer.
+    """
+    try:
+        return client.get_churn_risk(request.path_params["market"], form.text("customer"), family=form.text("family"))
+    except CallFailed as error:
+        if error.reason != "CUSTOMER_UNKNOWN":
+            raise
+        return None

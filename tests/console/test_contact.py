@@ -126,20 +126,32 @@ def test_an_invalid_contact_is_explained_at_its_field_and_not_recorded(
 
 def test_the_form_warns_of_a_customer_whom_campaigns_must_not_contact() -> None:
     customer = Customer(market="DE", customer_id="A")
-    form = Form(Request({"type": "http", "method": "GET", "query_string": b"customer=A", "headers": []}))
+    form = Form(Request({"type": "http", "method": "GET", "query_string": b"customer=A&run=1", "headers": []}))
 
     def page(**fields: Any) -> str:
-        risk = churn_pb2.ChurnRisk(customer=customer, churn_probability=0.5, **fields)
+        values: dict[str, Any] = {"customer": customer, "churn_probability": 0.5, "run_id": "1", **fields}
+        risk = churn_pb2.ChurnRisk(**values)
         return text_of(render_markup("contact_question.html", **shown | {"risk": risk}))
 
     shown = {"form": form, "channel": "Letter", "request_id": "", "title": "", "menu": (), "path": "", "page": ""} | {
         "query": {},
         "purpose": "",
         "signed_in": "",
+        "market": "DE",
     }
     assert "Campaigns must not contact this customer (no action: held out)" in page(hold_out=True)
     assert "(no action: DO_NOT_CONTACT)" in page(suppressions=["DO_NOT_CONTACT"])
     assert "must not contact" not in page(action_allowed=True)
+    assert "must not contact" not in page(hold_out=True, run_id="2"), "another run than that of the contact"
+
+
+def test_a_contact_of_a_customer_who_is_not_in_the_newest_run_can_still_be_recorded(pages: Pages) -> None:
+    """The link to correct a contact remains valid; whether the run had the customer is checked by the server."""
+    path = form_path(pages).replace("customer=", "customer=GONE-")
+    page = Browser(pages.url).get(path)
+    assert page.status == 200
+    assert re.search(r"Customer DE GONE-\w+ is not in the newest run[.]", text_of(page.html))
+    assert 'name="channel"' in page.html
 
 
 def test_a_form_of_another_origin_records_no_contact(pages: Pages) -> None:
