@@ -1,5 +1,6 @@
 """`load`: load feature and run files into the database."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,9 @@ def load(
 
     If a load is killed, run the same command again.
     """
+    # A run of a million customers needs 80 MB less with jemalloc. Arrow reads the name of its allocator once, on import,
+    # and keeps its own default where it was built without this one.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "jemalloc")
     from server.load.files import load_file  # imported here, because the import loads pyarrow
     from server.stores.record_log.opening import KeyLocations
     from server.stores.runs.pruning import RunRetention

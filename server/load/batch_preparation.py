@@ -13,7 +13,8 @@ from server.load.drivers import parse_drivers
 from server.load.manifest import RunManifest
 from server.load.row_checks import list_matrix
 from server.stores.runs.export_chunks import EXPORT_SCHEMA, decode_chunk, split_batch
-from server.stores.runs.publication import Chunk
+from server.stores.runs.leaf_batches import leaf_hashes
+from server.stores.runs.publication import Chunk, StagedRun
 from server.stores.tables import RISKS
 
 _SCORED = "SCORED"
@@ -26,11 +27,13 @@ class PreparedBatch:
 
     Attributes:
         rows: Rows of the table RISKS, each with its values in the order of the table's columns.
+        leaves: The leaf hash of each row.
         chunks: Rows of the table RISK_CHUNKS.
         scored: Number of customers in the batch who have a score.
     """
 
     rows: list[tuple[Any, ...]]
+    leaves: list[bytes]
     chunks: list[Chunk]
     scored: int
 
@@ -63,7 +66,7 @@ class PreviousBands:
 
 
 def prepare_batch(
-    batch: pa.RecordBatch, manifest: RunManifest, before: pa.Table, number: int, first_chunk: int
+    batch: pa.RecordBatch, manifest: RunManifest, before: pa.Table, run: StagedRun, first_chunk: int
 ) -> PreparedBatch:
     """Convert a checked batch of one market.
 
@@ -71,7 +74,7 @@ def prepare_batch(
         batch: Rows of the run file.
         manifest: The run's manifest.
         before: The bands of the same customers in the previous run, from `PreviousBands`.
-        number: The run's number in the database.
+        run: The run in the market of the batch.
         first_chunk: The number of the first export chunk of this batch.
 
     Raises:
@@ -84,10 +87,12 @@ def prepare_batch(
     for chunk, (piece, content) in enumerate(split_batch(exported), start=first_chunk):
         chunk_numbers[first : first + piece.num_rows] = chunk
         first += piece.num_rows
-        chunks.append({"run_number": number, "chunk": chunk, "row_count": piece.num_rows, "content": content})
-    return PreparedBatch(
-        _table_rows(batch, exported, drivers, number, chunk_numbers), chunks, len(exported["rank"].drop_null())
-    )
+        chunks.append({"run_number": run.number, "chunk": chunk, "row_count": piece.num_rows, "content": content})
+    columns = _table_columns(batch, exported, drivers)
+    leaves = leaf_hashes(columns, run.salt_key)
+    columns |= {"run_number": pa.repeat(run.number, batch.num_rows), "chunk": pa.array(chunk_numbers)}
+    rows = list(zip(*(columns[column.name].to_pylist() for column in RISKS.c), strict=True))
+    return PreparedBatch(rows, leaves, chunks, len(exported["rank"].drop_null()))
 
 
 def _export_columns(
@@ -146,11 +151,9 @@ def _band_positions(bands: pa.Array | pa.ChunkedArray, names: pa.Array) -> np.nd
     return np.asarray(positions.to_numpy(), dtype=np.int64)
 
 
-def _table_rows(
-    batch: pa.RecordBatch, exported: pa.RecordBatch, drivers: pa.Array, number: int, chunk_numbers: np.ndarray[Any, Any]
-) -> list[tuple[Any, ...]]:
-    """Return the rows of the table RISKS, each with its values in the order of the table's columns."""
-    columns = {
+def _table_columns(batch: pa.RecordBatch, exported: pa.RecordBatch, drivers: pa.Array) -> dict[str, pa.Array]:
+    """Return the columns of the table RISKS by name, except the numbers of run and chunk."""
+    return {
         "customer_id": exported["customer_id"],
         "status": exported["status"],
         "log_odds": exported["log_odds"],
@@ -165,20 +168,18 @@ def _table_rows(
         "hold_out": exported["hold_out"],
         "suppressions": pc.binary_join(exported["suppressions"], ","),
         "drivers": drivers,
-        "chunk": pa.array(chunk_numbers),
+        **{name: _packed_doubles(batch[name], batch["status"]) for name in ("features", "contributions")},
     }
-    lists = {name: column.to_pylist() for name, column in columns.items()}
-    lists |= {name: _packed_doubles(batch[name], batch["status"]) for name in ("features", "contributions")}
-    lists["run_number"] = [number] * batch.num_rows
-    return list(zip(*(lists[column.name] for column in RISKS.c), strict=True))
 
 
-def _packed_doubles(lists: pa.ListArray, statuses: pa.Array) -> list[bytes]:
+def _packed_doubles(lists: pa.ListArray, statuses: pa.Array) -> pa.Array:
     """Return each customer's list as little-endian doubles, NaN for a missing value; b"" for a customer without a score."""
     scored = pc.equal(statuses, _SCORED)
     scored_lists = lists.filter(scored)
-    if not len(scored_lists):
-        return [b""] * len(lists)
-    matrix = list_matrix(scored_lists, len(scored_lists[0])).astype("<f8")
-    contents = iter(matrix.view(f"V{matrix.shape[1] * 8}").ravel().tolist())
-    return [next(contents) if is_scored else b"" for is_scored in scored.to_pylist()]
+    width = len(scored_lists[0]) if len(scored_lists) else 0
+    content = list_matrix(scored_lists, width).astype("<f8") if width else np.empty(0)
+    offsets = np.zeros(len(lists) + 1, dtype=np.int32)
+    np.cumsum(scored.to_numpy(zero_copy_only=False) * (8 * width), out=offsets[1:])
+    return pa.BinaryArray.from_buffers(
+        pa.binary(), len(lists), [None, pa.py_buffer(offsets), pa.py_buffer(content.ravel())]
+    )

@@ -17,8 +17,7 @@ from server.stores.runs.export_chunks import DRIVERS
 _PARSED_DRIVER = pa.struct(
     [("code", pa.string()), ("log_odds", pa.float64()), ("features", pa.list_(pa.string())), ("texts", pa.struct([]))]
 )
-_LINE_ENDS = r"[\r\n]"
-_JSON_LIST = r"^\[.*\]$"
+_ASCII_MAX = 0x7F
 _CODE = f"^{CODE_PATTERN}$"
 _LOCALE = f"^{LOCALE_PATTERN}$"
 _RULE = "column 'drivers': must be a JSON list of objects with code, log_odds, features and texts, with a text in 'en'"
@@ -40,10 +39,7 @@ def parse_drivers(texts: pa.Array) -> pa.Array:
     Raises:
         DriversInvalid: A text is not a JSON list, or a driver in it is incomplete or invalid.
     """
-    single_lines = pc.and_(
-        pc.match_substring_regex(texts, _JSON_LIST), pc.invert(pc.match_substring_regex(texts, _LINE_ENDS))
-    )
-    if not pc.all(single_lines).as_py():
+    if not pc.all(pc.and_(pc.starts_with(texts, "["), pc.ends_with(texts, "]"))).as_py():
         raise DriversInvalid(_RULE)
     if pc.all(pc.equal(texts, "[]")).as_py():
         return pa.array([[]] * len(texts), DRIVERS)
@@ -54,7 +50,7 @@ def parse_drivers(texts: pa.Array) -> pa.Array:
     if not pc.all(pc.is_finite(flat.field("log_odds"))).as_py():
         raise DriversInvalid(_RULE)
     if (
-        not pc.all(pc.match_substring_regex(flat.field("code"), _CODE)).as_py()
+        not pc.all(pc.match_substring_regex(pc.unique(flat.field("code")), _CODE)).as_py()
         or flat.field("features").flatten().null_count
     ):
         raise DriversInvalid(_RULE)
@@ -69,10 +65,12 @@ def _parse_json(texts: pa.Array) -> pa.ListArray:
     """Parse the JSON lists, and return one Arrow list for each customer."""
     # Build JSON Lines with one object per customer. If a text closes its object early in order to inject keys or
     # objects, the number of lists or columns changes, and the check below rejects the texts.
-    lines = pc.binary_join_element_wise('{"d":', texts, "}", "")
-    content = "\n".join(lines.to_pylist()).encode()
+    content = _joined_bytes(pc.binary_join_element_wise('{"d":', texts, "}\n", ""))
+    if content.count(b"\n") != len(texts) or b"\r" in content:
+        raise DriversInvalid(_RULE)
     schema = pa.schema([("d", pa.list_(_PARSED_DRIVER))])
     try:
+        texts.validate(full=True)  # the texts are UTF-8, which neither Parquet nor the parser of JSON guarantees
         table = pj.read_json(
             io.BytesIO(content),
             read_options=pj.ReadOptions(block_size=len(content) + 1),
@@ -113,11 +111,27 @@ def _text_maps(texts: pa.StructArray) -> pa.Array:
     present = pc.is_valid(sentences)
     lengths = present.to_numpy(zero_copy_only=False).reshape(rows, len(locales)).sum(axis=1)
     offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
-    if not pc.all(pc.utf8_is_printable(sentences.drop_null()), min_count=0).as_py():
-        for sentence in sentences.drop_null().to_pylist():
-            if hidden_characters(sentence):
-                raise DriversInvalid("column 'drivers': a text must not contain control or invisible characters")
-    return pa.MapArray.from_arrays(offsets, keys.filter(present), sentences.filter(present))
+    sentences = sentences.filter(present)
+    if hidden_characters(_distinct_characters(sentences)):
+        raise DriversInvalid("column 'drivers': a text must not contain control or invisible characters")
+    return pa.MapArray.from_arrays(offsets, keys.filter(present), sentences)
+
+
+def _distinct_characters(texts: pa.Array) -> str:
+    """Return each character of the texts once. All texts together are examined, which is faster than one by one."""
+    content = np.frombuffer(_joined_bytes(texts), dtype=np.uint8)
+    is_ascii = content <= _ASCII_MAX
+    ascii_characters = np.flatnonzero(np.bincount(content[is_ascii], minlength=1)).astype(np.uint8)
+    # UTF-8 has no ASCII byte within another character, so the remaining bytes are whole characters.
+    return ascii_characters.tobytes().decode() + "".join(set(content[~is_ascii].tobytes().decode()))
+
+
+def _joined_bytes(texts: pa.Array) -> bytes:
+    """Return the bytes of all texts one after another."""
+    if not len(texts):
+        return b""
+    offsets = np.frombuffer(texts.buffers()[1], dtype=np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    return bytes(texts.buffers()[2][int(offsets[0]) : int(offsets[-1])])
 
 
 def _is_text(field: pa.Field) -> bool:

@@ -7,16 +7,17 @@ import datetime as dt
 import hashlib
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import select
 
 from server.errors import LoadRefused
-from server.load.batch_preparation import PreviousBands, prepare_batch
+from server.load.batch_preparation import PreparedBatch, PreviousBands, prepare_batch
 from server.load.customer_columns import KEY_COLUMNS, check_columns, check_customers, rows_to_load
 from server.load.drivers import DriversInvalid
 from server.load.manifest import RunManifest, parse_manifest
@@ -31,6 +32,7 @@ from server.stores.runs.pruning import RunRetention, delete_unfinished_runs, pru
 from server.stores.runs.publication import StagedRun, create_run, publish_run, stage_rows
 from server.stores.tables import RISK_CHUNKS, RUNS
 
+_Element = TypeVar("_Element")
 BATCH_ROWS = 8192  # rows staged in one transaction, which takes a few tenths of a second
 
 
@@ -75,16 +77,17 @@ def load_run(
         if known := _loaded_customer_count(database, path, run_manifest.run_id, file_sha256):
             return 0, known, sum(run_manifest.counts.values()) - known
         customers = _check_file(path, file, run_manifest, load_time)
+        pa.default_memory_pool().release_unused()  # the check of the whole file needs more memory than its batches
         line = {"load_time": load_time, "file_sha256": file_sha256, "header": json.dumps(manifest, sort_keys=True)}
         try:
             runs = {market: _begin_market(log, run_manifest, part, line) for market, part in customers.items()}
-            added = sum(
-                _stage_batch(database, path, batch, run_manifest, runs, erased_customers)
-                for batch in _read_batches(file)
-            )
+            added = 0
+            for staged, batch in _compute_ahead(_prepare_batches(path, file, run_manifest, runs, erased_customers)):
+                stage_rows(database, staged, batch.rows, batch.leaves, batch.chunks, batch.scored)
+                added += len(batch.rows)
             for run in runs.values():
                 if not run.chunk_count:  # every customer was erased; an export has at least one chunk
-                    stage_rows(database, run.staged, [], [_empty_chunk(run.staged.number)], 0)
+                    stage_rows(database, run.staged, [], [], [_empty_chunk(run.staged.number)], 0)
             publish_run(log, [run.staged for run in runs.values()], load_time)
         except BaseException:
             delete_unfinished_runs(database)
@@ -151,42 +154,43 @@ def _begin_market(log: RecordLog, manifest: RunManifest, customers: pa.Table, li
     return _MarketLoad(create_run(log, {**line, **identity, **times}), previous_bands)
 
 
-def _read_batches(file: LimitedParquet) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of the file in batches of at most BATCH_ROWS."""
-    yield from file.iterate_batches(BATCH_ROWS, [*KEY_COLUMNS, *RUN_COLUMNS])
-
-
 def _empty_chunk(number: int) -> dict[str, Any]:
     """Return the single chunk of an export without customers."""
     return {"run_number": number, "chunk": 0, "row_count": 0, "content": encode_chunk(EXPORT_SCHEMA.empty_table())}
 
 
-def _stage_batch(
-    database: Database,
+def _compute_ahead(elements: Iterator[_Element]) -> Iterator[_Element]:
+    """Yield the elements of an iterator. A thread computes the next one while the caller uses the current one."""
+    with ThreadPoolExecutor(1) as executor:
+        following = executor.submit(next, elements, None)
+        while (current := following.result()) is not None:
+            following = executor.submit(next, elements, None)
+            yield current
+
+
+def _prepare_batches(
     path: Path,
-    batch: pa.RecordBatch,
+    file: LimitedParquet,
     manifest: RunManifest,
     runs: dict[str, _MarketLoad],
     erased_customers: ErasedCustomers,
-) -> int:
-    """Check a batch, stage its customers except erased ones, and return the number of staged customers."""
-    if problem := find_problem(batch, manifest):
-        raise LoadRefused(f"{path}: {problem}")
-    added = 0
-    for market in pc.unique(batch["market"]).to_pylist():
-        run = runs[market]
-        part = batch.filter(pc.equal(batch["market"], market))
-        before = run.previous_bands.batch_history(run.rows_read, part.num_rows)
-        run.rows_read += part.num_rows
-        included = rows_to_load(part, erased_customers)
-        part, before = part.filter(included), before.filter(included)
-        if not part.num_rows:
-            continue
-        try:
-            prepared = prepare_batch(part, manifest, before, run.staged.number, run.chunk_count)
-        except DriversInvalid as error:
-            raise LoadRefused(f"{path}: {error}") from error
-        stage_rows(database, run.staged, prepared.rows, prepared.chunks, prepared.scored)
-        run.chunk_count += len(prepared.chunks)
-        added += part.num_rows
-    return added
+) -> Iterator[tuple[StagedRun, PreparedBatch]]:
+    """Read the file in batches, check them, and yield the customers of each market except erased ones."""
+    for batch in file.iterate_batches(BATCH_ROWS, [*KEY_COLUMNS, *RUN_COLUMNS]):
+        if problem := find_problem(batch, manifest):
+            raise LoadRefused(f"{path}: {problem}")
+        for market in pc.unique(batch["market"]).to_pylist():
+            run = runs[market]
+            part = batch.filter(pc.equal(batch["market"], market))
+            before = run.previous_bands.batch_history(run.rows_read, part.num_rows)
+            run.rows_read += part.num_rows
+            included = rows_to_load(part, erased_customers)
+            part, before = part.filter(included), before.filter(included)
+            if not part.num_rows:
+                continue
+            try:
+                prepared = prepare_batch(part, manifest, before, run.staged, run.chunk_count)
+            except DriversInvalid as error:
+                raise LoadRefused(f"{path}: {error}") from error
+            run.chunk_count += len(prepared.chunks)
+            yield run.staged, prepared

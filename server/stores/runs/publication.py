@@ -15,6 +15,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,16 @@ from grounds_record.merkle import merkle_root
 from grounds_record.private_files import open_lock_file
 from server.errors import StoreUnavailable
 from server.stores.database import Database
+from server.stores.driver_sql import marks
 from server.stores.features import utc
 from server.stores.record_log.log import RecordLog
 from server.stores.runs.leaves import stage_leaf_tiles
 from server.stores.runs.predictions import LOADED, LOADING
 from server.stores.runs.records import MarketRows, RunSummary, record_run, run_salt_key
-from server.stores.runs.row_encoding import row_leaf
 from server.stores.tables import RISK_CHUNKS, RISKS, RUNS
 
 Chunk = dict[str, Any]  # a row of RISK_CHUNKS
+_ROWS_PER_STATEMENT = 64
 _LOADING_LOCK = 0x6C6F6164696E67  # "loading" in ASCII; any number that no other application uses as a lock
 
 
@@ -116,7 +118,12 @@ def create_run(log: RecordLog, line: dict[str, Any]) -> StagedRun:
 
 
 def stage_rows(
-    database: Database, run: StagedRun, rows: list[tuple[Any, ...]], chunks: list[Chunk], scored: int
+    database: Database,
+    run: StagedRun,
+    rows: list[tuple[Any, ...]],
+    leaves: list[bytes],
+    chunks: list[Chunk],
+    scored: int,
 ) -> None:
     """Insert some customers of a run, in one transaction.
 
@@ -124,6 +131,7 @@ def stage_rows(
         database: Database of the runs.
         run: The run, which is not published yet.
         rows: Rows of RISKS, each with values in the order of the columns.
+        leaves: The leaf hash of each row.
         chunks: Rows of RISK_CHUNKS with the same customers.
         scored: Number of these customers with a score.
     """
@@ -133,20 +141,27 @@ def stage_rows(
             _insert_rows(connection, rows)
         connection.execute(RISK_CHUNKS.insert(), chunks)
         connection.execute(update(RUNS).where(RUNS.c.run_number == run.number).values(**counts))
-    # Compute hashes after the commit, because other writers wait while the transaction is open.
-    names = [column.name for column in RISKS.c]
-    run.leaves.extend(row_leaf(dict(zip(names, row, strict=True)), run.salt_key) for row in rows)
+    run.leaves.extend(leaves)
 
 
 def _insert_rows(connection: Connection, rows: list[tuple[Any, ...]]) -> None:
     """Insert rows of RISKS directly through the driver, which takes half as long as SQLAlchemy's executemany."""
     names = [column.name for column in RISKS.c]
     statement = RISKS.insert().compile(dialect=connection.dialect, column_keys=names)
-    if statement.positional:
-        assert statement.positiontup == names
-        connection.exec_driver_sql(str(statement), rows)
-    else:
+    if not statement.positional:
         connection.exec_driver_sql(str(statement), [dict(zip(names, row, strict=True)) for row in rows])
+        return
+    assert statement.positiontup == names
+    # SQLite's driver releases the interpreter's lock once per statement, and waits for it while the next batch is
+    # prepared. So one statement inserts many rows.
+    whole = len(rows) - len(rows) % _ROWS_PER_STATEMENT
+    groups = [rows[first : first + _ROWS_PER_STATEMENT] for first in range(0, whole, _ROWS_PER_STATEMENT)]
+    if groups:
+        values = ", ".join([marks(len(names))] * _ROWS_PER_STATEMENT)
+        sql = f"INSERT INTO {RISKS.name} ({', '.join(names)}) VALUES {values}"  # noqa: S608 - names of tables.py
+        connection.exec_driver_sql(sql, [tuple(chain.from_iterable(group)) for group in groups])
+    if rows[whole:]:
+        connection.exec_driver_sql(str(statement), rows[whole:])
 
 
 def publish_run(log: RecordLog, staged: list[StagedRun], load_time: dt.datetime) -> None:
