@@ -67,17 +67,17 @@ def _tagged_varints(number: int, wire_type: int, values: NDArray[Any], present: 
     used[:, 0] = True
     content = (groups & _LOW_BITS).astype(np.uint8)
     content[:, :-1] |= used[:, 1:] * _CONTINUES
-    return _tagged(number, wire_type, content, used & present[:, None], present)
+    return _join_tag(number, wire_type, content, used & present[:, None], present)
 
 
 def _tagged_doubles(number: int, column: pa.Array, present: NDArray[np.bool_]) -> pa.Array:
     """Return a tag and 8 bytes for each row; b"" where the field is absent. -0.0 becomes 0.0, as in `encode_row`."""
     values = pc.fill_null(column, 0.0).to_numpy(zero_copy_only=False) + 0.0
     content = values.astype("<f8").view(np.uint8).reshape(-1, 8)
-    return _tagged(number, _FIXED64, content, np.repeat(present[:, None], 8, axis=1), present)
+    return _join_tag(number, _FIXED64, content, np.repeat(present[:, None], 8, axis=1), present)
 
 
-def _tagged(
+def _join_tag(
     number: int, wire_type: int, content: NDArray[np.uint8], used: NDArray[np.bool_], present: NDArray[np.bool_]
 ) -> pa.Array:
     """Return the used bytes of each row, after the tag of the field where it is present."""
