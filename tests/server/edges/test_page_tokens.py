@@ -1,5 +1,6 @@
 """Page tokens: a token of one method is rejected by every other method."""
 
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict
 from itertools import permutations
@@ -63,6 +64,26 @@ def list_activations(serving: Serving, token: str) -> Awaitable[Any]:
     return serving.audit.ListActivations(activation_pb2.ListActivationsRequest(page_size=1, page_token=token))
 
 
+async def list_contacts(serving: Serving, token: str) -> Any:
+    """Request a page of the contacts with the customer who is most at risk."""
+    customer = (await list_risks(serving, "")).churn_risks[0].customer
+    return await serving.churn.ListContacts(pb.ListContactsRequest(customer=customer, page_size=1, page_token=token))
+
+
+async def record_two_contacts(serving: Serving) -> None:
+    """Record two contacts with the customer who is most at risk."""
+    risk = (await list_risks(serving, "")).churn_risks[0]
+    for _ in range(2):
+        request = pb.RecordContactRequest(
+            request_id=str(uuid.uuid4()),
+            customer=risk.customer,
+            run_id=risk.run_id,
+            contact_time=risk.as_of_time,
+            channel=pb.CONTACT_CHANNEL_PHONE,
+        )
+        await serving.churn.RecordContact(request)
+
+
 METHODS: dict[str, tuple[Callable[[Serving, str], Awaitable[Any]], tuple[grpc.StatusCode, str]]] = {
     "risks": (list_risks, INVALID),
     "changes": (list_changes, RESYNC),
@@ -71,6 +92,7 @@ METHODS: dict[str, tuple[Callable[[Serving, str], Awaitable[Any]], tuple[grpc.St
     "decisions": (list_decisions, INVALID),
     "customer": (list_customer_decisions, INVALID),
     "activations": (list_activations, INVALID),
+    "contacts": (list_contacts, INVALID),
 }
 # The field of the request that has the token, by method of the contract.
 FIELDS = {
@@ -81,6 +103,7 @@ FIELDS = {
     ("ListDecisions", "page_token"),
     ("ListCustomerDecisions", "page_token"),
     ("ListActivations", "page_token"),
+    ("ListContacts", "page_token"),
 }
 
 
@@ -116,6 +139,7 @@ async def read_tokens(serving: Serving) -> dict[str, str]:
     """Return a token of every kind, each checked to be valid."""
     for _ in range(2):
         await serving.credit.ScoreCredit(score_request())
+    await record_two_contacts(serving)
     delta = (await read_export(serving, ""))[-1].delta_token
     whole = page_tokens(serving).read(delta, CopyState)
     tokens = {
@@ -128,6 +152,7 @@ async def read_tokens(serving: Serving) -> dict[str, str]:
         "decisions": (await list_decisions(serving, "")).next_page_token,
         "customer": (await list_customer_decisions(serving, "")).next_page_token,
         "activations": (await list_activations(serving, "")).next_page_token,
+        "contacts": (await list_contacts(serving, "")).next_page_token,
     }
     for name, (ask, _) in METHODS.items():
         assert tokens[name], name
